@@ -1,0 +1,66 @@
+"""The errors that ActiveSeg raises on purpose: what happened, with which value, and what to do next."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ActiveSegError(Exception):
+    """One clear sentence for the user; ``action`` says what to do next, ``details`` carries values for a program.
+
+    ``code`` names the kind in JSON, ``exit_code`` is what the command line ends with.
+    """
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, action: str = "", **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.action = action
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.action}".strip()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error as JSON-ready values."""
+        return {"code": self.code, "message": self.message, "action": self.action, "details": self.details}
+
+
+class InputError(ActiveSegError):
+    """An image, label map, name or setting that the user gave cannot be used."""
+
+    code = "input"
+    exit_code = 2
+
+
+class ModelError(ActiveSegError):
+    """A model is unknown, incomplete, of another version, not licensed, or of a kind that is not supported."""
+
+    code = "model"
+    exit_code = 3
+
+
+class DatasetError(ActiveSegError):
+    """A dataset is damaged, locked, of another schema, or would lose something."""
+
+    code = "dataset"
+    exit_code = 4
+
+
+class DeviceError(ActiveSegError):
+    """The device that was asked for is missing or ran out of memory."""
+
+    code = "device"
+    exit_code = 5
+
+
+class Cancelled(ActiveSegError):
+    """The user ended the job. Nothing was left behind."""
+
+    code = "cancelled"
+    exit_code = 130
+
+    def __init__(self, message: str = "Cancelled.") -> None:
+        super().__init__(message)

@@ -1,0 +1,149 @@
+"""What every segmenter is: the protocol, its settings, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from activeseg.labels import LabelSchema
+from activeseg.progress import Progress
+from activeseg.volume import Geometry, Volume
+
+
+class Mode(str, Enum):
+    """``exact``: the genuine package's arithmetic, voxel by voxel. ``fast``: same answer within the tolerance of design section 5."""
+
+    FAST = "fast"
+    EXACT = "exact"
+
+
+class Resample(str, Enum):
+    """How the result comes back to the CT's grid: as the genuine package does, or class-wise linear."""
+
+    GENUINE = "genuine"
+    SMOOTH = "smooth"
+
+
+class MemberKind(str, Enum):
+    """Trained members decide the label; views only vote for uncertainty and alternatives."""
+
+    TRAINED = "trained"
+    VIEW = "view"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One voter of the ensemble; ``name`` is shown to users (``fold 0``, ``noise``, ``thresholds +20 HU``)."""
+
+    name: str
+    kind: MemberKind
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose for one run.
+
+    Attributes
+    ----------
+    device : ``auto``, ``cpu``, ``cuda``, ``mps``
+    members : ``auto``, or how many members vote in all (trained ones first, then views)
+    structures : names to segment; empty means all that the model knows
+    mirroring : None = the genuine package's own habit in exact mode, off in fast mode
+    threads : CPU threads of the network; 0 = torch's default
+    """
+
+    device: str = "auto"
+    members: str | int = "auto"
+    mode: Mode = Mode.FAST
+    resample: Resample = Resample.GENUINE
+    structures: tuple[str, ...] = ()
+    mirroring: bool | None = None
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class GridVotes:
+    """What the members said, on the network's grid, in array axes (k, j, i) of ``geometry``.
+
+    Attributes
+    ----------
+    geometry : the network's grid in the patient; it may cover only a crop of the CT
+    labels : the ensemble's label map there (final schema values)
+    votes : one label map for each member, in the order of ``members``
+    entropy, variance, mutual_information : float32, divided by their maximum (0..1), NaN where not computed;
+        variance and mutual information are None for a single member
+    voters : how many members vote at each voxel (uint8), or None where all do
+    """
+
+    geometry: Geometry
+    labels: npt.NDArray[Any]
+    members: tuple[Member, ...]
+    votes: tuple[npt.NDArray[Any], ...]
+    entropy: npt.NDArray[np.float32]
+    variance: npt.NDArray[np.float32] | None = None
+    mutual_information: npt.NDArray[np.float32] | None = None
+    voters: npt.NDArray[np.uint8] | None = None
+
+    @property
+    def default_measure(self) -> str:
+        """Variance from four members on, entropy below (measured, design section 5)."""
+        return "variance" if self.variance is not None and len(self.members) >= 4 else "entropy"
+
+    def measure(self, name: str) -> npt.NDArray[np.float32] | None:
+        """``entropy``, ``variance`` or ``mutual_information``; None when this run has not got it."""
+        value: npt.NDArray[np.float32] | None = getattr(self, name)
+        return value
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A segmenter's answer for one CT.
+
+    Attributes
+    ----------
+    labels : (k, j, i) on the CT's grid, uint8 or uint16, values of ``schema``
+    decided : names of the structures that this run decided (all, or the chosen subset)
+    grid : the members' votes and uncertainty
+    timings : seconds for each stage
+    details : what else belongs into the record (weights' folder, folds, device, arithmetic, library versions)
+    """
+
+    labels: npt.NDArray[Any]
+    schema: LabelSchema
+    decided: tuple[str, ...]
+    grid: GridVotes
+    timings: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Segmenter(Protocol):
+    """Something that can segment, chosen by ``name`` (``totalsegmentator:total``, ``nnunet:/folder``, ``hounsfield``, ``demo``)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def schema(self) -> LabelSchema:
+        """All structures that it knows; also the values of its label maps, whatever subset is asked for."""
+        ...
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the images it needs, in its own order; a CT model has one."""
+        ...
+
+    def check(self, settings: Settings) -> None:
+        """Raise before any work when it cannot run: ModelError, DeviceError, InputError (unknown structure)."""
+        ...
+
+    def segment(self, images: Mapping[str, Volume], settings: Settings, progress: Progress) -> Segmented:
+        """Segment; ``images`` holds one Volume for each of ``channels``, all on one grid.
+
+        Raises InputError, ModelError, DeviceError, Cancelled. Leaves nothing behind on disk.
+        """
+        ...
