@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,21 +15,21 @@ from activeseg.progress import Progress
 from activeseg.volume import Geometry, Volume
 
 
-class Mode(str, Enum):
-    """``exact``: the genuine package's arithmetic, voxel by voxel. ``fast``: same answer within the tolerance of design section 5."""
+class Mode(StrEnum):
+    """``exact`` is the genuine arithmetic, voxel by voxel; ``fast`` the same within the tolerance of design section 5."""
 
     FAST = "fast"
     EXACT = "exact"
 
 
-class Resample(str, Enum):
+class Resample(StrEnum):
     """How the result comes back to the CT's grid: as the genuine package does, or class-wise linear."""
 
     GENUINE = "genuine"
     SMOOTH = "smooth"
 
 
-class MemberKind(str, Enum):
+class MemberKind(StrEnum):
     """Trained members decide the label; views only vote for uncertainty and alternatives."""
 
     TRAINED = "trained"
@@ -122,7 +122,7 @@ class Segmented:
 
 
 class Segmenter(Protocol):
-    """Something that can segment, chosen by ``name`` (``totalsegmentator:total``, ``nnunet:/folder``, ``hounsfield``, ``demo``)."""
+    """Something that can segment, chosen by ``name``: ``totalsegmentator:total``, ``nnunet:/folder``, ``hounsfield``, ``demo``."""
 
     @property
     def name(self) -> str: ...
