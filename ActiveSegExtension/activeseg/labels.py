@@ -88,7 +88,7 @@ class LabelSchema:
         colors: Mapping[str, Color] | None = None,
         terminology: Mapping[str, Terminology] | None = None,
     ) -> LabelSchema:
-        """A schema with values in the order of ``names``; colours that are not given are spread around the hue circle."""
+        """A schema with values in the order of ``names``; missing colours are spread around the hue circle."""
         colors, terminology = colors or {}, terminology or {}
         return cls(
             tuple(
@@ -167,7 +167,7 @@ class LabelSchema:
 
 
 def generated_color(value: int) -> Color:
-    """A colour that stays the same for a value and differs from its neighbours' (golden-ratio steps around the hue circle)."""
+    """A value's own colour, unlike its neighbours' (golden-ratio steps around the hue circle)."""
     hue = (value * 0.61803398875) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 + 0.25 * (value % 2), 0.95 - 0.2 * (value % 3 == 0))
     return round(red * 255), round(green * 255), round(blue * 255)

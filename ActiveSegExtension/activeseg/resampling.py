@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
+from scipy import ndimage
 
 from activeseg.progress import Progress
 
-Coordinates = Sequence[npt.NDArray[np.float64]]
+Coordinates = Sequence[npt.NDArray[Any]]
 
 
 def edge_aligned(low: Sequence[int], high: Sequence[int]) -> Coordinates:
@@ -24,7 +24,7 @@ def centre_aligned(low: Sequence[int], high: Sequence[int]) -> Coordinates:
     return [np.arange(h) * ((n - 1) / (h - 1) if h > 1 else 0.0) for n, h in zip(low, high, strict=True)]
 
 
-def _linear(array: npt.NDArray[np.float32], axis: int, at: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+def _linear(array: npt.NDArray[np.float32], axis: int, at: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Linear interpolation along one axis, clamped at the ends."""
     last = array.shape[axis] - 1
     at = np.clip(at, 0, last)
@@ -60,7 +60,7 @@ def argmax_resampled(
     best = class_logits(0).astype(np.float32, copy=False)
     for axis in range(3):
         best = _linear(best, axis, coordinates[axis])
-    boxes = scipy.ndimage.find_objects(labels)
+    boxes = ndimage.find_objects(labels)
     for value, box in enumerate(boxes, start=1):
         if box is None:
             continue

@@ -16,7 +16,7 @@ from activeseg.volume import Geometry, Volume
 
 
 class Mode(StrEnum):
-    """``exact`` is the genuine arithmetic, voxel by voxel; ``fast`` the same within the tolerance of design section 5."""
+    """``exact``: the genuine arithmetic, voxel by voxel; ``fast``: the same within design section 5's tolerance."""
 
     FAST = "fast"
     EXACT = "exact"
@@ -122,7 +122,7 @@ class Segmented:
 
 
 class Segmenter(Protocol):
-    """Something that can segment, chosen by ``name``: ``totalsegmentator:total``, ``nnunet:/folder``, ``hounsfield``, ``demo``."""
+    """Something that can segment, chosen by a name like ``totalsegmentator:total``, ``nnunet:/folder`` or ``hounsfield``."""
 
     @property
     def name(self) -> str: ...

@@ -1,0 +1,357 @@
+"""A trained nnU-Net model folder, loaded, and the sweep of its patch over an image."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import pickle
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from activeseg.errors import DeviceError, ModelError
+from activeseg.progress import Progress
+from activeseg.segmenters.safe_loading import safe_unpickling, unsafe_checkpoint
+
+
+@dataclass
+class Network:
+    """One nnU-Net model with the weights of all its folds; wraps the genuine ``nnUNetPredictor``.
+
+    Attributes
+    ----------
+    predictor : nnunetv2's predictor: plans, label manager, network
+    folds : names of the trained members, in the order of their weights
+    bf16_pays : filled by the first fast sweep on a CPU: whether a timed tile was quicker in bfloat16
+    """
+
+    folder: Path
+    predictor: Any
+    folds: tuple[str, ...]
+    device: torch.device
+    bf16_pays: bool | None = None
+    _loaded: int | None = field(default=None, repr=False)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        folds: Sequence[int | str] | None = None,
+        device: torch.device | str = "cpu",
+        checkpoint: str = "checkpoint_final.pth",
+        step_size: float = 0.5,
+    ) -> Network:
+        """Load a folder that nnU-Net v2 trained (``plans.json``, ``dataset.json``, ``fold_*/``).
+
+        ``folds`` None takes all that are there. Raises ModelError: incomplete, unsafe, damaged or unsupported.
+        """
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+        folder = Path(folder)
+        names = model_folds(folder, checkpoint) if folds is None else [str(f) for f in folds]
+        paths = [folder / f"fold_{name}" / checkpoint for name in names]
+        for path in (folder / "plans.json", folder / "dataset.json", *paths):
+            if not path.is_file():
+                raise ModelError(f"The model folder {folder} has no {path.relative_to(folder)}.", file=str(path))
+        device = torch.device(device)
+        with contextlib.redirect_stdout(io.StringIO()):
+            predictor = nnUNetPredictor(
+                tile_step_size=step_size,
+                use_mirroring=False,
+                perform_everything_on_device=device.type == "cuda",
+                device=device,
+                allow_tqdm=False,
+            )
+            try:
+                with safe_unpickling():
+                    predictor.initialize_from_trained_model_folder(str(folder), tuple(names), checkpoint)
+            except pickle.UnpicklingError as error:
+                raise unsafe_checkpoint(_first_unsafe(paths), error) from error
+            except (RuntimeError, OSError, KeyError, EOFError, ValueError, AttributeError) as error:
+                raise ModelError(
+                    f"nnU-Net could not load the model in {folder}: {str(error).splitlines()[0]}",
+                    "The files may be damaged, or need a trainer or a version of nnU-Net that is not installed.",
+                ) from error
+        previous = predictor.configuration_manager.previous_stage_name
+        if previous is not None:
+            raise ModelError(
+                f"{folder} is the second stage of a cascade (it needs the result of '{previous}'), which is not supported.",
+                "Use the model's 3d_fullres or 3d_lowres configuration.",
+            )
+        predictor.network = predictor.network.to(device).eval()
+        return cls(folder, predictor, tuple(names), device)
+
+    @property
+    def patch(self) -> tuple[int, ...]:
+        return tuple(self.predictor.configuration_manager.patch_size)
+
+    @property
+    def heads(self) -> int:
+        """How many output channels: classes with background, or regions."""
+        return int(self.predictor.label_manager.num_segmentation_heads)
+
+    @property
+    def has_regions(self) -> bool:
+        return bool(self.predictor.label_manager.has_regions)
+
+    @property
+    def mirror_axes(self) -> tuple[int, ...] | None:
+        """Axes that training mirrored, so that test-time mirroring is legitimate."""
+        axes = self.predictor.allowed_mirroring_axes
+        return tuple(axes) if axes else None
+
+    def use_fold(self, index: int) -> None:
+        """Put the weights of that trained member into the network."""
+        if self._loaded != index:
+            self.predictor.network.load_state_dict(self.predictor.list_of_parameters[index])
+            self._loaded = index
+
+    @property
+    def head(self) -> torch.nn.Module | None:
+        """The last layer when it is a 1x1x1 convolution on decoder features, else None."""
+        decoder = getattr(self.predictor.network, "decoder", None)
+        layers = getattr(decoder, "seg_layers", None)
+        if layers is None or len(layers) == 0:
+            return None
+        last = layers[-1]
+        plain = isinstance(last, torch.nn.Conv2d | torch.nn.Conv3d) and all(k == 1 for k in last.kernel_size)
+        return last if plain and last.groups == 1 else None
+
+    def head_weights(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(C, F) weights and (C,) bias of the head of the member that is loaded, float32 copies."""
+        head = self.head
+        assert head is not None
+        weight = torch.as_tensor(head.weight).detach().float().flatten(1).clone()
+        bias = (
+            torch.zeros(len(weight), device=weight.device) if head.bias is None else head.bias.detach().float().clone()
+        )  # type: ignore[union-attr, operator]
+        return weight, bias  # type: ignore[return-value]
+
+
+def model_folds(folder: Path, checkpoint: str = "checkpoint_final.pth") -> list[str]:
+    """Names of the folds whose checkpoint is there (``0``..``4`` or ``all``). Raises ModelError when there is none.
+
+    Like nnU-Net, ``fold_all`` counts only when there is no numbered fold.
+    """
+    found = sorted(p.parent.name.removeprefix("fold_") for p in Path(folder).glob(f"fold_*/{checkpoint}"))
+    numbered = [name for name in found if name != "all"]
+    if not found:
+        raise ModelError(
+            f"{folder} is not a trained nnU-Net model: it has no fold_*/{checkpoint}.",
+            "Choose the folder with plans.json, dataset.json and fold_0 in it "
+            "(its name looks like nnUNetTrainer__nnUNetPlans__3d_fullres).",
+            folder=str(folder),
+        )
+    return numbered or found
+
+
+def _first_unsafe(paths: Sequence[Path]) -> Path:
+    for path in paths:
+        try:
+            with safe_unpickling():
+                torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            return path
+    return paths[0]
+
+
+@contextlib.contextmanager
+def cancellable(module: torch.nn.Module, progress: Progress) -> Iterator[None]:
+    """Ask before every layer whether the user cancelled (a tile of a real model takes seconds on a CPU)."""
+
+    def check(*_: Any) -> None:
+        progress.check()
+
+    hooks = [m.register_forward_pre_hook(check) for m in module.modules() if not list(m.children())]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextlib.contextmanager
+def out_of_memory_is_an_error(network: Network) -> Iterator[None]:
+    """Turn torch's out-of-memory exceptions into one sentence."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise DeviceError(
+            f"The device '{network.device.type}' ran out of memory while segmenting.",
+            "Close other programs, choose fewer members, a coarser model, or --device cpu.",
+        ) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+            raise DeviceError(
+                "The computer ran out of memory while segmenting.", "Close other programs, or choose a coarser model."
+            ) from error
+        raise
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Planes ``start`` to ``stop`` of the blended output: (C or F, stop - start, y, x)."""
+
+    start: int
+    stop: int
+    values: torch.Tensor
+
+
+def _padded(network: Network, data: torch.Tensor) -> tuple[torch.Tensor, tuple[slice, ...], list[tuple[Any, ...]]]:
+    """nnU-Net's own padding to at least one patch, the way back, and its tiles."""
+    from acvl_utils.cropping_and_padding.padding import pad_nd_image
+
+    padded, back = pad_nd_image(data, network.patch, "constant", {"value": 0}, True, None)
+    return padded, back[1:], network.predictor._internal_get_sliding_window_slicers(padded.shape[1:])
+
+
+def _mirrored(network: Network, tile: torch.Tensor, mirror: bool) -> torch.Tensor:
+    """Mean over nnU-Net's mirrored passes (itself included) of the network's output for one tile."""
+    predictor = network.predictor
+    predictor.use_mirroring = mirror
+    result: torch.Tensor = predictor._internal_maybe_mirror_and_predict(tile)
+    return result[0]
+
+
+@torch.inference_mode()
+def sweep_exact(network: Network, data: torch.Tensor, mirror: bool, progress: Progress) -> torch.Tensor:
+    """The logits (C, z, y, x), float16, bit by bit those of ``nnUNetPredictor`` (float16 Gaussian and sums).
+
+    ``data`` is the preprocessed image (c, z, y, x), float32. The arithmetic follows
+    ``_internal_predict_sliding_window_return_logits`` of nnunetv2 2.8, without its threads.
+    """
+    from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+
+    padded, back, tiles = _padded(network, data)
+    device = network.device
+    results = device if device.type == "cuda" else torch.device("cpu")
+    padded = padded.to(results)
+    gaussian = compute_gaussian(network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=results)
+    logits = torch.zeros((network.heads, *padded.shape[1:]), dtype=torch.half, device=results)
+    weights = torch.zeros(padded.shape[1:], dtype=torch.half, device=results)
+    autocast = torch.autocast(device.type) if device.type == "cuda" else contextlib.nullcontext()
+    with cancellable(network.predictor.network, progress), autocast:
+        for done, tile in enumerate(tiles):
+            progress("network", done / len(tiles))
+            image = torch.clone(padded[tile][None], memory_format=torch.contiguous_format).to(device)
+            output = _mirrored(network, image, mirror).to(results)
+            output *= gaussian
+            logits[tile] += output
+            weights[tile[1:]] += gaussian
+    torch.div(logits, weights, out=logits)
+    if torch.any(torch.isinf(logits)):
+        raise ModelError("The network's logits overflow float16, so exact mode cannot be used.", "Use --mode fast.")
+    return logits[(slice(None), *back)]
+
+
+@torch.inference_mode()
+def sweep_fast(
+    network: Network, data: torch.Tensor, features: bool, mirror: bool, progress: Progress
+) -> Iterator[Slab]:
+    """The blended output slab by slab along z, float32: logits, or decoder features when ``features``.
+
+    The head is a 1x1x1 convolution and blending is linear with weights that sum to 1, so head(blend(features)) =
+    blend(logits). nnU-Net's tiles come z outermost, so planes before the next tile's start are finished: only
+    one patch depth of sums exists at a time.
+    """
+    from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+
+    padded, back, tiles = _padded(network, data)
+    device = network.device
+    padded = padded.to(device)
+    flat = len(network.patch) == 2
+    gaussian = None
+    if len(tiles) > (padded.shape[1] if flat else 1):  # one tile alone needs no weights
+        gaussian = compute_gaussian(
+            network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, dtype=torch.float32, device=device
+        )
+    model = network.predictor.network
+    precision = (
+        _fast_precision(network, padded[tiles[0]][None], progress) if len(tiles) * max(1, mirror * 4) > 2 else None
+    )
+    head = network.head
+    if features:
+        assert head is not None
+        model.decoder.seg_layers[-1] = torch.nn.Identity()
+    try:
+        with cancellable(model, progress):
+            yield from _blend(network, padded, tiles, gaussian, mirror, precision, back, progress)
+    finally:
+        if features:
+            model.decoder.seg_layers[-1] = head
+
+
+def _fast_precision(network: Network, tile: torch.Tensor, progress: Progress) -> torch.dtype | None:
+    """Half precision on CUDA; on a CPU bfloat16 where one timed tile is quicker by a tenth; None is float32."""
+    if network.device.type == "cuda":
+        return torch.float16
+    if network.device.type != "cpu":
+        return None
+    if network.bf16_pays is None:
+        seconds = []
+        for enabled in (False, True, False, True):  # the first pair warms up the kernels
+            started = time.perf_counter()
+            with cancellable(network.predictor.network, progress), torch.autocast("cpu", torch.bfloat16, enabled):
+                network.predictor.network(tile)
+            seconds.append(time.perf_counter() - started)
+            if len(seconds) == 2 and seconds[1] > 4 * seconds[0]:
+                break  # no bf16 units at all: do not time it again
+        network.bf16_pays = len(seconds) == 4 and seconds[3] < 0.9 * seconds[2]
+    return torch.bfloat16 if network.bf16_pays else None
+
+
+def _blend(
+    network: Network,
+    padded: torch.Tensor,
+    tiles: list[tuple[Any, ...]],
+    gaussian: torch.Tensor | None,
+    mirror: bool,
+    precision: torch.dtype | None,
+    back: tuple[slice, ...],
+    progress: Progress,
+) -> Iterator[Slab]:
+    device = network.device
+    depth = 1 if len(network.patch) == 2 else network.patch[0]
+    starts = [t[1] if isinstance(t[1], int) else t[1].start for t in tiles]
+    first = back[0].start or 0
+    last = back[0].stop if back[0].stop is not None else padded.shape[1]
+    sums: torch.Tensor | None = None
+    weights = torch.zeros((depth, *padded.shape[2:]), device=device)
+    done = 0
+    groups = [(z, [t for _, t in g]) for z, g in itertools.groupby(zip(starts, tiles, strict=True), key=lambda p: p[0])]
+    for number, (z, group) in enumerate(groups):
+        for tile in group:
+            progress("network", done / len(tiles))
+            with torch.autocast(device.type, precision or torch.bfloat16, enabled=precision is not None):
+                output = _mirrored(network, padded[tile][None], mirror).float()
+            if len(network.patch) == 2:
+                output = output[:, None]
+            if sums is None:
+                sums = torch.zeros((output.shape[0], depth, *padded.shape[2:]), device=device)
+            where = tile[-2:]
+            if gaussian is None:
+                sums[:, :, *where] = output
+                weights[:, *where] = 1
+            else:
+                sums[:, :, *where] += output.mul_(gaussian)
+                weights[:, *where] += gaussian
+            done += 1
+        assert sums is not None
+        following = groups[number + 1][0] if number + 1 < len(groups) else z + depth
+        finished = following - z
+        a, b = max(z, first), min(following, last)
+        if b > a:
+            part = slice(a - z, b - z)
+            values = sums[:, part] / weights[part]
+            yield Slab(a - first, b - first, values[:, :, *back[1:]])
+        if finished < depth:
+            sums = torch.cat([sums[:, finished:], torch.zeros_like(sums[:, :finished])], 1)
+            weights = torch.cat([weights[finished:], torch.zeros_like(weights[:finished])], 0)
+        else:
+            sums.zero_()
+            weights.zero_()
