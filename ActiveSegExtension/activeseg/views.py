@@ -64,7 +64,7 @@ class View:
         ones = torch.ones((1, *shape))
         return _warp(ones, np.linalg.inv(self._forward()), border="zeros")[0] > 0.999
 
-    def _forward(self) -> np.ndarray:  # type: ignore[type-arg]
+    def _forward(self) -> np.ndarray:
         """4 x 4 in centred voxels (z, y, x)."""
         matrix = np.eye(4)
         matrix[:3, :3] = np.eye(3) if self.matrix is None else np.asarray(self.matrix)
@@ -72,7 +72,7 @@ class View:
         return matrix
 
 
-def _warp(values: torch.Tensor, matrix: np.ndarray, border: str) -> torch.Tensor:  # type: ignore[type-arg]
+def _warp(values: torch.Tensor, matrix: np.ndarray, border: str) -> torch.Tensor:
     """Sample (c, z, y, x) at ``matrix @ voxel`` (centred voxels), a few channels at a time."""
     import torch
     import torch.nn.functional as functional

@@ -122,7 +122,7 @@ class Segmented:
 
 
 class Segmenter(Protocol):
-    """Something that can segment, chosen by a name like ``totalsegmentator:total``, ``nnunet:/folder`` or ``hounsfield``."""
+    """Something that can segment, chosen by a name (``totalsegmentator:total``, ``nnunet:/folder``, ``hounsfield``)."""
 
     @property
     def name(self) -> str: ...

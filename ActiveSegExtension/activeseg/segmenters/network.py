@@ -80,7 +80,7 @@ class Network:
         previous = predictor.configuration_manager.previous_stage_name
         if previous is not None:
             raise ModelError(
-                f"{folder} is the second stage of a cascade (it needs the result of '{previous}'), which is not supported.",
+                f"{folder} is the second stage of a cascade (it needs '{previous}' first), which is not supported.",
                 "Use the model's 3d_fullres or 3d_lowres configuration.",
             )
         predictor.network = predictor.network.to(device).eval()
@@ -126,11 +126,10 @@ class Network:
         """(C, F) weights and (C,) bias of the head of the member that is loaded, float32 copies."""
         head = self.head
         assert head is not None
-        weight = torch.as_tensor(head.weight).detach().float().flatten(1).clone()
-        bias = (
-            torch.zeros(len(weight), device=weight.device) if head.bias is None else head.bias.detach().float().clone()
-        )  # type: ignore[union-attr, operator]
-        return weight, bias  # type: ignore[return-value]
+        parameters = dict(head.named_parameters())
+        weight = parameters["weight"].detach().float().flatten(1).clone()
+        bias = parameters.get("bias")
+        return weight, torch.zeros(len(weight), device=weight.device) if bias is None else bias.detach().float().clone()
 
 
 def model_folds(folder: Path, checkpoint: str = "checkpoint_final.pth") -> list[str]:
@@ -271,9 +270,7 @@ def sweep_fast(
             network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, dtype=torch.float32, device=device
         )
     model = network.predictor.network
-    precision = (
-        _fast_precision(network, padded[tiles[0]][None], progress) if len(tiles) * max(1, mirror * 4) > 2 else None
-    )
+    precision = _fast_precision(network, padded[tiles[0]][None], progress)
     head = network.head
     if features:
         assert head is not None
@@ -293,15 +290,15 @@ def _fast_precision(network: Network, tile: torch.Tensor, progress: Progress) ->
     if network.device.type != "cpu":
         return None
     if network.bf16_pays is None:
+        limit = 256 if len(network.patch) == 2 else 64  # a part of a large patch shows it as well
+        tile = tile[(..., *(slice(0, limit) for _ in network.patch))]
         seconds = []
         for enabled in (False, True, False, True):  # the first pair warms up the kernels
             started = time.perf_counter()
             with cancellable(network.predictor.network, progress), torch.autocast("cpu", torch.bfloat16, enabled):
                 network.predictor.network(tile)
             seconds.append(time.perf_counter() - started)
-            if len(seconds) == 2 and seconds[1] > 4 * seconds[0]:
-                break  # no bf16 units at all: do not time it again
-        network.bf16_pays = len(seconds) == 4 and seconds[3] < 0.9 * seconds[2]
+        network.bf16_pays = seconds[3] < 0.9 * seconds[2]
     return torch.bfloat16 if network.bf16_pays else None
 
 
