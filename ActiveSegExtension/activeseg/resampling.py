@@ -83,3 +83,24 @@ def argmax_resampled(
         best[where][wins] = patch[wins]
         found[where][wins] = value
     return found
+
+
+def regions_resampled(
+    region_logits: Callable[[int], npt.NDArray[np.float32]],
+    values: Sequence[int],
+    coordinates: Coordinates,
+    dtype: Any,
+    progress: Progress,
+) -> npt.NDArray[Any]:
+    """Labels of a region-based model on another grid: each region's linearly resampled logit above 0 writes its value.
+
+    ``values`` are nnU-Net's ``regions_class_order``; later regions overwrite earlier ones. Returns (z', y', x').
+    """
+    found = np.zeros(tuple(len(c) for c in coordinates), dtype)
+    for index, value in enumerate(values):
+        progress("resample", index / len(values))
+        logits = region_logits(index).astype(np.float32, copy=False)
+        for axis in range(3):
+            logits = _linear(logits, axis, coordinates[axis])
+        found[logits > 0] = value
+    return found

@@ -1,0 +1,76 @@
+"""What can segment: one file for a family, one protocol for all, chosen by a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from activeseg.errors import ModelError
+from activeseg.segmenters.base import Segmenter
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One line of ``activeseg models``.
+
+    ``state`` is ``ready``, ``missing`` (weights are downloaded at the first use), ``damaged`` or ``licence``.
+    """
+
+    name: str
+    family: str
+    description: str
+    modality: str
+    structures: tuple[str, ...]
+    state: str
+    folder: str = ""
+
+
+def open_segmenter(name: str) -> Segmenter:
+    """The segmenter of that name: ``demo``, ``hounsfield``, ``totalsegmentator:<task>`` or ``nnunet:<model folder>``.
+
+    Raises ModelError when there is none.
+    """
+    family, _, rest = name.partition(":")
+    if family == "nnunet" and rest:
+        from pathlib import Path
+
+        from activeseg.segmenters.nnunet import NnUNetSegmenter
+
+        return NnUNetSegmenter(Path(rest))
+    if family == "totalsegmentator":
+        from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter
+
+        return TotalSegmentatorSegmenter(rest or "total")
+    simple: dict[str, Callable[[], Segmenter]] = {"demo": _demo, "hounsfield": _hounsfield}
+    if name in simple:
+        return simple[name]()
+    raise ModelError(
+        f"There is no model '{name}'.",
+        "Choose demo, hounsfield, totalsegmentator:<task> or nnunet:<model folder>; 'activeseg models' lists them.",
+    )
+
+
+def _demo() -> Segmenter:
+    from activeseg.segmenters.demo import demo_segmenter
+
+    return demo_segmenter()
+
+
+def _hounsfield() -> Segmenter:
+    from activeseg.segmenters.hounsfield import HounsfieldSegmenter
+
+    return HounsfieldSegmenter()
+
+
+def list_models() -> list[ModelInfo]:
+    """Every model that can be named without a folder: what ships, then TotalSegmentator's tasks and their weights."""
+    from activeseg.segmenters.totalsegmentator_tasks import task_infos
+
+    shipped = []
+    for name, description in (
+        ("demo", "Small four-member network for the phantoms that ship; not for patients"),
+        ("hounsfield", "Body, lungs, bone, fat, soft tissue and air by HU rules; nothing to download"),
+    ):
+        segmenter = open_segmenter(name)
+        shipped.append(ModelInfo(name, name, description, "CT", segmenter.schema.names, "ready"))
+    return shipped + task_infos()

@@ -345,7 +345,7 @@ def _blend(
         if b > a:
             part = slice(a - z, b - z)
             values = sums[:, part] / weights[part]
-            yield Slab(a - first, b - first, values[:, :, *back[1:]])
+            yield Slab(a - first, b - first, values[(slice(None), slice(None), *back[1:])])
         if finished < depth:
             sums = torch.cat([sums[:, finished:], torch.zeros_like(sums[:, :finished])], 1)
             weights = torch.cat([weights[finished:], torch.zeros_like(weights[:finished])], 0)

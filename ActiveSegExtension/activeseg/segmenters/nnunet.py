@@ -1,0 +1,393 @@
+"""Any model that nnU-Net v2 trained, from its folder: folds, 2d, 3d, regions, several channels."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from activeseg.errors import InputError, ModelError
+from activeseg.labels import IGNORE, LabelSchema
+from activeseg.progress import Progress
+from activeseg.segmenters.base import GridVotes, Mode, Resample, Segmented, Settings
+from activeseg.segmenters.device import resolve_device
+from activeseg.volume import Geometry, Volume
+
+LabelArray = npt.NDArray[Any]
+
+
+class NnUNetSegmenter:
+    """``nnunet:<folder>``: the folder with plans.json, dataset.json and fold_*.
+
+    The model is loaded at the first ``segment`` and stays in memory for the next.
+    """
+
+    def __init__(self, folder: Path, name: str | None = None, schema: LabelSchema | None = None) -> None:
+        """Read the folder's two JSON files. Raises ModelError when they are missing or say something unsupported."""
+        self.folder = Path(folder)
+        self._name = name or f"nnunet:{folder}"
+        dataset = _read_json(self.folder / "dataset.json")
+        plans = _read_json(self.folder / "plans.json")
+        self._schema = schema or schema_of_dataset(dataset, self.folder)
+        names = dataset.get("channel_names") or dataset.get("modality") or {}
+        self._channels = tuple(str(names[key]) for key in sorted(names, key=int))
+        reader = plans.get("image_reader_writer", "")
+        if reader not in READERS:
+            raise ModelError(
+                f"The model in {folder} was trained on images read by '{reader}', which is not supported.",
+                f"Supported are {', '.join(READERS)}.",
+            )
+        self._reader = READERS[reader]
+        self._network: Any = None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def schema(self) -> LabelSchema:
+        return self._schema
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self._channels
+
+    def check(self, settings: Settings) -> None:
+        """Raise before any work when it cannot run."""
+        from activeseg.segmenters.network import model_folds
+
+        for structure in settings.structures:
+            self._schema.named(structure)
+        resolve_device(settings.device)
+        model_folds(self.folder)
+
+    def segment(self, images: Mapping[str, Volume], settings: Settings, progress: Progress) -> Segmented:
+        """See ``Segmenter.segment``. The grid of the votes is nnU-Net's own, which aligns voxel edges with the CT's."""
+        from activeseg import ensemble
+
+        self.check(settings)
+        volumes = _one_grid(images, self._channels)
+        clock = Clock()
+        progress("load", 0.0, self._name)
+        network = self._load(settings)
+        clock.lap("load")
+        progress("preprocess", 0.0)
+        case = self._preprocess(network, volumes)
+        clock.lap("preprocess")
+        same_grid = case.network_shape == case.cropped_shape
+        result = ensemble.run(network, case.data, settings, progress, keep_logits=not same_grid)
+        clock.lap("network")
+        decision = ensemble.Decision.of(network)
+        labels = result.labels
+        if not same_grid:
+            assert result.logits is not None
+            labels = _on_cropped_grid(network, case, result.logits, labels, decision, settings, progress)
+        full = case.uncropped(labels)
+        clock.lap("resample")
+        keep = _subset(self._schema, settings.structures)
+        grid = GridVotes(
+            geometry=case.network_geometry,
+            labels=keep(result.labels),
+            members=result.members,
+            votes=tuple(keep(vote) for vote in result.votes),
+            entropy=result.entropy,
+            variance=result.variance,
+            mutual_information=result.mutual_information,
+            voters=result.voters,
+        )
+        details = {
+            "folder": str(self.folder),
+            "folds": list(network.folds),
+            "device": str(network.device),
+            "arithmetic": result.arithmetic,
+            "versions": {name: metadata.version(name) for name in ("nnunetv2", "torch")},
+        }
+        return Segmented(keep(full), self._schema, settings.structures or self._schema.names, grid, clock.laps, details)
+
+    def _load(self, settings: Settings) -> Any:
+        import torch
+
+        from activeseg.segmenters.network import Network
+
+        device = resolve_device(settings.device)
+        if self._network is None or self._network.device != device:
+            self._network = Network.load(self.folder, device=device)
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        return self._network
+
+    def _preprocess(self, network: Any, volumes: list[Volume]) -> PreprocessedCase:
+        import torch
+
+        predictor = network.predictor
+        oriented = [self._reader(volume) for volume in volumes]
+        stack = np.stack([o.array for o in oriented]).astype(np.float32, copy=False)
+        properties: dict[str, Any] = {"spacing": oriented[0].spacing_kji}
+        preprocessor = predictor.configuration_manager.preprocessor_class(verbose=False)
+        data, _, properties = preprocessor.run_case_npy(
+            stack,
+            None,
+            properties,
+            predictor.plans_manager,
+            predictor.configuration_manager,
+            predictor.dataset_json,
+        )
+        return PreprocessedCase(
+            torch.from_numpy(data),
+            properties,
+            tuple(predictor.plans_manager.transpose_forward),
+            tuple(predictor.plans_manager.transpose_backward),
+            oriented[0],
+        )
+
+
+@dataclass(frozen=True)
+class OrientedImage:
+    """An image as one of nnU-Net's readers gives it to the model.
+
+    Attributes
+    ----------
+    array : (k, j, i) of the reader's orientation
+    spacing_kji : mm, as the reader rounds it
+    geometry : where that grid lies
+    restore : takes a label array from this orientation to the CT's own
+    """
+
+    array: npt.NDArray[Any]
+    spacing_kji: list[float]
+    geometry: Geometry
+    restore: Callable[[LabelArray], LabelArray]
+
+
+def _as_stored(volume: Volume) -> OrientedImage:
+    spacing = [abs(s) for s in volume.geometry.spacing_xyz[::-1]]
+    return OrientedImage(volume.array, spacing, volume.geometry, lambda labels: labels)
+
+
+def _as_stored_nifti(volume: Volume) -> OrientedImage:
+    """NIfTI headers hold the spacing as float32, and nibabel's readers take it from there."""
+    spacing = [float(np.float32(s)) for s in volume.geometry.spacing_xyz[::-1]]
+    return OrientedImage(volume.array, spacing, volume.geometry, lambda labels: labels)
+
+
+def _reoriented(volume: Volume) -> OrientedImage:
+    """Closest canonical RAS, by nibabel's own choice of axes (``NibabelIOWithReorient``)."""
+    from nibabel import orientations
+
+    affine = volume.geometry.ijk_to_ras
+    to_ras = orientations.io_orientation(affine)
+    xyz = volume.array.transpose(2, 1, 0)
+    turned = orientations.apply_orientation(xyz, to_ras).transpose(2, 1, 0)
+    new_affine = affine @ orientations.inv_ornt_aff(to_ras, xyz.shape)
+    geometry = Geometry.from_ijk_to_ras(new_affine, turned.shape)
+    back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), to_ras)
+
+    def restore(labels: LabelArray) -> LabelArray:
+        return np.asarray(orientations.apply_orientation(labels.transpose(2, 1, 0), back).transpose(2, 1, 0))
+
+    spacing = [float(np.float32(s)) for s in geometry.spacing_xyz[::-1]]
+    return OrientedImage(turned, spacing, geometry, restore)
+
+
+READERS: dict[str, Callable[[Volume], OrientedImage]] = {
+    "SimpleITKIO": _as_stored,
+    "NibabelIO": _as_stored_nifti,
+    "NibabelIOWithReorient": _reoriented,
+    "SimpleITKIOWithReorient": _reoriented,
+}
+
+
+@dataclass(frozen=True)
+class PreprocessedCase:
+    """One case on the network's grid, and the way back.
+
+    Attributes
+    ----------
+    data : (c, z, y, x) float32 tensor
+    properties : nnU-Net's own record of cropping and shapes
+    forward, backward : the plans' axis orders
+    """
+
+    data: Any
+    properties: Mapping[str, Any]
+    forward: tuple[int, ...]
+    backward: tuple[int, ...]
+    image: OrientedImage
+
+    @property
+    def network_shape(self) -> tuple[int, ...]:
+        return tuple(int(n) for n in self.data.shape[1:])
+
+    @property
+    def cropped_shape(self) -> tuple[int, ...]:
+        return tuple(int(n) for n in self.properties["shape_after_cropping_and_before_resampling"])
+
+    @property
+    def network_geometry(self) -> Geometry:
+        """Array axes (z, y, x) of the network as (k, j, i); voxel edges of crop and network grid coincide."""
+        step = np.zeros((3, 3))  # columns: network axes z, y, x; rows: i, j, k of the oriented image
+        start = np.zeros(3)
+        for axis, (n, c, (low, _)) in enumerate(
+            zip(self.network_shape, self.cropped_shape, self.properties["bbox_used_for_cropping"], strict=True)
+        ):
+            row = 2 - self.forward[axis]
+            step[row, axis] = c / n
+            start[row] = low + 0.5 * c / n - 0.5
+        to_oriented = np.eye(4)
+        to_oriented[:3, :3] = step[:, ::-1]
+        to_oriented[:3, 3] = start
+        return Geometry.from_ijk_to_ras(self.image.geometry.ijk_to_ras @ to_oriented, self.network_shape)
+
+    def uncropped(self, labels: LabelArray) -> LabelArray:
+        """Labels of the cropped, transposed image in the CT's own array."""
+        full = np.zeros(tuple(self.properties["shape_before_cropping"]), labels.dtype)
+        full[tuple(slice(a, b) for a, b in self.properties["bbox_used_for_cropping"])] = labels
+        return np.ascontiguousarray(self.image.restore(full.transpose(self.backward)))
+
+
+class Clock:
+    """Seconds of each stage, in order."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Note the time since the last lap under this stage's name."""
+        now = time.perf_counter()
+        self.laps[stage] = round(self.laps.get(stage, 0.0) + now - self._last, 4)
+        self._last = now
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{path.parent} is not a trained nnU-Net model: it has no {path.name}.",
+            "Choose the folder whose name looks like nnUNetTrainer__nnUNetPlans__3d_fullres.",
+        ) from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path} is damaged: {error}.", "Copy the model's folder again.") from error
+    if not isinstance(data, dict):
+        raise ModelError(f"{path} is damaged: it holds no JSON object.", "Copy the model's folder again.")
+    return data
+
+
+def schema_of_dataset(dataset: Mapping[str, Any], folder: Path) -> LabelSchema:
+    """The structures of nnU-Net's dataset.json.
+
+    The values of a region-based model are named after the region that writes them (``regions_class_order``).
+    Raises ModelError when the values are not 0..N.
+    """
+    labels = {name: value for name, value in dataset.get("labels", {}).items() if name != IGNORE}
+    regions = {n: v for n, v in labels.items() if isinstance(v, list) and len(v) > 1}
+    names: dict[int, str] = {}
+    if regions:
+        foreground = {n: v for n, v in labels.items() if v not in (0, [0])}
+        order = [int(v) for v in dataset.get("regions_class_order") or []]
+        if len(order) != len(foreground):
+            raise ModelError(f"{folder}/dataset.json has regions but no regions_class_order for each of them.")
+        names.update(zip(order, foreground, strict=True))
+        for value in sorted({int(v) for values in regions.values() for v in values} - {0}):
+            names.setdefault(value, f"label {value}")
+    else:
+        for name, value in labels.items():
+            number = int(value[0] if isinstance(value, list) else value)
+            if number > 0:
+                names[number] = name
+    if not names or sorted(names) != list(range(1, len(names) + 1)):
+        raise ModelError(f"The labels of {folder}/dataset.json are {sorted(names)}; they must be 1, 2, 3, ...")
+    return LabelSchema.from_names(names[value] for value in sorted(names))
+
+
+def _one_grid(images: Mapping[str, Volume], channels: tuple[str, ...]) -> list[Volume]:
+    missing = [name for name in channels if name not in images]
+    if missing:
+        raise InputError(
+            f"The model needs {len(channels)} images ({', '.join(channels)}); '{missing[0]}' is missing.",
+            f"Give it with --channel {missing[0]}=FILE.",
+        )
+    volumes = [images[name] for name in channels]
+    for name, volume in zip(channels, volumes, strict=True):
+        if not volume.geometry.same_grid(volumes[0].geometry):
+            raise InputError(
+                f"The image of channel '{name}' lies on another grid than that of '{channels[0]}'.",
+                "Resample it to the first image's grid.",
+            )
+    return volumes
+
+
+def _subset(schema: LabelSchema, structures: tuple[str, ...]) -> Callable[[LabelArray], LabelArray]:
+    """Keeps the chosen structures of a label map and makes the rest background."""
+    if not structures:
+        return lambda labels: labels
+    table = np.zeros(len(schema) + 1, np.uint16)
+    for name in structures:
+        value = schema.named(name).value
+        table[value] = value
+    return lambda labels: np.asarray(table[labels], labels.dtype)
+
+
+def _on_cropped_grid(
+    network: Any,
+    case: PreprocessedCase,
+    logits: Any,
+    labels: LabelArray,
+    decision: Any,
+    settings: Settings,
+    progress: Progress,
+) -> LabelArray:
+    """The label map on the grid before nnU-Net's resampling, one class at a time.
+
+    ``genuine`` calls the plan's own resampling on every class (in fast mode on those that are present), as
+    ``convert_predicted_logits_to_segmentation_with_correct_shape`` does with all at once.
+    """
+    from activeseg import resampling
+
+    order = decision.regions_class_order
+    if settings.resample is Resample.SMOOTH:
+        coordinates = resampling.edge_aligned(case.network_shape, case.cropped_shape)
+        if order is not None:
+            return resampling.regions_resampled(logits.class_logits, order, coordinates, labels.dtype, progress)
+        return resampling.argmax_resampled(logits.class_logits, labels, coordinates, progress)
+    import torch
+
+    found: LabelArray
+    configuration = network.predictor.configuration_manager
+    spacing = [case.image.spacing_kji[axis] for axis in case.forward]
+    current = list(configuration.spacing)
+    if len(current) < 3:
+        current = [spacing[0], *current]
+
+    def resampled(index: int) -> npt.NDArray[Any]:
+        values = torch.from_numpy(np.ascontiguousarray(logits.class_logits(index)))[None]
+        result = configuration.resampling_fn_probabilities(values, case.cropped_shape, current, spacing)
+        return np.asarray(result)[0]
+
+    found = np.zeros(case.cropped_shape, labels.dtype)
+    if order is not None:
+        for index, value in enumerate(order):
+            progress("resample", index / len(order))
+            above = torch.sigmoid(torch.from_numpy(resampled(index)).float()) > 0.5
+            found[above.numpy()] = value
+        return found
+    present = range(decision.classes) if settings.mode is Mode.EXACT else sorted({0, *np.unique(labels).tolist()})
+    best: npt.NDArray[Any] | None = None
+    for done, index in enumerate(present):
+        progress("resample", done / len(present))
+        values = resampled(index)
+        if best is None:
+            best = np.array(values)
+            continue
+        wins = values > best
+        best[wins] = values[wins]
+        found[wins] = index
+    return found
