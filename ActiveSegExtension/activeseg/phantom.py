@@ -1,7 +1,7 @@
 """CT-like phantoms of thorax and abdomen with known truth, for the demo, the tests and the network that ships.
 
 The anatomy is a set of shapes in RAS millimetres (x to the patient's right, y anterior, z superior), so that a seed is
-the same person on every grid. Tissue values are typical attenuations at 120 kV; they are round figures, not measurements.
+the same person on every grid. Tissue values are typical attenuations at 120 kV: round figures, not measurements.
 """
 
 from __future__ import annotations
@@ -94,11 +94,13 @@ class Tissues:
 TISSUES = {
     Domain.CONTRAST: Tissues(
         muscle=60, liver=112, spleen=128, renal_cortex=195, renal_medulla=160, bile=8, stomach=25, wall=80,
-        pancreas=100, blood=160, myocardium=115, cancellous=210, disc=85, spread=7, blur_mm=1.6, noise=11, drift=3, organ_scale=1.0,
+        pancreas=100, blood=160, myocardium=115, cancellous=210, disc=85,
+        spread=7, blur_mm=1.6, noise=11, drift=3, organ_scale=1.0,
     ),
     Domain.NATIVE: Tissues(
         muscle=54, liver=60, spleen=50, renal_cortex=34, renal_medulla=30, bile=6, stomach=22, wall=42,
-        pancreas=42, blood=41, myocardium=44, cancellous=170, disc=75, spread=5, blur_mm=2.0, noise=24, drift=9, organ_scale=0.92,
+        pancreas=42, blood=41, myocardium=44, cancellous=170, disc=75,
+        spread=5, blur_mm=2.0, noise=24, drift=9, organ_scale=0.92,
     ),
 }  # fmt: skip
 AIR, LUNG, FAT, SKIN, CORTICAL, CORD, FAECES, VESSEL = -1000.0, -830.0, -102.0, 15.0, 720.0, 30.0, -60.0, 20.0
@@ -134,8 +136,8 @@ def make_phantom(
 ) -> Phantom:
     """One person: anatomy from ``seed`` alone, tissue values and image quality from ``domain``.
 
-    The same arguments give the same voxels. On another ``geometry`` (``phantom_geometry``) it is the same person, sampled
-    there; ``noise=False`` leaves out the noise, which belongs to the grid and not to the person.
+    The same arguments give the same voxels. On another ``geometry`` (``phantom_geometry``) it is the same person,
+    sampled there; ``noise=False`` leaves out the noise, which belongs to the grid and not to the person.
     """
     geometry = geometry or phantom_geometry()
     tissues = TISSUES[domain]

@@ -1,0 +1,64 @@
+"""The genuine nnU-Net trainer without mirroring, with a schedule for minutes on a CPU; for train_demo_model.py."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import nnUNetTrainerNoMirroring
+
+
+class DemoTrainer(nnUNetTrainerNoMirroring):
+    """Data loading, augmentation, loss and epochs are nnU-Net's; optimiser, length and split are set here."""
+
+    bf16 = False
+    learning_rate = 3e-3
+
+    def schedule(self, epochs: int, iterations: int, cases: tuple[list[str], list[str]], bf16: bool) -> None:
+        """``cases`` are the names for training and for nnU-Net's validation in each epoch; all members share them."""
+        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = epochs, iterations, 2
+        self.cases, self.bf16 = cases, bf16
+        self.oversample_foreground_percent = 0.5
+        self.save_every = epochs
+        self.optimizer, self.lr_scheduler = self.configure_optimizers()
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.AdamW(self.network.parameters(), self.learning_rate, weight_decay=1e-4)
+        return optimizer, PolyLRScheduler(optimizer, self.learning_rate, self.num_epochs)
+
+    def do_split(self):
+        return self.cases
+
+    def plot_network_architecture(self):
+        """Nothing: it needs graphviz."""
+
+    def train_step(self, batch: dict) -> dict:
+        """nnU-Net's step; its own has mixed precision on CUDA only. The loss is computed in float32."""
+        target = batch["target"]
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            outputs = self.network(batch["data"])
+        loss = self.loss([output.float() for output in outputs], target)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12)
+        self.optimizer.step()
+        return {"loss": loss.detach().numpy()}
+
+    def seconds_for_a_step(self, bf16: bool, steps: int = 3) -> float:
+        """Time of one step on random data. The weights are put back, ``schedule`` gives a fresh optimiser."""
+        state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        kept, self.bf16 = self.bf16, bf16
+        data = torch.randn(self.batch_size, 1, *self.configuration_manager.patch_size)
+        target = [
+            torch.zeros(self.batch_size, 1, *(round(n * f) for n, f in zip(data.shape[2:], scale, strict=True)))
+            for scale in self._get_deep_supervision_scales()
+        ]
+        times = []
+        for _ in range(steps):
+            start = time.perf_counter()
+            self.train_step({"data": data, "target": target})
+            times.append(time.perf_counter() - start)
+        self.network.load_state_dict(state)
+        self.bf16 = kept
+        return min(times)
