@@ -477,12 +477,11 @@ def _sampled(uncertainty: Volume, target: Geometry) -> Iterator[tuple[int, npt.N
     xyz = np.linalg.inv(uncertainty.geometry.ijk_to_lps) @ target.ijk_to_lps
     matrix, offset = xyz[:3, :3][::-1, ::-1], xyz[:3, 3][::-1]  # the same map in array axes (k, j, i)
     matrix = np.where(np.abs(matrix) < 1e-9, 0.0, matrix)
-    steps = matrix if np.any(matrix - np.diag(matrix.diagonal())) else matrix.diagonal()  # scipy is faster without turns
     for slab in _slabs(target.shape_kji):
         shape = (slab.stop - slab.start, *target.shape_kji[1:])
         shifted = offset + matrix[:, 0] * slab.start
         values = np.asarray(
-            affine_transform(source, steps, shifted, shape, np.float32, order=1, mode="nearest", prefilter=False)
+            affine_transform(source, matrix, shifted, shape, np.float32, order=1, mode="nearest", prefilter=False)
         )
         for axis in range(3):
             at = shifted[axis] + sum(
