@@ -64,7 +64,7 @@ def _hounsfield() -> Segmenter:
 
 def list_models() -> list[ModelInfo]:
     """Every model that can be named without a folder: what ships, then TotalSegmentator's tasks and their weights."""
-    from activeseg.segmenters.totalsegmentator_tasks import task_infos
+    from activeseg.segmenters.totalsegmentator import task_infos
 
     shipped = []
     for name, description in (

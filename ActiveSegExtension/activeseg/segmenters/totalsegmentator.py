@@ -1,0 +1,237 @@
+"""The genuine TotalSegmentator as a segmenter: every task of the installed package, by ``totalsegmentator:<task>``.
+
+Importing this module imports neither torch nor the package's networks; running a task does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from activeseg.errors import InputError
+from activeseg.labels import LabelSchema
+from activeseg.progress import Progress
+from activeseg.segmenters import ModelInfo
+from activeseg.segmenters.base import GridVotes, Member, MemberKind, Resample, Segmented, Settings
+from activeseg.segmenters.device import resolve_device
+from activeseg.segmenters.totalsegmentator_sandbox import UserHome, sandbox
+from activeseg.segmenters.totalsegmentator_tasks import FAMILY, Model, Task, task_named, tasks
+from activeseg.segmenters.totalsegmentator_weights import (
+    Weights,
+    download_weights,
+    inspect_weights,
+    licence_needed,
+    require_weights,
+)
+from activeseg.volume import Volume
+
+
+def task_infos(user: UserHome | None = None) -> list[ModelInfo]:
+    """Every task of the installed package that can be run, in the package's order, with the state of its weights."""
+    user = user or UserHome.of_environment()
+    return [_info(task, user) for task in tasks() if task.runnable]
+
+
+def _info(task: Task, user: UserHome) -> ModelInfo:
+    models = task.helpers() + task.parts()
+    findings = [inspect_weights(model, user.weights) for model in models]
+    wrong = [(f.state, m) for f, m in zip(findings, models, strict=True) if f.state is not Weights.READY]
+    wrong.sort(key=lambda pair: pair[0] is Weights.MISSING)  # what is damaged matters more than what can be fetched
+    state, model = wrong[0] if wrong else (Weights.READY, models[-1])
+    if task.licensed and not user.licence:
+        state = Weights.LICENCE
+    spacing = task.spacing_xyz
+    grid = "own spacing" if spacing is None else f"{' x '.join(f'{s:.3g}' for s in dict.fromkeys(spacing))} mm"
+    return ModelInfo(
+        f"{FAMILY}:{task.name}",
+        FAMILY,
+        f"{task.summary}; {grid}",
+        task.modality,
+        task.schema.names,
+        str(state),
+        str(user.weights / model.dataset),
+    )
+
+
+class TotalSegmentatorSegmenter:
+    """``totalsegmentator:<task>``; its networks are loaded at their first use and stay in memory for the next run."""
+
+    def __init__(
+        self, name: str, user: UserHome | None = None, statistics: bool = False, force_split: bool = False
+    ) -> None:
+        """Raises ModelError when the installed package has no such task.
+
+        Parameters
+        ----------
+        name : ``total``, ``total-fast``, ``body``, ... with or without the prefix ``totalsegmentator:``
+        user : where the user's weights and licence are; by default where the package looks
+        statistics : whether the package may send its usage statistics
+        force_split : let the package segment the image in three pieces, to save memory
+        """
+        self.task = task_named(name)
+        self.user = user or UserHome.of_environment()
+        self._statistics = statistics
+        self._force_split = force_split
+        self._loaded: dict[Any, Any] = {}
+
+    @property
+    def name(self) -> str:
+        return f"{FAMILY}:{self.task.name}"
+
+    @property
+    def schema(self) -> LabelSchema:
+        return self.task.schema
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return (self.task.modality,)
+
+    def models(self, settings: Settings) -> tuple[Model, ...]:
+        """The model folders that a run with these settings needs, in the order in which they are used."""
+        return self.task.helpers(settings.structures) + self.task.parts(settings.structures)
+
+    def check(self, settings: Settings) -> None:
+        """Raise before any work when it cannot run. Weights that are merely missing are fetched by ``segment``."""
+        self.task.check()
+        for structure in settings.structures:
+            self.schema.named(structure)
+        if self.task.licensed and not self.user.licence:
+            raise licence_needed(f"TotalSegmentator's task '{self.task.task}'")
+        require_weights(self.models(settings), self.user.weights)
+        resolve_device(settings.device)
+
+    def segment(self, images: Mapping[str, Volume], settings: Settings, progress: Progress) -> Segmented:
+        """See ``Segmenter.segment``. Labels are what the genuine command gives; see ``Predictions`` for the votes."""
+        from activeseg.segmenters.nnunet import Clock
+
+        self.check(settings)
+        volume = self._only_image(images)
+        models = self.models(settings)
+        clock = Clock()
+        missing = require_weights(models, self.user.weights)
+        if missing:
+            download_weights(missing, self.user, progress)
+            clock.lap("download")
+        labels, predictions, said = self._run(volume, models, settings, progress)
+        clock.lap("segment")
+        structures = self._subset(settings)
+        grid = predictions.votes(structures) or _nothing_found(volume)
+        if structures:
+            labels = np.where(np.isin(labels, [self.schema.named(name).value for name in structures]), labels, 0)
+        clock.lap("merge")
+        details = {
+            "task": self.task.task,
+            "mode": self.task.mode or "default",
+            "modality": self.task.modality,
+            "models": {str(model.dataset_id): f"{model.dataset}/{model.trained}" for model in models},
+            "folder": str(self.user.weights),
+            "device": str(resolve_device(settings.device)),
+            "arithmetic": {str(key): value for key, value in predictions.arithmetic.items()},
+            "said": said,
+            "versions": _versions(),
+        }
+        return Segmented(labels, self.schema, structures or self.schema.names, grid, clock.laps, details)
+
+    def _subset(self, settings: Settings) -> tuple[str, ...]:
+        """The chosen structures in the model's order; empty when they are all."""
+        chosen = tuple(name for name in self.schema.names if name in settings.structures)
+        return () if len(chosen) == len(self.schema) else chosen
+
+    def _only_image(self, images: Mapping[str, Volume]) -> Volume:
+        (channel,) = self.channels
+        if channel not in images:
+            raise InputError(f"{self.name} needs one {channel} image.", f"Give it with --channel {channel}=FILE.")
+        volume = images[channel]
+        coarsest = 6.0 if self.task.helpers() else max(self.task.spacing_xyz or (1.0,))
+        size = [n * s for n, s in zip(volume.geometry.shape_kji[::-1], volume.geometry.spacing_xyz, strict=True)]
+        if min(size) < 0.5 * coarsest:
+            raise InputError(
+                f"The image is only {min(size):.1f} mm thick, less than half a voxel of {self.name} ({coarsest:g} mm)."
+            )
+        return volume
+
+    def _run(
+        self, volume: Volume, models: Sequence[Model], settings: Settings, progress: Progress
+    ) -> tuple[npt.NDArray[np.uint8], Any, list[str]]:
+        """The genuine function around our predict: labels (k, j, i), the networks' predictions, what it printed."""
+        import nibabel
+        import torch
+        from totalsegmentator import python_api
+
+        from activeseg.segmenters.totalsegmentator_predict import Predictions, genuine_threads
+
+        structures = self._subset(settings)
+        image = nibabel.Nifti1Image(_nifti_array(volume.array).transpose(2, 1, 0), volume.geometry.ijk_to_ras)
+        threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+        try:
+            with sandbox(self.user, self.user.weights, self._statistics) as printed:
+                predictions = Predictions(
+                    self.task,
+                    {model.dataset_id: model for model in models},
+                    lambda model, step_size: self._network(model, step_size, settings),
+                    settings,
+                    printed.outside(progress),
+                    _shares(models),
+                )
+                torch.set_num_threads(genuine_threads(settings))
+                with predictions.in_place():
+                    result = python_api.totalsegmentator(
+                        image,
+                        None,
+                        task=self.task.task,
+                        fast=self.task.mode == "fast",
+                        fastest=self.task.mode == "fastest",
+                        roi_subset=list(structures) if self.task.takes_subset(structures) else None,
+                        ml=True,
+                        quiet=True,
+                        device="cpu",  # of what remains genuine: its resampling; our predict knows its own device
+                        force_split=self._force_split,
+                        higher_order_resampling=settings.resample is Resample.SMOOTH,
+                    )
+        finally:
+            torch.set_num_threads(threads)
+            torch.backends.cudnn.benchmark = benchmark
+        labels = np.ascontiguousarray(np.asanyarray(result.dataobj).astype(np.uint8).transpose(2, 1, 0))
+        return labels, predictions, printed.lines
+
+    def _network(self, model: Model, step_size: float, settings: Settings) -> Any:
+        from activeseg.segmenters.network import Network
+
+        device = resolve_device(settings.device)
+        key = (model.dataset_id, step_size, str(device))
+        if key not in self._loaded:
+            folder = self.user.weights / model.dataset / model.trained
+            self._loaded[key] = Network.load(folder, model.folds, device, step_size=step_size)
+        return self._loaded[key]
+
+
+def _nifti_array(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same values in a type that NIfTI can hold."""
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
+        return array.astype(np.float64)
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _shares(models: Sequence[Model]) -> list[float]:
+    """How the time divides among the networks: by the voxels that they see."""
+    costs = [1.0 / float(np.prod(model.spacing_xyz or (1.0, 1.0, 1.0))) for model in models]
+    return [cost / sum(costs) for cost in costs]
+
+
+def _nothing_found(volume: Volume) -> GridVotes:
+    """The votes of a run in which the rough model found none of the structures, so that no network was asked."""
+    shape = volume.geometry.shape_kji
+    nothing = np.zeros(shape, np.uint8)
+    unknown = np.full(shape, np.nan, np.float32)
+    return GridVotes(volume.geometry, nothing, (Member("rough model", MemberKind.TRAINED),), (nothing,), unknown)
+
+
+def _versions() -> dict[str, str]:
+    from importlib import metadata
+
+    return {name: metadata.version(name) for name in ("TotalSegmentator", "nnunetv2", "torch")}

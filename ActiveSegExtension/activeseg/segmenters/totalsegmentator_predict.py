@@ -1,0 +1,343 @@
+"""Our own predict inside the genuine ``totalsegmentator()``: what its networks say, and where their grid lies.
+
+The package crops, resamples, splits, merges and post-processes; for every network it calls ``nnUNetv2_predict`` on
+files in a temporary folder. Here that one call runs our ensemble instead, writes the label files that the package
+expects, and keeps the votes and measures of the networks whose labels become the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from activeseg import ensemble
+from activeseg.errors import InputError, ModelError
+from activeseg.progress import Progress
+from activeseg.segmenters.base import GridVotes, Member, Mode, Resample, Settings
+from activeseg.segmenters.network import Network
+from activeseg.segmenters.nnunet import OrientedImage, PreprocessedCase, _on_cropped_grid
+from activeseg.segmenters.totalsegmentator_sandbox import replaced
+from activeseg.segmenters.totalsegmentator_tasks import Model, Task
+from activeseg.volume import Geometry
+
+LabelArray = npt.NDArray[Any]
+FloatMap = npt.NDArray[np.float32]
+Networks = Callable[[Model, float], Network]
+"""Gives the loaded network of a model folder for a step size of its tiles."""
+
+
+@dataclass(frozen=True)
+class PartVotes:
+    """What one network said about one piece of the image; arrays (k, j, i) of ``geometry``, values of the task."""
+
+    geometry: Geometry
+    labels: LabelArray
+    members: tuple[Member, ...]
+    votes: tuple[LabelArray, ...]
+    entropy: FloatMap
+    variance: FloatMap | None
+    mutual_information: FloatMap | None
+    voters: npt.NDArray[np.uint8] | None
+
+
+@dataclass
+class Predictions:
+    """One run of the genuine function with our predict in it.
+
+    Attributes
+    ----------
+    models : dataset id -> the model folders that were checked before the run
+    shares : part of the time that each network takes, in the order in which the package calls them (they sum to 1)
+    kept : for each piece of a split image (one otherwise) what its networks said, in the package's order of merging
+    arithmetic : how each network was computed
+    """
+
+    task: Task
+    models: Mapping[int, Model]
+    networks: Networks
+    settings: Settings
+    progress: Progress
+    shares: Sequence[float]
+    kept: dict[str, list[PartVotes]] = field(default_factory=dict)
+    arithmetic: dict[int, str] = field(default_factory=dict)
+    _main: bool = False
+    _calls: int = 0
+    _resampled: tuple[Any, Any, Any] | None = None
+    _genuine_image: Any = None
+    _genuine_spacing: Any = None
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within it the package predicts through this object; the package is put back afterwards."""
+        from totalsegmentator import nnunet, python_api
+
+        self._genuine_image, self._genuine_spacing = nnunet.nnUNet_predict_image, nnunet.change_spacing
+        with ExitStack() as stack:
+            stack.enter_context(
+                replaced(
+                    nnunet,
+                    nnUNetv2_predict=self.predict,
+                    nnUNet_predict_image=self._predict_image,
+                    change_spacing=self._change_spacing,
+                    nostdout=lambda verbose=False: nullcontext(),  # the sandbox already does it, for this thread alone
+                )
+            )
+            stack.enter_context(
+                replaced(
+                    python_api,
+                    # the weights were checked; the package's own function would also delete the user's older ones
+                    download_pretrained_weights=lambda task_id: None,
+                    # returns None for a CPU in 2.18.0, on which the package's nested call for 'teeth' then fails
+                    convert_device_to_string=lambda device: getattr(device, "type", device),
+                )
+            )
+            yield
+
+    def predict(
+        self,
+        dir_in: Path,
+        dir_out: Path,
+        task_id: int,
+        *_: Any,
+        step_size: float = 0.5,
+        use_cropped_logits_resampling: bool = False,
+        **__: Any,
+    ) -> None:
+        """Stands in for the package's ``nnUNetv2_predict``: reads ``s0N_0000.nii.gz``, writes ``s0N.nii.gz``."""
+        if task_id not in self.models:
+            raise ModelError(
+                f"TotalSegmentator wanted its model {task_id} for the task '{self.task.task}', which was not expected.",
+                "The installed version of TotalSegmentator is not supported by this version of ActiveSeg.",
+            )
+        network = self.networks(self.models[task_id], step_size)
+        pieces = sorted(Path(dir_in).glob("s0?_0000.nii.gz"))
+        start, share = sum(self.shares[: self._calls]), sum(self.shares[self._calls : self._calls + 1])
+        self._calls += 1
+        for number, path in enumerate(pieces):
+            if len(pieces) > 1 and self.settings.resample is Resample.SMOOTH:
+                raise InputError(
+                    "The image is so large that TotalSegmentator splits it, which does not go with smooth resampling.",
+                    "Use --resample genuine, or crop the image.",
+                )
+            part = self.progress.part(start + share * number / len(pieces), start + share * (number + 1) / len(pieces))
+            self._one_piece(network, task_id, path, first_plane(pieces, number), Path(dir_out), part)
+
+    def votes(self, structures: Sequence[str]) -> GridVotes | None:
+        """All parts and pieces together; None when the package found nothing to look at and called no network."""
+        if not self.kept:
+            return None
+        pieces = [_merged(parts) for _, parts in sorted(self.kept.items())]
+        whole = pieces[0] if len(pieces) == 1 else stitched(pieces)
+        keep = _keeping(self.task, structures)
+        return GridVotes(
+            whole.geometry,
+            keep[whole.labels],
+            whole.members,
+            tuple(keep[vote] for vote in whole.votes),
+            whole.entropy,
+            whole.variance,
+            whole.mutual_information,
+            whole.voters,
+        )
+
+    def _predict_image(self, *arguments: Any, **options: Any) -> Any:
+        """Stands in for ``nnUNet_predict_image`` to know what a call is for: only the last one names its output."""
+        self._main = options.get("output_task_name") == self.task.task
+        self._resampled = None
+        return self._genuine_image(*arguments, **options)
+
+    def _change_spacing(self, image: Any, *arguments: Any, **options: Any) -> Any:
+        """Stands in for ``change_spacing`` to note between which two grids the image was resampled."""
+        self.progress.check()
+        result = self._genuine_spacing(image, *arguments, **options)
+        if self._resampled is None:
+            self._resampled = (image.shape, image.affine, result.shape)
+        return result
+
+    def _grid(self, path: Path, plane: int) -> Geometry:
+        """Where an image that was handed to the networks truly lies; ``plane`` is its first one along z.
+
+        ``change_spacing`` puts the centres of the first and last voxels on each other (``scipy.ndimage.zoom``), while
+        the affine that it writes has the nominal spacing, which drifts from them by up to half a voxel. The pieces of
+        a split image all carry the affine of the whole.
+        """
+        import nibabel
+
+        file: Any = nibabel.load(path)
+        matrix = np.array(file.affine, np.float64)
+        if self._resampled is not None:
+            old, affine, new = self._resampled
+            matrix = np.array(affine, np.float64)
+            for axis in range(3):
+                steps = (old[axis] - 1, new[axis] - 1)
+                matrix[:3, axis] *= steps[0] / steps[1] if min(steps) > 0 else old[axis] / new[axis]
+        matrix[:3, 3] += matrix[:3, 2] * plane
+        return Geometry.from_ijk_to_ras(matrix, file.shape[::-1])
+
+    def _one_piece(
+        self, network: Network, task_id: int, path: Path, plane: int, folder: Path, progress: Progress
+    ) -> None:
+        case = self._read(network, path, plane)
+        settings = self.settings if self._main else replace(self.settings, members=len(network.folds))
+        same_grid = case.network_shape == case.cropped_shape
+        result = ensemble.run(network, case.data, settings, progress, keep_logits=not same_grid)
+        labels = result.labels
+        if not same_grid:
+            assert result.logits is not None
+            decision = ensemble.Decision.of(network)
+            labels = _on_cropped_grid(network, case, result.logits, labels, decision, settings, progress)
+        piece = path.name.removesuffix("_0000.nii.gz")
+        writer = network.predictor.plans_manager.image_reader_writer_class()
+        writer.write_seg(case.uncropped(labels), str(folder / f"{piece}.nii.gz"), dict(case.properties))
+        self.arithmetic[task_id] = result.arithmetic
+        if self._main:
+            table = _final_values(self.task, self.models[task_id], network.heads)
+            self.kept.setdefault(piece, []).append(_part_votes(case, result, table))
+
+    def _read(self, network: Network, path: Path, plane: int) -> PreprocessedCase:
+        """The file as nnU-Net reads and preprocesses it; its grid as it truly lies."""
+        predictor = network.predictor
+        plans = predictor.plans_manager
+        array, properties = plans.image_reader_writer_class().read_images([str(path)])
+        spacing = list(properties["spacing"])
+        preprocessor = predictor.configuration_manager.preprocessor_class(verbose=False)
+        data, _, properties = preprocessor.run_case_npy(
+            array, None, properties, plans, predictor.configuration_manager, predictor.dataset_json
+        )
+        image = OrientedImage(array[0], spacing, self._grid(path, plane), lambda labels: labels)
+        forward, backward = tuple(plans.transpose_forward), tuple(plans.transpose_backward)
+        return PreprocessedCase(torch.from_numpy(data), properties, forward, backward, image)
+
+
+def genuine_threads(settings: Settings) -> int:
+    """Threads of the network: the user's choice, else as many as the package and nnU-Net take on a CPU."""
+    import multiprocessing
+
+    from nnunetv2.configuration import default_num_processes
+
+    if settings.threads:
+        return settings.threads
+    count = multiprocessing.cpu_count()
+    return min(count, default_num_processes) if settings.mode is Mode.EXACT else torch.get_num_threads()
+
+
+def _final_values(task: Task, model: Model, heads: int) -> npt.NDArray[np.uint8]:
+    """Label value of one network -> value of the task; auxiliary ones become background."""
+    value_of = {label.name: label.value for label in task.schema.labels}
+    table = np.zeros(max(heads, *model.classes) + 1, np.uint8)
+    for value, name in model.classes.items():
+        table[value] = value_of[name]
+    return table
+
+
+def _keeping(task: Task, structures: Sequence[str]) -> npt.NDArray[np.uint8]:
+    table = np.arange(len(task.schema) + 1, dtype=np.uint8)
+    if structures:
+        table[~np.isin(table, [task.schema.named(name).value for name in structures])] = 0
+    return table
+
+
+def _part_votes(case: PreprocessedCase, result: ensemble.EnsembleResult, table: npt.NDArray[np.uint8]) -> PartVotes:
+    """On the grid of the image that the network was given, where nnU-Net did not resample it itself."""
+    own_grid = case.network_shape != case.cropped_shape
+
+    def placed(array: npt.NDArray[Any] | None, outside: float) -> Any:
+        if array is None or own_grid:
+            return array
+        full = np.full(tuple(case.properties["shape_before_cropping"]), outside, array.dtype)
+        full[tuple(slice(a, b) for a, b in case.properties["bbox_used_for_cropping"])] = array
+        return np.ascontiguousarray(full.transpose(case.backward))
+
+    return PartVotes(
+        case.network_geometry if own_grid else case.image.geometry,
+        placed(table[result.labels], 0),
+        result.members,
+        tuple(placed(table[vote], 0) for vote in result.votes),
+        placed(result.entropy, np.nan),
+        placed(result.variance, np.nan),
+        placed(result.mutual_information, np.nan),
+        placed(result.voters, 0),
+    )
+
+
+def _merged(parts: Sequence[PartVotes]) -> PartVotes:
+    """The parts of one image: labels as the package merges them (a later part wins), the largest of each measure."""
+    first = parts[0]
+    for part in parts[1:]:
+        if part.members != first.members or not part.geometry.same_grid(first.geometry):
+            raise ModelError("The part models of this task do not fit together: other folds or another spacing.")
+
+    def over(maps: Sequence[LabelArray]) -> LabelArray:
+        labels = maps[0].copy()
+        for other in maps[1:]:
+            np.copyto(labels, other, where=other != 0)
+        return labels
+
+    def largest(maps: Sequence[FloatMap | None]) -> FloatMap | None:
+        found = [m for m in maps if m is not None]
+        return np.fmax.reduce(found) if found else None
+
+    if len(parts) == 1:
+        return first
+    entropy = largest([part.entropy for part in parts])
+    assert entropy is not None
+    return PartVotes(
+        first.geometry,
+        over([part.labels for part in parts]),
+        first.members,
+        tuple(over([part.votes[m] for part in parts]) for m in range(len(first.members))),
+        entropy,
+        largest([part.variance for part in parts]),
+        largest([part.mutual_information for part in parts]),
+        first.voters,
+    )
+
+
+def first_plane(pieces: Sequence[Path], number: int) -> int:
+    """Where along z a piece of a split image begins; 0 for an image in one piece.
+
+    ``nnUNet_predict_image`` cuts thirds T with margins M: [0, T + M), [T + 1 - M, 2 T + M), [2 T + 1 - M, end).
+    """
+    if number == 0:
+        return 0
+    import nibabel
+
+    files: list[Any] = [nibabel.load(path) for path in pieces[:2]]
+    third, margin = _cut([file.shape[2] for file in files])
+    return number * third + 1 - margin
+
+
+def _cut(lengths: Sequence[int]) -> tuple[int, int]:
+    """(T, M) of a split, from the lengths of its first two pieces."""
+    margin = lengths[1] - lengths[0] + 1
+    return lengths[0] - margin, margin
+
+
+def stitched(pieces: Sequence[PartVotes]) -> PartVotes:
+    """The overlapping pieces of a split image, cut where ``nnUNet_predict_image`` cuts their labels."""
+    first = pieces[0]
+    _, margin = _cut([piece.labels.shape[0] for piece in pieces])
+    inside = (slice(None, -margin), slice(margin - 1, -margin), slice(margin - 1, None))
+
+    def joined(arrays: Sequence[npt.NDArray[Any] | None]) -> Any:
+        found = [a[planes] for a, planes in zip(arrays, inside, strict=True) if a is not None]
+        return np.concatenate(found) if found else None
+
+    labels = joined([piece.labels for piece in pieces])
+    return PartVotes(
+        replace(first.geometry, shape_kji=labels.shape),
+        labels,
+        first.members,
+        tuple(joined([piece.votes[m] for piece in pieces]) for m in range(len(first.members))),
+        joined([piece.entropy for piece in pieces]),
+        joined([piece.variance for piece in pieces]),
+        joined([piece.mutual_information for piece in pieces]),
+        joined([piece.voters for piece in pieces]),
+    )
