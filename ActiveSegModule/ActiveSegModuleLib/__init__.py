@@ -1,0 +1,1 @@
+"""What the ActiveSeg module is made of; ``ActiveSegModule.py`` beside this package only holds Slicer's own classes."""

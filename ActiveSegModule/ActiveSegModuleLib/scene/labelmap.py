@@ -1,0 +1,58 @@
+"""vtkOrientedImageData, the image inside of a segment, seen as numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import slicer
+import vtk
+from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
+
+from .placement import array_of_matrix, vtk_matrix
+
+BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+CLOSED_SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+
+
+def empty_grid(ijk_to_ras: npt.ArrayLike, first_ijk: Sequence[int], shape_kji: Sequence[int]) -> Any:
+    """An image without voxels: only where ``shape_kji`` voxels from index ``first_ijk`` on lie (RAS mm)."""
+    image = slicer.vtkOrientedImageData()
+    (i, j, k), (depth, height, width) = first_ijk, shape_kji
+    image.SetExtent(i, i + width - 1, j, j + height - 1, k, k + depth - 1)
+    image.SetGeometryFromImageToWorldMatrix(vtk_matrix(ijk_to_ras))
+    return image
+
+
+def image_of(
+    array: npt.NDArray[Any], ijk_to_ras: npt.ArrayLike, first_ijk: Sequence[int] = (0, 0, 0), dtype: Any = None
+) -> Any:
+    """An image with a copy of ``array`` (k, j, i), converted to ``dtype``; its first voxel has index ``first_ijk``."""
+    image = empty_grid(ijk_to_ras, first_ijk, array.shape)
+    image.AllocateScalars(get_vtk_array_type(np.dtype(dtype or array.dtype)), 1)
+    array_of(image)[...] = array
+    return image
+
+
+def array_of(image: Any) -> npt.NDArray[Any]:
+    """The image's voxels (k, j, i), not copied; shape (0, 0, 0) when it has none."""
+    scalars = image.GetPointData().GetScalars()
+    first_i, last_i, first_j, last_j, first_k, last_k = image.GetExtent()
+    if scalars is None or last_i < first_i or last_j < first_j or last_k < first_k:
+        return np.zeros((0, 0, 0), np.uint8)
+    return vtk_to_numpy(scalars).reshape(last_k - first_k + 1, last_j - first_j + 1, last_i - first_i + 1)
+
+
+def first_voxel(image: Any) -> tuple[int, int, int]:
+    """Index (k, j, i) of the image's first voxel in its own, possibly cropped or grown, grid."""
+    extent = image.GetExtent()
+    return extent[4], extent[2], extent[0]
+
+
+def ijk_to_ras_of(image: Any) -> npt.NDArray[np.float64]:
+    """4 x 4: takes the indices that the image's extent counts to RAS mm."""
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    return array_of_matrix(matrix)

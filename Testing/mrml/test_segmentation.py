@@ -1,0 +1,138 @@
+"""A label map becomes a segmentation node."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from ActiveSegModuleLib.scene.labelmap import BINARY_LABELMAP, array_of, ijk_to_ras_of
+from ActiveSegModuleLib.scene.segmentation import SegmentationNode
+from conftest import PLAIN, SCHEMA, SHAPE, boxes, oblique
+
+from activeseg.errors import InputError
+from activeseg.labels import LabelSchema
+
+
+def test_structures_share_one_image_and_keep_names_colours_codes_and_values(case):
+    segments = case.segments
+    assert segments.GetNumberOfLayers(BINARY_LABELMAP) == 1
+    assert [segments.GetNthSegment(n).GetName() for n in range(segments.GetNumberOfSegments())] == list(SCHEMA.names)
+    for label in SCHEMA.labels:
+        segment = case.segment(label.name)
+        assert np.allclose(np.array(segment.GetColor()) * 255, label.color)
+        value = vtk.reference("")
+        assert segment.GetTag("ActiveSeg.LabelValue", value)
+        assert int(value.get()) == label.value
+        if label.terminology:
+            assert segment.GetTerminology() == label.terminology.slicer_string()
+
+
+def test_slicer_itself_finds_each_structure_where_the_label_map_has_it(make_case):
+    case = make_case(oblique())
+    for label in SCHEMA.labels[:4]:
+        centre_ras = case.segmentation.node.GetSegmentCenterRAS(case.id(label.name))
+        voxels = np.argwhere(case.labels == label.value)[:, ::-1]
+        middle = (voxels.min(axis=0) + voxels.max(axis=0)) / 2
+        expected = oblique().ras_of_ijk(middle)
+        assert np.allclose(centre_ras, expected, atol=2.5)
+
+
+def test_reference_geometry_is_the_cts(case):
+    node = case.segmentation.node
+    assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is case.ct
+    image = case.segments.GetLayerDataObject(0, BINARY_LABELMAP)
+    assert np.allclose(ijk_to_ras_of(image), PLAIN.ijk_to_ras)
+    assert array_of(image).shape == SHAPE
+
+
+def test_later_changes_of_the_callers_array_do_not_reach_the_scene(case):
+    case.labels[:] = 0
+    assert array_of(case.segments.GetLayerDataObject(0, BINARY_LABELMAP)).any()
+
+
+def test_decided_structure_without_voxels_is_an_empty_segment(case):
+    aorta = case.segment("aorta")
+    image = aorta.GetRepresentation(BINARY_LABELMAP)
+    assert not (array_of(image) == aorta.GetLabelValue()).any()
+
+
+def test_structure_that_was_not_decided_has_no_segment(core):
+    ct = core.add_volume(np.zeros(SHAPE, np.int16), PLAIN)
+    labels = np.where(boxes() == 1, 1, 0).astype(np.uint8)
+    made = SegmentationNode.create(core.scene, ct, labels, SCHEMA, ["liver", "spleen"], "Subset")
+    assert made.node.GetSegmentation().GetNumberOfSegments() == 2
+    assert made.segment_id(SCHEMA.named("aorta")) is None
+
+
+def test_segmentation_lies_under_the_cts_transform_and_its_item(core, make_case):
+    moved = core.add_transform(np.diag([1.0, 1.0, -1.0, 1.0]))
+    case = make_case(PLAIN, moved)
+    assert case.segmentation.node.GetParentTransformNode() is moved
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(core.scene)
+    item = hierarchy.GetItemByDataNode(case.segmentation.node)
+    assert hierarchy.GetItemParent(item) == hierarchy.GetItemByDataNode(case.ct)
+
+
+def test_node_tells_where_it_came_from(case):
+    assert case.segmentation.provenance("Model") == "test"
+    assert case.segmentation.provenance("Nothing") is None
+    assert LabelSchema.from_dict(json.loads(case.segmentation.node.GetAttribute("ActiveSeg.Schema"))) == SCHEMA
+
+
+def test_wrapping_a_node_gives_back_ct_schema_and_decided(case):
+    wrapped = SegmentationNode.wrap(case.segmentation.node)
+    assert wrapped.ct_node is case.ct
+    assert wrapped.schema == SCHEMA
+    assert wrapped.decided == SCHEMA.names
+
+
+def test_wrapping_a_strange_segmentation_says_what_is_missing(core):
+    node = core.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
+    with pytest.raises(InputError, match="which CT"):
+        SegmentationNode.wrap(node)
+    ct = core.add_volume(np.zeros(SHAPE, np.int16), PLAIN)
+    with pytest.raises(InputError, match="which structures"):
+        SegmentationNode.wrap(node, ct)
+
+
+@pytest.mark.parametrize(
+    ("labels", "decided", "message"),
+    [
+        (np.zeros((2, 3, 4), np.uint8), SCHEMA.names, "shape"),
+        (np.zeros(SHAPE, np.float32), SCHEMA.names, "whole numbers"),
+        (np.full(SHAPE, 6, np.uint8), SCHEMA.names, "1 to 5"),
+        (np.full(SHAPE, -1, np.int16), SCHEMA.names, "-1"),
+        (np.full(SHAPE, 2, np.uint8), ["liver"], "kidney_left"),
+        (np.zeros(SHAPE, np.uint8), ["livr"], "livr"),
+    ],
+)
+def test_label_map_that_does_not_fit_is_refused(core, labels, decided, message):
+    ct = core.add_volume(np.zeros(SHAPE, np.int16), PLAIN)
+    with pytest.raises(InputError, match=message):
+        SegmentationNode.create(core.scene, ct, labels, SCHEMA, decided, "Wrong")
+    assert core.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_volume_without_voxels_is_refused(core):
+    empty = core.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
+    with pytest.raises(InputError, match="'Nothing' has no voxels"):
+        SegmentationNode.create(core.scene, empty, boxes(), SCHEMA, SCHEMA.names, "Wrong")
+
+
+def test_more_than_255_structures_fit(core):
+    ct = core.add_volume(np.zeros((1, 20, 20), np.int16), PLAIN.__class__((1, 20, 20), *_rest(PLAIN)))
+    schema = LabelSchema.from_names(f"structure {n}" for n in range(1, 301))
+    labels = np.arange(400).reshape(1, 20, 20).astype(np.int32)
+    labels[labels > 300] = 0
+    made = SegmentationNode.create(core.scene, ct, labels, schema, schema.names, "Many")
+    back = made.read_back(labels)
+    assert np.array_equal(back.labels, labels)
+    assert back.labels.dtype == np.uint16
+    assert back.summary() == ()
+
+
+def _rest(geometry):
+    return geometry.spacing_xyz, geometry.origin_lps, geometry.direction_lps
