@@ -360,7 +360,6 @@ def _on_cropped_grid(
         return resampling.argmax_resampled(logits.class_logits, labels, coordinates, progress)
     import torch
 
-    found: LabelArray
     configuration = network.predictor.configuration_manager
     spacing = [case.image.spacing_kji[axis] for axis in case.forward]
     current = list(configuration.spacing)
@@ -370,7 +369,8 @@ def _on_cropped_grid(
     def resampled(index: int) -> npt.NDArray[Any]:
         values = torch.from_numpy(np.ascontiguousarray(logits.class_logits(index)))[None]
         result = configuration.resampling_fn_probabilities(values, case.cropped_shape, current, spacing)
-        return np.asarray(result)[0]
+        whole: npt.NDArray[Any] = np.asarray(result)
+        return np.asarray(whole[0])
 
     found = np.zeros(case.cropped_shape, labels.dtype)
     if order is not None:
