@@ -113,10 +113,12 @@ def find_alternatives(
     core_at = core_at[((core_at >= 0) & (core_at < now.shape)).all(axis=1)]
     core[tuple(core_at.T)] = True
 
+    # Where a view does not reach, its label map says nothing; which view that is, is not recorded.
+    all_vote = np.True_ if grid.voters is None else grid.voters[window] == len(grid.members)
     opinions: list[tuple[list[str], npt.NDArray[Any]]] = []
     for member, vote_map in zip(grid.members, grid.votes, strict=True):
         vote = vote_map[window]
-        differs = (vote != now) & (vote <= len(segmented.schema))
+        differs = (vote != now) & all_vote & (vote <= len(segmented.schema))
         pieces = cc3d.connected_components(differs, connectivity=26)
         touched = np.unique(pieces[core & differs])
         opinion = np.where(np.isin(pieces, touched) & differs, vote, now)
