@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from ActiveSegModuleLib.scene.labelmap import BINARY_LABELMAP, CLOSED_SURFACE, array_of, first_voxel, image_of
-from ActiveSegModuleLib.scene.matching import MatchedBy
-from ActiveSegModuleLib.scene.placement import ijk_to_ras
 from conftest import LIVER, PLAIN, SCHEMA, SHAPE, oblique
 
 from activeseg.errors import InputError
+from activeseg.segment_matching import MatchedBy
+from ActiveSegModuleLib.scene.labelmap import BINARY_LABELMAP, CLOSED_SURFACE, array_of, first_voxel, image_of
+from ActiveSegModuleLib.scene.placement import ijk_to_ras
 
 LOGIC = slicer.vtkSlicerSegmentEditorLogic
 

@@ -13,11 +13,18 @@ import vtk
 
 from activeseg.errors import InputError
 from activeseg.labels import LabelSchema
+from activeseg.segment_layers import Layer, compose
+from activeseg.segment_matching import (
+    LABEL_NAME_TAG,
+    LABEL_VALUE_TAG,
+    Match,
+    MatchedBy,
+    SegmentIdentity,
+    matches,
+)
 from activeseg.volume import Geometry
 
-from .composition import Layer, compose
 from .labelmap import BINARY_LABELMAP, array_of, empty_grid, first_voxel, ijk_to_ras_of
-from .matching import LABEL_NAME_TAG, LABEL_VALUE_TAG, Match, MatchedBy, SegmentIdentity, matches
 from .placement import FloatArray, geometry_of, ijk_to_ras, transform_between, vtk_matrix
 
 # Two grids are the same when no voxel centre is further off, in voxels: .nrrd text and NIfTI's float32 round at 1e-6,

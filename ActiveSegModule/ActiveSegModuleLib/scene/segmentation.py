@@ -12,12 +12,12 @@ import slicer
 
 from activeseg.errors import InputError
 from activeseg.labels import Label, LabelSchema
+from activeseg.segment_matching import LABEL_NAME_TAG, LABEL_VALUE_TAG, matches, segment_id_of, tag_text
 from activeseg.volume import Geometry
 
 from .edited import EditedSegmentation, identities, read_back
 from .hierarchy import place_under
 from .labelmap import BINARY_LABELMAP, image_of
-from .matching import LABEL_NAME_TAG, LABEL_VALUE_TAG, matches, segment_id_of, tag_text
 from .placement import geometry_of, ijk_to_ras, put_under_transform_of
 
 SCHEMA_ATTRIBUTE = "ActiveSeg.Schema"

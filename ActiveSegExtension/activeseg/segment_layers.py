@@ -153,7 +153,8 @@ def _differs(layers: Sequence[Layer], values: Sequence[int], original: npt.NDArr
     largest = max(max(values, default=0), int(original.max(initial=0)))
     dtype = _dtype_for(largest)
     changed = np.zeros(largest + 1, bool)
-    reach_of = [None] * len(values)  # the part of the CT in which each segment can have voxels; None: nowhere
+    # The part of the CT in which each segment can have voxels; None: nowhere.
+    reach_of: list[tuple[slice, ...] | None] = [None] * len(values)
     for layer in layers:
         table, held_only = layer.table(values, dtype), np.zeros(largest + 1, dtype)
         held = [values[segment] for segment in layer.segments.values()]
