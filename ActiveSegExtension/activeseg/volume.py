@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.errors import InputError
+from activeseg.errors import ActiveSegError, InputError
+from activeseg.progress import Progress
 
+if TYPE_CHECKING:
+    import SimpleITK as sitk  # noqa: N813  (the name that SimpleITK's own manual uses)
+
+Notice = Callable[[str], None]
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FloatArray = npt.NDArray[np.float64]
 
@@ -92,13 +102,59 @@ class Geometry:
         inverse = np.linalg.inv(self.ijk_to_ras)
         return np.asarray(np.asarray(points_ras, float) @ inverse[:3, :3].T + inverse[:3, 3])
 
-    def same_grid(self, other: Geometry, tolerance_mm: float = 1e-3) -> bool:
-        """Whether both grids have the same voxels: same shape, and all eight corners within the tolerance."""
-        if self.shape_kji != other.shape_kji:
-            return False
+    def farthest_corner_mm(self, other: Geometry) -> float:
+        """How far apart, along one axis, the same corner voxel of two grids of one shape lies at most, mm."""
         k, j, i = self.shape_kji
         corners = np.array([[a, b, c] for a in (0, i - 1) for b in (0, j - 1) for c in (0, k - 1)], float)
-        return bool(np.abs(self.ras_of_ijk(corners) - other.ras_of_ijk(corners)).max() <= tolerance_mm)
+        return float(np.abs(self.ras_of_ijk(corners) - other.ras_of_ijk(corners)).max())
+
+    def same_grid(self, other: Geometry, tolerance_mm: float = 1e-3) -> bool:
+        """Whether both grids have the same voxels: same shape, and all eight corners within the tolerance."""
+        return self.shape_kji == other.shape_kji and self.farthest_corner_mm(other) <= tolerance_mm
+
+    def canonical(self) -> Geometry:
+        """The same voxels with axes permuted and flipped so that i, j, k run closest to right, anterior, superior."""
+        axes, flipped = self._canonical_axes()
+        matrix = self.ijk_to_ras
+        shape_xyz = np.array(self.shape_kji[::-1])[axes]
+        columns = matrix[:3, axes]
+        origin = matrix[:3, 3] + (columns * (shape_xyz - 1))[:, flipped].sum(axis=1)
+        affine = np.eye(4)
+        affine[:3, :3] = columns * np.where(flipped, -1.0, 1.0)
+        affine[:3, 3] = origin
+        return Geometry.from_ijk_to_ras(affine, shape_xyz[::-1].tolist())
+
+    def array_to_canonical(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """An array (k, j, i) on this grid, rearranged for ``canonical()``; contiguous, not copied if nothing moves."""
+        axes, flipped = self._canonical_axes()
+        moved = np.transpose(array, _array_axes(axes))
+        return np.ascontiguousarray(np.flip(moved, tuple(np.flatnonzero(flipped[::-1]).tolist())))
+
+    def array_from_canonical(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The way back: an array on ``canonical()``'s grid, rearranged for this one.
+
+        Raises InputError for another shape.
+        """
+        axes, flipped = self._canonical_axes()
+        wanted = tuple(self.shape_kji[axis] for axis in _array_axes(axes))
+        if array.shape != wanted:
+            raise InputError(f"The array has shape {array.shape}, the canonical grid {wanted}.")
+        moved = np.flip(array, tuple(np.flatnonzero(flipped[::-1]).tolist()))
+        return np.ascontiguousarray(np.transpose(moved, np.argsort(_array_axes(axes))))
+
+    def _canonical_axes(self) -> tuple[list[int], npt.NDArray[np.bool_]]:
+        """For R, A, S in turn: which of i, j, k (0, 1, 2) runs along it, and whether it runs the other way.
+
+        The axis that fits best chooses first, as nibabel.orientations.io_orientation does.
+        """
+        cosines = self.direction_matrix * np.array([[-1.0], [-1.0], [1.0]])
+        axes = [-1, -1, -1]
+        free = np.abs(cosines)
+        for axis in np.argsort(-np.max(free, axis=0), kind="stable"):
+            world = int(np.argmax(free[:, axis]))
+            axes[world] = int(axis)
+            free[world] = -1.0
+        return axes, cosines[[0, 1, 2], axes] < 0
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -118,9 +174,40 @@ class Geometry:
         )
 
 
+def _array_axes(axes_xyz: Sequence[int]) -> list[int]:
+    """The order of i, j, k as the order of array axes k, j, i."""
+    return [2 - axis for axis in reversed(axes_xyz)]
+
+
+def volume_shape(sizes_xyz: Sequence[int], components: int = 1) -> tuple[int, int, int]:
+    """(k, j, i) of an image with these sizes, x first. Raises InputError unless it is one scalar 3D image.
+
+    Further axes of length 1 are dropped. One slice is a 2D image, however it is stored.
+    """
+    sizes = "x".join(str(size) for size in sizes_xyz)
+    if components != 1:
+        raise InputError(
+            f"The image has {components} values in each voxel (colour or vector image).",
+            "Export it as a grey-scale image.",
+        )
+    if any(size > 1 for size in sizes_xyz[3:]):
+        raise InputError(f"The image has more than 3 dimensions ({sizes}).", "Export one time point as a 3D image.")
+    if len(sizes_xyz) < 3 or min(sizes_xyz[:3]) < 2:
+        raise InputError(f"The image is 2D ({sizes}): a volume needs at least two slices.", "Give the whole 3D image.")
+    return int(sizes_xyz[2]), int(sizes_xyz[1]), int(sizes_xyz[0])
+
+
+def warn(text: str) -> None:
+    """What a notice becomes where nobody listens: a Python warning."""
+    warnings.warn(text, stacklevel=3)
+
+
 @dataclass(frozen=True)
 class Volume:
-    """A scalar image: ``array`` (k, j, i), HU for CT (label maps are volumes of whole numbers), on a ``geometry``."""
+    """A scalar image: ``array`` (k, j, i), HU for CT (label maps are volumes of whole numbers), on a ``geometry``.
+
+    ``name`` never comes from a file: it could be a patient's.
+    """
 
     array: npt.NDArray[Any]
     geometry: Geometry
@@ -129,3 +216,200 @@ class Volume:
     def __post_init__(self) -> None:
         if tuple(self.array.shape) != self.geometry.shape_kji:
             raise InputError(f"The array has shape {self.array.shape}, the geometry {self.geometry.shape_kji}.")
+
+    @classmethod
+    def read(
+        cls, path: str | Path, series: str | None = None, notice: Notice = warn, *, allow_nan: bool = False
+    ) -> Volume:
+        """A NIfTI, NRRD or MetaImage file, or a DICOM series: its folder (with all sub-folders) or one of its files.
+
+        Parameters
+        ----------
+        series : for DICOM: UID, number in the list or description of the series; needed only where there are several
+        notice : is told what was assumed or left out, never a patient's data
+        allow_nan : for maps of ours that are NaN where nothing was computed
+
+        Raises InputError for whatever is not one scalar 3D image with orthogonal axes and finite values.
+        """
+        from activeseg import dicom, itk_files, nifti
+
+        path = Path(path).expanduser()
+        try:
+            if not path.exists():
+                raise InputError(f"There is no file or folder '{path}'.", "Check the path.")
+            if path.is_dir():
+                return dicom.read_series(path, series, notice)
+            if not path.is_file():
+                raise InputError(f"'{path}' is neither a file nor a folder.", "Give an image file or a DICOM folder.")
+            if path.stat().st_size == 0:
+                raise InputError(f"'{path.name}' is empty (0 bytes).", "Copy or export it again.")
+            suffix = _suffix(path)
+            if suffix is None and dicom.is_dicom(path):
+                return dicom.read_file(path, series, notice)
+            if series is not None:
+                raise InputError(f"A series ('{series}') can only be chosen in DICOM; '{path.name}' is one image.")
+            if suffix is None:
+                raise InputError(
+                    f"'{path.name}' is not an image that can be read.",
+                    f"Give {', '.join(_READ_SUFFIXES)}, or a folder of DICOM slices.",
+                )
+            read = nifti.read if suffix.startswith(".nii") else itk_files.read
+            array, geometry = read(path, notice)
+        except OSError as error:
+            raise InputError(f"'{error.filename or path}' cannot be opened: {error.strerror or error}.") from error
+        if not allow_nan:
+            _check_finite(array, path.name)
+        return cls(array, geometry)
+
+    def write(self, path: str | Path, progress: Progress | None = None) -> None:
+        """Write .nii, .nii.gz, .nrrd or .mha; what was there stays until the new file is complete on disk.
+
+        The voxel type is kept (bool becomes uint8, float16 float32); .nii.gz and .nrrd are compressed. Raises
+        InputError for another suffix or a missing folder, ActiveSegError when the disk is full, Cancelled.
+        """
+        from activeseg import itk_files, nifti
+
+        path, progress = Path(path).expanduser(), progress or Progress()
+        suffix = _suffix(path)
+        if suffix not in _WRITE_SUFFIXES:
+            raise InputError(f"'{path.name}' cannot be written.", f"End its name in {', '.join(_WRITE_SUFFIXES)}.")
+        if not path.parent.is_dir():
+            raise InputError(f"There is no folder '{path.parent}'.", "Make it first.")
+        try:
+            with replacing(path, suffix) as fresh:
+                if suffix.startswith(".nii"):
+                    nifti.write(fresh, _storable(self.array), self.geometry, progress)
+                else:
+                    itk_files.write(fresh, self.to_sitk())
+                progress.check()
+        except OSError as error:
+            raise ActiveSegError(
+                f"'{path}' cannot be written: {error.strerror or error}.",
+                "Check the disk's free space and the folder's permissions; a file that was there before is unchanged.",
+            ) from error
+
+    def to_sitk(self) -> sitk.Image:
+        """A SimpleITK image with its own copy of the voxels."""
+        import SimpleITK as sitk  # noqa: N813
+
+        image = sitk.GetImageFromArray(_storable(self.array))
+        image.SetSpacing(self.geometry.spacing_xyz)
+        image.SetOrigin(self.geometry.origin_lps)
+        image.SetDirection(self.geometry.direction_lps)
+        return image
+
+    @classmethod
+    def from_sitk(cls, image: sitk.Image, name: str = "") -> Volume:
+        """From a scalar 3D SimpleITK image (further axes of length 1 are dropped); copies the voxels.
+
+        Raises InputError for another kind of image or a sheared one.
+        """
+        import SimpleITK as sitk  # noqa: N813
+
+        shape = volume_shape(image.GetSize(), image.GetNumberOfComponentsPerPixel())
+        size = image.GetDimension()
+        direction = np.asarray(image.GetDirection()).reshape(size, size)[:3, :3]
+        geometry = Geometry(
+            shape, image.GetSpacing()[:3], image.GetOrigin()[:3], tuple(float(v) for v in direction.ravel())
+        )
+        return cls(sitk.GetArrayFromImage(image).reshape(shape), geometry, name)
+
+    def canonical(self) -> Volume:
+        """The same voxels at the same places, stored closest to RAS (back: ``Geometry.array_from_canonical``)."""
+        return Volume(self.geometry.array_to_canonical(self.array), self.geometry.canonical(), self.name)
+
+    def resample_labels_to(self, geometry: Geometry) -> Volume:
+        """A label map on another grid, nearest neighbour, 0 outside; the same array where the grid is the same.
+
+        Raises InputError when the label map has structures and none of them reaches the grid.
+        """
+        if self.geometry.same_grid(geometry):
+            return Volume(self.array, geometry, self.name)
+        import SimpleITK as sitk  # noqa: N813
+
+        k, j, i = geometry.shape_kji
+        resample = sitk.ResampleImageFilter()
+        resample.SetInterpolator(sitk.sitkNearestNeighbor)
+        resample.SetSize((i, j, k))
+        resample.SetOutputSpacing(geometry.spacing_xyz)
+        resample.SetOutputOrigin(geometry.origin_lps)
+        resample.SetOutputDirection(geometry.direction_lps)
+        array = sitk.GetArrayFromImage(resample.Execute(self.to_sitk()))
+        if self.array.any() and not array.any():
+            raise InputError("No structure of the label map lies inside the image.", "Check that they belong together.")
+        return Volume(array, geometry, self.name)
+
+
+def read_label_map(path: str | Path, notice: Notice = warn) -> Volume:
+    """A label map of whole numbers from 0 to 65535 as uint8, or uint16 where a value is above 255.
+
+    Floats are accepted when they are whole. Raises InputError that names a wrong value. The header of Slicer's
+    ``.seg.nrrd`` says what its values mean; this function does not look at it.
+    """
+    volume = Volume.read(path, notice=notice)
+    array = volume.array
+    if array.dtype.kind == "f":
+        for slab in array:
+            fractional = slab[slab != np.rint(slab)]
+            if fractional.size:
+                raise InputError(
+                    f"'{Path(path).name}' is not a label map: it holds the value {fractional[0]:.6g}.",
+                    "Labels are whole numbers; give the label map, not the image or a probability map.",
+                )
+    lowest, highest = array.min(), array.max()
+    wrong = lowest if lowest < 0 else highest
+    if wrong < 0 or wrong > 65535:
+        raise InputError(
+            f"'{Path(path).name}' is not a label map: it holds the value {wrong:.0f}.", "Labels are 0 to 65535."
+        )
+    return Volume(array.astype(np.uint8 if highest <= 255 else np.uint16, copy=False), volume.geometry)
+
+
+_WRITE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+_READ_SUFFIXES = (*_WRITE_SUFFIXES, ".nhdr", ".mhd")
+
+
+def _suffix(path: Path) -> str | None:
+    """The suffix of a supported format, lower case."""
+    return next((suffix for suffix in _READ_SUFFIXES if path.name.lower().endswith(suffix)), None)
+
+
+def _storable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array in a type that image files know."""
+    kinds = {np.dtype(bool): np.uint8, np.dtype(np.float16): np.float32}
+    return array.astype(kinds.get(array.dtype, array.dtype.newbyteorder("=")), copy=False)
+
+
+def _check_finite(array: npt.NDArray[Any], name: str) -> None:
+    # Minimum and maximum show every NaN and infinity without an array of truth values.
+    if array.dtype.kind == "f" and not np.isfinite([array.min(), array.max()]).all():
+        count = int(np.count_nonzero(~np.isfinite(array)))
+        raise InputError(
+            f"'{name}' has {count} voxels that are not numbers (NaN or infinite).",
+            "Replace them, for example by -1024 HU.",
+        )
+
+
+@contextlib.contextmanager
+def replacing(path: Path, suffix: str) -> Iterator[Path]:
+    """A fresh sibling to write to (its name ends in ``suffix``), which takes ``path``'s place if the block succeeds.
+
+    The file and the folder's entry are on disk before the block counts as done. Otherwise the sibling is removed.
+    """
+    fresh = path.with_name(f".activeseg-{uuid.uuid4().hex}{suffix}")
+    try:
+        yield fresh
+        _sync(fresh)
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    if os.name == "posix":
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,239 @@
+"""NIfTI files, checked on the way in and on the way out.
+
+Written out here because ITK's reader (5.4, measured) accepts truncated and corrupted ``.nii.gz`` without a word,
+replaces a sheared sform by the qform, mixes pixdim with sform and turns whole numbers into floats when an intercept is
+given; its writer does not notice a full disk. nibabel is not part of Slicer. Layouts: nifti1.h and nifti2.h of
+nifti.nimh.nih.gov.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from activeseg.errors import InputError
+from activeseg.progress import Progress
+from activeseg.volume import FloatArray, Geometry, Notice, volume_shape
+
+_FIELDS = (
+    *("size", "dim", "datatype", "pixdim", "offset", "slope", "inter", "units"),
+    *("qform_code", "sform_code", "quaternion", "qoffset", "srow", "magic"),
+)
+_NIFTI1 = np.dtype(
+    {
+        "names": _FIELDS,
+        "formats": (
+            *("i4", "(8,)i2", "i2", "(8,)f4", "f4", "f4", "f4", "u1"),
+            *("i2", "i2", "(3,)f4", "(3,)f4", "(3,4)f4", "S4"),
+        ),
+        "offsets": (0, 40, 70, 76, 108, 112, 116, 123, 252, 254, 256, 268, 280, 344),
+        "itemsize": 348,
+    }
+)
+_NIFTI2 = np.dtype(
+    {
+        "names": _FIELDS,
+        "formats": (
+            *("i4", "(8,)i8", "i2", "(8,)f8", "i8", "f8", "f8", "i4"),
+            *("i4", "i4", "(3,)f8", "(3,)f8", "(3,4)f8", "S8"),
+        ),
+        "offsets": (0, 16, 12, 104, 168, 176, 184, 500, 344, 348, 352, 376, 400, 4),
+        "itemsize": 540,
+    }
+)
+_DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+_VECTORS = {32: "complex", 1792: "complex", 2048: "complex", 128: "RGB colour", 2304: "RGBA colour"}
+_MM_PER_UNIT = {1: 1000.0, 3: 0.001}
+_MAX_DEFLATE_RATIO = 1032  # zlib's own limit, https://zlib.net/zlib_tech.html
+_READ_BYTES = 1 << 22
+_FORMS_AGREE_MM = 0.1
+
+
+def read(path: Path, notice: Notice) -> tuple[npt.NDArray[Any], Geometry]:
+    """Voxels (k, j, i) and their place. Raises InputError; OSError where the file cannot be opened.
+
+    The affine is the sform where there is one, else the qform, as nibabel does. Slope and intercept are applied; whole
+    numbers stay whole when both are whole.
+    """
+    with open(path, "rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        file_bytes = raw.seek(0, 2)
+        raw.seek(0)
+        file = cast(IO[bytes], gzip.GzipFile(fileobj=raw) if packed else raw)
+        try:
+            header = _header(file, path)
+            shape = _shape(header)
+            geometry = _geometry(header, shape, notice)
+            array = _voxels(file, header, shape, path, file_bytes * (_MAX_DEFLATE_RATIO if packed else 1))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(
+                f"'{path.name}' is damaged: its compressed data is cut off or corrupted ({error}).", "Copy it again."
+            ) from error
+    return _scaled(array, float(header["slope"]), float(header["inter"])), geometry
+
+
+def _header(file: IO[bytes], path: Path) -> np.void:
+    start = file.read(4)
+    for layout in (_NIFTI1, _NIFTI2):
+        for order in ("<", ">"):
+            if len(start) == 4 and int(np.frombuffer(start, order + "i4")[0]) == layout.itemsize:
+                rest = start + file.read(layout.itemsize - 4)
+                if len(rest) < layout.itemsize:
+                    raise InputError(
+                        f"'{path.name}' ends inside its header, after {len(rest)} bytes.", "Copy it again."
+                    )
+                header: np.void = np.frombuffer(rest, layout.newbyteorder(order))[0]
+                if not header["magic"].startswith((b"n+1", b"n+2")):
+                    raise InputError(
+                        f"'{path.name}' is only the header of a two-file image (Analyze or NIfTI .hdr/.img).",
+                        "Save it as one .nii.gz file.",
+                    )
+                return header
+    raise InputError(f"'{path.name}' is not a NIfTI file.", "Check its name, or copy it again.")
+
+
+def _shape(header: np.void) -> tuple[int, int, int]:
+    count = int(header["dim"][0])
+    code = int(header["datatype"])
+    if not 1 <= count <= 7:
+        raise InputError(f"The NIfTI header says {count} dimensions; it is damaged.", "Copy or export the image again.")
+    if code not in _DTYPES:
+        kind = _VECTORS.get(code, f"of an unsupported NIfTI data type ({code})")
+        raise InputError(
+            f"The image is {kind}; one number for each voxel is needed.", "Export it as a grey-scale image."
+        )
+    return volume_shape([int(n) for n in header["dim"][1 : count + 1]])
+
+
+def _geometry(header: np.void, shape: tuple[int, int, int], notice: Notice) -> Geometry:
+    code = int(header["units"]) & 7
+    scale = np.diag([*[_MM_PER_UNIT.get(code, 1.0)] * 3, 1.0])
+    if code in _MM_PER_UNIT:
+        notice(f"The NIfTI file measures in {'metres' if code == 1 else 'micrometres'}; converted to mm.")
+    if int(header["sform_code"]) > 0:
+        sform = np.vstack([header["srow"].astype(float), [0, 0, 0, 1]])
+        geometry = Geometry.from_ijk_to_ras(scale @ sform, shape)
+        if int(header["qform_code"]) > 0 and np.all(header["pixdim"][1:4] > 0):
+            apart = geometry.farthest_corner_mm(Geometry.from_ijk_to_ras(scale @ _qform(header), shape))
+            if not apart <= _FORMS_AGREE_MM:
+                notice(
+                    f"The NIfTI file's sform and qform place the image up to {apart:.3g} mm apart. Its sform is used, "
+                    "as nibabel and TotalSegmentator do; 3D Slicer may show the file by its qform."
+                )
+        return geometry
+    zooms = header["pixdim"][1:4].astype(float)
+    if not np.all(zooms > 0):
+        raise InputError(f"The image's voxel spacing is {tuple(zooms.tolist())} mm; it must be positive.")
+    if int(header["qform_code"]) > 0:
+        return Geometry.from_ijk_to_ras(scale @ _qform(header), shape)
+    notice("The NIfTI file does not say how the image lies in the patient: left and right are assumed, as ITK does.")
+    return Geometry.from_ijk_to_ras(scale @ np.diag([-zooms[0], -zooms[1], zooms[2], 1.0]), shape)
+
+
+def _qform(header: np.void) -> FloatArray:
+    """The affine of NIfTI's method 2 (nifti1.h): a unit quaternion, pixdim and an offset."""
+    from scipy.spatial.transform import Rotation
+
+    b, c, d = (float(v) for v in header["quaternion"])
+    a = max(0.0, 1.0 - b * b - c * c - d * d) ** 0.5
+    zooms = header["pixdim"][1:4].astype(float)
+    zooms[2] *= -1.0 if float(header["pixdim"][0]) < 0 else 1.0
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_quat([b, c, d, a]).as_matrix() * zooms
+    matrix[:3, 3] = header["qoffset"]
+    return matrix
+
+
+def _voxels(
+    file: IO[bytes], header: np.void, shape: tuple[int, int, int], path: Path, most_bytes: int
+) -> npt.NDArray[Any]:
+    dtype = np.dtype(_DTYPES[int(header["datatype"])]).newbyteorder(header.dtype["size"].byteorder)
+    offset = int(header["offset"])
+    wanted = dtype.itemsize * shape[0] * shape[1] * shape[2]
+    got = 0
+    if offset + wanted <= most_bytes:  # else do not even ask for the memory
+        file.read(max(0, offset - header.dtype.itemsize))
+        array = np.empty(shape, dtype)
+        into = array.view("u1").reshape(-1).data
+        while got < wanted:
+            count = file.readinto(into[got : got + _READ_BYTES])  # type: ignore[attr-defined]
+            if not count:
+                break
+            got += count
+    if got < wanted:
+        raise InputError(
+            f"'{path.name}' is cut off: {wanted} bytes of voxels are announced, {got or 'fewer'} are there.",
+            "Copy it again.",
+        )
+    while file.read(_READ_BYTES):  # to the end, where gzip's check sum is
+        pass
+    return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+
+
+def _scaled(array: npt.NDArray[Any], slope: float, inter: float) -> npt.NDArray[Any]:
+    """Slope and intercept applied slab by slab; nifti1.h: a slope of 0 means that there is no scaling."""
+    if not np.isfinite([slope, inter]).all() or slope == 0 or (slope == 1 and inter == 0):
+        return array
+    whole = array.dtype.kind in "iu" and slope.is_integer() and inter.is_integer()
+    if whole:
+        ends = sorted(int(end) * int(slope) + int(inter) for end in (array.min(), array.max()))
+        fitting = [d for d in (array.dtype, np.dtype("i2"), np.dtype("i4"), np.dtype("i8")) if _fits(ends, d)]
+        whole = bool(fitting)
+    target = fitting[0] if whole else np.dtype("f4" if array.dtype.itemsize <= 2 else "f8")
+    factors: tuple[Any, Any] = (int(slope), int(inter)) if whole else (slope, inter)
+    scaled = np.empty(array.shape, target)
+    for k, slab in enumerate(array):
+        scaled[k] = slab.astype("i8" if whole else "f8") * factors[0] + factors[1]
+    return scaled
+
+
+def _fits(ends: list[int], dtype: np.dtype[Any]) -> bool:
+    info = np.iinfo(dtype)
+    return info.min <= ends[0] and ends[1] <= info.max
+
+
+def write(path: Path, array: npt.NDArray[Any], geometry: Geometry, progress: Progress) -> None:
+    """NIfTI-1 with sform and qform, compressed where the name ends in ``.gz``; the same input gives the same bytes.
+
+    Raises OSError (also when the disk is full) and Cancelled; the caller removes what was begun.
+    """
+    with open(path, "wb") as raw:
+        if path.suffix == ".gz":
+            with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=1, mtime=0) as packed:
+                _write_body(packed.write, array, geometry, progress)
+        else:
+            _write_body(raw.write, array, geometry, progress)
+
+
+def _write_body(put: Callable[[Any], Any], array: npt.NDArray[Any], geometry: Geometry, progress: Progress) -> None:
+    from scipy.spatial.transform import Rotation
+
+    stored = array.dtype.newbyteorder("<")
+    code = next((number for number, kind in _DTYPES.items() if np.dtype(kind) == array.dtype), None)
+    if code is None:
+        raise InputError(f"Voxels of type {array.dtype} cannot be stored in a NIfTI file.", "Convert them first.")
+    header = np.zeros((), _NIFTI1.newbyteorder("<"))
+    affine = geometry.ijk_to_ras
+    axes = affine[:3, :3] / np.asarray(geometry.spacing_xyz)
+    handed = 1.0 if np.linalg.det(axes) > 0 else -1.0
+    # (x, y, z, w), whose sign is free; NIfTI stores x, y, z and wants w >= 0
+    quaternion = Rotation.from_matrix(axes * [1, 1, handed]).as_quat()
+    header["size"], header["magic"], header["offset"] = 348, b"n+1", 352
+    header["dim"] = [3, *geometry.shape_kji[::-1], 1, 1, 1, 1]
+    header["datatype"], header["slope"], header["units"] = code, 1, 2
+    header["pixdim"] = [handed, *geometry.spacing_xyz, 1, 1, 1, 1]
+    header["qform_code"] = header["sform_code"] = 1
+    header["quaternion"] = quaternion[:3] * (-1 if quaternion[3] < 0 else 1)
+    header["qoffset"], header["srow"] = affine[:3, 3], affine[:3]
+    head = bytearray(header.tobytes())
+    head[72:74] = (8 * array.dtype.itemsize).to_bytes(2, "little")  # bitpix, which says again what datatype says
+    put(bytes(head) + bytes(4))
+    for slab in array:
+        progress.check()
+        put(np.ascontiguousarray(slab, stored).data)
