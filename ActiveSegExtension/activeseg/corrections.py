@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,17 @@ class RegionState(StrEnum):
         return self in (RegionState.ACCEPTED, RegionState.CORRECTED)
 
 
+class Place(Protocol):
+    """A region as far as this file needs to know it; ``regions.Region`` is one."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def box_kji(self) -> Box: ...
+    @property
+    def state(self) -> RegionState: ...
+
+
 @dataclass(frozen=True)
 class RegionReview:
     """A region's number in the list, its box on the CT's grid (half-open ranges along k, j, i) and its state."""
@@ -57,6 +68,7 @@ class RegionReview:
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
+        """The box as an index into arrays (k, j, i) of the CT's grid."""
         k, j, i = self.box_kji
         return slice(*k), slice(*j), slice(*i)
 
@@ -133,7 +145,7 @@ class Correction:
         schema: LabelSchema,
         *,
         truth: LabelMap | None = None,
-        regions: Sequence[RegionReview] = (),
+        regions: Iterable[Place] = (),
         annotator: str = "",
         seconds: float | None = None,
         notes: str = "",
@@ -268,7 +280,7 @@ def label_for_training(
     *,
     uncertainty: Volume | None = None,
     threshold: float = 0.25,
-    regions: Iterable[RegionReview] = (),
+    regions: Iterable[Place] = (),
 ) -> tuple[LabelMap, TrainingSummary]:
     """The label map that goes into the dataset: the edited one, with ``ignore`` where nobody vouches for it.
 
@@ -299,7 +311,7 @@ def label_for_training(
     for name, labels in (("predicted", predicted), ("edited", edited)):
         check_label_map(labels, schema, geometry.shape_kji, f"The {name} label map")
     result = edited.astype(smallest_dtype(schema.ignore_value))
-    states = states_after_editing(tuple(regions), predicted, edited)
+    states = states_after_editing(regions, predicted, edited)
     reviewed = [region for region in states if region.state.reviewed]
     names = [schema.name_of(value) for value in range(schema.ignore_value + 1)]
     kept = np.zeros(len(names), np.int64)
@@ -328,7 +340,7 @@ def label_for_training(
             most.add(at + start * edited[0].size, values.reshape(-1)[at], edited[slab].reshape(-1)[at])
         result.reshape(-1)[most.positions()] = schema.ignore_value
         kept = most.seen - np.minimum(most.seen, limits)
-    ignored = _counts(edited, len(names)) - _counts(result, len(names))  # negative for ignore itself
+    ignored = label_counts(edited, schema) - label_counts(result, schema)  # negative for ignore itself
     return result, TrainingSummary(
         review,
         int(edited.size),
@@ -339,16 +351,15 @@ def label_for_training(
     )
 
 
-def states_after_editing(
-    regions: Sequence[RegionReview], predicted: LabelMap, edited: LabelMap
-) -> tuple[RegionReview, ...]:
-    """The regions, where an edit inside the box of an open or skipped one makes it corrected."""
-    return tuple(
-        replace(region, state=RegionState.CORRECTED)
-        if not region.state.reviewed and np.any(predicted[region.slices] != edited[region.slices])
-        else region
-        for region in regions
-    )
+def states_after_editing(regions: Iterable[Place], predicted: LabelMap, edited: LabelMap) -> tuple[RegionReview, ...]:
+    """What became of the regions: an edit inside the box of an open or skipped one makes it corrected."""
+    told = []
+    for place in regions:
+        region = RegionReview(place.number, place.box_kji, place.state)
+        if not region.state.reviewed and np.any(predicted[region.slices] != edited[region.slices]):
+            region = replace(region, state=RegionState.CORRECTED)
+        told.append(region)
+    return tuple(told)
 
 
 def check_label_map(labels: LabelMap, schema: LabelSchema, shape_kji: tuple[int, ...], what: str) -> None:
@@ -380,10 +391,11 @@ def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
         yield slice(start, min(start + step, shape[0]))
 
 
-def _counts(labels: LabelMap, values: int) -> npt.NDArray[np.int64]:
-    total = np.zeros(values, np.int64)
+def label_counts(labels: LabelMap, schema: LabelSchema) -> npt.NDArray[np.int64]:
+    """Number of voxels of each value, from background to ignore."""
+    total = np.zeros(schema.ignore_value + 1, np.int64)
     for slab in _slabs(labels.shape):
-        total += np.bincount(labels[slab].reshape(-1), minlength=values)
+        total += np.bincount(labels[slab].reshape(-1), minlength=len(total))
     return total
 
 
@@ -406,7 +418,7 @@ def _dice(pairs: npt.NDArray[np.int64], value: int) -> float | None:
 
 def _limits(edited: LabelMap, schema: LabelSchema) -> npt.NDArray[np.int64]:
     """How many voxels of each value may be ignored: see ``label_for_training`` for background."""
-    counts = _counts(edited, schema.ignore_value + 1)
+    counts = label_counts(edited, schema)
     counts[0] = counts[1:-1].sum()
     counts[-1] = 0
     return (counts * IGNORED_SHARE + 1e-9).astype(np.int64)

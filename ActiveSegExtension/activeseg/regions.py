@@ -6,7 +6,6 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.alternatives import Alternative, Box, find_alternatives
+from activeseg.corrections import RegionState
 from activeseg.doubt import Doubt, doubt_of
 from activeseg.errors import InputError
 from activeseg.places import DEFAULT_SEARCH, Place, Search, choose_places
@@ -24,15 +24,6 @@ BODY_HU = -300
 _AFFECTED_PART = 0.1  # a structure with less of the core's doubt than this part of the most affected one is not named
 _REGIONS_FILE = "regions.json"
 _PATCHES_FILE = "alternatives.npz"
-
-
-class RegionState(StrEnum):
-    """What the user has done with a region."""
-
-    OPEN = "open"
-    ACCEPTED = "accepted"
-    CORRECTED = "corrected"
-    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
