@@ -56,13 +56,13 @@ class View:
         return _warp(values, np.linalg.inv(self._forward()), border="border") if self.moves else values
 
     def reach(self, shape: tuple[int, ...]) -> torch.Tensor | None:
-        """(z, y, x) bool: where the view looked, or None for everywhere. Elsewhere it does not vote."""
+        """(z, y, x) bool: what the view saw of the image, or None for everything. Elsewhere it does not vote."""
         import torch
 
         if not self.moves:
             return None
-        ones = torch.ones((1, *shape))
-        return _warp(ones, np.linalg.inv(self._forward()), border="zeros")[0] > 0.999
+        inside = _warp(torch.ones((1, *shape)), self._forward(), border="zeros") > 0.999
+        return _warp(inside.float(), np.linalg.inv(self._forward()), border="zeros")[0] > 0.999
 
     def _forward(self) -> np.ndarray:
         """4 x 4 in centred voxels (z, y, x)."""

@@ -42,6 +42,7 @@ def make_model(
     The weights are random but larger than at initialisation, so that labels vary over the image.
     """
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+    from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     flat = configuration == "2d"
@@ -123,6 +124,7 @@ def make_model(
     (folder / "dataset.json").write_text(json.dumps(dataset))
     manager = PlansManager(plans)
     chosen = manager.get_configuration(configuration)
+    inputs = determine_num_input_channels(manager, chosen, dataset)  # a cascade gets the first stage's labels as well
     heads = manager.get_label_manager(dataset).num_segmentation_heads
     for number, fold in enumerate(folds):
         torch.manual_seed(7 + number)
@@ -130,7 +132,7 @@ def make_model(
             chosen.network_arch_class_name,
             chosen.network_arch_init_kwargs,
             chosen.network_arch_init_kwargs_req_import,
-            len(channels),
+            inputs,
             heads,
             allow_init=True,
             deep_supervision=False,

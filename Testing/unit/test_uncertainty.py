@@ -1,0 +1,60 @@
+"""The measures of disagreement are the formulas of their definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from activeseg.uncertainty import measures_from_votes, pairwise_dice, variance_maximum
+
+
+def by_definition(votes: list[np.ndarray], classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    one_hot = np.stack([np.eye(classes)[v] for v in votes])  # (M, ..., C)
+    mean = one_hot.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropy = -np.nansum(np.where(mean > 0, mean * np.log(mean), 0), axis=-1)
+    variance = ((one_hot - mean) ** 2).sum(axis=-1).mean(axis=0)
+    most = min(len(votes), classes)
+    return entropy / np.log(classes), variance / (1 - 1 / most), entropy / np.log(most)
+
+
+@pytest.mark.parametrize(("members", "classes"), [(2, 2), (3, 7), (7, 3), (5, 118)])
+def test_measures_of_votes_are_those_of_one_hot_predictions(members: int, classes: int) -> None:
+    rng = np.random.default_rng(members * classes)
+    votes = [rng.integers(0, classes, (4, 5, 6)).astype(np.uint8) for _ in range(members)]
+    votes[1][:2] = votes[0][:2]
+    found = measures_from_votes(votes, classes)
+    for measure, expected in zip(found, by_definition(votes, classes), strict=True):
+        assert measure is not None
+        assert measure.dtype == np.float32
+        np.testing.assert_allclose(measure, expected, atol=1e-6)
+
+
+def test_one_member_has_no_variance() -> None:
+    entropy, variance, information = measures_from_votes([np.ones((2, 3, 4), np.uint8)], 2)
+    assert not entropy.any()
+    assert variance is None
+    assert information is None
+
+
+def test_members_that_all_disagree_reach_the_maximum() -> None:
+    _, variance, information = measures_from_votes([np.full((1, 1, 1), value, np.uint8) for value in range(4)], 9)
+    assert variance is not None
+    assert information is not None
+    assert variance.item() == pytest.approx(1)
+    assert information.item() == pytest.approx(1)
+    assert variance_maximum(members=4, classes=9) == 0.75
+
+
+def test_pairwise_dice_is_the_mean_over_pairs_and_structures_present() -> None:
+    first = np.array([[[0, 1, 1, 2, 2, 0]]])
+    second = np.array([[[0, 1, 0, 2, 2, 0]]])
+    third = np.array([[[0, 1, 0, 0, 0, 0]]])
+    pairs = [(2 / 3 + 1) / 2, (2 / 3 + 0) / 2, (1 + 0) / 2]
+    assert pairwise_dice([first, second, third], 4) == pytest.approx(np.mean(pairs))
+
+
+def test_agreement_of_one_member_or_of_nothing_is_not_a_number_made_up() -> None:
+    empty = np.zeros((2, 2, 2), np.uint8)
+    assert pairwise_dice([np.ones((2, 2, 2), np.uint8)], 2) is None
+    assert pairwise_dice([empty, empty], 2) is None
