@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import uuid
 import warnings
@@ -313,6 +314,13 @@ class Volume:
             shape, image.GetSpacing()[:3], image.GetOrigin()[:3], tuple(float(v) for v in direction.ravel())
         )
         return cls(sitk.GetArrayFromImage(image).reshape(shape), geometry, name)
+
+    def sha256(self) -> str:
+        """Fingerprint of voxels and geometry (to 1e-4 mm), whatever file, format or name they came in."""
+        digest = hashlib.sha256(repr((self.array.dtype.str, self.geometry.shape_kji)).encode())
+        digest.update(np.round(self.geometry.ijk_to_ras * 1e4).astype("<i8").tobytes())
+        digest.update(np.ascontiguousarray(self.array).data)
+        return digest.hexdigest()
 
     def canonical(self) -> Volume:
         """The same voxels at the same places, stored closest to RAS (back: ``Geometry.array_from_canonical``)."""
