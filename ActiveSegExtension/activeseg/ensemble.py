@@ -76,6 +76,22 @@ class FeatureLogits:
 
 
 @dataclass(frozen=True)
+class Guest:
+    """A voter from outside of this network, such as a model of another resolution: one label for each voxel.
+
+    ``labels`` (z, y, x) holds the network's own label values on its grid. For softmax models only.
+    """
+
+    member: Member
+    labels: npt.NDArray[Any]
+
+    def logits(self, planes: slice, classes: int) -> torch.Tensor:
+        """(C, z, y, x) whose softmax is the vote."""
+        values = torch.from_numpy(self.labels[planes].astype(np.int64))
+        return torch.nn.functional.one_hot(values, classes).movedim(-1, 0).float() * 100.0
+
+
+@dataclass(frozen=True)
 class EnsembleResult:
     """What the members said on the network's grid, arrays (z, y, x) in nnU-Net's axis order.
 
@@ -248,6 +264,7 @@ def run(
     settings: Settings,
     progress: Progress,
     keep_logits: bool = True,
+    guests: Sequence[Guest] = (),
 ) -> EnsembleResult:
     """Let all members vote on one preprocessed image.
 
@@ -255,6 +272,7 @@ def run(
     ----------
     data : (c, z, y, x) float32, as nnU-Net's preprocessor gives it
     keep_logits : keep the mean logits for resampling (not needed when the label is taken on this grid)
+    guests : further voters, which like views do not decide the label
 
     Raises
     ------
@@ -263,8 +281,8 @@ def run(
     folds, views = plan_members(network, settings)
     with out_of_memory_is_an_error(network), torch.inference_mode():
         if settings.mode is Mode.EXACT:
-            return _run_exact(network, data, folds, views, settings, progress, keep_logits)
-        return _run_fast(network, data, folds, views, settings, progress, keep_logits)
+            return _run_exact(network, data, folds, views, settings, progress, keep_logits, guests)
+        return _run_fast(network, data, folds, views, settings, progress, keep_logits, guests)
 
 
 def _members(network: Network, folds: Sequence[int], views: Sequence[View]) -> tuple[Member, ...]:
@@ -280,6 +298,7 @@ def _run_exact(
     settings: Settings,
     progress: Progress,
     keep_logits: bool,
+    guests: Sequence[Guest],
 ) -> EnsembleResult:
     """nnU-Net's arithmetic for the trained members: float16 logits of each, float16 sum and mean."""
     decision = Decision.of(network)
@@ -287,7 +306,7 @@ def _run_exact(
     mirror = axes is not None and settings.mirroring is not False
     members = _members(network, folds, views)
     shape = tuple(data.shape[1:])
-    several = len(members) > 1
+    several = len(members) + len(guests) > 1
     votes: list[npt.NDArray[Any]] = []
     mean: torch.Tensor | None = None
     sums: list[Moments] = [Moments(decision) for _ in range(0, shape[0], SLAB)]
@@ -309,14 +328,16 @@ def _run_exact(
     assert mean is not None
     if len(folds) > 1:
         mean /= len(folds)
-    maps = _Maps(decision, shape, len(members), any(v.moves for v in views))
+    maps = _Maps(decision, shape, len(members) + len(guests), any(v.moves for v in views))
     for index, moments in enumerate(sums):
         planes = slice(index * SLAB, (index + 1) * SLAB)
+        for guest in guests:
+            moments.add(guest.logits(planes, decision.classes), False, None)
         if not several:
             moments.add(mean[:, planes], True, None)
         maps.fill(planes, moments, decision.labels(mean[:, planes]))
     arithmetic = f"exact: float16 sums, {'autocast' if network.device.type == 'cuda' else 'float32'} network"
-    return _result(maps, members, votes, DenseLogits(mean) if keep_logits else None, arithmetic, mirror)
+    return _result(maps, members, votes, guests, DenseLogits(mean) if keep_logits else None, arithmetic, mirror)
 
 
 def _passes(folds: Sequence[int], views: Sequence[View]) -> Iterator[tuple[int, View | None]]:
@@ -339,6 +360,7 @@ def _run_fast(
     settings: Settings,
     progress: Progress,
     keep_logits: bool,
+    guests: Sequence[Guest],
 ) -> EnsembleResult:
     decision = Decision.of(network)
     members = _members(network, folds, views)
@@ -347,9 +369,9 @@ def _run_fast(
     head = network.head
     wide = int(network.head_weights()[0].shape[1]) if head is not None else 0
     sweep_features = head is not None and wide < decision.classes
-    lone = len(members) == 1 and not keep_logits
+    lone = len(members) + len(guests) == 1 and not keep_logits
     as_features = head is not None and not lone and wide * 2 * len(members) < decision.classes * 8
-    maps = _Maps(decision, shape, len(members), any(v.moves for v in views))
+    maps = _Maps(decision, shape, len(members) + len(guests), any(v.moves for v in views))
     votes = [np.zeros(shape, decision.dtype) for _ in members]
     store: list[torch.Tensor] = []
     heads: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -387,6 +409,8 @@ def _run_fast(
                 votes[number][z : z + SLAB] = decision.labels(logits)
                 reach = reaches[number]
                 moments.add(logits, number < len(folds), None if reach is None else reach[z : z + SLAB])
+            for guest in guests:
+                moments.add(guest.logits(slice(z, z + SLAB), decision.classes), False, None)
             maps.fill(slice(z, z + SLAB), moments)
     elif not lone:
         if keep_logits:
@@ -394,6 +418,8 @@ def _run_fast(
         for a, moments in sums.items():
             assert moments.logits is not None
             b = a + moments.logits.shape[1]
+            for guest in guests:
+                moments.add(guest.logits(slice(a, b), decision.classes), False, None)
             maps.fill(slice(a, b), moments)
             if dense is not None:
                 dense[:, a:b] = moments.logits / moments.trained
@@ -406,7 +432,7 @@ def _run_fast(
         logits_kept = DenseLogits(dense)
     precision = "float16" if network.device.type == "cuda" else "bfloat16" if network.bf16_pays else "float32"
     kept = "features" if as_features else "logits"
-    return _result(maps, members, votes, logits_kept, f"fast: {precision} network, blended {kept}", mirror)
+    return _result(maps, members, votes, guests, logits_kept, f"fast: {precision} network, blended {kept}", mirror)
 
 
 def _headed(features: torch.Tensor, head: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -450,14 +476,15 @@ def _result(
     maps: _Maps,
     members: tuple[Member, ...],
     votes: Sequence[npt.NDArray[Any]],
+    guests: Sequence[Guest],
     logits: MeanLogits | None,
     arithmetic: str,
     mirror: bool,
 ) -> EnsembleResult:
     return EnsembleResult(
         maps.labels,
-        members,
-        tuple(votes),
+        members + tuple(guest.member for guest in guests),
+        (*votes, *(guest.labels.astype(maps.labels.dtype) for guest in guests)),
         maps.entropy,
         maps.variance,
         maps.information,
