@@ -28,6 +28,12 @@ _LOGGER = threading.RLock()
 
 def read(path: Path, notice: Notice) -> tuple[npt.NDArray[Any], Geometry]:
     """Voxels (k, j, i) and their place. Raises InputError; OSError where the file cannot be opened."""
+    volume = Volume.from_sitk(read_image(path, notice))
+    return volume.array, volume.geometry
+
+
+def read_image(path: Path, notice: Notice, layers: bool = False) -> sitk.Image:
+    """The whole 3D image with its header; ``layers``: each voxel may hold several values. Raises as ``read`` does."""
     fields, stream = _header(path)
     _check_stream(path, stream)
     if "nan" in fields.get("spacings", "").lower().split():
@@ -38,8 +44,8 @@ def read(path: Path, notice: Notice) -> tuple[npt.NDArray[Any], Geometry]:
     try:
         with itk_warnings(notice):
             reader.ReadImageInformation()
-            volume_shape(reader.GetSize(), reader.GetNumberOfComponents())
-            image = reader.Execute()
+            volume_shape(reader.GetSize(), 1 if layers else reader.GetNumberOfComponents())
+            image: sitk.Image = reader.Execute()
     except RuntimeError as error:
         raise _input_error(path, str(error)) from error
     if "complex" in image.GetPixelIDTypeAsString():
@@ -48,8 +54,7 @@ def read(path: Path, notice: Notice) -> tuple[npt.NDArray[Any], Geometry]:
         )
     if _IO[path.suffix.lower()] == "NrrdImageIO" and not {"space", "space dimension"} & fields.keys():
         notice("The NRRD file does not say how the image lies in the patient: left and right are assumed, as ITK does.")
-    volume = Volume.from_sitk(image)
-    return volume.array, volume.geometry
+    return image
 
 
 def write(path: Path, image: sitk.Image) -> None:

@@ -130,10 +130,12 @@ class SegmentationFile:
 
         Raises InputError when it is damaged, holds no segments, or holds surfaces or fractions instead of labels.
         """
+        from activeseg import itk_files
+
         path = Path(path).expanduser()
         if not path.is_file():
             raise InputError(f"There is no file '{path}'.", "Check the path.")
-        image = _read_image(path, notice)
+        image = itk_files.read_image(path, notice, layers=True)
         keys = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.startswith("Segment")}
         found = sorted(int(match[1]) for match in (re.fullmatch(r"Segment(\d+)_ID", key) for key in keys) if match)
         if not found:
@@ -336,21 +338,6 @@ def _segment(keys: Mapping[str, str], number: int, order: int) -> Segment:
         int(get("Layer", str(order))),
         dict(tags),
     )
-
-
-def _read_image(path: Path, notice: Notice) -> Any:
-    """The SimpleITK image; a file that ITK would read without noticing that it is cut off is refused."""
-    import SimpleITK as sitk  # noqa: N813
-
-    from activeseg import itk_files
-
-    _, stream = itk_files._header(path)
-    itk_files._check_stream(path, stream)
-    try:
-        with itk_files.itk_warnings(notice):
-            return sitk.ReadImage(str(path), imageIO="NrrdImageIO")
-    except RuntimeError as error:
-        raise itk_files._input_error(path, str(error)) from error
 
 
 def _pixels(image: Any) -> npt.NDArray[Any]:
