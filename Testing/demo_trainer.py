@@ -19,7 +19,7 @@ class DemoTrainer(nnUNetTrainerNoMirroring):
         """``cases`` are the names for training and for nnU-Net's validation in each epoch; all members share them."""
         self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = epochs, iterations, 2
         self.cases, self.bf16 = cases, bf16
-        self.oversample_foreground_percent = 0.5
+        self.oversample_foreground_percent = 0.7
         self.save_every = epochs
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
 
