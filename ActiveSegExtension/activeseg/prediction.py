@@ -25,7 +25,7 @@ FORMAT = 1
 """Version of the folder's layout; a newer one is refused in words."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What ``segment`` returns and what a prediction folder holds.
 
@@ -55,7 +55,7 @@ class Prediction:
     timings: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     threshold: float = SHOWN_THRESHOLD
-    grid: GridVotes | None = field(default=None, compare=False, repr=False)
+    grid: GridVotes | None = field(default=None, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """``prediction.json``."""
