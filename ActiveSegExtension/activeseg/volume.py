@@ -407,16 +407,19 @@ def replacing(path: Path, suffix: str) -> Iterator[Path]:
     fresh = path.with_name(f".activeseg-{uuid.uuid4().hex}{suffix}")
     try:
         yield fresh
-        _sync(fresh)
+        sync_to_disk(fresh)
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
-    if os.name == "posix":
-        _sync(path.parent)
+    sync_to_disk(path.parent)
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's entries (where the system can), are on disk."""
+    folder = path.is_dir()
+    if folder and os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:
