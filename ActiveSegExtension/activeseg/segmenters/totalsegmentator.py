@@ -175,6 +175,7 @@ class TotalSegmentatorSegmenter:
                     settings,
                     printed.outside(progress),
                     _shares(models),
+                    self._beside(settings),
                 )
                 torch.set_num_threads(genuine_threads(settings))
                 with predictions.in_place():
@@ -196,6 +197,14 @@ class TotalSegmentatorSegmenter:
             torch.backends.cudnn.benchmark = benchmark
         labels = np.ascontiguousarray(np.asanyarray(result.dataobj).astype(np.uint8).transpose(2, 1, 0))
         return labels, predictions, printed.lines
+
+    def _beside(self, settings: Settings) -> Model | None:
+        """The 3 mm model of a 1.5 mm task, when its weights are there; smooth resampling leaves it no common grid."""
+        coarser = self.task.coarser()
+        if coarser is None or settings.resample is Resample.SMOOTH:
+            return None
+        (model,) = coarser.parts()
+        return model if inspect_weights(model, self.user.weights).state is Weights.READY else None
 
     def _network(self, model: Model, step_size: float, settings: Settings) -> Any:
         from activeseg.segmenters.network import Network

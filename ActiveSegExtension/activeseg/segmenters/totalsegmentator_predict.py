@@ -20,7 +20,8 @@ import torch
 from activeseg import ensemble
 from activeseg.errors import InputError, ModelError
 from activeseg.progress import Progress
-from activeseg.segmenters.base import GridVotes, Member, Mode, Resample, Settings
+from activeseg.resampling import argmax_resampled, centre_aligned
+from activeseg.segmenters.base import GridVotes, Member, MemberKind, Mode, Resample, Settings
 from activeseg.segmenters.network import Network
 from activeseg.segmenters.nnunet import OrientedImage, PreprocessedCase, _on_cropped_grid
 from activeseg.segmenters.totalsegmentator_sandbox import replaced
@@ -54,6 +55,7 @@ class Predictions:
     Attributes
     ----------
     models : dataset id -> the model folders that were checked before the run
+    beside : a coarser model of the same structures that votes as one of the views, where views are asked for
     shares : part of the time that each network takes, in the order in which the package calls them (they sum to 1)
     kept : for each piece of a split image (one otherwise) what its networks said, in the package's order of merging
     arithmetic : how each network was computed
@@ -65,11 +67,14 @@ class Predictions:
     settings: Settings
     progress: Progress
     shares: Sequence[float]
+    beside: Model | None = None
     kept: dict[str, list[PartVotes]] = field(default_factory=dict)
     arithmetic: dict[int, str] = field(default_factory=dict)
     _main: bool = False
     _calls: int = 0
+    _source: Any = None
     _resampled: tuple[Any, Any, Any] | None = None
+    _coarse: LabelArray | None = None
     _genuine_image: Any = None
     _genuine_spacing: Any = None
 
@@ -159,6 +164,7 @@ class Predictions:
         result = self._genuine_spacing(image, *arguments, **options)
         if self._resampled is None:
             self._resampled = (image.shape, image.affine, result.shape)
+            self._source = image if self._main and self.beside is not None else None
         return result
 
     def _grid(self, path: Path, plane: int) -> Geometry:
@@ -185,9 +191,15 @@ class Predictions:
         self, network: Network, task_id: int, path: Path, plane: int, folder: Path, progress: Progress
     ) -> None:
         case = self._read(network, path, plane)
-        settings = self.settings if self._main else replace(self.settings, members=len(network.folds))
         same_grid = case.network_shape == case.cropped_shape
-        result = ensemble.run(network, case.data, settings, progress, keep_logits=not same_grid)
+        settings, guests = replace(self.settings, members=len(network.folds), mirroring=False), []
+        if self._main:
+            settings = replace(settings, members=self.settings.members)
+            folds, views = ensemble.plan_members(network, settings)
+            if views and same_grid and self._source is not None:
+                guests.append(self._guest(case, task_id, network.heads, plane, folder, progress))
+                settings = replace(settings, members=len(folds) + len(views) - 1)
+        result = ensemble.run(network, case.data, settings, progress, keep_logits=not same_grid, guests=guests)
         labels = result.labels
         if not same_grid:
             assert result.logits is not None
@@ -200,6 +212,49 @@ class Predictions:
         if self._main:
             table = _final_values(self.task, self.models[task_id], network.heads)
             self.kept.setdefault(piece, []).append(_part_votes(case, result, table))
+
+    def _guest(
+        self, case: PreprocessedCase, task_id: int, heads: int, plane: int, folder: Path, progress: Progress
+    ) -> ensemble.Guest:
+        """The coarser model's vote on the grid of a part model, in the part's own values."""
+        if self._coarse is None:
+            self._coarse = self._coarse_labels(folder, progress)
+        part_value = np.zeros(len(self.task.schema) + 1, np.uint8)
+        for value, final in enumerate(_final_values(self.task, self.models[task_id], heads)):
+            if final:
+                part_value[final] = value
+        whole = part_value[self._coarse[plane : plane + case.image.array.shape[0]]]
+        box = tuple(slice(a, b) for a, b in case.properties["bbox_used_for_cropping"])
+        assert self.beside is not None
+        assert self.beside.spacing_xyz is not None
+        member = Member(f"{self.beside.spacing_xyz[0]:g} mm model", MemberKind.VIEW)
+        return ensemble.Guest(member, np.ascontiguousarray(whole.transpose(case.forward)[box]))
+
+    def _coarse_labels(self, folder: Path, progress: Progress) -> LabelArray:
+        """The coarser model's labels of the whole image, values of the task, on the finer model's grid (k, j, i)."""
+        import nibabel
+
+        assert self.beside is not None
+        assert self.beside.spacing_xyz is not None
+        assert self._resampled is not None
+        # order and type as in nnUNet_predict_image
+        coarse = self._genuine_spacing(self._source, list(self.beside.spacing_xyz), order=1, dtype=np.int32)
+        path = folder / "beside.nii.gz"
+        nibabel.save(coarse, path)
+        network = self.networks(self.beside, 0.8)
+        case = self._read(network, path, 0)
+        settings = replace(self.settings, members=len(network.folds), mirroring=False)
+        result = ensemble.run(network, case.data, settings, progress)
+        logits = result.logits
+        assert logits is not None
+        finer = self._resampled[2][::-1]
+        labels = argmax_resampled(
+            lambda index: _placed(case, logits.class_logits(index), -1e4 if index else 1e4),
+            _placed(case, result.labels, 0),
+            centre_aligned(case.image.array.shape, finer),
+            progress,
+        )
+        return np.asarray(_final_values(self.task, self.beside, network.heads)[labels])
 
     def _read(self, network: Network, path: Path, plane: int) -> PreprocessedCase:
         """The file as nnU-Net reads and preprocesses it; its grid as it truly lies."""
@@ -249,11 +304,7 @@ def _part_votes(case: PreprocessedCase, result: ensemble.EnsembleResult, table: 
     own_grid = case.network_shape != case.cropped_shape
 
     def placed(array: npt.NDArray[Any] | None, outside: float) -> Any:
-        if array is None or own_grid:
-            return array
-        full = np.full(tuple(case.properties["shape_before_cropping"]), outside, array.dtype)
-        full[tuple(slice(a, b) for a, b in case.properties["bbox_used_for_cropping"])] = array
-        return np.ascontiguousarray(full.transpose(case.backward))
+        return array if array is None or own_grid else _placed(case, array, outside)
 
     return PartVotes(
         case.network_geometry if own_grid else case.image.geometry,
@@ -265,6 +316,13 @@ def _part_votes(case: PreprocessedCase, result: ensemble.EnsembleResult, table: 
         placed(result.mutual_information, np.nan),
         placed(result.voters, 0),
     )
+
+
+def _placed(case: PreprocessedCase, array: npt.NDArray[Any], outside: float) -> npt.NDArray[Any]:
+    """An array of the network's grid, which nnU-Net cropped but did not resample, in the image that it was given."""
+    full = np.full(tuple(case.properties["shape_before_cropping"]), outside, array.dtype)
+    full[tuple(slice(a, b) for a, b in case.properties["bbox_used_for_cropping"])] = array
+    return np.ascontiguousarray(full.transpose(case.backward))
 
 
 def _merged(parts: Sequence[PartVotes]) -> PartVotes:

@@ -148,9 +148,7 @@ def _labels_problem(description: dict[str, Any], model: Model) -> str:
     values = {name: value for name, value in labels.items() if isinstance(value, int)}
     lacking = set(model.classes) - set(values.values())
     if lacking and len(values) == len(labels):
-        return (
-            f"knows {max(len(values) - 1, 0)} structures, the installed TotalSegmentator expects {len(model.classes)}"
-        )
+        return f"knows {max(len(values) - 1, 0)} structures, but the installed package expects {len(model.classes)}"
     ours = {name: value for value, name in model.classes.items()}
     known = [name for name in values if name in ours]
     moved = [name for name in known if values[name] != ours[name]]
@@ -257,8 +255,8 @@ def _download(model: Model, user: UserHome, progress: Progress) -> None:
                 f"Try again later, or {_by_hand(model, root)}",
                 url=model.url,
             )
+        progress("download", 1.0, model.dataset)
         (Path(place) / model.dataset).rename(root / model.dataset)
-    progress("download", 1.0, model.dataset)
 
 
 def _with_timeouts() -> SimpleNamespace:

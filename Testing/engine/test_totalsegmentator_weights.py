@@ -1,0 +1,338 @@
+"""Weights that are missing, half unzipped or of another version are recognised; a download is all or nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+
+from activeseg.errors import Cancelled, ModelError
+from activeseg.progress import Progress
+from activeseg.segmenters import totalsegmentator_weights
+from activeseg.segmenters.base import Settings
+from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter, task_infos
+from activeseg.segmenters.totalsegmentator_sandbox import UserHome
+from activeseg.segmenters.totalsegmentator_tasks import Model, task_named
+from activeseg.segmenters.totalsegmentator_weights import Weights, download_weights, inspect_weights, require_weights
+
+BODY: Model = task_named("body-fast").parts()[0]
+
+
+def checkpoint_bytes() -> bytes:
+    """A file that looks like a torch checkpoint from outside."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("checkpoint_final/data.pkl", b"x" * 200)
+        archive.writestr("checkpoint_final/data/0", b"\0" * 30_000)
+    return buffer.getvalue()
+
+
+def files_of(model: Model) -> dict[str, bytes]:
+    """Paths below the weights' root and what a complete download has there."""
+    base = f"{model.dataset}/{model.trained}"
+    labels = {"background": 0, **{name: value for value, name in model.classes.items()}}
+    return {
+        f"{base}/plans.json": json.dumps({"configurations": {model.configuration: {}}}).encode(),
+        f"{base}/dataset.json": json.dumps({"labels": labels}).encode(),
+        f"{base}/fold_0/checkpoint_final.pth": checkpoint_bytes(),
+    }
+
+
+def zip_of(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def install(root: Path, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> UserHome:
+    return UserHome(tmp_path / "home", tmp_path / "home" / "nnunet" / "results")
+
+
+def trained(user: UserHome, model: Model = BODY) -> Path:
+    return user.weights / model.dataset / model.trained
+
+
+def test_a_complete_folder_is_ready(user: UserHome) -> None:
+    install(user.weights, files_of(BODY))
+    assert inspect_weights(BODY, user.weights).state is Weights.READY
+    assert require_weights([BODY], user.weights) == ()
+    states = {info.name: info.state for info in task_infos(user)}
+    assert states["totalsegmentator:body-fast"] == "ready"
+    assert states["totalsegmentator:body"] == "missing"
+
+
+def test_a_missing_folder_is_missing_and_nothing_else(user: UserHome) -> None:
+    assert inspect_weights(BODY, user.weights).state is Weights.MISSING
+    assert require_weights([BODY], user.weights) == (BODY,)
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def cut(name: str, size: int) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:size])
+
+
+def one_level_too_deep(folder: Path) -> None:
+    dataset = folder.parent
+    inner = dataset.rename(dataset.with_name("unzipped"))
+    dataset.mkdir()
+    inner.rename(dataset / dataset.name)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no plans": (remove("plans.json"), r"plans.json is missing"),
+    "no dataset.json": (remove("dataset.json"), r"dataset.json is missing"),
+    "no checkpoint": (remove("fold_0/checkpoint_final.pth"), r"checkpoint_final.pth is missing"),
+    "plans cut off": (cut("plans.json", 20), r"plans.json cannot be read as JSON"),
+    "checkpoint cut off": (cut("fold_0/checkpoint_final.pth", 20_000), r"checkpoint_final.pth .* is cut off"),
+    "checkpoint hardly begun": (cut("fold_0/checkpoint_final.pth", 100), r"has only 100 bytes"),
+    "checkpoint is a web page": (
+        lambda folder: (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"<html>" * 4000),
+        r"is cut off or is no checkpoint",
+    ),
+    "checkpoint is another zip": (
+        lambda folder: (folder / "fold_0" / "checkpoint_final.pth").write_bytes(zip_of({"a": b"\0" * 20_000})),
+        r"is a zip, but not a checkpoint",
+    ),
+    "one level too deep": (one_level_too_deep, r"one folder too deep"),
+    "nothing in it yet": (lambda folder: folder.rename(folder.parent.parent / "elsewhere"), r"unzip interrupted"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_folder_is_named_before_the_run_with_the_way_to_repair_it(name: str, user: UserHome) -> None:
+    harm, message = DAMAGE[name]
+    install(user.weights, files_of(BODY))
+    harm(trained(user))
+    with pytest.raises(ModelError, match=message) as caught:
+        TotalSegmentatorSegmenter("body-fast", user).check(Settings(device="cpu"))
+    assert caught.value.details["state"] == "damaged"
+    assert str(BODY.url) in caught.value.action
+    assert f"unzip it into {user.weights}" in caught.value.action
+
+
+def relabel(labels: object) -> Callable[[Path], None]:
+    return lambda folder: (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
+
+
+OTHER_VERSIONS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "another trainer": (
+        lambda folder: folder.rename(folder.with_name("nnUNetTrainerV9__nnUNetPlans__3d_fullres")),
+        r"holds nnUNetTrainerV9__nnUNetPlans__3d_fullres, but the installed TotalSegmentator needs nnUNetTrainer__",
+    ),
+    "too few labels": (relabel({"background": 0, "body_trunc": 1}), r"knows 1 structures, but .* expects 2"),
+    "labels in another order": (
+        relabel({"background": 0, "body_trunc": 2, "body_extremities": 1}),
+        r"'body_trunc' is 2, expected 1",
+    ),
+    "another configuration": (
+        lambda folder: (folder / "plans.json").write_text(json.dumps({"configurations": {"2d": {}}})),
+        r"no configuration '3d_fullres'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_VERSIONS)
+def test_a_folder_of_another_version_is_named_before_the_run(name: str, user: UserHome) -> None:
+    harm, message = OTHER_VERSIONS[name]
+    install(user.weights, files_of(BODY))
+    harm(trained(user))
+    with pytest.raises(ModelError, match=message) as caught:
+        TotalSegmentatorSegmenter("body-fast", user).check(Settings(device="cpu"))
+    assert caught.value.details["state"] == "other version"
+
+
+def test_auxiliary_labels_and_other_spellings_are_no_other_version(user: UserHome) -> None:
+    install(user.weights, files_of(BODY))
+    relabel({"background": 0, "trunk": 1, "body_extremities": 2, "table": 3})(trained(user))
+    assert inspect_weights(BODY, user.weights).state is Weights.READY
+
+
+def test_every_listed_fold_must_be_there(tmp_path: Path) -> None:
+    model = task_named("aortic_dissection").parts()[0]
+    install(tmp_path, files_of(model))
+    assert model.folds == (0, 1, 2, 3, 4)
+    assert "fold_1" in inspect_weights(model, tmp_path).problem
+
+
+class Server:
+    """A web server on this computer that answers every GET with ``respond``."""
+
+    def __init__(self) -> None:
+        self.respond: Callable[[BaseHTTPRequestHandler], None] = lambda handler: handler.send_error(404)
+        server = self
+        self.asked: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.asked.append(self.path)
+                server.respond(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._http = HTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._http.server_port}"
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+def sending(data: bytes, length: int | None = None) -> Callable[[BaseHTTPRequestHandler], None]:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data) if length is None else length))
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    return respond
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """GitHub's releases, as far as the package's downloader can tell."""
+    here = Server()
+    real = requests.get
+
+    def get(url: str, **options: object) -> requests.Response:
+        return real(url.replace("https://github.com", here.address), **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(requests, "get", get)
+    yield here
+    here.close()
+
+
+def left_behind(user: UserHome) -> list[str]:
+    return sorted(p.name for p in user.weights.iterdir() if not p.name.endswith(".lock"))
+
+
+def test_a_download_comes_from_the_packages_own_address_and_is_complete(server: Server, user: UserHome) -> None:
+    server.respond = sending(zip_of(files_of(BODY)))
+    reports: list[tuple[str, float, str]] = []
+    download_weights([BODY], user, Progress(lambda *report: reports.append(report)))
+    assert server.asked == [str(BODY.url).removeprefix("https://github.com")]
+    assert inspect_weights(BODY, user.weights).state is Weights.READY
+    assert left_behind(user) == [BODY.dataset]
+    fractions = [fraction for stage, fraction, _ in reports if stage == "download"]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert any("MB" in text for _, _, text in reports)
+
+
+def test_a_download_does_not_touch_the_users_configuration_or_other_weights(server: Server, user: UserHome) -> None:
+    old = user.weights / "Dataset302_vertebrae_body_1559subj"  # which the package's downloader would delete
+    old.mkdir(parents=True)
+    server.respond = sending(zip_of(files_of(BODY)))
+    download_weights([BODY], user, Progress())
+    assert old.is_dir()
+    assert not (user.home / "config.json").exists()
+
+
+def test_offline_is_one_error_that_says_how_to_put_the_weights_there(server: Server, user: UserHome) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        server.address = f"http://127.0.0.1:{free.getsockname()[1]}"  # nobody listens there once it is closed
+    with pytest.raises(ModelError, match=r"model 300 is not installed .* no connection to the server") as caught:
+        download_weights([BODY], user, Progress())
+    assert caught.value.details["file"] == "Dataset300_body_6mm_1559subj.zip"
+    assert caught.value.details["folder"] == str(user.weights)
+    assert f"download {BODY.url} and unzip it into {user.weights}" in caught.value.action
+    assert left_behind(user) == []
+
+
+def test_a_server_that_does_not_answer_is_given_up(
+    server: Server, user: UserHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(totalsegmentator_weights, "READ_SECONDS", 0.2)
+    asked, end = threading.Event(), threading.Event()
+
+    def respond(_: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        end.wait()
+
+    server.respond = respond
+    try:
+        with pytest.raises(ModelError, match="the server did not answer"):
+            download_weights([BODY], user, Progress())
+    finally:
+        end.set()
+    assert asked.is_set()
+
+
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+ANSWERS: dict[str, tuple[Callable[[BaseHTTPRequestHandler], None], str]] = {
+    "refused": (lambda handler: handler.send_error(404), "the server answered 404"),
+    "connection lost": (sending(half(zip_of(files_of(BODY))), len(zip_of(files_of(BODY)))), "could not be downloaded"),
+    "cut off": (sending(half(zip_of(files_of(BODY)))), "was not a complete zip"),
+    "a web page": (sending(b"<html>please log in</html>"), "was not a complete zip"),
+    "another model": (sending(zip_of({"Dataset1_x/plans.json": b"{}"})), "cannot be used"),
+    "half a model": (sending(zip_of(dict(list(files_of(BODY).items())[:2]))), "checkpoint_final.pth is missing"),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_failed_download_installs_nothing(name: str, server: Server, user: UserHome) -> None:
+    server.respond, message = ANSWERS[name]
+    with pytest.raises(ModelError, match=message) as caught:
+        download_weights([BODY], user, Progress())
+    assert str(BODY.url) in caught.value.action
+    assert left_behind(user) == []
+    assert inspect_weights(BODY, user.weights).state is Weights.MISSING
+
+
+def test_cancelling_a_download_leaves_nothing(server: Server, user: UserHome) -> None:
+    server.respond = sending(zip_of(files_of(BODY)))
+    begun = threading.Event()
+    progress = Progress(lambda stage, fraction, text: begun.set() if "MB" in text else None, begun.is_set)
+    with pytest.raises(Cancelled):
+        download_weights([BODY], user, progress)
+    assert begun.is_set()
+    assert left_behind(user) == []
+
+
+def test_a_zip_cannot_write_outside_of_its_folder(server: Server, user: UserHome, tmp_path: Path) -> None:
+    evil = {"../evil.txt": b"x", "../../evil.txt": b"x", str(tmp_path / "evil.txt"): b"x", "evil.txt": b"x"}
+    server.respond = sending(zip_of({**files_of(BODY), **evil}))
+    download_weights([BODY], user, Progress())
+    assert list(tmp_path.rglob("evil.txt")) == []
+    assert left_behind(user) == [BODY.dataset]
+
+
+def test_what_an_interrupted_download_left_is_swept_by_the_next(server: Server, user: UserHome) -> None:
+    install(user.weights / ".activeseg-download-abc", files_of(BODY))
+    server.respond = sending(zip_of(files_of(BODY)))
+    download_weights([BODY], user, Progress())
+    assert left_behind(user) == [BODY.dataset]
+
+
+def test_weights_that_cannot_be_written_are_one_error(server: Server, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    with pytest.raises(ModelError, match="could not be written to"):
+        download_weights([BODY], UserHome(tmp_path, blocked / "results"), Progress())
