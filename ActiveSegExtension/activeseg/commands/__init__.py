@@ -1,0 +1,1 @@
+"""The commands of ``activeseg``, one file for each family; ``cli`` puts them together."""

@@ -1,0 +1,186 @@
+"""How a command speaks: its result on stdout, everything else on stderr, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import IO, Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from activeseg.errors import ActiveSegError, Cancelled
+from activeseg.progress import Progress
+
+WIDTH_WITHOUT_TERMINAL = 160
+SECONDS_BETWEEN_LINES = 10.0
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and what libraries print.")]
+
+
+class Conversation:
+    """What a command may say, from its start to its end; made by ``conversation``."""
+
+    def __init__(self, stdout: IO[str], as_json: bool) -> None:
+        self._stdout = stdout
+        self._as_json = as_json
+        self._errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Remember that the user wants to stop, for work that swallows KeyboardInterrupt."""
+        self._interrupted = True
+
+    def notice(self, text: str) -> None:
+        """Tell the user something that is not the result."""
+        self._errors.print(text, soft_wrap=True)
+
+    def result(self, document: Mapping[str, Any], *shown: RenderableType) -> None:
+        """The command's one result: ``document`` for a program, or what is ``shown`` to a person."""
+        if self._as_json:
+            self._write_json(document)
+            return
+        width = None if self._stdout.isatty() else WIDTH_WITHOUT_TERMINAL
+        console = Console(file=self._stdout, width=width, highlight=False, markup=False, emoji=False)
+        for part in shown:
+            console.print(part, soft_wrap=isinstance(part, str))
+
+    def error(self, error: ActiveSegError) -> None:
+        """Say what went wrong and what to do, on stderr; a program finds it on stdout too."""
+        self._errors.print(Text(error.message, style="red"), soft_wrap=True)
+        if error.action:
+            self.notice(error.action)
+        if self._as_json:
+            self._write_json({"error": error.to_dict()})
+
+    def _write_json(self, document: Mapping[str, Any]) -> None:
+        self._stdout.write(json.dumps(document, indent=1, allow_nan=False, default=str) + "\n")
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """A progress for long work: a bar with the time left on a terminal, a line now and then elsewhere."""
+        if not self._errors.is_terminal:
+            yield Progress(_lines(self.notice), lambda: self._interrupted)
+            return
+        from rich import progress as bars
+
+        columns = (
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.TaskProgressColumn(),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[text]}", markup=False),
+        )
+        with bars.Progress(*columns, console=self._errors, transient=True) as bar:
+            task = bar.add_task("", total=1.0, text="")
+
+            def report(stage: str, fraction: float, text: str) -> None:
+                bar.update(task, completed=fraction, description=stage, text=text)
+
+            yield Progress(report, lambda: self._interrupted)
+
+
+def table(*headings: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table in the style of all commands; columns in ``right`` hold numbers."""
+    empty = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        empty.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    return empty
+
+
+def _lines(notice: Callable[[str], None]) -> Callable[[str, float, str], None]:
+    """Reports as lines: each new stage, and then one every ten seconds."""
+    last: tuple[str, float] = ("", 0.0)
+
+    def report(stage: str, fraction: float, text: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if stage != last[0] or now - last[1] > SECONDS_BETWEEN_LINES:
+            last = (stage, now)
+            notice(f"{fraction:4.0%} {stage} {text}".rstrip())
+
+    return report
+
+
+@contextmanager
+def conversation(as_json: bool, debug: bool) -> Iterator[Conversation]:
+    """The frame around every command: nothing but its result reaches stdout, and every end has its exit code.
+
+    Libraries print to file descriptor 1 (nnU-Net its citation), so that is pointed elsewhere while the command runs.
+    Raises typer.Exit with the error's exit code, whatever went wrong.
+    """
+    with _own_stdout(debug) as stdout, _signals_interrupt() as on_signal, warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")
+        talk = Conversation(stdout, as_json)
+        on_signal.append(talk.interrupt)
+        try:
+            yield talk
+        except BrokenPipeError as error:  # nobody reads any more
+            raise typer.Exit(ActiveSegError.exit_code) from error
+        except (Exception, KeyboardInterrupt) as error:
+            if debug:
+                traceback.print_exc()
+            told = _told(error)
+            talk.error(told)
+            raise typer.Exit(told.exit_code) from error
+
+
+def _told(error: BaseException) -> ActiveSegError:
+    """What the user is told about an error; one that we did not foresee is our mistake."""
+    if isinstance(error, ActiveSegError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Cancelled()
+    return ActiveSegError(
+        f"ActiveSeg failed: {type(error).__name__}: {error}",
+        "This is a mistake in ActiveSeg. Run the command again with --debug and report what it prints.",
+    )
+
+
+@contextmanager
+def _own_stdout(debug: bool) -> Iterator[IO[str]]:
+    """The real stdout as a file, while descriptor 1 leads to nowhere, or to stderr for debugging."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    elsewhere = os.dup(2) if debug else os.open(os.devnull, os.O_WRONLY)
+    os.dup2(elsewhere, 1)
+    os.close(elsewhere)
+    stdout = os.fdopen(os.dup(kept), "w", encoding="utf-8")
+    try:
+        yield stdout
+        stdout.flush()
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+        with suppress(BrokenPipeError):
+            stdout.close()
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[list[Callable[[], None]]]:
+    """Ctrl-C and a request to end both raise KeyboardInterrupt, after what is put into the list was called."""
+    called: list[Callable[[], None]] = []
+
+    def handler(number: int, frame: object) -> None:
+        for function in called:
+            function()
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield called
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -1,0 +1,207 @@
+"""``activeseg segment``: an image in, a prediction folder out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import RenderableType
+
+from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
+from activeseg.errors import InputError
+from activeseg.segmenters.base import Mode, Resample, Settings
+
+if TYPE_CHECKING:
+    from activeseg.prediction import Prediction
+    from activeseg.volume import Volume
+
+
+class Device(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+def segment(
+    image: Annotated[Path, typer.Argument(metavar="INPUT", help="NIfTI, NRRD or MHA file, or a folder of DICOM.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="A name from 'activeseg models', or nnunet:FOLDER.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="New folder for the prediction.")],
+    device: Annotated[Device, typer.Option(help="Where the network runs; auto says what it took.")] = Device.AUTO,
+    members: Annotated[str, typer.Option(metavar="auto|N", help="How many members vote.")] = "auto",
+    mode: Annotated[Mode, typer.Option(help="exact equals the genuine packages voxel by voxel.")] = Mode.FAST,
+    resample: Annotated[Resample, typer.Option(help="How labels return to the image's grid.")] = Resample.GENUINE,
+    structures: Annotated[str, typer.Option(metavar="A,B", help="Segment only these structures.")] = "",
+    focus: Annotated[str, typer.Option(metavar="A,B", help="List places worth a look in these only.")] = "",
+    regions: Annotated[int, typer.Option(min=0, help="How many places worth a look to list.")] = 10,
+    series: Annotated[str | None, typer.Option(help="DICOM series: its number, UID or description.")] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=FILE", help="A further image of a model with several channels.")
+    ] = None,
+    mirroring: Annotated[
+        bool | None,
+        typer.Option("--mirroring/--no-mirroring", help="Average over mirrored images."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prediction that is in OUT.")] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Segment an image, and find where the members of the model disagree."""
+    with conversation(json, debug) as talk:
+        from activeseg.prediction import check_output
+        from activeseg.segment import segment as segment_images
+        from activeseg.segmenters import open_segmenter
+
+        settings = Settings(
+            device=device.value,
+            members=member_count(members),
+            mode=mode,
+            resample=resample,
+            structures=names(structures, "--structures"),
+            mirroring=mirroring,
+            threads=threads,
+        )
+        # Whatever can be wrong is found before the image is read.
+        check_output(output, overwrite)
+        segmenter = open_segmenter(model)
+        files = channel_files(segmenter.channels, image, channel or [])
+        focused = names(focus, "--focus")
+        for name in focused:
+            segmenter.schema.named(name)
+        segmenter.check(settings)
+        if device is Device.AUTO and "torch" in sys.modules:  # models without a network have no device
+            from activeseg.segmenters.device import resolve_device
+
+            talk.notice(f"Running on {resolve_device('auto')} (--device auto).")
+        with talk.progress() as progress:
+            progress("read", 0.0)
+            images = read_channels(talk, files, image, series)
+            prediction = segment_images(
+                images,
+                segmenter,
+                settings,
+                focus=focused,
+                regions=regions,
+                progress=progress.part(0.02, 0.95),
+                paths={name: str(path) for name, path in files.items()},
+            )
+            progress("save", 0.95)
+            prediction.save(output, images, overwrite)
+        found = structure_sizes(prediction)
+        document = {
+            "folder": str(output),
+            "prediction": prediction.to_dict(),
+            "structures": found,
+            "regions": [region.to_dict() for region in prediction.regions],
+        }
+        talk.result(document, *_report(prediction, found, output))
+
+
+def member_count(text: str) -> str | int:
+    """``auto`` or a number from 1. Raises InputError."""
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--members is '{text}'.", "Give 'auto' or a number from 1.")
+    return int(text)
+
+
+def names(text: str, option: str) -> tuple[str, ...]:
+    """``a, b`` as a tuple without repetitions. Raises InputError for a list with nothing between two commas."""
+    if not text.strip():
+        return ()
+    found = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if "" in found:
+        raise InputError(f"{option} is '{text}'.", "Give names with a comma between them, such as liver,spleen.")
+    return found
+
+
+def channel_files(channels: Sequence[str], image: Path, given: Sequence[str]) -> dict[str, Path]:
+    """The file of each channel of the model, in the model's order.
+
+    ``given`` are the ``NAME=FILE`` of the command line; ``image`` is the one channel that they leave.
+    Raises InputError.
+    """
+    files: dict[str, Path] = {}
+    for text in given:
+        name, equals, file = text.partition("=")
+        if not equals or not name or not file:
+            raise InputError(f"--channel is '{text}'.", "Give NAME=FILE, such as T2=t2.nii.gz.")
+        if name not in channels:
+            raise InputError(f"The model has no channel '{name}'.", f"Its channels are {', '.join(channels)}.")
+        if name in files:
+            raise InputError(f"--channel {name} is given twice.", "Give each channel once.")
+        files[name] = Path(file)
+    left = [name for name in channels if name not in files]
+    if len(left) != 1:
+        named = ", ".join(channels)
+        raise InputError(
+            f"The model needs {len(channels)} images ({named}) and got {len(files) + 1}.",
+            f"INPUT is one of them; give {'the others' if left else 'one less'} with --channel NAME=FILE.",
+        )
+    files[left[0]] = image
+    return {name: files[name] for name in channels}
+
+
+def read_channels(talk: Conversation, paths: Mapping[str, Path], image: Path, series: str | None) -> dict[str, Volume]:
+    """Read each channel's image; ``series`` belongs to INPUT."""
+    from activeseg.volume import Volume
+
+    return {
+        name: Volume.read(path, series=series if path is image else None, notice=talk.notice)
+        for name, path in paths.items()
+    }
+
+
+def structure_sizes(prediction: Prediction) -> list[dict[str, Any]]:
+    """Voxels and millilitres of each structure that was decided."""
+    array, geometry = prediction.labels.array, prediction.labels.geometry
+    counts = np.zeros(len(prediction.schema) + 2, np.int64)
+    for plane in array:
+        counts += np.bincount(plane.ravel(), minlength=len(counts))
+    return [
+        {
+            "name": label.name,
+            "value": label.value,
+            "voxels": int(counts[label.value]),
+            "ml": round(float(counts[label.value]) * geometry.voxel_mm3 / 1000, 3),
+        }
+        for label in prediction.schema.labels
+        if label.name in prediction.decided
+    ]
+
+
+def _report(prediction: Prediction, found: Sequence[Mapping[str, Any]], output: Path) -> list[RenderableType]:
+    """For a person: the structures, the places worth a look, and how the prediction was made."""
+    structures = table("STRUCTURE", "ML", right=("ML",))
+    for entry in sorted(found, key=lambda entry: -entry["ml"]):
+        structures.add_row(entry["name"], f"{entry['ml']:.1f}")
+    places = table(
+        "PLACE", "SCORE", "ML", "CENTRE (RAS, MM)", "STRUCTURES", "ALTERNATIVES", right=("PLACE", "SCORE", "ML")
+    )
+    for region in prediction.regions:
+        places.add_row(
+            str(region.number),
+            f"{region.score:.2f}",
+            f"{region.size_mm3 / 1000:.1f}",
+            ", ".join(f"{value:.0f}" for value in region.center_ras),
+            ", ".join(region.structures) or "background",
+            str(len(region.alternatives)),
+        )
+    agreement = "" if prediction.agreement is None else f", agreement {prediction.agreement:.3f}"
+    device = prediction.details.get("device")
+    return [
+        structures,
+        "",
+        places if prediction.regions else "No place is worth a look.",
+        "",
+        f"{prediction.model}: {len(prediction.members)} members{agreement}, {prediction.timings['total']:.1f} s"
+        + (f" on {device}." if device else "."),
+        f"Written to {output}",
+    ]
