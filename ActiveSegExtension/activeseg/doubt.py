@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from activeseg.segmenters.base import GridVotes
 
+TUNE = {'q': 0.8, 'usual': 0.75}
 _SHELL_MM = 4.0  # how deep a normal shell reaches on either side of a surface
 _MOST_STEPS = 3
+_USUAL = 0.75  # quantile of the structures' medians that a normal shell does not exceed
 _LEVELS = 256  # steps of the histograms that medians are read from
 _LEAST_TOP = 0.1  # a case whose highest uncertainty is below this has nothing that deserves the full scale
 _FEWEST_SURFACE_VOXELS = 30  # a median over fewer is left to the other structures
@@ -78,8 +80,8 @@ def normal_shell(
     -------
     normal, place : ``normal[place]`` is the expected uncertainty of each voxel, 0 away from surfaces
 
-    The median over a structure's own surface, but no more than the middle one of all structures' medians: a structure
-    that is doubtful all around must not pass for normal.
+    The median over a structure's own surface, but no more than the upper quartile of all structures' medians: a
+    structure that is doubtful all around must not pass for normal.
     """
     owner, depth, depths = surfaces(grid)
     place = owner.astype(np.int32)
@@ -90,12 +92,12 @@ def normal_shell(
     level = (uncertainty[inside] * (_LEVELS - 1)).astype(np.int32)
     counts = np.bincount(place[inside] * _LEVELS + level, minlength=groups * _LEVELS).reshape(-1, depths, _LEVELS)
     number = counts.sum(axis=2)
-    middle = (counts.cumsum(axis=2) * 2 >= number[..., None]).argmax(axis=2) / (_LEVELS - 1)
+    middle = (counts.cumsum(axis=2) >= TUNE['q'] * number[..., None]).argmax(axis=2) / (_LEVELS - 1)
     enough = number >= _FEWEST_SURFACE_VOXELS
     normal = np.zeros(number.shape, np.float32)
     for step in range(1, depths):
         if enough[:, step].any():
-            usual = float(np.median(middle[enough[:, step], step]))
+            usual = float(np.quantile(middle[enough[:, step], step], TUNE['usual'], method="nearest"))
             normal[:, step] = np.where(enough[:, step], np.minimum(middle[:, step], usual), usual)
     return normal.ravel(), place
 

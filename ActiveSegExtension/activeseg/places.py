@@ -17,7 +17,8 @@ from activeseg.volume import FloatArray, Geometry
 
 _BLOCK_MM = 4.0  # doubt is summed over blocks of this size before it is averaged over a box
 _CORE = 0.25  # the core is what has more than this doubt; SHOWN_THRESHOLD of what is shown
-_LEAST_CORE_MM3 = 20.0  # less than this in doubt is not worth a look
+_LEAST_CORE = 0.001  # a core smaller than this part of the largest box, or than three voxels, is not worth a look
+_LEAST_CORE_VOXELS = 3
 _LEAST_VOXELS = 3
 NOBODY = 0
 _MARGIN_MM = 6.0
@@ -175,7 +176,9 @@ class _Chooser:
             free = _cut_free(box, self.at_ct[middle], self.boxes)
             inside = self._inside(free)
             core = core[inside[core]]
-            if _usable(free, box) and len(core) * self.voxel_mm3 >= _LEAST_CORE_MM3:
+            if _usable(free, box) and len(core) >= max(
+                _LEAST_CORE * self.side_mm**3 / self.voxel_mm3, _LEAST_CORE_VOXELS
+            ):
                 weights = self.left[core] / self.left[core].sum()
                 center = weights @ self.at_ct[core]
                 middle = core[((self.at_ct[core] - center) ** 2).sum(axis=1).argmin()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from activeseg.labels import LabelSchema
 from activeseg.segmenters.base import GridVotes, Member, MemberKind, Segmented
+from activeseg.uncertainty import measures_from_votes
 from activeseg.volume import Geometry
 
 SCHEMA = LabelSchema.from_names(["liver", "spleen", "kidney", "aorta", "gland", "spine"])
@@ -35,10 +38,10 @@ class Case:
 
 def simulated_case(
     seed: int,
-    shape: tuple[int, int, int] = (64, 64, 72),
-    spacing: float = 4.0,
+    shape: tuple[int, int, int] = (40, 40, 44),
+    spacing: float = 5.0,
     members: int = 4,
-    blobs: int = 5,
+    blobs: int = 4,
     false_alarms: int = 2,
     surface_noise: float = 0.6,
     blob_mm: tuple[float, float] = (9.0, 16.0),
@@ -50,15 +53,15 @@ def simulated_case(
     random = np.random.default_rng(seed)
     truth = _organs(random, shape)
     classes = len(SCHEMA) + 1
-    inside = np.stack([_signed_distance(truth == value) for value in range(classes)])
+    inside = np.stack([_signed_distance(truth == value) for value in range(classes)]).astype(np.float32)
     blob_mask = np.zeros(shape, bool)
     logits = []
     for _ in range(members):
-        wobble = np.stack([gaussian_filter(random.normal(size=shape), 2.0) for _ in range(classes)])
+        wobble = np.stack([gaussian_filter(random.standard_normal(shape, np.float32), 2.0) for _ in range(classes)])
         wobble *= surface_noise / wobble.std()
         logits.append(2.0 * np.clip(inside + wobble, -6, 6))
     surface = np.argwhere((truth > 0) & (np.abs(inside).min(axis=0) < 2))
-    grid = np.stack(np.indices(shape), axis=-1)
+    grid = np.stack(np.indices(shape, np.float32), axis=-1)
     for number in range(blobs + false_alarms):
         center = surface[random.integers(len(surface))]
         radius = random.uniform(*blob_mm) / spacing
@@ -81,6 +84,18 @@ def geometry_of(shape: tuple[int, int, int], spacing: float) -> Geometry:
     return Geometry.from_ijk_to_ras(matrix, shape)
 
 
+def segmented_from(votes: Sequence[npt.NDArray[Any]], geometry: Geometry, **changes: Any) -> Segmented:
+    """A result of members that give labels; the first vote is the ensemble's label map."""
+    entropy, variance, information = measures_from_votes(votes, len(SCHEMA) + 1)
+    members = tuple(Member(f"fold {n}", MemberKind.TRAINED) for n in range(len(votes)))
+    grid = GridVotes(geometry, votes[0], members, tuple(votes), entropy, variance, information)
+    return Segmented(votes[0], SCHEMA, SCHEMA.names, replace(grid, **changes))
+
+
+def ball(shape: Sequence[int], center: Sequence[float], radius: float) -> npt.NDArray[np.bool_]:
+    return np.asarray(sum((n - c) ** 2 for n, c in zip(np.indices(shape), center, strict=True)) <= radius**2)
+
+
 def _organs(random: np.random.Generator, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     truth = np.zeros(shape, np.uint8)
     axes = np.stack(np.indices(shape), axis=-1) / np.array(shape)
@@ -91,11 +106,11 @@ def _organs(random: np.random.Generator, shape: tuple[int, int, int]) -> npt.NDA
     return truth
 
 
-def _signed_distance(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def _signed_distance(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating[Any]]:
     return np.asarray(distance_transform_edt(mask) - distance_transform_edt(~mask)) - 0.5 * np.where(mask, 1, -1)
 
 
-def _segmented(logits: list[npt.NDArray[np.float64]], shape: tuple[int, int, int], spacing: float) -> Segmented:
+def _segmented(logits: list[npt.NDArray[np.floating[Any]]], shape: tuple[int, int, int], spacing: float) -> Segmented:
     classes, members = len(logits[0]), len(logits)
     p = []
     for logit in logits:
@@ -119,5 +134,5 @@ def _segmented(logits: list[npt.NDArray[np.float64]], shape: tuple[int, int, int
     return Segmented(labels, SCHEMA, SCHEMA.names, grid)
 
 
-def _entropy(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _entropy(p: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
     return np.asarray(-(p * np.log(p.clip(1e-12))).sum(axis=0))
