@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 for folder in ("ActiveSegExtension", "ActiveSegModule", "Testing/mrml"):
     sys.path.insert(0, str(ROOT / folder))
 
-from ActiveSegModuleLib.scene.segmentation import SegmentationNode  # noqa: E402
 from slicer_application import SlicerCore  # noqa: E402
 
 from activeseg.labels import Code, LabelSchema, Terminology  # noqa: E402
-from activeseg.volume import Geometry  # noqa: E402
+from activeseg.volume import Geometry, Volume  # noqa: E402
+from ActiveSegModuleLib.scene.segmentation import SegmentationNode  # noqa: E402
 
 SHAPE = (24, 30, 36)
 ANATOMY = Code("SCT", "123037004", "Anatomical Structure")
@@ -60,8 +60,12 @@ class Case:
 
     core: SlicerCore
     ct: Any
-    labels: np.ndarray
+    original: Volume
     segmentation: SegmentationNode
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.original.array
 
     @property
     def segments(self) -> Any:
@@ -90,7 +94,7 @@ def make_case(core: SlicerCore):
         ct = core.add_volume(np.zeros(geometry.shape_kji, np.int16), geometry)
         if transform is not None:
             ct.SetAndObserveTransformNodeID(transform.GetID())
-        labels = boxes()
+        labels = Volume(boxes(), geometry)
         segmentation = SegmentationNode.create(
             core.scene, ct, labels, SCHEMA, SCHEMA.names, "Prediction", {"Model": "test", "PredictionId": "p-1"}
         )

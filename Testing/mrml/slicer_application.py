@@ -1,7 +1,9 @@
-"""An application around slicer-core: scene, application logic and module logics, which Slicer itself would have made."""
+"""An application around slicer-core: the scene and logics that Slicer itself would have made."""
 
 from __future__ import annotations
 
+import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +63,7 @@ class SlicerCore:
         return cls(scene, app, logics)
 
     def add_volume(self, array: np.ndarray, geometry: Geometry, name: str = "CT") -> Any:
-        """A vtkMRMLScalarVolumeNode with a copy of ``array`` (k, j, i), displayed as a CT is (window 400, level 40 HU)."""
+        """A vtkMRMLScalarVolumeNode with a copy of ``array`` (k, j, i), shown as a CT is (window 400, level 40 HU)."""
         image = vtk.vtkImageData()
         image.SetDimensions(*array.shape[::-1])
         image.AllocateScalars(get_vtk_array_type(array.dtype), 1)
@@ -107,9 +109,16 @@ class SlicerCore:
             raise OSError(f"The scene could not be written to {path}.")
 
     def load(self, path: Path) -> None:
-        """Read a .mrb into the scene, in place of what is there."""
-        if not self.scene.ReadFromMRB(str(path), True):
-            raise OSError(f"The scene {path} could not be read.")
+        """Read a .mrb into the scene, in place of what is there. (ReadFromMRB needs the cache of full Slicer.)"""
+        with tempfile.TemporaryDirectory() as folder:
+            with zipfile.ZipFile(path) as bundle:
+                bundle.extractall(folder)
+            (mrml,) = Path(folder).rglob("*.mrml")
+            self.scene.Clear(False)
+            self.scene.SetURL(str(mrml))
+            self.scene.SetRootDirectory(str(mrml.parent))
+            if not self.scene.Import():
+                raise OSError(f"The scene {path} could not be read.")
 
     def node(self, class_name: str, name: str) -> Any:
         """The node of that class and name."""

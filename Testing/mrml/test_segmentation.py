@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import slicer
 import vtk
-from ActiveSegModuleLib.scene.labelmap import BINARY_LABELMAP, array_of, ijk_to_ras_of
-from ActiveSegModuleLib.scene.segmentation import SegmentationNode
 from conftest import PLAIN, SCHEMA, SHAPE, boxes, oblique
 
 from activeseg.errors import InputError
 from activeseg.labels import LabelSchema
+from activeseg.volume import Volume
+from ActiveSegModuleLib.scene.labelmap import BINARY_LABELMAP, array_of, ijk_to_ras_of
+from ActiveSegModuleLib.scene.segmentation import SegmentationNode
 
 
 def test_structures_share_one_image_and_keep_names_colours_codes_and_values(case):
@@ -62,7 +64,7 @@ def test_decided_structure_without_voxels_is_an_empty_segment(case):
 def test_structure_that_was_not_decided_has_no_segment(core):
     ct = core.add_volume(np.zeros(SHAPE, np.int16), PLAIN)
     labels = np.where(boxes() == 1, 1, 0).astype(np.uint8)
-    made = SegmentationNode.create(core.scene, ct, labels, SCHEMA, ["liver", "spleen"], "Subset")
+    made = SegmentationNode.create(core.scene, ct, Volume(labels, PLAIN), SCHEMA, ["liver", "spleen"], "Subset")
     assert made.node.GetSegmentation().GetNumberOfSegments() == 2
     assert made.segment_id(SCHEMA.named("aorta")) is None
 
@@ -101,12 +103,13 @@ def test_wrapping_a_strange_segmentation_says_what_is_missing(core):
 @pytest.mark.parametrize(
     ("labels", "decided", "message"),
     [
-        (np.zeros((2, 3, 4), np.uint8), SCHEMA.names, "shape"),
-        (np.zeros(SHAPE, np.float32), SCHEMA.names, "whole numbers"),
-        (np.full(SHAPE, 6, np.uint8), SCHEMA.names, "1 to 5"),
-        (np.full(SHAPE, -1, np.int16), SCHEMA.names, "-1"),
-        (np.full(SHAPE, 2, np.uint8), ["liver"], "kidney_left"),
-        (np.zeros(SHAPE, np.uint8), ["livr"], "livr"),
+        (Volume(boxes(), oblique()), SCHEMA.names, "does not lie on the voxels of the CT"),
+        (Volume(boxes()[1:], replace(PLAIN, shape_kji=(23, 30, 36))), SCHEMA.names, "does not lie on the voxels"),
+        (Volume(np.zeros(SHAPE, np.float32), PLAIN), SCHEMA.names, "whole numbers"),
+        (Volume(np.full(SHAPE, 7, np.uint8), PLAIN), SCHEMA.names, "1 to 5"),
+        (Volume(np.full(SHAPE, -1, np.int16), PLAIN), SCHEMA.names, "-1"),
+        (Volume(np.full(SHAPE, 2, np.uint8), PLAIN), ["liver"], "kidney_left"),
+        (Volume(np.zeros(SHAPE, np.uint8), PLAIN), ["livr"], "livr"),
     ],
 )
 def test_label_map_that_does_not_fit_is_refused(core, labels, decided, message):
@@ -116,23 +119,43 @@ def test_label_map_that_does_not_fit_is_refused(core, labels, decided, message):
     assert core.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
-def test_volume_without_voxels_is_refused(core):
-    empty = core.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
-    with pytest.raises(InputError, match="'Nothing' has no voxels"):
-        SegmentationNode.create(core.scene, empty, boxes(), SCHEMA, SCHEMA.names, "Wrong")
-
-
-def test_more_than_255_structures_fit(core):
-    ct = core.add_volume(np.zeros((1, 20, 20), np.int16), PLAIN.__class__((1, 20, 20), *_rest(PLAIN)))
-    schema = LabelSchema.from_names(f"structure {n}" for n in range(1, 301))
-    labels = np.arange(400).reshape(1, 20, 20).astype(np.int32)
-    labels[labels > 300] = 0
-    made = SegmentationNode.create(core.scene, ct, labels, schema, schema.names, "Many")
-    back = made.read_back(labels)
-    assert np.array_equal(back.labels, labels)
-    assert back.labels.dtype == np.uint16
+def test_label_map_of_the_same_ct_stored_from_another_corner_is_shown_where_it_lies(core):
+    ct = core.add_volume(np.zeros(SHAPE, np.int16), PLAIN)
+    turned = Volume(boxes(), PLAIN).canonical()
+    assert not np.array_equal(turned.array, boxes())
+    made = SegmentationNode.create(core.scene, ct, turned, SCHEMA, SCHEMA.names, "Turned")
+    back = made.read_back(turned)
+    assert np.array_equal(back.labels, boxes())
     assert back.summary() == ()
 
 
-def _rest(geometry):
-    return geometry.spacing_xyz, geometry.origin_lps, geometry.direction_lps
+def test_ignored_voxels_are_shown_and_come_back(core):
+    ct = core.add_volume(np.zeros(SHAPE, np.int16), PLAIN)
+    labels = boxes()
+    labels[0] = SCHEMA.ignore_value
+    made = SegmentationNode.create(core.scene, ct, Volume(labels, PLAIN), SCHEMA, SCHEMA.names, "Case from a dataset")
+    segments = made.node.GetSegmentation()
+    assert segments.GetNthSegment(len(SCHEMA)).GetName() == "ignore"
+    back = made.read_back(Volume(labels, PLAIN))
+    assert np.array_equal(back.labels, labels)
+    assert back.unmatched == back.deleted == back.added == ()
+
+
+def test_volume_without_voxels_is_refused(core):
+    empty = core.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
+    with pytest.raises(InputError, match="'Nothing' has no voxels"):
+        SegmentationNode.create(core.scene, empty, Volume(boxes(), PLAIN), SCHEMA, SCHEMA.names, "Wrong")
+
+
+def test_more_than_255_structures_fit(core):
+    geometry = replace(PLAIN, shape_kji=(1, 20, 20))
+    ct = core.add_volume(np.zeros((1, 20, 20), np.int16), geometry)
+    schema = LabelSchema.from_names(f"structure {n}" for n in range(1, 301))
+    labels = np.arange(400).reshape(1, 20, 20).astype(np.int32)
+    labels[labels > 300] = 0
+    original = Volume(labels, geometry)
+    made = SegmentationNode.create(core.scene, ct, original, schema, schema.names, "Many")
+    back = made.read_back(original)
+    assert np.array_equal(back.labels, labels)
+    assert back.labels.dtype == np.uint16
+    assert back.summary() == ()

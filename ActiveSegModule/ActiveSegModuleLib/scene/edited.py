@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import slicer
 import vtk
 
 from activeseg.errors import InputError
-from activeseg.labels import LabelSchema
+from activeseg.labels import IGNORE, Label, LabelSchema
 from activeseg.segment_layers import Layer, compose
 from activeseg.segment_matching import (
     LABEL_NAME_TAG,
@@ -22,14 +22,21 @@ from activeseg.segment_matching import (
     SegmentIdentity,
     matches,
 )
-from activeseg.volume import Geometry
+from activeseg.volume import Geometry, Volume
 
 from .labelmap import BINARY_LABELMAP, array_of, empty_grid, first_voxel, ijk_to_ras_of
-from .placement import FloatArray, geometry_of, ijk_to_ras, transform_between, vtk_matrix
+from .placement import (
+    FloatArray,
+    corners_ijk,
+    geometry_of,
+    ijk_to_ras,
+    transform_between,
+    voxel_map,
+    vtk_matrix,
+    whole_voxels,
+)
 
-# Two grids are the same when no voxel centre is further off, in voxels: .nrrd text and NIfTI's float32 round at 1e-6,
-# and a nearest-neighbour resampling would not move anything below 0.5.
-SAME_GRID_VOXELS = 0.01
+IGNORE_COLOR = (128, 128, 128)
 
 
 @dataclass(frozen=True)
@@ -124,29 +131,27 @@ def read_back(
     ct_node: Any,
     schema: LabelSchema,
     decided: tuple[str, ...],
-    original: npt.NDArray[Any] | None = None,
+    original: Volume | None = None,
     mapping: Mapping[str, int | None] | None = None,
 ) -> EditedSegmentation:
     """Read a vtkMRMLSegmentationNode as one label map on the CT's grid, whatever was done to it.
 
     Parameters
     ----------
-    original : (k, j, i) label map that was shown, to tell edited segments from others; without it only Slicer's own
-        status (set by the Segment Editor, not by scripts) tells
+    original : the label map that was shown, to tell edited segments from others; without it only Slicer's own status
+        (set by the Segment Editor, not by scripts) tells
     mapping : segment id -> label value, or None to leave the segment out; for segments that would not be recognised
 
-    Nothing in the scene changes. Parent transforms of both nodes count, linear or not. Raises InputError
-    for a mapping of unknown segments or values, an original of another shape, and segments that hold no voxels and
-    cannot be turned into some.
+    Nothing in the scene changes. Parent transforms of both nodes count, linear or not. Raises InputError for a mapping
+    of unknown segments or values, an original of another CT, and segments that hold no voxels and cannot be turned into
+    some.
     """
     geometry = geometry_of(ct_node)
-    if original is not None and tuple(original.shape) != geometry.shape_kji:
-        raise InputError(f"The original label map has shape {tuple(original.shape)}, the CT {geometry.shape_kji}.")
+    before = None if original is None else on_ct_grid(original, geometry)
     segmentation = _with_voxels(node, ct_node)
     found = identities(node)
     index_of = {identity.segment_id: index for index, identity in enumerate(found)}
-    match_of = matches(found, schema, mapping)
-    all_matches = [match_of[identity.segment_id] for identity in found]
+    all_matches = _matches(found, schema, mapping or {})
 
     to_ct = transform_between(node, ct_node)
     layers, resampled = [], False
@@ -165,7 +170,7 @@ def read_back(
         [match.label.value if match.label else 0 for match in all_matches],
         [_worked_on(segmentation.GetSegment(identity.segment_id)) for identity in found],
         geometry.shape_kji,
-        original,
+        before,
         np.uint8 if schema.ignore_value <= np.iinfo(np.uint8).max else np.uint16,
     )
     segments = tuple(
@@ -177,6 +182,39 @@ def read_back(
     return EditedSegmentation(
         composition.labels, geometry, schema, decided, segments, composition.overlapping, resampled
     )
+
+
+def on_ct_grid(labels: Volume, ct_geometry: Geometry) -> npt.NDArray[Any]:
+    """The label map's array along the axes of the CT (a view). Raises InputError when it is not of this CT."""
+    exact = voxel_map(labels.geometry, ct_geometry)
+    if exact is None:
+        raise InputError(
+            f"The label map (shape {labels.geometry.shape_kji}) does not lie on the voxels of the CT (shape "
+            f"{ct_geometry.shape_kji}).",
+            "Choose the CT that was segmented.",
+        )
+    return _turned(labels.array, {}, exact, corners_ijk(labels.array.shape)).array
+
+
+def ignore_label(schema: LabelSchema) -> Label:
+    """What a dataset's ``ignore`` voxels look like as a segment."""
+    return Label(schema.ignore_value, IGNORE, IGNORE_COLOR)
+
+
+def _matches(found: Sequence[SegmentIdentity], schema: LabelSchema, mapping: Mapping[str, int | None]) -> list[Match]:
+    """``segment_matching.matches`` in the segments' order, with the segment of ``ignore``, which is no structure."""
+    ignored = {
+        s.segment_id: MatchedBy.MAPPING if s.segment_id in mapping else MatchedBy.TAG
+        for s in found
+        if mapping.get(s.segment_id, schema.ignore_value if s.label_name == IGNORE else 0) == schema.ignore_value
+    }
+    match_of = matches(
+        [s for s in found if s.segment_id not in ignored],
+        schema,
+        {segment_id: value for segment_id, value in mapping.items() if segment_id not in ignored},
+    )
+    match_of |= {segment_id: Match(ignore_label(schema), by) for segment_id, by in ignored.items()}
+    return [match_of[s.segment_id] for s in found]
 
 
 def identities(node: Any) -> tuple[SegmentIdentity, ...]:
@@ -256,13 +294,11 @@ def _on_grid(
     low, high = np.zeros(3, int), np.array(shape_kji)
     if isinstance(to_ct, np.ndarray):
         to_ct_ijk = np.linalg.inv(ct_ijk_to_ras) @ to_ct @ ijk_to_ras_of(image)
-        before = _corners_ijk(image)
-        after = before @ to_ct_ijk[:3, :3].T + to_ct_ijk[:3, 3]
-        shift = np.rint(after[0] - before[0])
-        if np.abs(after - before - shift).max() <= SAME_GRID_VOXELS:
-            k, j, i = (int(a + b) for a, b in zip(first_voxel(image), shift[::-1], strict=True))
-            return Layer(_whole_numbers(image), (k, j, i), values), False
-        reach = after[:, ::-1]
+        corners = corners_ijk(array_of(image).shape, first_voxel(image)[::-1])
+        exact = whole_voxels(to_ct_ijk, corners)
+        if exact is not None:
+            return _turned(_whole_numbers(image), values, exact, corners), False
+        reach = (corners @ to_ct_ijk[:3, :3].T + to_ct_ijk[:3, 3])[:, ::-1]
         low = np.clip(np.floor(reach.min(axis=0)).astype(int) - 1, 0, shape_kji)
         high = np.clip(np.ceil(reach.max(axis=0)).astype(int) + 2, 0, shape_kji)
         transform = vtk.vtkTransform()
@@ -278,10 +314,13 @@ def _on_grid(
     return Layer(_whole_numbers(resampled), first_voxel(resampled), values), True
 
 
-def _corners_ijk(image: Any) -> FloatArray:
-    """The eight corner voxels' indices, (8, 3)."""
-    extent = image.GetExtent()
-    return np.array([[i, j, k] for i in extent[0:2] for j in extent[2:4] for k in extent[4:6]], float)
+def _turned(array: npt.NDArray[Any], values: Mapping[int, int], to_ct_ijk: FloatArray, corners: FloatArray) -> Layer:
+    """The array seen along the CT's axes; ``to_ct_ijk`` shifts, flips and swaps axes by whole voxels."""
+    turn = to_ct_ijk[2::-1, 2::-1]  # from and to (k, j, i)
+    array = array.transpose(np.abs(turn).argmax(axis=1))
+    array = array[tuple(slice(None, None, -1 if axis.min() < 0 else 1) for axis in turn)]
+    i, j, k = (corners @ to_ct_ijk[:3, :3].T + to_ct_ijk[:3, 3]).min(axis=0).astype(int).tolist()
+    return Layer(array, (k, j, i), values)
 
 
 def _whole_numbers(image: Any) -> npt.NDArray[Any]:

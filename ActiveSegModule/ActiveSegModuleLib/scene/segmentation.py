@@ -7,18 +7,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import slicer
 
 from activeseg.errors import InputError
 from activeseg.labels import Label, LabelSchema
 from activeseg.segment_matching import LABEL_NAME_TAG, LABEL_VALUE_TAG, matches, segment_id_of, tag_text
-from activeseg.volume import Geometry
+from activeseg.volume import Geometry, Volume
 
-from .edited import EditedSegmentation, identities, read_back
+from .edited import EditedSegmentation, identities, ignore_label, on_ct_grid, read_back
 from .hierarchy import place_under
 from .labelmap import BINARY_LABELMAP, image_of
-from .placement import geometry_of, ijk_to_ras, put_under_transform_of
+from .placement import geometry_of, put_under_transform_of
 
 SCHEMA_ATTRIBUTE = "ActiveSeg.Schema"
 DECIDED_ATTRIBUTE = "ActiveSeg.Decided"
@@ -46,7 +45,7 @@ class SegmentationNode:
         cls,
         scene: Any,
         ct_node: Any,
-        labels: npt.NDArray[Any],
+        labels: Volume,
         schema: LabelSchema,
         decided: Iterable[str],
         name: str,
@@ -60,27 +59,27 @@ class SegmentationNode:
 
         Parameters
         ----------
-        labels : (k, j, i) on the grid of ``ct_node``, whole numbers: 0 and values of decided structures
+        labels : whole numbers: 0, values of decided structures, and the schema's ``ignore`` (which becomes a grey
+            segment); on the grid of ``ct_node``, or on the same grid stored from another corner: Slicer turns
+            left-handed images around when it reads them
         decided : names of the structures that the label map decides; each becomes a segment
         provenance : kept as node attributes ``ActiveSeg.<key>`` (``Model``, ``PredictionId``, ...); they live in
             scenes, a ``.seg.nrrd`` keeps only the segments' own tags
 
-        Raises InputError when the label map has another shape or other values.
+        Raises InputError when the label map is not of this CT, or has other values.
         """
-        geometry = geometry_of(ct_node)
-        wanted = set(decided)
-        structures = [label for label in schema.labels if label.name in wanted]
-        for unknown in wanted - set(schema.names):
-            schema.named(unknown)
-        _check_labels(labels, geometry, schema, structures)
+        wanted = {schema.named(name) for name in decided}
+        structures = [label for label in schema.labels if label in wanted]
+        has_ignored = _check_labels(labels, geometry_of(ct_node), schema, structures)
+        shown = [*structures, ignore_label(schema)] if has_ignored else structures
 
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
         put_under_transform_of(node, ct_node)
         node.SetReferenceImageGeometryParameterFromVolumeNode(ct_node)
         dtype = np.uint8 if schema.ignore_value <= np.iinfo(np.uint8).max else np.uint16
-        image = image_of(labels, ijk_to_ras(ct_node), dtype=dtype)
+        image = image_of(labels.array, labels.geometry.ijk_to_ras, dtype=dtype)
         was_modifying = node.StartModify()
-        for label in structures:
+        for label in shown:
             node.GetSegmentation().AddSegment(_segment(label, image), segment_id_of(label))
         node.EndModify(was_modifying)
 
@@ -132,7 +131,7 @@ class SegmentationNode:
             (
                 segment_id
                 for segment_id, match in matches(identities(self.node), self.schema).items()
-                if match.label is label
+                if match.label == label
             ),
             None,
         )
@@ -152,34 +151,33 @@ class SegmentationNode:
         return str(value) if value is not None else None
 
     def read_back(
-        self, original: npt.NDArray[Any] | None = None, mapping: Mapping[str, int | None] | None = None
+        self, original: Volume | None = None, mapping: Mapping[str, int | None] | None = None
     ) -> EditedSegmentation:
         """What the user made of it, as one label map on the CT's grid; see ``edited.read_back``."""
         return read_back(self.node, self.ct_node, self.schema, self.decided, original, mapping)
 
 
-def _check_labels(labels: npt.NDArray[Any], geometry: Geometry, schema: LabelSchema, structures: list[Label]) -> None:
-    if tuple(labels.shape) != geometry.shape_kji:
-        raise InputError(
-            f"The label map has shape {tuple(labels.shape)} (k, j, i), the CT {geometry.shape_kji}.",
-            "Choose the CT that was segmented.",
-        )
-    if labels.dtype.kind not in "iub":
-        raise InputError(f"A label map holds whole numbers, not {labels.dtype}.")
-    lowest, highest = int(labels.min()), int(labels.max())
-    if lowest < 0 or highest > len(schema):
+def _check_labels(labels: Volume, ct_geometry: Geometry, schema: LabelSchema, structures: list[Label]) -> bool:
+    """Whether the label map has ``ignore`` voxels. Raises InputError when it cannot be shown."""
+    on_ct_grid(labels, ct_geometry)
+    if labels.array.dtype.kind not in "iu":
+        raise InputError(f"A label map holds whole numbers, not {labels.array.dtype}.")
+    lowest, highest = int(labels.array.min()), int(labels.array.max())
+    if lowest < 0 or highest > schema.ignore_value:
         raise InputError(
             f"The label map has values {lowest} to {highest}, but the model's structures are 1 to {len(schema)}.",
-            "Replace values that are no structure (such as 'ignore') before showing it.",
+            "Choose the label map that belongs to this model.",
         )
-    if len(structures) == len(schema):
-        return
-    seen = np.zeros(len(schema) + 1, bool)
-    for plane in labels:
+    if len(structures) == len(schema) and highest <= len(schema):
+        return False
+    seen = np.zeros(schema.ignore_value + 1, bool)
+    for plane in labels.array:
         seen[plane] = True
-    undecided = [schema.name_of(v) for v in np.flatnonzero(seen) if v and schema.labels[v - 1] not in structures]
-    if undecided:
-        raise InputError(f"The label map has voxels of '{undecided[0]}', which is not among its decided structures.")
+    undecided = seen[1:-1] & ~np.isin(np.arange(1, len(schema) + 1), [label.value for label in structures])
+    if undecided.any():
+        name = schema.name_of(int(undecided.argmax()) + 1)
+        raise InputError(f"The label map has voxels of '{name}', which is not among its decided structures.")
+    return bool(seen[-1])
 
 
 def _segment(label: Label, image: Any) -> Any:
