@@ -163,7 +163,13 @@ def run(ct_path: Path | None, out: Path) -> dict[str, Any]:
     console.print(f"Segmenting {ct_path or 'a native-domain phantom'} with '{name}' ...")
     settings = Settings()
     images = {segmenter.channels[0]: ct}
-    prediction = segment(images, segmenter, settings, progress=Progress(), paths={segmenter.channels[0]: "ct.nii.gz"})
+    prediction = segment(
+        images,
+        segmenter,
+        settings,
+        progress=Progress(),
+        sources={segmenter.channels[0]: {"path": str(out / "ct.nii.gz")}},
+    )
     prediction.save(out / "prediction", images)
     show_regions(prediction.regions)
     fixed = take_first_alternatives(prediction) if truth is None else correct_from_truth(prediction, truth)

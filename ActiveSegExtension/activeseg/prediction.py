@@ -35,7 +35,7 @@ class Prediction:
     decided : names of the structures that this run decided
     uncertainty : the ``measure``'s map, float32 in 0..1 on the network's own grid; NaN where not computed
     agreement : mean pairwise Dice of the members, None for one member
-    images : for each channel ``path`` (as given) and ``sha256`` (of voxels and geometry)
+    images : for each channel ``path`` (as given), for DICOM ``series``, and ``sha256`` (of voxels and geometry)
     grid : all votes and measures; only in memory, None after ``load``
     """
 

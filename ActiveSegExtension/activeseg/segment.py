@@ -22,7 +22,7 @@ def segment(
     focus: Sequence[str] = (),
     regions: int = 10,
     progress: Progress | None = None,
-    paths: Mapping[str, str] | None = None,
+    sources: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Prediction:
     """Segment, find where the members disagree, and list the places worth a look.
 
@@ -31,7 +31,7 @@ def segment(
     images : for each of the segmenter's channels its Volume (HU for CT), all on one grid
     focus : structures that the regions may be about; empty means all that were decided
     regions : how many places to list at most
-    paths : where the images came from, for the record
+    sources : for each channel where it came from (``path``, for DICOM ``series``), so that an export finds it again
 
     Raises
     ------
@@ -39,7 +39,7 @@ def segment(
     """
     settings = settings or Settings()
     progress = progress or Progress()
-    paths = paths or {}
+    sources = sources or {}
     if regions < 0:
         raise InputError(f"The number of regions is {regions}; it must be 0 or more.")
     for name in focus:
@@ -76,7 +76,9 @@ def segment(
         focus=tuple(focus),
         model=segmenter.name,
         settings=settings,
-        images={name: {"path": paths.get(name, ""), "sha256": volume.sha256()} for name, volume in images.items()},
+        images={
+            name: {"path": "", **sources.get(name, {}), "sha256": volume.sha256()} for name, volume in images.items()
+        },
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         timings=timings,
         details=segmented.details,

@@ -89,7 +89,10 @@ def segment(
                 focus=focused,
                 regions=regions,
                 progress=progress.part(0.02, 0.95),
-                paths={name: str(path) for name, path in files.items()},
+                sources={
+                    name: {"path": str(path), **({"series": series} if series and path is image else {})}
+                    for name, path in files.items()
+                },
             )
             progress("save", 0.95)
             prediction.save(output, images, overwrite)
