@@ -112,42 +112,47 @@ def _shape(header: np.void) -> tuple[int, int, int]:
 
 
 def _geometry(header: np.void, shape: tuple[int, int, int], notice: Notice) -> Geometry:
-    code = int(header["units"]) & 7
-    scale = np.diag([*[_MM_PER_UNIT.get(code, 1.0)] * 3, 1.0])
-    if code in _MM_PER_UNIT:
-        notice(f"The NIfTI file measures in {'metres' if code == 1 else 'micrometres'}; converted to mm.")
+    unit = int(header["units"]) & 7
+    mm = _MM_PER_UNIT.get(unit, 1.0)
+    if mm != 1.0:
+        notice(f"The NIfTI file measures in {'metres' if unit == 1 else 'micrometres'}; converted to mm.")
+    zooms = header["pixdim"][1:4].astype(float)
     if int(header["sform_code"]) > 0:
-        sform = np.vstack([header["srow"].astype(float), [0, 0, 0, 1]])
-        geometry = Geometry.from_ijk_to_ras(scale @ sform, shape)
-        if int(header["qform_code"]) > 0 and np.all(header["pixdim"][1:4] > 0):
-            apart = geometry.farthest_corner_mm(Geometry.from_ijk_to_ras(scale @ _qform(header), shape))
-            if not apart <= _FORMS_AGREE_MM:
+        geometry = _placed(header["srow"], mm, shape)
+        if int(header["qform_code"]) > 0 and np.all(zooms > 0):
+            apart = geometry.farthest_corner_mm(_placed(_qform(header), mm, shape))
+            if apart > _FORMS_AGREE_MM:
                 notice(
                     f"The NIfTI file's sform and qform place the image up to {apart:.3g} mm apart. Its sform is used, "
                     "as nibabel and TotalSegmentator do; 3D Slicer may show the file by its qform."
                 )
         return geometry
-    zooms = header["pixdim"][1:4].astype(float)
     if not np.all(zooms > 0):
         raise InputError(f"The image's voxel spacing is {tuple(zooms.tolist())} mm; it must be positive.")
     if int(header["qform_code"]) > 0:
-        return Geometry.from_ijk_to_ras(scale @ _qform(header), shape)
+        return _placed(_qform(header), mm, shape)
     notice("The NIfTI file does not say how the image lies in the patient: left and right are assumed, as ITK does.")
-    return Geometry.from_ijk_to_ras(scale @ np.diag([-zooms[0], -zooms[1], zooms[2], 1.0]), shape)
+    return _placed(np.diag([-1.0, -1.0, 1.0, 1.0])[:3] * [*zooms, 1], mm, shape)
+
+
+def _placed(rows: FloatArray, mm: float, shape: tuple[int, int, int]) -> Geometry:
+    return Geometry.from_ijk_to_ras(np.vstack([np.asarray(rows, float) * mm, [0, 0, 0, 1]]), shape)
 
 
 def _qform(header: np.void) -> FloatArray:
-    """The affine of NIfTI's method 2 (nifti1.h): a unit quaternion, pixdim and an offset."""
+    """The 3 x 4 rows of NIfTI's method 2 (nifti1.h): a unit quaternion, pixdim and an offset."""
     from scipy.spatial.transform import Rotation
 
     b, c, d = (float(v) for v in header["quaternion"])
-    a = max(0.0, 1.0 - b * b - c * c - d * d) ** 0.5
+    a_squared = 1.0 - b * b - c * c - d * d
+    # Close to a half turn this is all rounding; nibabel.quaternions.fillpositive takes it for one at the same distance.
+    half_turn = 3 * float(np.finfo(header["quaternion"].dtype).eps)
+    if not a_squared > -half_turn:
+        raise InputError(f"The NIfTI file's quaternion ({b:.6g}, {c:.6g}, {d:.6g}) is no rotation.", "Export it again.")
+    a = 0.0 if a_squared < half_turn else a_squared**0.5
     zooms = header["pixdim"][1:4].astype(float)
     zooms[2] *= -1.0 if float(header["pixdim"][0]) < 0 else 1.0
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_quat([b, c, d, a]).as_matrix() * zooms
-    matrix[:3, 3] = header["qoffset"]
-    return matrix
+    return np.column_stack([Rotation.from_quat([b, c, d, a]).as_matrix() * zooms, header["qoffset"].astype(float)])
 
 
 def _voxels(

@@ -81,7 +81,10 @@ class Geometry:
     @classmethod
     def from_ijk_to_ras(cls, matrix: npt.ArrayLike, shape_kji: Sequence[int]) -> Geometry:
         """From NIfTI's affine or Slicer's IJKToRAS (4 x 4, mm)."""
-        lps = LPS_TO_RAS @ np.asarray(matrix, float)
+        ras = np.asarray(matrix, float)
+        if not np.isfinite(ras).all():
+            raise InputError(f"The image's place in space is not finite: {ras[:3].tolist()}.", "Export it again.")
+        lps = LPS_TO_RAS @ ras
         spacing = np.linalg.norm(lps[:3, :3], axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             direction = lps[:3, :3] / spacing
