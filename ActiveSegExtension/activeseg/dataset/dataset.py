@@ -1,0 +1,457 @@
+"""A dataset on disk: a plain nnU-Net v2 raw dataset with one fixed schema, and provenance beside it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from activeseg.corrections import check_label_map
+from activeseg.dataset import voxels
+from activeseg.dataset.layout import (
+    ENDING,
+    LISTING,
+    check_case_name,
+    folder_to_create,
+    folder_to_open,
+    history_file,
+    image_file,
+    label_file,
+    record_file,
+    schema_file,
+)
+from activeseg.dataset.listing import CaseEntry, Listing
+from activeseg.dataset.private_map import PrivateMap, private_folder
+from activeseg.dataset.provenance import Origin, Provenance
+from activeseg.dataset.record import CaseRecord, Revision, StoredFile
+from activeseg.dataset.relabel import Names, check_nothing_is_lost, new_names, relabelled
+from activeseg.dataset.transaction import Step, Transaction, appearing_whole, sweep
+from activeseg.errors import DatasetError, InputError
+from activeseg.labels import LabelSchema
+from activeseg.progress import Progress
+from activeseg.volume import Geometry, Volume, read_label_map
+
+if TYPE_CHECKING:
+    from activeseg.dataset.verification import Finding
+
+Images = Volume | Mapping[str, Volume]
+LOCK_WAIT_S = 10.0
+"""How long a writer waits for another one; the lock is held for moments, not while images are compressed."""
+
+
+def _no_step(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What storing a case did; ``added`` is False when it became a new revision of a case that was there."""
+
+    name: str
+    revision: int
+    added: bool
+
+    def sentence(self) -> str:
+        if self.added:
+            return f"Stored as {self.name}."
+        return f"This image is {self.name} already: its label map is updated (revision {self.revision})."
+
+
+@dataclass(frozen=True)
+class OpenedCase:
+    """A case as it was given: images by channel and label map in the image's own geometry (``ignore`` included)."""
+
+    name: str
+    images: Mapping[str, Volume]
+    labels: Volume
+    record: CaseRecord
+    waiting: tuple[str, ...]
+
+
+class Dataset:
+    """A nnU-Net v2 raw dataset that ActiveSeg keeps.
+
+    Every change happens whole or not at all, and one writer at a time (``transaction``). The listing is read from disk
+    for each call, so that several processes may work on one dataset.
+
+    Attributes
+    ----------
+    folder : ``.../DatasetNNN_Name``
+    schema : the structures; it never changes (``migrate`` makes a new dataset)
+    channel_names : the images that each case has
+    private : which patient and file a case comes from; outside of the dataset
+    swept : what a crashed writer had left and opening removed
+    lock_wait_s : how long to wait for another writer
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        listing: Listing,
+        private_dir: Path | None = None,
+        lock_wait_s: float = LOCK_WAIT_S,
+        step: Step = _no_step,
+        swept: tuple[str, ...] = (),
+    ) -> None:
+        """Use ``create`` or ``open``. ``step`` is told of every step that changed something on disk."""
+        self.folder = folder
+        self.schema = listing.schema
+        self.channel_names = listing.channel_names
+        self.private = PrivateMap(listing.id, folder, private_folder(private_dir))
+        self.swept = swept
+        self._schema_number = listing.schema_number
+        self.lock_wait_s = lock_wait_s
+        self._step = step
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        schema: LabelSchema,
+        channel_names: Sequence[str] = ("CT",),
+        *,
+        private_dir: Path | None = None,
+        lock_wait_s: float = LOCK_WAIT_S,
+        step: Step = _no_step,
+    ) -> Dataset:
+        """Make an empty dataset; ``.folder`` says where.
+
+        nnU-Net needs ``DatasetNNN_Name``: another name gets a free id (``layout.folder_to_create``). Raises
+        DatasetError when that does not work, InputError for an empty schema or wrong channel names.
+        """
+        if not len(schema):
+            raise InputError("A dataset needs at least one structure.", "Give a schema with structures.")
+        if not channel_names or len(set(channel_names)) < len(channel_names) or not all(channel_names):
+            raise InputError(
+                f"The channels {list(channel_names)} cannot be used.", "Give each image a name of its own."
+            )
+        target = folder_to_create(Path(folder))
+        listing = Listing(uuid.uuid4().hex, schema, 1, tuple(channel_names))
+        made = cls(target, listing, private_dir, lock_wait_s, step)
+        with appearing_whole(target) as staging:
+            (staging / schema_file(1)).write_text(json.dumps(schema.to_dict(), indent=1) + "\n", encoding="utf-8")
+            (staging / LISTING).write_text(listing.to_json(), encoding="utf-8")
+        return made
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        private_dir: Path | None = None,
+        lock_wait_s: float = LOCK_WAIT_S,
+        step: Step = _no_step,
+    ) -> Dataset:
+        """Open a dataset and remove what a crashed writer left. Raises DatasetError when it is not one, or damaged."""
+        found = folder_to_open(Path(folder))
+        listing = Listing.read(found)
+        return cls(found, listing, private_dir, lock_wait_s, step, sweep(found))
+
+    def listing(self) -> Listing:
+        """The state on disk now. Raises DatasetError when it is damaged, or another dataset than the one opened."""
+        listing = Listing.read(self.folder)
+        if listing.schema_number != self._schema_number or listing.schema.names != self.schema.names:
+            raise DatasetError(f"The dataset '{self.folder.name}' was replaced by another one.", "Open it again.")
+        return listing
+
+    def cases(self) -> dict[str, CaseEntry]:
+        """All cases by name, in order of arrival; those with ``waiting`` are not trained on."""
+        return dict(self.listing().cases)
+
+    def record(self, name: str) -> CaseRecord:
+        """Provenance and history of a case. Raises DatasetError when there is none, or it is damaged."""
+        return CaseRecord.read(self.folder / record_file(name, self.listing().entry(name).revision))
+
+    def add_case(
+        self,
+        images: Images,
+        labels: npt.NDArray[Any],
+        geometry: Geometry,
+        provenance: Provenance,
+        name: str | None = None,
+        *,
+        schema: LabelSchema | None = None,
+        mapping: Names | None = None,
+        source: Mapping[str, Any] | None = None,
+        same_image_again: bool = False,
+        progress: Progress | None = None,
+    ) -> Saved:
+        """Store a case. The same image again is an update of its case; ``Saved`` says so.
+
+        Parameters
+        ----------
+        images : one Volume for each channel (a single one may be given as it is), all on ``geometry``
+        labels : (k, j, i), the complete label map, with ``ignore`` where nobody vouches for it
+        name : of the case; None takes a neutral one (``CT_0001``). It must not tell who the patient is
+        schema : that of ``labels`` when it is not the dataset's: values are mapped by name, ``ignore`` moves
+        mapping : structure of ``schema`` -> structure of the dataset, or None to leave it out
+        source : paths, patient id and the like; goes to the private file only
+        same_image_again : store a second case although the image is there already
+
+        Raises InputError for images or labels that do not fit; DatasetError when something would be lost or guessed,
+        when another program writes for too long, when the disk is full. Then nothing was changed.
+        """
+        progress = progress or Progress()
+        self._check_decided(provenance, schema, mapping or {})
+        stored_images = self._stored_images(images, geometry)
+        labels = self._own_values(labels, geometry, schema, mapping or {})
+        fingerprint = voxels.voxels_sha256(stored_images)
+        if name is not None:
+            check_case_name(name)
+        known = None if same_image_again else self._same_image(self.listing(), fingerprint, geometry)
+        progress("store", 0.0)
+        with Transaction(self.folder, self._step, self.lock_wait_s) as change:
+            staged_label = self._stage_label(change, labels, geometry, progress)
+            staged_images = []
+            for n, image in enumerate([] if known else stored_images):
+                progress("store", (n + 1) / (len(stored_images) + 1))
+                staged_images.append(change.stage(lambda path, v=image: voxels.write(path, v, progress), ENDING))  # type: ignore[misc]
+            with change.locked():
+                listing = self.listing()
+                again = None if same_image_again else self._same_image(listing, fingerprint, geometry)
+                if again:
+                    if name not in (None, again):
+                        raise DatasetError(
+                            f"This image is in the dataset already, as '{again}'.",
+                            f"Leave the name '{name}' out to update it, or say that it is to be stored twice.",
+                        )
+                    return self._revise(change, listing, again, staged_label, provenance, source)
+                if known:
+                    raise DatasetError(f"Somebody removed the case '{known}' in the meantime.", "Export again.")
+                if name is None:
+                    name, number = listing.neutral_name()
+                    listing = replace(listing, next_case=number)
+                elif name.casefold() in {n.casefold() for n in listing.cases}:
+                    raise DatasetError(
+                        f"There is a case '{name}' already, with another image.",
+                        "Choose another name, or remove that case first.",
+                    )
+                files = tuple(StoredFile.of(staged, image_file(name, n)) for n, staged in enumerate(staged_images))
+                revision = self._revision(1, StoredFile.of(staged_label, label_file(name, 1)), provenance)
+                record = CaseRecord(name, files, geometry, revision)
+                staged_record = change.stage_text(record.to_json())
+                self.private.add(name, source or {})
+                for file, staged in zip(files, staged_images, strict=True):
+                    change.place(staged, file.file)
+                change.place(staged_label, revision.label.file)
+                change.place(staged_record, record_file(name, 1))
+                change.commit(listing.with_case(name, CaseEntry(1, fingerprint)), [])
+        progress("store", 1.0)
+        return Saved(name, 1, True)
+
+    def add_truth(
+        self,
+        images: Images,
+        labels: Volume,
+        name: str | None = None,
+        *,
+        schema: LabelSchema | None = None,
+        mapping: Names | None = None,
+        decided: Sequence[str] | None = None,
+        source: Mapping[str, Any] | None = None,
+        same_image_again: bool = False,
+        progress: Progress | None = None,
+    ) -> Saved:
+        """Store an image with a label map that is known to be true; there is no prediction.
+
+        ``decided`` names the structures (of ``schema``) that the label map shows where they are present; None: all.
+        Otherwise like ``add_case``.
+        """
+        return self.add_case(
+            images,
+            labels.array,
+            labels.geometry,
+            Provenance(Origin.TRUTH, decided=None if decided is None else tuple(decided)),
+            name,
+            schema=schema,
+            mapping=mapping,
+            source=source,
+            same_image_again=same_image_again,
+            progress=progress,
+        )
+
+    def update_case(
+        self,
+        name: str,
+        labels: npt.NDArray[Any],
+        geometry: Geometry,
+        provenance: Provenance,
+        *,
+        schema: LabelSchema | None = None,
+        mapping: Names | None = None,
+        source: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> Saved:
+        """Store a new label map for a case; the one before is kept as history. A waiting case waits no longer.
+
+        ``geometry`` is that of the image as it was given (``open_case``). Parameters and errors as in ``add_case``.
+        """
+        self._check_decided(provenance, schema, mapping or {})
+        labels = self._own_values(labels, geometry, schema, mapping or {})
+        own = self.record(name).geometry
+        if not own.same_grid(geometry):
+            raise InputError(
+                f"The label map has another grid than the image of '{name}'.", "Open the case and correct that one."
+            )
+        with Transaction(self.folder, self._step, self.lock_wait_s) as change:
+            staged = self._stage_label(change, labels, own, progress or Progress())
+            with change.locked():
+                return self._revise(change, self.listing(), name, staged, provenance, source)
+
+    def remove_case(self, name: str) -> None:
+        """Remove a case with its history and its line in the private file; its name is not used again by itself."""
+        with Transaction(self.folder, self._step, self.lock_wait_s) as change, change.locked():
+            listing = self.listing()
+            entry = listing.entry(name)
+            obsolete = [*listing.images_of(name), label_file(name, entry.revision), record_file(name, entry.revision)]
+            obsolete += [history_file(name, revision) for revision in range(1, entry.revision)]
+            change.commit(listing.without(name), obsolete)
+            self.private.forget(name)
+
+    def open_case(self, name: str) -> OpenedCase:
+        """Images and label map as they were given, for another correction.
+
+        Raises DatasetError when there is no such case, InputError when a file is damaged.
+        """
+        listing = self.listing()
+        record = self.record(name)
+
+        def original(volume: Volume) -> Volume:
+            return Volume(record.geometry.array_from_canonical(volume.array), record.geometry, name)
+
+        return OpenedCase(
+            name,
+            {
+                channel: original(Volume.read(self.folder / image.file))
+                for channel, image in zip(self.channel_names, record.images, strict=True)
+            },
+            original(read_label_map(self.folder / record.current.label.file)),
+            record,
+            listing.entry(name).waiting,
+        )
+
+    def verify(self, progress: Progress | None = None) -> list[Finding]:
+        """What is wrong with the dataset; see ``verification.verify``."""
+        from activeseg.dataset import verification
+
+        return verification.verify(self, progress)
+
+    def migrate(
+        self,
+        new_folder: str | Path,
+        new_schema: LabelSchema,
+        rename: Names | None = None,
+        *,
+        private_dir: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Dataset:
+        """A new dataset with another schema; see ``migration.migrate``."""
+        from activeseg.dataset import migration
+
+        return migration.migrate(self, new_folder, new_schema, rename, private_dir=private_dir, progress=progress)
+
+    def schema_of(self, revision: Revision) -> LabelSchema:
+        """The schema whose values the label map of a revision holds. Raises DatasetError when its file is damaged."""
+        path = self.folder / schema_file(revision.schema)
+        try:
+            return LabelSchema.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, InputError) as error:
+            raise DatasetError(f"'{path.name}' is missing or damaged: {error}.", "Restore it from a backup.") from error
+
+    # What follows is shared by the methods above.
+
+    def _stored_images(self, images: Images, geometry: Geometry) -> list[Volume]:
+        given = {self.channel_names[0]: images} if isinstance(images, Volume) else dict(images)
+        if set(given) != set(self.channel_names):
+            raise InputError(
+                f"The images {', '.join(given)} were given; the dataset needs {', '.join(self.channel_names)}.",
+                "Give one image for each channel.",
+            )
+        for channel, image in given.items():
+            if not image.geometry.same_grid(geometry):
+                raise InputError(
+                    f"The image '{channel}' and the label map lie on different grids.",
+                    "Resample one of them to the other's grid.",
+                )
+        return [voxels.stored_image(given[channel], channel) for channel in self.channel_names]
+
+    def _own_values(
+        self, labels: npt.NDArray[Any], geometry: Geometry, schema: LabelSchema | None, mapping: Names
+    ) -> npt.NDArray[Any]:
+        check_label_map(labels, schema or self.schema, geometry.shape_kji, "The label map")
+        if schema is None:
+            return labels
+        check_nothing_is_lost(labels, schema, self.schema, mapping)
+        return relabelled(labels, schema, self.schema, mapping)
+
+    def _check_decided(self, provenance: Provenance, schema: LabelSchema | None, mapping: Names) -> None:
+        """Refuse a label map that says nothing about some structures: it would teach that they are absent."""
+        source = schema or self.schema
+        decided = source.names if provenance.decided is None else provenance.decided
+        names = new_names(source, self.schema, mapping)
+        missing = set(self.schema.names) - {names[name] for name in decided if name in names}
+        if missing:
+            shown = [name for name in self.schema.names if name in missing]
+            raise DatasetError(
+                f"{len(shown)} of the dataset's {len(self.schema)} structures were not looked for in this label map: "
+                f"{', '.join(shown[:5])}{' ...' if len(shown) > 5 else ''}.",
+                "Segment again with all structures of the dataset, or use a dataset of only those that were decided.",
+                missing=shown,
+            )
+
+    def _stage_label(
+        self, change: Transaction, labels: npt.NDArray[Any], geometry: Geometry, progress: Progress
+    ) -> Path:
+        stored = voxels.stored_labels(Volume(labels, geometry), self.schema.ignore_value)
+        return change.stage(lambda path: voxels.write(path, stored, progress), ENDING)
+
+    def _revision(self, number: int, label: StoredFile, provenance: Provenance) -> Revision:
+        return Revision(number, self._schema_number, label, provenance)
+
+    def _same_image(self, listing: Listing, fingerprint: str, geometry: Geometry) -> str | None:
+        """The case with the same voxels at the same place (0.01 mm: DICOM and its NIfTI copy round differently)."""
+        for name, entry in listing.cases.items():
+            if entry.voxels_sha256 == fingerprint:
+                record = CaseRecord.read(self.folder / record_file(name, entry.revision))
+                if record.geometry.canonical().same_grid(geometry.canonical(), 0.01):
+                    return name
+        return None
+
+    def _revise(
+        self,
+        change: Transaction,
+        listing: Listing,
+        name: str,
+        staged_label: Path,
+        provenance: Provenance,
+        source: Mapping[str, Any] | None,
+    ) -> Saved:
+        """Commit a staged label map as the next revision of a case; the lock is held."""
+        entry = listing.entry(name)
+        record = CaseRecord.read(self.folder / record_file(name, entry.revision))
+        before, number = record.current, entry.revision + 1
+        kept = change.stage_copy(self.folder / before.label.file)
+        past = Revision(
+            before.number,
+            before.schema,
+            StoredFile(history_file(name, before.number), before.label.sha256),
+            before.provenance,
+        )
+        current = self._revision(number, StoredFile.of(staged_label, label_file(name, number)), provenance)
+        new = CaseRecord(name, record.images, record.geometry, current, (*record.history, past))
+        staged_record = change.stage_text(new.to_json())
+        if source is not None:
+            self.private.add(name, source)
+        change.place(kept, past.label.file)
+        change.place(staged_label, current.label.file)
+        change.place(staged_record, record_file(name, number))
+        change.commit(
+            listing.with_case(name, CaseEntry(number, entry.voxels_sha256)),
+            [before.label.file, record_file(name, before.number)],
+        )
+        return Saved(name, number, False)

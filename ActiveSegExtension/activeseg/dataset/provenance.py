@@ -1,0 +1,131 @@
+"""Where a label map comes from: what is written down about it, and what never is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from activeseg.corrections import Correction, TrainingSummary
+from activeseg.errors import DatasetError
+
+# PS3.5: components of digits with dots between. Version numbers and spacings have fewer.
+_UID = re.compile(r"\b\d+(\.\d+){4,}\b")
+_PATH = re.compile(r"^(/|~|\\\\|[A-Za-z]:[\\/]|file:)")
+_OWN_WORDS = ("notes", "annotator")
+
+
+class Origin(StrEnum):
+    """How the label map came about."""
+
+    CORRECTED = "corrected"
+    TRUTH = "truth"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What is known about one revision of a label map. Nothing in it may tell who the patient is.
+
+    Attributes
+    ----------
+    origin : a corrected prediction, or truth that existed before
+    model, version, settings : what made the prediction; folders are cut off, they belong into the private file
+    prediction_sha256 : fingerprint of the predicted label map
+    decided : names of the structures that were looked for; None means all of the dataset
+    correction : ``Correction.to_dict()``: changes, regions, seconds, annotator, notes. Notes and annotator are the
+        user's own words and are kept as they are
+    training : ``TrainingSummary.to_dict()``: the review and what became ignore
+    """
+
+    origin: Origin
+    model: str = ""
+    version: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    prediction_sha256: str = ""
+    decided: tuple[str, ...] | None = None
+    correction: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_correction(
+        cls,
+        correction: Correction,
+        training: TrainingSummary,
+        *,
+        model: str,
+        decided: Sequence[str] | None,
+        version: str = "",
+        settings: Mapping[str, Any] | None = None,
+        prediction_sha256: str = "",
+    ) -> Provenance:
+        """Of a prediction that a person went through."""
+        return cls(
+            Origin.CORRECTED,
+            model,
+            version,
+            dict(settings or {}),
+            prediction_sha256,
+            None if decided is None else tuple(decided),
+            correction.to_dict(),
+            training.to_dict(),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready. Raises DatasetError when a value looks like a path or a DICOM UID."""
+        record = {
+            "origin": self.origin.value,
+            "model": _without_folders(self.model),
+            "version": self.version,
+            "settings": dict(self.settings),
+            "prediction_sha256": self.prediction_sha256,
+            "decided": None if self.decided is None else list(self.decided),
+            "correction": dict(self.correction),
+            "training": dict(self.training),
+        }
+        for key, text in _texts(record):
+            if _PATH.match(text) or _UID.search(text):
+                raise DatasetError(
+                    f"The provenance's '{key}' looks like a path or a DICOM identifier; that could name a patient.",
+                    "Give it as 'source', which is kept in the private file.",
+                    key=key,
+                )
+        return record
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Provenance:
+        """Raises KeyError, TypeError or ValueError for something else."""
+        decided = data["decided"]
+        return cls(
+            Origin(data["origin"]),
+            str(data["model"]),
+            str(data["version"]),
+            dict(data["settings"]),
+            str(data["prediction_sha256"]),
+            None if decided is None else tuple(str(name) for name in decided),
+            dict(data["correction"]),
+            dict(data["training"]),
+        )
+
+
+def _without_folders(model: str) -> str:
+    """``nnunet:/home/x/Dataset1_A/Trainer__Plans__3d`` without the folders that say nothing about the model."""
+    kind, colon, rest = model.partition(":")
+    parts = re.split(r"[\\/]+", rest if colon else model)
+    kept = [part for part in parts[-2:-1] if re.fullmatch(r"Dataset\d{3}_\w+", part)] + parts[-1:]
+    return f"{kind}:{'/'.join(kept)}" if colon else "/".join(kept)
+
+
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """All strings inside, with their keys; the user's own words are left out."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name not in _OWN_WORDS:
+                yield from _texts(inner, str(name))
+                yield from _texts(str(name), str(name))
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner, key)

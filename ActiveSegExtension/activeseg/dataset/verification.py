@@ -1,0 +1,122 @@
+"""Whether a dataset on disk is what its listing and its records say."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from activeseg.dataset.dataset import Dataset
+from activeseg.dataset.layout import LISTING, history_file, image_file, label_file
+from activeseg.dataset.listing import CaseEntry, Listing
+from activeseg.dataset.record import CaseRecord, Revision, StoredFile
+from activeseg.dataset.transaction import unreferenced
+from activeseg.errors import ActiveSegError
+from activeseg.progress import Progress
+from activeseg.volume import Volume, read_label_map
+
+# nifti1.h: data_type and db_name, descrip and aux_file, intent_name, and the flag of an extension behind the header.
+_TEXTS = (slice(4, 32), slice(148, 252), slice(328, 344), slice(348, 352))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong; ``case`` is empty when it concerns the dataset as a whole."""
+
+    case: str
+    problem: str
+
+    def to_dict(self) -> dict[str, str]:
+        return {"case": self.case, "problem": self.problem}
+
+
+def verify(dataset: Dataset, progress: Progress | None = None) -> list[Finding]:
+    """Read everything and report what does not fit; an empty list means that all is well.
+
+    Files are readable, their fingerprints right, images and label map on one canonical grid that is the original one
+    reoriented, values finite and within the schema, headers neutral, nothing lies about that nobody mentions.
+    """
+    progress = progress or Progress()
+    listing = dataset.listing()
+    found = [
+        Finding("", f"'{path.relative_to(dataset.folder).as_posix()}' belongs to no case.")
+        for path in unreferenced(dataset.folder, listing)
+    ]
+    found += [Finding("", problem) for problem in _listing_problems(dataset.folder, listing)]
+    for done, (name, entry) in enumerate(listing.cases.items()):
+        progress("verify", done / len(listing.cases), name)
+        try:
+            found.extend(Finding(name, problem) for problem in _case_problems(dataset, listing, name, entry))
+        except (ActiveSegError, OSError, EOFError) as error:
+            found.append(Finding(name, f"It cannot be read: {error}"))
+    progress("verify", 1.0)
+    return found
+
+
+def _listing_problems(folder: Path, listing: Listing) -> list[str]:
+    """What nnU-Net would read differently from what we mean."""
+    written = json.loads((folder / LISTING).read_text(encoding="utf-8"))
+    meant = listing.content()
+    return [f"The key '{key}' of {LISTING} was changed." for key in meant if written.get(key) != meant[key]]
+
+
+def _case_problems(dataset: Dataset, listing: Listing, name: str, entry: CaseEntry) -> Iterator[str]:
+    """Raises ActiveSegError, OSError or EOFError at the first file that cannot be read; what came before stands."""
+    record = dataset.record(name)
+    yield from _record_problems(record, listing, name, entry)
+    missing = False
+    for file in (*record.images, *(revision.label for revision in (record.current, *record.history))):
+        path = dataset.folder / file.file
+        if not path.is_file():
+            missing = True
+            yield f"'{file.file}' is missing."
+        elif StoredFile.of(path, file.file).sha256 != file.sha256:
+            yield f"'{file.file}' was changed: its fingerprint is not the recorded one."
+        elif not _is_neutral(path):
+            yield f"'{file.file}' has text or extensions in its header."
+    if missing:
+        return
+    labels = read_label_map(dataset.folder / record.current.label.file)
+    for image in record.images:
+        if not Volume.read(dataset.folder / image.file).geometry.same_grid(labels.geometry, 1e-6):
+            yield f"'{image.file}' and the label map lie on different grids."
+    if not labels.geometry.same_grid(record.geometry.canonical(), 0.01):
+        yield "The label map does not lie where the provenance says that the original image lay."
+    for revision in (record.current, *record.history):
+        highest, ignore = _highest(dataset, revision), dataset.schema_of(revision).ignore_value
+        if highest > ignore:
+            yield f"'{revision.label.file}' holds the value {highest}; ignore is {ignore}."
+    if labels.array.min() == listing.schema.ignore_value:
+        yield "Every voxel of the label map is ignored: nothing can be learned from it."
+
+
+def _highest(dataset: Dataset, revision: Revision) -> int:
+    return int(read_label_map(dataset.folder / revision.label.file).array.max())
+
+
+def _record_problems(record: CaseRecord, listing: Listing, name: str, entry: CaseEntry) -> list[str]:
+    """Where record and listing contradict each other."""
+    problems = []
+    if record.name != name:
+        problems.append(f"Its provenance is that of '{record.name}'.")
+    if record.current.number != entry.revision or record.current.label.file != label_file(name, entry.revision):
+        problems.append(f"Its provenance is of revision {record.current.number}, the listing's is {entry.revision}.")
+    if [image.file for image in record.images] != [image_file(name, n) for n in range(len(listing.channel_names))]:
+        problems.append("Its provenance names other images than the listing.")
+    if [r.label.file for r in record.history] != [history_file(name, n) for n in range(1, entry.revision)]:
+        problems.append("Its history is not complete.")
+    if record.current.schema != listing.schema_number:
+        problems.append("Its label map holds the values of another schema.")
+    unknown = set(entry.waiting) - set(listing.schema.names)
+    if unknown:
+        problems.append(f"It waits for {', '.join(sorted(unknown))}, which the schema does not have.")
+    return problems
+
+
+def _is_neutral(path: Path) -> bool:
+    """Whether a NIfTI header has no text, and no extension follows it."""
+    with gzip.open(path, "rb") as file:
+        header = file.read(352)
+    return not any(any(header[part]) for part in _TEXTS)

@@ -1,0 +1,55 @@
+"""How images and label maps lie in the dataset: closest to RAS, in the smallest exact type, with a neutral header."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from activeseg import nifti
+from activeseg.corrections import smallest_dtype
+from activeseg.errors import InputError
+from activeseg.progress import Progress
+from activeseg.volume import Volume
+
+_INT16 = np.iinfo(np.int16)
+
+
+def stored_image(image: Volume, channel: str) -> Volume:
+    """An image as the dataset keeps it: canonical; int16 where that is exact (CT in HU), else float32.
+
+    Raises InputError for voxels that are not finite numbers.
+    """
+    array = image.array
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"The image '{channel}' holds {array.dtype} values; numbers are needed.")
+    low, high = array.min(), array.max()
+    if not np.isfinite([low, high]).all():
+        raise InputError(
+            f"The image '{channel}' has voxels that are not numbers (NaN or infinite).",
+            "Replace them, for example by -1024 HU.",
+        )
+    whole = array.dtype.kind in "biu" or all(np.array_equal(plane, np.rint(plane)) for plane in array)
+    exact = whole and _INT16.min <= low and high <= _INT16.max
+    return Volume(array.astype(np.int16 if exact else np.float32, copy=False), image.geometry).canonical()
+
+
+def stored_labels(labels: Volume, highest: int) -> Volume:
+    """A label map with values up to ``highest`` as the dataset keeps it."""
+    return Volume(labels.array.astype(smallest_dtype(highest), copy=False), labels.geometry).canonical()
+
+
+def voxels_sha256(images: Sequence[Volume]) -> str:
+    """Fingerprint of stored images, without their place: it is the same for a DICOM series and its NIfTI copy."""
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(repr((image.array.dtype.str, image.array.shape)).encode())
+        digest.update(np.ascontiguousarray(image.array).data)
+    return digest.hexdigest()
+
+
+def write(path: Path, volume: Volume, progress: Progress) -> None:
+    """NIfTI with nothing in its header but type, size and place. Raises OSError, also for a full disk."""
+    nifti.write(path, volume.array, volume.geometry, progress)
