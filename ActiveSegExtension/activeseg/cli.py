@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from activeseg import __version__
+from activeseg.commands import dataset
+from activeseg.commands.export import export
 from activeseg.commands.models import models
 from activeseg.commands.segment import segment
 from activeseg.errors import InputError
@@ -25,6 +27,8 @@ app = typer.Typer(
 )
 app.command()(models)
 app.command()(segment)
+app.command()(export)
+app.add_typer(dataset.app, name="dataset")
 
 
 def _show_version(wanted: bool) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from activeseg.corrections import Correction, RegionState, Review, TrainingSummary, label_for_training
 from activeseg.dataset import Dataset, Provenance, Saved
+from activeseg.dataset.layout import find_dataset
 from activeseg.errors import InputError
 from activeseg.labels import LabelSchema
 from activeseg.prediction import Prediction
@@ -211,7 +212,7 @@ def _left_out(schema: LabelSchema, decided: tuple[str, ...]) -> dict[str, None]:
 def _open_or_create(
     folder: Path, schema: LabelSchema, decided: tuple[str, ...], channels: tuple[str, ...], private_dir: Path | None
 ) -> Dataset:
-    if folder.exists() and any(folder.iterdir()):
+    if find_dataset(folder):
         return Dataset.open(folder, private_dir=private_dir)
     kept = [label for label in schema.labels if label.name in decided]
     own = LabelSchema(tuple(replace(label, value=value) for value, label in enumerate(kept, start=1)))

@@ -126,6 +126,8 @@ def conversation(as_json: bool, debug: bool) -> Iterator[Conversation]:
         on_signal.append(talk.interrupt)
         try:
             yield talk
+        except typer.Exit:
+            raise
         except BrokenPipeError as error:  # nobody reads any more
             raise typer.Exit(ActiveSegError.exit_code) from error
         except (Exception, KeyboardInterrupt) as error:

@@ -12,13 +12,13 @@ import numpy as np
 import typer
 from rich.console import RenderableType
 
-from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
+from activeseg.commands.arguments import channel_files, names, read_channels
+from activeseg.commands.conversation import Debug, Json, conversation, table
 from activeseg.errors import InputError
 from activeseg.segmenters.base import Mode, Resample, Settings
 
 if TYPE_CHECKING:
     from activeseg.prediction import Prediction
-    from activeseg.volume import Volume
 
 
 class Device(StrEnum):
@@ -90,7 +90,7 @@ def segment(
                 regions=regions,
                 progress=progress.part(0.02, 0.95),
                 sources={
-                    name: {"path": str(path), **({"series": series} if series and path is image else {})}
+                    name: {"path": str(path.absolute()), **({"series": series} if series and path is image else {})}
                     for name, path in files.items()
                 },
             )
@@ -113,53 +113,6 @@ def member_count(text: str) -> str | int:
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"--members is '{text}'.", "Give 'auto' or a number from 1.")
     return int(text)
-
-
-def names(text: str, option: str) -> tuple[str, ...]:
-    """``a, b`` as a tuple without repetitions. Raises InputError for a list with nothing between two commas."""
-    if not text.strip():
-        return ()
-    found = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    if "" in found:
-        raise InputError(f"{option} is '{text}'.", "Give names with a comma between them, such as liver,spleen.")
-    return found
-
-
-def channel_files(channels: Sequence[str], image: Path, given: Sequence[str]) -> dict[str, Path]:
-    """The file of each channel of the model, in the model's order.
-
-    ``given`` are the ``NAME=FILE`` of the command line; ``image`` is the one channel that they leave.
-    Raises InputError.
-    """
-    files: dict[str, Path] = {}
-    for text in given:
-        name, equals, file = text.partition("=")
-        if not equals or not name or not file:
-            raise InputError(f"--channel is '{text}'.", "Give NAME=FILE, such as T2=t2.nii.gz.")
-        if name not in channels:
-            raise InputError(f"The model has no channel '{name}'.", f"Its channels are {', '.join(channels)}.")
-        if name in files:
-            raise InputError(f"--channel {name} is given twice.", "Give each channel once.")
-        files[name] = Path(file)
-    left = [name for name in channels if name not in files]
-    if len(left) != 1:
-        named = ", ".join(channels)
-        raise InputError(
-            f"The model needs {len(channels)} images ({named}) and got {len(files) + 1}.",
-            f"INPUT is one of them; give {'the others' if left else 'one less'} with --channel NAME=FILE.",
-        )
-    files[left[0]] = image
-    return {name: files[name] for name in channels}
-
-
-def read_channels(talk: Conversation, paths: Mapping[str, Path], image: Path, series: str | None) -> dict[str, Volume]:
-    """Read each channel's image; ``series`` belongs to INPUT."""
-    from activeseg.volume import Volume
-
-    return {
-        name: Volume.read(path, series=series if path is image else None, notice=talk.notice)
-        for name, path in paths.items()
-    }
 
 
 def structure_sizes(prediction: Prediction) -> list[dict[str, Any]]:

@@ -90,6 +90,19 @@ def folder_to_create(folder: Path) -> Path:
 
 def folder_to_open(folder: Path) -> Path:
     """The folder of an existing dataset; ``data/kidneys`` finds ``data/Dataset501_kidneys``. Raises DatasetError."""
+    found = find_dataset(folder)
+    if found:
+        return found
+    folder = folder.expanduser().absolute()
+    inside = [name for names in ids_in(folder).values() for name in names]
+    raise DatasetError(
+        f"There is no dataset in '{folder}'.",
+        f"It holds the datasets {', '.join(sorted(inside))}: name one." if inside else "Create one, or check the path.",
+    )
+
+
+def find_dataset(folder: Path) -> Path | None:
+    """Like ``folder_to_open``, but None when there is none. Raises DatasetError when several have that name."""
     folder = folder.expanduser().absolute()
     if (folder / LISTING).is_file():
         return folder
@@ -99,17 +112,11 @@ def folder_to_open(folder: Path) -> Path:
         for name in names
         if name.partition("_")[2] == folder.name and (folder.parent / name / LISTING).is_file()
     ]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if len(found) > 1:
         raise DatasetError(
             f"Several datasets are called '{folder.name}'.", f"Choose one: {', '.join(p.name for p in sorted(found))}."
         )
-    inside = [name for names in ids_in(folder).values() for name in names]
-    raise DatasetError(
-        f"There is no dataset in '{folder}'.",
-        f"It holds the datasets {', '.join(sorted(inside))}: name one." if inside else "Create one, or check the path.",
-    )
+    return found[0] if found else None
 
 
 def ids_in(parent: Path) -> dict[int, list[str]]:

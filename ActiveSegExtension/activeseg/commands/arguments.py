@@ -1,0 +1,85 @@
+"""What the commands' arguments mean: lists, numbers, ``NAME=VALUE`` pairs and the images of a model's channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from activeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from activeseg.commands.conversation import Conversation
+    from activeseg.volume import Volume
+
+
+def names(text: str, option: str) -> tuple[str, ...]:
+    """``a, b`` as a tuple without repetitions. Raises InputError for a list with nothing between two commas."""
+    if not text.strip():
+        return ()
+    found = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if "" in found:
+        raise InputError(f"{option} is '{text}'.", "Give names with a comma between them, such as liver,spleen.")
+    return found
+
+
+def numbers(text: str, option: str) -> tuple[int, ...]:
+    """``1,2,5-7`` as 1, 2, 5, 6, 7. Raises InputError."""
+    found: dict[int, None] = {}
+    for part in names(text, option):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise InputError(f"{option} is '{text}'.", "Give numbers and ranges, such as 1,2,5-7.")
+        found.update(dict.fromkeys(range(int(first), int(last or first) + 1)))
+    return tuple(found)
+
+
+def pairs(given: Sequence[str], option: str) -> dict[str, str]:
+    """Each ``NAME=VALUE``; the value may be empty. Raises InputError for another form and for a name given twice."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.rpartition("=") if option == "--map" else text.partition("=")
+        if not equals or not name:
+            raise InputError(f"{option} is '{text}'.", "Give a name, an equals sign and a value.")
+        if name in found:
+            raise InputError(f"{option} is given twice for '{name}'.", "Give it once.")
+        found[name] = value
+    return found
+
+
+def mapping(given: Sequence[str]) -> dict[str, str | None]:
+    """``SEGMENT=STRUCTURE`` of --map; ``SEGMENT=`` leaves the segment out. A segment's name may hold an equals sign."""
+    return {name: structure or None for name, structure in pairs(given, "--map").items()}
+
+
+def channel_files(channels: Sequence[str], image: Path, given: Sequence[str]) -> dict[str, Path]:
+    """The file of each channel, in the order of ``channels``.
+
+    ``given`` are the ``NAME=FILE`` of the command line; ``image`` is the one channel that they leave.
+    Raises InputError.
+    """
+    files: dict[str, Path] = {}
+    for name, file in pairs(given, "--channel").items():
+        if name not in channels:
+            raise InputError(f"There is no channel '{name}'.", f"The channels are {', '.join(channels)}.")
+        if not file:
+            raise InputError(f"--channel {name} has no file.", "Give NAME=FILE, such as T2=t2.nii.gz.")
+        files[name] = Path(file)
+    left = [name for name in channels if name not in files]
+    if len(left) != 1:
+        raise InputError(
+            f"{len(channels)} images are needed ({', '.join(channels)}), and {len(files) + 1} were given.",
+            f"INPUT is one of them; give {'the others' if left else 'one less'} with --channel NAME=FILE.",
+        )
+    files[left[0]] = image
+    return {name: files[name] for name in channels}
+
+
+def read_channels(talk: Conversation, files: Mapping[str, Path], image: Path, series: str | None) -> dict[str, Volume]:
+    """Read each channel's image; ``series`` belongs to ``image``."""
+    from activeseg.volume import Volume
+
+    return {
+        name: Volume.read(path, series=series if path is image else None, notice=talk.notice)
+        for name, path in files.items()
+    }

@@ -1,0 +1,360 @@
+"""``activeseg dataset ...``: what can be done with a dataset besides exporting into it."""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_format
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from activeseg.commands.arguments import channel_files, mapping, names, pairs, read_channels
+from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
+from activeseg.errors import DatasetError, InputError
+from activeseg.labels import IGNORE, Color, Label, LabelSchema
+
+if TYPE_CHECKING:
+    from activeseg.dataset import Dataset
+    from activeseg.volume import Volume
+
+app = typer.Typer(no_args_is_help=True, help="Add to, look into, check, open, thin out and migrate a dataset.")
+
+Folder = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset's folder (DatasetNNN_Name).")]
+Case = Annotated[str, typer.Argument(metavar="CASE", help="The case's name, from 'dataset show'.")]
+
+
+@app.command()
+def add(
+    folder: Folder,
+    image: Annotated[Path, typer.Argument(metavar="INPUT", help="The image, as for 'segment'.")],
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Its true label map, or a .seg.nrrd from Slicer.")],
+    structures: Annotated[
+        str, typer.Option(metavar="A,B", help="What the values 1, 2, ... of LABELS are; default: the dataset's own.")
+    ] = "",
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="NAME=STRUCTURE", help="What a segment or structure is; 'NAME=' leaves it out."),
+    ] = None,
+    case: Annotated[str | None, typer.Option(metavar="NAME", help="A neutral name; default CT_0001 and so on.")] = None,
+    series: Annotated[str | None, typer.Option(help="DICOM series: its number, UID or description.")] = None,
+    channel: Annotated[list[str] | None, typer.Option(metavar="NAME=FILE", help="Image of a further channel.")] = None,
+    channels: Annotated[str, typer.Option(metavar="A,B", help="Names of a new dataset's channels.")] = "CT",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Add an image with a label map that is true. The same image again updates its case."""
+    with conversation(json, debug) as talk, talk.progress() as progress:
+        from activeseg.segmentation_file import is_segmentation_file
+
+        progress("read", 0.0)
+        given = names(structures, "--structures")
+        wanted = mapping(map_ or [])
+        known = find(folder)
+        files = channel_files(known.channel_names if known else names(channels, "--channels"), image, channel or [])
+        images = read_channels(talk, files, image, series)
+        if is_segmentation_file(labels):
+            if given:
+                raise InputError("A .seg.nrrd names its segments itself.", "Leave --structures out.")
+            schema, truth = _from_segments(talk, labels, next(iter(images.values())), known, wanted)
+            wanted = {}
+        else:
+            schema, truth = _from_values(talk, labels, known, given)
+        from activeseg.dataset import Dataset
+
+        dataset = known or Dataset.create(folder, schema, tuple(files))
+        source = {name: {"path": str(path.absolute())} for name, path in files.items()}
+        source["labels"] = {"path": str(labels.absolute())}
+        saved = dataset.add_truth(
+            images, truth, case, schema=schema, mapping=wanted, source=source, progress=progress.part(0.1, 1.0)
+        )
+        document = {
+            "dataset": str(dataset.folder),
+            "case": saved.name,
+            "revision": saved.revision,
+            "added": saved.added,
+        }
+        talk.result(document, saved.sentence(), f"Dataset: {dataset.folder}")
+
+
+def _from_segments(
+    talk: Conversation, path: Path, image: Volume, known: Dataset | None, wanted: Mapping[str, str | None]
+) -> tuple[LabelSchema, Volume]:
+    """A .seg.nrrd on the image's grid; a new dataset gets the segments' names and colours as its schema."""
+    from activeseg.segmentation_file import SegmentationFile
+    from activeseg.volume import Volume
+
+    file = SegmentationFile.read(path, notice=talk.notice)
+    if known:
+        schema = known.schema
+    else:
+        structure_of = {s.id: wanted.get(s.name, wanted.get(s.id, s.name)) for s in file.segments}
+        colors: dict[str, Color] = {}
+        for segment in file.segments:
+            name = structure_of[segment.id]
+            if name and name != IGNORE:
+                red, green, blue = (round(255 * part) for part in segment.color)
+                colors.setdefault(name, (red, green, blue))
+        schema, wanted = LabelSchema.from_names(colors, colors), structure_of
+    edited = file.label_map(image.geometry, schema, mapping=wanted)
+    for sentence in edited.sentences():
+        talk.notice(sentence)
+    return schema, Volume(edited.labels, image.geometry)
+
+
+def _from_values(
+    talk: Conversation, path: Path, known: Dataset | None, given: Sequence[str]
+) -> tuple[LabelSchema, Volume]:
+    """A label map whose values mean what ``given`` says, else what the dataset says."""
+    from activeseg.volume import read_label_map
+
+    if not known and not given:
+        raise InputError(
+            "A new dataset needs to know what the values of the label map are.",
+            "Name the structures of the values 1, 2, ... with --structures A,B.",
+        )
+    schema = LabelSchema.from_names(given) if given else known.schema if known else None
+    assert schema is not None
+    return schema, read_label_map(path, notice=talk.notice)
+
+
+def find(folder: Path) -> Dataset | None:
+    """The dataset of that name, or None when there is none yet. Raises DatasetError when there are several."""
+    from activeseg.dataset import Dataset
+    from activeseg.dataset.layout import find_dataset
+
+    return Dataset.open(folder) if find_dataset(folder) else None
+
+
+@app.command()
+def show(
+    folder: Folder,
+    case: Annotated[str | None, typer.Argument(metavar="[CASE]", help="Show this case's record.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the cases and structures of a dataset, or the record of one case."""
+    with conversation(json, debug) as talk:
+        from activeseg.dataset import Dataset
+
+        dataset = Dataset.open(folder)
+        if case is not None:
+            record = json_format.loads(dataset.record(case).to_json())
+            talk.result({"dataset": str(dataset.folder), "record": record}, json_format.dumps(record, indent=1))
+            return
+        entries = dataset.cases()
+        rows = table("CASE", "REVISION", "MADE BY", "WAITS FOR", right=("REVISION",))
+        cases = []
+        for name, entry in entries.items():
+            provenance = dataset.record(name).current.provenance
+            origin = " ".join(filter(None, [provenance.origin.value, provenance.model]))
+            rows.add_row(name, str(entry.revision), origin, ", ".join(entry.waiting))
+            cases.append(
+                {
+                    "name": name,
+                    "revision": entry.revision,
+                    "origin": provenance.origin.value,
+                    "model": provenance.model,
+                    "waiting": list(entry.waiting),
+                }
+            )
+        document = {
+            "dataset": str(dataset.folder),
+            "channels": list(dataset.channel_names),
+            "structures": list(dataset.schema.names),
+            "ignore": dataset.schema.ignore_value,
+            "cases": cases,
+            "private_file": str(dataset.private.path),
+        }
+        talk.result(
+            document,
+            f"Dataset: {dataset.folder}",
+            f"{len(dataset.schema)} structures: {', '.join(dataset.schema.names)}",
+            f"{len(cases)} cases",
+            *([rows] if cases else []),
+            f"Where the cases come from is in {dataset.private.path}",
+        )
+
+
+@app.command()
+def verify(folder: Folder, json: Json = False, debug: Debug = False) -> None:
+    """Read everything and report what is wrong; the exit code is 4 when something is."""
+    with conversation(json, debug) as talk:
+        from activeseg.dataset import Dataset
+
+        dataset = Dataset.open(folder)
+        with talk.progress() as progress:
+            findings = dataset.verify(progress)
+        rows = table("CASE", "WHAT IS WRONG")
+        for finding in findings:
+            rows.add_row(finding.case or "(all)", finding.problem)
+        document = {
+            "dataset": str(dataset.folder),
+            "cases": len(dataset.cases()),
+            "findings": [finding.to_dict() for finding in findings],
+        }
+        talk.result(document, rows if findings else f"All {document['cases']} cases are as they should be.")
+        if findings:
+            raise typer.Exit(DatasetError.exit_code)
+
+
+@app.command("open")
+def open_case(
+    folder: Folder,
+    case: Case,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="New folder for the case's files.")],
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a case as it was given, to correct it again in Slicer; 'dataset add' brings the result back."""
+    with conversation(json, debug) as talk, talk.progress() as progress:
+        from activeseg.dataset import Dataset
+        from activeseg.segmentation_file import write_segmentation
+
+        progress("read", 0.0)
+        dataset = Dataset.open(folder)
+        opened = dataset.open_case(case)
+        files = {name: f"image_{number}.nii.gz" for number, name in enumerate(opened.images)}
+        with new_folder(output) as fresh:
+            for name, file in files.items():
+                opened.images[name].write(fresh / file, progress.part(0.1, 0.9))
+            opened.labels.write(fresh / "labels.nii.gz")
+            write_segmentation(
+                fresh / "segmentation.seg.nrrd",
+                opened.labels.array,
+                opened.labels.geometry,
+                dataset.schema,
+                dataset.schema.names,
+            )
+        first, *others = files.items()
+        channel = " ".join(f"--channel {name}={output / file}" for name, file in others)
+        again = f"activeseg dataset add {folder} {output / first[1]} EDITED.seg.nrrd {channel}".rstrip()
+        document = {
+            "case": case,
+            "folder": str(output),
+            "images": files,
+            "labels": "labels.nii.gz",
+            "segmentation": "segmentation.seg.nrrd",
+            "waiting": list(opened.waiting),
+        }
+        waits = [f"It has not been annotated for {', '.join(opened.waiting)} yet."] if opened.waiting else []
+        talk.result(document, f"Written to {output}", *waits, f"When it is corrected: {again}")
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to write to, which becomes ``target`` if the block succeeds and is removed otherwise.
+
+    Raises InputError when something is there already.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"The output {target} is not empty.", "Name a new folder.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield fresh
+        fresh.chmod(0o755)
+        if target.is_dir():
+            target.rmdir()
+        os.rename(fresh, target)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+@app.command()
+def remove(
+    folder: Folder,
+    case: Case,
+    yes: Annotated[bool, typer.Option("--yes", help="Really remove it, with its history.")] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Remove a case with its history; it cannot be brought back."""
+    with conversation(json, debug) as talk:
+        from activeseg.dataset import Dataset
+
+        dataset = Dataset.open(folder)
+        revisions = dataset.record(case).current.number
+        if not yes:
+            raise InputError(
+                f"'{case}' and its {revisions} revisions would be lost for good.", "Add --yes to remove it."
+            )
+        dataset.remove_case(case)
+        talk.result({"dataset": str(dataset.folder), "removed": case}, f"'{case}' was removed.")
+
+
+@app.command()
+def migrate(
+    folder: Folder,
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Folder of the new dataset.")],
+    add: Annotated[str, typer.Option(metavar="A,B", help="Structures to add.")] = "",
+    remove: Annotated[str, typer.Option(metavar="A,B", help="Structures that become background.")] = "",
+    rename: Annotated[
+        list[str] | None, typer.Option(metavar="OLD=NEW", help="A structure's new name; an existing one merges them.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make a new dataset with other structures from all cases; the old one stays as it is.
+
+    Cases wait, out of training, until they are annotated for a structure that was added.
+    """
+    with conversation(json, debug) as talk:
+        from activeseg.dataset import Dataset
+
+        dataset = Dataset.open(folder)
+        renamed: dict[str, str | None] = dict(pairs(rename or [], "--rename"))
+        removed = names(remove, "--remove")
+        for name in (*renamed, *removed):
+            dataset.schema.named(name)
+        schema = changed_schema(dataset.schema, names(add, "--add"), removed, renamed)
+        renamed |= dict.fromkeys(removed)
+        with talk.progress() as progress:
+            migrated = dataset.migrate(new, schema, renamed, progress=progress)
+        waiting = [name for name, entry in migrated.cases().items() if entry.waiting]
+        document: dict[str, Any] = {
+            "dataset": str(migrated.folder),
+            "structures": list(migrated.schema.names),
+            "cases": len(migrated.cases()),
+            "waiting": waiting,
+        }
+        talk.result(
+            document,
+            f"New dataset: {migrated.folder}",
+            f"{len(schema)} structures: {', '.join(schema.names)}",
+            *([f"{len(waiting)} cases wait until they are annotated for what was added."] if waiting else []),
+        )
+
+
+def changed_schema(
+    schema: LabelSchema, added: Sequence[str], removed: Sequence[str], renamed: dict[str, str | None]
+) -> LabelSchema:
+    """The old structures under their new names without the removed ones, then the added ones; colours stay.
+
+    Raises InputError when nothing changes, nothing is left, or an added name exists.
+    """
+    kept = [label for label in schema.labels if label.name not in removed]
+    names_now = {label.name: renamed.get(label.name) or label.name for label in kept}
+    labels: dict[str, Label] = {}
+    for label in kept:
+        labels.setdefault(names_now[label.name], label)
+    for name in added:
+        if name in labels:
+            raise InputError(f"There is a structure '{name}' already.", "Add one with another name.")
+    if not (added or removed or renamed):
+        raise InputError("Nothing is to be changed.", "Give --add, --remove or --rename.")
+    if not (labels or added):
+        raise InputError("No structure would be left.", "Keep at least one.")
+    new = LabelSchema.from_names([*labels, *added])
+    return LabelSchema(
+        tuple(
+            replace(labels[label.name], value=label.value, name=label.name) if label.name in labels else label
+            for label in new.labels
+        )
+    )
