@@ -49,8 +49,8 @@ def dataset_json() -> dict:
 def plans() -> dict:
     """What nnU-Net's planner would write, for a network small enough to ship.
 
-    The planner would take its HU window from all labelled voxels. Lungs among them widen it so much that the other organs
-    become alike, and some members never find the small ones.
+    The planner would take its HU window from all labelled voxels. Lungs among them widen it so much that the other
+    organs become alike, and some members never find the small ones.
     """
     stages = len(FEATURES)
     labels = {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None}

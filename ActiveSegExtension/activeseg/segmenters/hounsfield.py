@@ -10,7 +10,7 @@ mattress denser than -500 HU that lie on the skin count as body.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cc3d
@@ -133,7 +133,7 @@ class HounsfieldSegmenter:
         axes = _axial_first(ct)
         spacing = tuple(float(ct.geometry.spacing_xyz[2 - axis]) for axis in axes)
         upright = hu.transpose(axes)
-        box = _body_box(upright, spacing)
+        box = _body_box(upright)
         votes = [np.zeros(hu.shape, np.uint8) for _ in rules]
         if box is None:
             return votes
@@ -184,7 +184,7 @@ def _axial_first(ct: Volume) -> tuple[int, int, int]:
     return first, second, third
 
 
-def _body_box(hu: Image, spacing: tuple[float, ...]) -> tuple[slice, slice, slice] | None:
+def _body_box(hu: Image) -> tuple[slice, slice, slice] | None:
     """Bounding box of everything dense, table included; None when there is nothing."""
     slices = []
     for axis in range(3):
@@ -233,7 +233,7 @@ class _Rooms:
         if air_below not in self._spaces:
             dense = self.hu > air_below
             patient = self._patient(dense)
-            body = np.stack([self._filled(plane) for plane in patient])
+            body = np.stack([_without_holes(plane, self.touches) for plane in patient])
             hollow = body & ~dense
             lungs, air = self._lungs_and_air(hollow)
             mixed = _grown(~body | hollow, [max(1, round(MIXED_MM / s)) for s in self.spacing]) & body
@@ -257,14 +257,6 @@ class _Rooms:
         # The core grows back a little further than it shrank, but only through dense voxels that touch it.
         return np.asarray(_grown(keep[parts], [s + 1 if s else 0 for s in steps]) & dense)
 
-    def _filled(self, plane: Mask) -> Mask:
-        """The slice without holes. Where the image cuts through the body, its edge closes lungs that it cuts open."""
-        edges = np.zeros((2, 2), bool)
-        for axis, ends in enumerate(self.touches):
-            for end, touching in zip((0, -1), ends, strict=True):
-                edges[axis, end] = touching and np.take(plane, end, axis=axis).mean() > 0.3
-        return _without_holes(plane, edges)
-
     def _lungs_and_air(self, hollow: Mask) -> tuple[Mask, Mask]:
         """Large rooms that are not pure gas are lungs, less the airways in them; the rest is air."""
         parts, count = cc3d.connected_components(hollow, connectivity=6, return_N=True)
@@ -283,6 +275,7 @@ class _Rooms:
         cc3d.dust(lungs, threshold=max(2, int(LEAST_LUNG_ML / 4 / self.ml)), connectivity=6, in_place=True)
         for plane in lungs:  # vessels
             plane[:] = _without_holes(plane)
+        lungs &= ~airways
         return lungs, np.asarray(hollow & ~lungs)
 
     def bone(self, bone_from: float) -> Mask:
@@ -318,12 +311,18 @@ class _Rooms:
         bone[holes] = marrow[inside] & (hu[holes] >= LEAST_MARROW_HU / 2)
 
 
-def _without_holes(plane: Mask, closed_edges: Mask | None = None) -> Mask:
-    """A slice with all holes filled that do not reach its edge; ``closed_edges`` (axis, end) are part of the mask."""
+def _without_holes(plane: Mask, touches: Sequence[tuple[bool, bool]] = ()) -> Mask:
+    """A slice with all holes filled that do not reach its edge.
+
+    ``touches`` (for each axis: its start, its end) are edges at which the image may cut through the body: there the
+    edge counts as body from the first to the last voxel of it, so that lungs that are cut open are holes as well.
+    """
     open_space = np.pad(~plane, 2, constant_values=True)
-    if closed_edges is not None:
-        for axis, end in np.argwhere(closed_edges):
-            np.moveaxis(open_space, axis, 0)[1 if end == 0 else -2, 2:-2] = False
+    for axis, ends in enumerate(touches):
+        for end, beyond, touching in zip((0, -1), (1, -2), ends, strict=True):
+            on_edge = np.flatnonzero(np.take(plane, end, axis=axis)) + 2
+            if touching and len(on_edge):
+                np.moveaxis(open_space, axis, 0)[beyond, on_edge[0] : on_edge[-1] + 1] = False
     parts = cc3d.connected_components(open_space, connectivity=4)
     return np.asarray(parts[2:-2, 2:-2] != parts[0, 0])
 
