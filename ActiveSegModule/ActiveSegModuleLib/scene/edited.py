@@ -24,7 +24,7 @@ from activeseg.segment_matching import (
 )
 from activeseg.volume import Geometry, Volume
 
-from .labelmap import BINARY_LABELMAP, array_of, empty_grid, first_voxel, ijk_to_ras_of
+from .labelmap import BINARY_LABELMAP, array_of, empty_grid, first_voxel, ijk_to_ras_of, nearest_on_grid
 from .placement import (
     FloatArray,
     corners_ijk,
@@ -32,7 +32,6 @@ from .placement import (
     ijk_to_ras,
     transform_between,
     voxel_map,
-    vtk_matrix,
     whole_voxels,
 )
 
@@ -291,26 +290,12 @@ def _on_grid(
     shape_kji: tuple[int, int, int],
 ) -> tuple[Layer, bool]:
     """One image of a segmentation on the CT's grid, and whether it had to be resampled for that."""
-    low, high = np.zeros(3, int), np.array(shape_kji)
     if isinstance(to_ct, np.ndarray):
-        to_ct_ijk = np.linalg.inv(ct_ijk_to_ras) @ to_ct @ ijk_to_ras_of(image)
         corners = corners_ijk(array_of(image).shape, first_voxel(image)[::-1])
-        exact = whole_voxels(to_ct_ijk, corners)
+        exact = whole_voxels(np.linalg.inv(ct_ijk_to_ras) @ to_ct @ ijk_to_ras_of(image), corners)
         if exact is not None:
             return _turned(_whole_numbers(image), values, exact, corners), False
-        reach = (corners @ to_ct_ijk[:3, :3].T + to_ct_ijk[:3, 3])[:, ::-1]
-        low = np.clip(np.floor(reach.min(axis=0)).astype(int) - 1, 0, shape_kji)
-        high = np.clip(np.ceil(reach.max(axis=0)).astype(int) + 2, 0, shape_kji)
-        transform = vtk.vtkTransform()
-        transform.SetMatrix(vtk_matrix(to_ct))
-    else:
-        transform = to_ct
-    resampled = slicer.vtkOrientedImageData()
-    if np.all(low < high):
-        grid = empty_grid(ct_ijk_to_ras, low[::-1].tolist(), (high - low).tolist())
-        slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-            image, grid, resampled, False, False, transform
-        )
+    resampled = nearest_on_grid(image, empty_grid(ct_ijk_to_ras, (0, 0, 0), shape_kji), to_ct)
     return Layer(_whole_numbers(resampled), first_voxel(resampled), values), True
 
 

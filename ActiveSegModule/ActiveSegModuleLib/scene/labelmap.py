@@ -11,7 +11,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
-from .placement import array_of_matrix, vtk_matrix
+from .placement import array_of_matrix, corners_ijk, vtk_matrix
 
 BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 CLOSED_SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
@@ -56,3 +56,29 @@ def ijk_to_ras_of(image: Any) -> npt.NDArray[np.float64]:
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     return array_of_matrix(matrix)
+
+
+def nearest_on_grid(image: Any, grid: Any, transform: npt.NDArray[np.float64] | Any) -> Any:
+    """A new image with the voxels of ``grid`` that ``image`` reaches, by nearest neighbour.
+
+    ``transform`` takes RAS mm of the image to RAS mm of the grid: 4 x 4, or a vtkAbstractTransform.
+    """
+    first, shape = first_voxel(grid), np.array(grid.GetDimensions()[::-1])
+    if isinstance(transform, np.ndarray):
+        to_grid = np.linalg.inv(ijk_to_ras_of(grid)) @ transform @ ijk_to_ras_of(image)
+        corners = corners_ijk(array_of(image).shape, first_voxel(image)[::-1])
+        reach = (corners @ to_grid[:3, :3].T + to_grid[:3, 3])[:, ::-1]
+        low = np.maximum(np.floor(reach.min(axis=0)).astype(int) - 1, first)
+        high = np.minimum(np.ceil(reach.max(axis=0)).astype(int) + 2, first + shape)
+        linear = vtk.vtkTransform()
+        linear.SetMatrix(vtk_matrix(transform))
+        transform = linear
+    else:
+        low, high = np.array(first), first + shape
+    found = slicer.vtkOrientedImageData()
+    if np.all(low < high):
+        part = empty_grid(ijk_to_ras_of(grid), low[::-1].tolist(), (high - low).tolist())
+        slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+            image, part, found, False, False, transform
+        )
+    return found

@@ -1,0 +1,117 @@
+"""Taking an alternative labelling of a region: one step of the Segment Editor, with its undo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import slicer
+
+from activeseg.corrections import Box
+from activeseg.errors import InputError
+from activeseg.volume import Geometry
+
+from .labelmap import image_of, nearest_on_grid
+from .placement import transform_between
+from .segmentation import SegmentationNode
+
+
+@dataclass(frozen=True)
+class LabelPatch:
+    """What to write where.
+
+    Attributes
+    ----------
+    box_kji : half-open index ranges on ``geometry``, the grid of the prediction
+    labels : (k, j, i) over the box, values of the schema, 0 = background
+    changed : (k, j, i) boolean over the box: the only voxels that are written
+    """
+
+    geometry: Geometry
+    box_kji: Box
+    labels: npt.NDArray[Any]
+    changed: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        size = tuple(stop - start for start, stop in self.box_kji)
+        if self.labels.shape != size or self.changed.shape != size:
+            raise InputError(
+                f"The patch's box has {size} voxels, its labels {self.labels.shape}, its mask {self.changed.shape}."
+            )
+
+
+def apply_alternative(
+    editor_logic: Any,
+    segmentation: SegmentationNode,
+    patch: LabelPatch,
+    save_state: Callable[[], None] | None = None,
+) -> None:
+    """Write a patch into a segmentation as one undoable edit; each changed voxel then belongs to exactly one segment.
+
+    Parameters
+    ----------
+    editor_logic : vtkSlicerSegmentEditorLogic; its editor node's masks and overwrite mode are set aside meanwhile,
+        because the patch already says which voxels it means
+    save_state : how to store the state for undo, where that is not ``editor_logic.SaveStateForUndo``: the Segment
+        Editor's widget keeps a logic of its own, so pass its ``saveStateForUndo``
+
+    A structure without a segment gets one. Raises InputError for values that the schema does not know, and where the
+    segmentation was moved relative to its CT, because then the patch would land elsewhere.
+    """
+    schema = segmentation.schema
+    values = np.unique(patch.labels[patch.changed])
+    if values.size and (values[0] < 0 or values[-1] > len(schema)):
+        raise InputError(f"The patch has label value {values[-1]}; the structures are 1 to {len(schema)}.")
+    to_ct = transform_between(segmentation.node, segmentation.ct_node)
+    if not isinstance(to_ct, np.ndarray) or not np.allclose(to_ct, np.eye(4), atol=1e-3):
+        raise InputError(
+            f"The segmentation '{segmentation.node.GetName()}' was moved by a transform that its CT does not have.",
+            "Put both under the same transform, then take the alternative.",
+        )
+    if not values.size:
+        return
+    (save_state or editor_logic.SaveStateForUndo)()
+    node = segmentation.node
+    with _writing_freely(editor_logic):
+        for value in values:
+            stroke = _stroke(editor_logic, patch, patch.changed & (patch.labels == value))
+            if value:
+                mode, segment_id = (
+                    editor_logic.ModificationModeAdd,
+                    segmentation.add_structure(schema.labels[value - 1]),
+                )
+            else:
+                mode, segment_id = editor_logic.ModificationModeRemoveAll, node.GetSegmentation().GetNthSegmentID(0)
+            editor_logic.ModifySegmentByLabelmap(node, segment_id, stroke, mode, False, False)
+
+
+def _stroke(editor_logic: Any, patch: LabelPatch, mask: npt.NDArray[np.bool_]) -> Any:
+    """The mask as the editor's brush would draw it: on the segmentation's own grid, which the user may have refined."""
+    stroke = image_of(mask, patch.geometry.ijk_to_ras, [start for start, _ in patch.box_kji[::-1]], np.uint8)
+    editor_logic.UpdateReferenceGeometryImage()
+    grid = editor_logic.GetReferenceGeometryImage()
+    if slicer.vtkOrientedImageDataResample.DoGeometriesMatch(stroke, grid):
+        return stroke
+    return nearest_on_grid(stroke, grid, np.eye(4))
+
+
+@contextmanager
+def _writing_freely(editor_logic: Any) -> Iterator[None]:
+    """Every segment may be overwritten and nothing is masked; the user's settings return, with one event for all."""
+    editor = editor_logic.GetSegmentEditorNode()
+    overwrite, mask, intensity = editor.GetOverwriteMode(), editor.GetMaskMode(), editor.GetSourceVolumeIntensityMask()
+    was_modifying = editor.StartModify()
+    try:
+        editor.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+        editor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
+        editor.SetSourceVolumeIntensityMask(False)
+        yield
+    finally:
+        editor.SetOverwriteMode(overwrite)
+        editor.SetMaskMode(mask)
+        editor.SetSourceVolumeIntensityMask(intensity)
+        editor.EndModify(was_modifying)
