@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from activeseg.segmenters.base import GridVotes
 
-TUNE = {'q': 0.8, 'usual': 0.75}
+TUNE = {"q": 0.8, "usual": 0.75}
 _SHELL_MM = 4.0  # how deep a normal shell reaches on either side of a surface
 _MOST_STEPS = 3
 _USUAL = 0.75  # quantile of the structures' medians that a normal shell does not exceed
@@ -31,9 +31,9 @@ class Doubt:
 
     Attributes
     ----------
-    at_kji : (N, 3) voxel indices
+    at_kji : (3, N) voxel indices
     excess : (N,) uncertainty above the normal shell, as part of the case's highest uncertainty (0..1)
-    said : (N, 1 + M) the ensemble's label, then each member's vote
+    said : (1 + M, N) the ensemble's label, then each member's vote
     """
 
     at_kji: npt.NDArray[np.int32]
@@ -46,8 +46,11 @@ class Doubt:
         0 stands for where nobody sees a structure.
         """
         if value == 0:
-            return np.flatnonzero((self.said == 0).all(axis=1))
-        return np.flatnonzero((self.said == value).any(axis=1))
+            return np.flatnonzero(~self.said.any(axis=0))
+        found = self.said[0] == value
+        for votes in self.said[1:]:
+            found |= votes == value
+        return np.flatnonzero(found)
 
 
 def doubt_of(grid: GridVotes, uncertainty: npt.NDArray[np.float32], shell: float = 1.0, least: float = 0.05) -> Doubt:
@@ -57,7 +60,7 @@ def doubt_of(grid: GridVotes, uncertainty: npt.NDArray[np.float32], shell: float
     """
     top = _highest(uncertainty)
     if top <= 0:
-        return Doubt(np.zeros((0, 3), np.int32), np.zeros(0, np.float32), np.zeros((0, 1 + len(grid.votes)), np.uint8))
+        return Doubt(np.zeros((3, 0), np.int32), np.zeros(0, np.float32), np.zeros((1 + len(grid.votes), 0), np.uint8))
     excess = np.nan_to_num(uncertainty, nan=0.0) / np.float32(top)
     np.clip(excess, 0, 1, out=excess)
     if shell > 0:
@@ -65,9 +68,9 @@ def doubt_of(grid: GridVotes, uncertainty: npt.NDArray[np.float32], shell: float
         excess -= np.float32(shell) * normal[place]
     at = np.nonzero(excess > least)
     return Doubt(
-        np.stack(at, axis=1).astype(np.int32),
+        np.array(at, np.int32),
         excess[at],
-        np.stack([grid.labels[at], *(vote[at] for vote in grid.votes)], axis=1),
+        np.stack([grid.labels[at], *(vote[at] for vote in grid.votes)]),
     )
 
 
@@ -92,12 +95,12 @@ def normal_shell(
     level = (uncertainty[inside] * (_LEVELS - 1)).astype(np.int32)
     counts = np.bincount(place[inside] * _LEVELS + level, minlength=groups * _LEVELS).reshape(-1, depths, _LEVELS)
     number = counts.sum(axis=2)
-    middle = (counts.cumsum(axis=2) >= TUNE['q'] * number[..., None]).argmax(axis=2) / (_LEVELS - 1)
+    middle = (counts.cumsum(axis=2) >= TUNE["q"] * number[..., None]).argmax(axis=2) / (_LEVELS - 1)
     enough = number >= _FEWEST_SURFACE_VOXELS
     normal = np.zeros(number.shape, np.float32)
     for step in range(1, depths):
         if enough[:, step].any():
-            usual = float(np.quantile(middle[enough[:, step], step], TUNE['usual'], method="nearest"))
+            usual = float(np.quantile(middle[enough[:, step], step], TUNE["usual"], method="nearest"))
             normal[:, step] = np.where(enough[:, step], np.minimum(middle[:, step], usual), usual)
     return normal.ravel(), place
 

@@ -364,7 +364,11 @@ def _draw_list(figure: Figure, regions: Sequence[Region]) -> None:
 def _draw_legend(figure: Figure, scene: _Scene, measure: str) -> None:
     """Colours of the structures, largest first, the colours of uncertainty, and what the lines mean."""
     schema, y = scene.schema, 500
-    counts = np.bincount(scene.labels.ravel(), minlength=len(schema) + 1)[1 : len(schema) + 1]
+    # Slice by slice: bincount turns what it is given into 8 bytes a voxel.
+    counts = np.zeros(len(schema) + 2, np.int64)
+    for cut in scene.labels:
+        counts += np.bincount(cut.ravel(), minlength=len(counts))
+    counts = counts[1 : len(schema) + 1]
     present = [schema.labels[n] for n in np.argsort(-counts, kind="stable") if counts[n]]
     _text(figure, _SIDE, y, "Structures" if present else "No structure was found", 12, weight="bold")
     rows = -(-_LEGEND_ENTRIES // 2)

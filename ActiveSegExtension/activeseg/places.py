@@ -101,13 +101,15 @@ class _Chooser:
         self.doubt, self.ct, self.search, self.side_mm = doubt, ct, search, side_mm
         self.voxel_mm3 = grid.geometry.voxel_mm3
         self.matrix, self.shift = index_map(grid.geometry, ct)
-        self.at_ct = (doubt.at_kji @ self.matrix.T + self.shift).astype(np.float32)
+        self.at_ct = np.empty(doubt.at_kji.shape, np.float32)
+        for row, offset, found in zip(self.matrix, self.shift, self.at_ct, strict=True):
+            found[:] = sum(factor * index for factor, index in zip(row, doubt.at_kji, strict=True) if factor) + offset
         spacing = np.array(grid.geometry.spacing_xyz[::-1])
         self.block = np.maximum(1, np.rint(_BLOCK_MM / spacing)).astype(int) if search.smooth else np.ones(3, int)
         self.patch = np.maximum(1, np.rint(side_mm / (self.block * spacing))).astype(int)
         if not search.smooth:
             self.patch[:] = 1
-        self.at_block = doubt.at_kji // self.block
+        self.at_block = (doubt.at_kji // self.block[:, None]).astype(np.int16)
         about = {value: doubt.about(value) for value in wanted}
         self.about = {value: rows for value, rows in about.items() if len(rows)}
         self.left = np.zeros(len(doubt.excess), np.float32)
@@ -150,9 +152,10 @@ class _Chooser:
         rows = rows[self.left[rows] > 0]
         if not len(rows):
             return 0.0, np.zeros(3)
-        low = self.at_block[rows].min(axis=0) - self.patch // 2
-        shape = self.at_block[rows].max(axis=0) + self.patch // 2 + 1 - low
-        flat = np.ravel_multi_index(tuple((self.at_block[rows] - low).T), tuple(shape))
+        at = self.at_block[:, rows].astype(np.int32)
+        low = at.min(axis=1) - self.patch // 2
+        shape = at.max(axis=1) + self.patch // 2 + 1 - low
+        flat = np.ravel_multi_index(tuple(at - low[:, None]), tuple(shape))
         blocks = np.bincount(flat, weights=self.left[rows], minlength=int(np.prod(shape))).reshape(shape)
         mass = uniform_filter(blocks, tuple(self.patch), mode="constant")
         # A blob smaller than the box gives a plateau: a little of the same filter again prefers its middle.
@@ -164,26 +167,25 @@ class _Chooser:
         """The box around the core that ``box`` holds, cut free of those taken; None when too little is left."""
         core = self._core(value, self._inside(box))
         if self.search.shrink and len(core):
-            at = self.at_ct[core]
-            low, high = at.min(axis=0), at.max(axis=0)
+            at = self.at_ct[:, core]
+            low, high = at.min(axis=1), at.max(axis=1)
             spacing = np.array(self.ct.spacing_xyz[::-1])
             box = self._box(
                 (low + high) / 2,
                 np.clip((high - low + 1) * spacing + 2 * _MARGIN_MM, self.search.smallest_mm, self.side_mm),
             )
         if len(core):
-            middle = core[np.abs(self.at_ct[core] - self.at_ct[core].mean(axis=0)).sum(axis=1).argmin()]
-            free = _cut_free(box, self.at_ct[middle], self.boxes)
+            middle = self._nearest(core, self.at_ct[:, core].mean(axis=1))
+            free = _cut_free(box, self.at_ct[:, middle], self.boxes)
             inside = self._inside(free)
             core = core[inside[core]]
             if _usable(free, box) and len(core) >= max(
                 _LEAST_CORE * self.side_mm**3 / self.voxel_mm3, _LEAST_CORE_VOXELS
             ):
                 weights = self.left[core] / self.left[core].sum()
-                center = weights @ self.at_ct[core]
-                middle = core[((self.at_ct[core] - center) ** 2).sum(axis=1).argmin()]
+                middle = self._nearest(core, self.at_ct[:, core] @ weights)
                 score = float(self.left[inside].sum()) * self.voxel_mm3 / self.side_mm**3
-                return Place(free, score, core, int(middle))
+                return Place(free, score, core, middle)
         return None
 
     def _core(self, value: int, inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
@@ -193,10 +195,11 @@ class _Chooser:
         rows = np.flatnonzero(inside & (self.left > 0) & (self.doubt.excess > _CORE))
         if not len(rows):
             return rows
-        at = self.doubt.at_kji[rows] - self.doubt.at_kji[rows].min(axis=0)
-        mask = np.zeros(at.max(axis=0) + 1, np.uint8)
-        mask[tuple(at.T)] = 1
-        piece = cc3d.connected_components(mask, connectivity=26)[tuple(at.T)]
+        at = self.doubt.at_kji[:, rows]
+        at = at - at.min(axis=1, keepdims=True)
+        mask = np.zeros(at.max(axis=1) + 1, np.uint8)
+        mask[tuple(at)] = 1
+        piece = cc3d.connected_components(mask, connectivity=26)[tuple(at)]
         mine = np.isin(rows, self.about[value])
         mass = np.bincount(piece[mine], weights=self.left[rows[mine]], minlength=1)
         return rows[piece == mass.argmax()] if mine.any() else rows[:0]
@@ -212,11 +215,17 @@ class _Chooser:
 
     def _inside(self, box: Box) -> npt.NDArray[np.bool_]:
         """Which rows lie in a box (by their voxel's centre)."""
-        low, high = np.array(box, np.float32).T - np.float32(0.5)
-        return np.asarray(((self.at_ct >= low) & (self.at_ct < high)).all(axis=1))
+        found = np.ones(self.left.shape, bool)
+        for at, (low, high) in zip(self.at_ct, box, strict=True):
+            found &= at >= low - 0.5
+            found &= at < high - 0.5
+        return found
+
+    def _nearest(self, rows: npt.NDArray[np.intp], point_kji: FloatArray) -> int:
+        return int(rows[((self.at_ct[:, rows] - point_kji[:, None]) ** 2).sum(axis=0).argmin()])
 
     def _use_up(self, rows: npt.NDArray[Any]) -> None:
-        said = self.doubt.said[rows]
+        said = self.doubt.said[:, rows]
         self.left[rows] = 0
         for value in {int(v) for v in np.unique(said)} | {NOBODY}:
             self.peaks.pop(value, None)

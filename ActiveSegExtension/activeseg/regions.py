@@ -144,23 +144,23 @@ def find_regions(
 
 def _region(number: int, place: Place, doubt: Doubt, segmented: Segmented, ct_geometry: Geometry) -> Region:
     grid, schema = segmented.grid, segmented.schema
-    core, weight = doubt.said[place.core], doubt.excess[place.core]
-    core_kji = doubt.at_kji[place.core]
+    core, weight = doubt.said[:, place.core], doubt.excess[place.core]
+    core_kji = doubt.at_kji[:, place.core].T
     mass = {
-        int(value): float(weight[(core == value).any(axis=1)].sum())
+        int(value): float(weight[(core == value).any(axis=0)].sum())
         for value in np.unique(core)
         if 0 < value <= len(schema)
     }
     most = max(mass.values(), default=0.0)
     affected = [value for value in sorted(mass, key=lambda value: -mass[value]) if mass[value] >= _AFFECTED_PART * most]
     votes: dict[str, int] = {}
-    for vote in core[:, 1:].T:
+    for vote in core[1:]:
         seen = np.bincount(vote, weights=weight)[: len(schema) + 1]
         if seen.any():
             name = schema.name_of(int(seen.argmax()))
             votes[name] = votes.get(name, 0) + 1
     size_mm3 = len(core_kji) * grid.geometry.voxel_mm3
-    r, a, s = grid.geometry.ras_of_ijk(doubt.at_kji[place.middle][::-1])
+    r, a, s = grid.geometry.ras_of_ijk(doubt.at_kji[::-1, place.middle])
     return Region(
         number,
         place.box_kji,
