@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import affine_transform
 
 from activeseg.errors import InputError
 from activeseg.labels import IGNORE, LabelSchema
@@ -481,6 +480,8 @@ def _sampled(uncertainty: Volume, target: Geometry) -> Iterator[tuple[int, npt.N
 
     Linear between voxel centres; within half a voxel beyond the outermost centres the border value counts.
     """
+    from scipy.ndimage import affine_transform  # the command line needs this file's enums at its start, not scipy
+
     source = np.ascontiguousarray(uncertainty.array, dtype=np.float32)
     if uncertainty.geometry.same_grid(target):
         for slab in _slabs(target.shape_kji):

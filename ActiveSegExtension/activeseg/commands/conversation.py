@@ -22,7 +22,7 @@ from activeseg.errors import ActiveSegError, Cancelled
 from activeseg.progress import Progress
 
 WIDTH_WITHOUT_TERMINAL = 160
-SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_STAGES, SECONDS_BETWEEN_LINES = 2.0, 10.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and what libraries print.")]
@@ -99,14 +99,14 @@ def table(*headings: str, right: tuple[str, ...] = ()) -> Table:
 
 
 def _lines(notice: Callable[[str], None]) -> Callable[[str, float, str], None]:
-    """Reports as lines: each new stage, and then one every ten seconds."""
-    last: tuple[str, float] = ("", 0.0)
+    """Reports as lines: nothing for quick work, then each new stage, and a line every ten seconds."""
+    last_stage, last_time = "", time.monotonic()
 
     def report(stage: str, fraction: float, text: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if stage != last[0] or now - last[1] > SECONDS_BETWEEN_LINES:
-            last = (stage, now)
+        nonlocal last_stage, last_time
+        passed = time.monotonic() - last_time
+        if passed > (SECONDS_BETWEEN_STAGES if stage != last_stage else SECONDS_BETWEEN_LINES):
+            last_stage, last_time = stage, time.monotonic()
             notice(f"{fraction:4.0%} {stage} {text}".rstrip())
 
     return report
