@@ -182,6 +182,7 @@ def run(ct_path: Path | None, out: Path) -> dict[str, Any]:
         review=Review.REGIONS,
         states=fixed.states,
         notes="made by the demo",
+        private_dir=out / "private",
     )
     for sentence in exported.sentences:
         console.print(f"  {sentence}")
