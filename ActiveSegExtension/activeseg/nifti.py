@@ -159,11 +159,11 @@ def _voxels(
     file: IO[bytes], header: np.void, shape: tuple[int, int, int], path: Path, most_bytes: int
 ) -> npt.NDArray[Any]:
     dtype = np.dtype(_DTYPES[int(header["datatype"])]).newbyteorder(header.dtype["size"].byteorder)
-    offset = int(header["offset"])
+    offset = max(int(header["offset"]), header.dtype.itemsize + 4)  # the four bytes announce extensions
     wanted = dtype.itemsize * shape[0] * shape[1] * shape[2]
     got = 0
     if offset + wanted <= most_bytes:  # else do not even ask for the memory
-        file.read(max(0, offset - header.dtype.itemsize))
+        file.read(offset - header.dtype.itemsize)
         array = np.empty(shape, dtype)
         into = array.view("u1").reshape(-1).data
         while got < wanted:

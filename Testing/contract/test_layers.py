@@ -17,6 +17,7 @@ CORE = {
     "activeseg.corrections",
     "activeseg.dicom",
     "activeseg.dicom_header",
+    "activeseg.dicom_stack",
     "activeseg.errors",
     "activeseg.itk_files",
     "activeseg.labels",

@@ -20,6 +20,7 @@ from dicom_files import (
     write_slice,
     write_structure_set,
 )
+from pydicom.fileset import FileSet
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 from scipy.spatial.transform import Rotation
 
@@ -111,6 +112,18 @@ def test_no_patient_data_reaches_the_volume_or_a_notice(tmp_path):
     assert volume.name == "CT"
     assert heard
     assert not any(secret in " ".join(heard) for secret in ("Muster", "Erika", "4711", "1970", "1.2.826"))
+
+
+def test_a_dicom_disc_is_read_by_its_folder_or_by_its_directory_file(tmp_path):
+    array, geometry = write_series(tmp_path / "loose", StudyDate="20240101", StudyTime="1200", StudyID="1")
+    disc = FileSet()
+    for path in (tmp_path / "loose").iterdir():
+        disc.add(path)
+    disc.write(tmp_path / "disc")
+    for path in (tmp_path / "disc", tmp_path / "disc" / "DICOMDIR"):
+        volume, heard = read(path)
+        assert_is(volume, array, geometry)
+        assert heard == []
 
 
 def test_one_file_stands_for_its_series(tmp_path):
@@ -258,7 +271,7 @@ def test_acquisitions_one_above_the_other_are_one_volume(tmp_path):
     assert_is(read(tmp_path)[0], array, geometry)
 
 
-@pytest.mark.parametrize("degrees", [0.5, 12.0, -20.0])
+@pytest.mark.parametrize("degrees", [2.0, 12.0, -20.0])
 @pytest.mark.parametrize("orientation", [AXIAL, OBLIQUE])
 def test_gantry_tilt_is_refused_with_its_angle(tmp_path, degrees, orientation):
     geometry = geometry_of(orientation=orientation)
@@ -267,6 +280,14 @@ def test_gantry_tilt_is_refused_with_its_angle(tmp_path, degrees, orientation):
         shift = along_columns * np.tan(np.radians(degrees)) * k * 2.5
         write_slice(tmp_path / f"{k}", hu()[k], geometry, k, shift)
     assert f"a gantry tilt of {abs(degrees):.2f} degrees" in refused(tmp_path)
+
+
+def test_a_tilt_within_the_rounding_of_the_orientation_is_said_and_ignored(tmp_path):
+    for k in range(6):
+        write_slice(tmp_path / f"{k}", hu()[k], geometry_of(), k, (0, 0.05 * k, 0))
+    volume, heard = read(tmp_path)
+    assert_is(volume, hu(), geometry_of())
+    assert heard == ["The slices are up to 0.25 mm beside the first one's normal; that is ignored."]
 
 
 def test_a_field_of_view_that_moves_is_refused(tmp_path):
@@ -377,7 +398,10 @@ def test_a_compression_that_gdcm_does_not_know_is_named(tmp_path):
 
 def test_axes_that_are_not_at_right_angles_are_refused(tmp_path):
     write_series(tmp_path, ImageOrientationPatient=[1, 0, 0, 0.1, 0.9, 0])
-    assert "not at right angles (ImageOrientationPatient [1.0, 0.0, 0.0, 0.1, 0.9, 0.0])" in refused(tmp_path)
+    assert (
+        "only 6 images whose axes are not at right angles (ImageOrientationPatient [1.0, 0.0, 0.0, 0.1, 0.9, 0.0])"
+        in refused(tmp_path)
+    )
 
 
 def test_zero_pixel_spacing_is_refused(tmp_path):

@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -67,6 +67,10 @@ def test_canonical_keeps_every_voxel_where_it_is(angles, spacing, origin, flips)
 @given(ANGLES, FLIPS)
 def test_canonical_is_nibabels_closest_canonical(angles, flips):
     geometry = a_geometry(angles, flips=flips)
+    # two axes that fit equally well: either answer is right
+    cosines = np.abs(geometry.direction_matrix)
+    large = [np.sort(line)[-2:] for line in (*cosines, *cosines.T)]
+    assume(all(best - second > 1e-6 for second, best in large))
     volume = Volume(np.arange(120, dtype=np.int16).reshape(4, 5, 6), geometry)
     theirs = nibabel.as_closest_canonical(nibabel.Nifti1Image(volume.array.T, geometry.ijk_to_ras))
     ours = volume.canonical()
