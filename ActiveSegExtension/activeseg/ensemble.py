@@ -279,6 +279,7 @@ def run(
     DeviceError : out of memory. Cancelled.
     """
     folds, views = plan_members(network, settings)
+    network.offload = settings.offload
     with out_of_memory_is_an_error(network), torch.inference_mode():
         if settings.mode is Mode.EXACT:
             return _run_exact(network, data, folds, views, settings, progress, keep_logits, guests)

@@ -56,6 +56,18 @@ class DeviceError(ActiveSegError):
     exit_code = 5
 
 
+class EngineError(ActiveSegError):
+    """The engine cannot be started, speaks another version of the protocol, or was asked for something it has not got."""
+
+    code = "engine"
+
+
+class Crashed(EngineError):
+    """The engine, or the process in it that did the work, ended by itself. The next call starts it again."""
+
+    code = "crashed"
+
+
 class Cancelled(ActiveSegError):
     """The user ended the job. Nothing was left behind."""
 

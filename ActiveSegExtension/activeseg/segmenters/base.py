@@ -55,6 +55,7 @@ class Settings:
     structures : names to segment; empty means all that the model knows
     mirroring : None = the genuine package's own habit in exact mode, off in fast mode
     threads : CPU threads of the network; 0 = torch's default
+    offload : on a GPU, keep its sums in the computer's memory: slower, but large images fit
     """
 
     device: str = "auto"
@@ -64,6 +65,7 @@ class Settings:
     structures: tuple[str, ...] = ()
     mirroring: bool | None = None
     threads: int = 0
+    offload: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class Network:
     predictor : nnunetv2's predictor: plans, label manager, network
     folds : names of the trained members, in the order of their weights
     bf16_pays : filled by the first fast sweep on a CPU: whether a timed tile was quicker in bfloat16
+    offload : keep sums and image in the computer's memory, and only one tile on the GPU
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class Network:
     folds: tuple[str, ...]
     device: torch.device
     bf16_pays: bool | None = None
+    offload: bool = False
     _loaded: int | None = field(default=None, repr=False)
 
     @classmethod
@@ -94,6 +96,12 @@ class Network:
     def heads(self) -> int:
         """How many output channels: classes with background, or regions."""
         return int(self.predictor.label_manager.num_segmentation_heads)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the weights of all members and the network itself take."""
+        members = [*self.predictor.list_of_parameters, self.predictor.network.state_dict()]
+        return sum(tensor.numel() * tensor.element_size() for weights in members for tensor in weights.values())
 
     @property
     def has_regions(self) -> bool:
@@ -228,7 +236,7 @@ def sweep_exact(network: Network, data: torch.Tensor, mirror: bool, progress: Pr
 
     padded, back, tiles = _padded(network, data)
     device = network.device
-    results = device if device.type == "cuda" else torch.device("cpu")
+    results = device if device.type == "cuda" and not network.offload else torch.device("cpu")
     padded = padded.to(results)
     gaussian = compute_gaussian(network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=results)
     logits = torch.zeros((network.heads, *padded.shape[1:]), dtype=torch.half, device=results)
@@ -262,15 +270,16 @@ def sweep_fast(
 
     padded, back, tiles = _padded(network, data)
     device = network.device
-    padded = padded.to(device)
+    results = torch.device("cpu") if network.offload else device
+    padded = padded.to(results)
     flat = len(network.patch) == 2
     gaussian = None
     if len(tiles) > (padded.shape[1] if flat else 1):  # one tile alone needs no weights
         gaussian = compute_gaussian(
-            network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, dtype=torch.float32, device=device
+            network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, dtype=torch.float32, device=results
         )
     model = network.predictor.network
-    precision = _fast_precision(network, padded[tiles[0]][None], progress)
+    precision = _fast_precision(network, padded[tiles[0]][None].to(device), progress)
     head = network.head
     if features:
         assert head is not None
@@ -312,24 +321,24 @@ def _blend(
     back: tuple[slice, ...],
     progress: Progress,
 ) -> Iterator[Slab]:
-    device = network.device
+    device, results = network.device, padded.device
     depth = 1 if len(network.patch) == 2 else network.patch[0]
     starts = [t[1] if isinstance(t[1], int) else t[1].start for t in tiles]
     first = back[0].start or 0
     last = back[0].stop if back[0].stop is not None else padded.shape[1]
     sums: torch.Tensor | None = None
-    weights = torch.zeros((depth, *padded.shape[2:]), device=device)
+    weights = torch.zeros((depth, *padded.shape[2:]), device=results)
     done = 0
     groups = [(z, [t for _, t in g]) for z, g in itertools.groupby(zip(starts, tiles, strict=True), key=lambda p: p[0])]
     for number, (z, group) in enumerate(groups):
         for tile in group:
             progress("network", done / len(tiles))
             with torch.autocast(device.type, precision or torch.bfloat16, enabled=precision is not None):
-                output = _mirrored(network, padded[tile][None], mirror).float()
+                output = _mirrored(network, padded[tile][None].to(device), mirror).float().to(results)
             if len(network.patch) == 2:
                 output = output[:, None]
             if sums is None:
-                sums = torch.zeros((output.shape[0], depth, *padded.shape[2:]), device=device)
+                sums = torch.zeros((output.shape[0], depth, *padded.shape[2:]), device=results)
             where = tile[-2:]
             if gaussian is None:
                 sums[:, :, *where] = output

@@ -59,6 +59,11 @@ class NnUNetSegmenter:
     def channels(self) -> tuple[str, ...]:
         return self._channels
 
+    @property
+    def warm_bytes(self) -> int:
+        """Memory that the loaded model takes; 0 before the first ``segment``."""
+        return 0 if self._network is None else int(self._network.memory_bytes)
+
     def check(self, settings: Settings) -> None:
         """Raise before any work when it cannot run."""
         from activeseg.segmenters.network import model_folds

@@ -74,7 +74,7 @@ class TotalSegmentatorSegmenter:
         self.task = task_named(name)
         self.user = user or UserHome.of_environment()
         self._statistics = statistics
-        self._force_split = force_split
+        self.force_split = force_split
         self._loaded: dict[Any, Any] = {}
 
     @property
@@ -88,6 +88,11 @@ class TotalSegmentatorSegmenter:
     @property
     def channels(self) -> tuple[str, ...]:
         return (self.task.modality,)
+
+    @property
+    def warm_bytes(self) -> int:
+        """Memory that the loaded networks take; 0 before the first ``segment``."""
+        return sum(int(network.memory_bytes) for network in self._loaded.values())
 
     def models(self, settings: Settings) -> tuple[Model, ...]:
         """The model folders that a run with these settings needs, in the order in which they are used."""
@@ -189,7 +194,7 @@ class TotalSegmentatorSegmenter:
                         ml=True,
                         quiet=True,
                         device="cpu",  # of what remains genuine: its resampling; our predict knows its own device
-                        force_split=self._force_split,
+                        force_split=self.force_split,
                         higher_order_resampling=settings.resample is Resample.SMOOTH,
                     )
         finally:

@@ -1,0 +1,72 @@
+"""Arrays between a client and the engine: ``.npy`` files that never hold pickles, and where their grids lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from activeseg.errors import InputError
+from activeseg.volume import Geometry, Volume
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> str:
+    """Write ``.npy``; gives the path as it goes into a message. Raises OSError."""
+    with path.open("wb") as file:
+        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+    return str(path)
+
+
+def read_array(path: str | Path) -> npt.NDArray[Any]:
+    """The array of an ``.npy`` file, copied into memory. Raises InputError when it is none, or holds objects."""
+    try:
+        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"'{path}' is no array file: {error}.", "Write it with numpy.save.") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"'{path}' holds several arrays; one is expected.", "Write it with numpy.save.")
+    return array
+
+
+def geometry_message(geometry: Geometry) -> dict[str, Any]:
+    """A grid as JSON: numbers of voxels (k, j, i), spacing (x, y, z) in mm, origin and direction in LPS."""
+    return {
+        "shape_kji": list(geometry.shape_kji),
+        "spacing_xyz": list(geometry.spacing_xyz),
+        "origin_lps": list(geometry.origin_lps),
+        "direction_lps": list(geometry.direction_lps),
+    }
+
+
+def read_geometry(message: Any) -> Geometry:
+    """The grid again. Raises InputError when a part is missing, of another length, or impossible."""
+    if not isinstance(message, Mapping):
+        raise InputError(f"A geometry must be an object, not {message!r:.100}.")
+    try:
+        k, j, i = (int(n) for n in message["shape_kji"])
+        x, y, z = (float(v) for v in message["spacing_xyz"])
+        left, posterior, superior = (float(v) for v in message["origin_lps"])
+        direction = tuple(float(v) for v in message["direction_lps"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"A geometry is not complete: {error!r}.", "Give shape_kji, spacing_xyz, origin_lps and direction_lps."
+        ) from error
+    if len(direction) != 9:
+        raise InputError(f"'direction_lps' has {len(direction)} numbers; it needs 9.")
+    return Geometry((k, j, i), (x, y, z), (left, posterior, superior), direction)
+
+
+def volume_message(path: Path, volume: Volume) -> dict[str, Any]:
+    """Write a volume's array to ``path`` (``.npy``); gives what a message says about it."""
+    return {"array": write_array(path, volume.array), "geometry": geometry_message(volume.geometry)}
+
+
+def read_volume(message: Mapping[str, Any]) -> Volume:
+    """The volume of ``volume_message``. Raises InputError."""
+    array = message.get("array")
+    if not isinstance(array, str):
+        raise InputError("An image in memory needs the path of its array file ('array') and its 'geometry'.")
+    return Volume(read_array(array), read_geometry(message.get("geometry")))

@@ -1,0 +1,179 @@
+"""The jobs about datasets: export a correction, add truth, show, verify, open, remove, migrate, create."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from activeseg.client import arrays
+from activeseg.corrections import RegionState, Review
+from activeseg.dataset import Dataset
+from activeseg.engine.params import Params, WrongParams
+from activeseg.engine.worker import Job
+from activeseg.errors import InputError
+from activeseg.export import export_correction
+from activeseg.labels import LabelSchema
+from activeseg.volume import Volume, read_label_map
+
+
+def export(job: Job, kept: None) -> dict[str, Any]:
+    """Store a corrected prediction in a dataset; see ``export_correction``."""
+    from activeseg.engine.segment_job import read_image
+
+    with job.params as params:
+        prediction, dataset = params.path("prediction"), params.path("dataset")
+        edited = params.any("edited")
+        images = params.mapping("images") or None
+        review = params.choice("review", Review, Review.REGIONS)
+        states = _states(params.mapping("states"))
+        mapping = params.names("mapping") or None
+        case = params.text("case") if params.has("case") else None
+        annotator, notes = params.text("annotator", ""), params.text("notes", "")
+        seconds, private = params.number("seconds"), params.optional_path("private_dir")
+    job.progress("read", 0.0)
+    volumes = None if images is None else {name: read_image(image, job.notice) for name, image in images.items()}
+    exported = export_correction(
+        prediction,
+        _edited_file(edited, job.folder),
+        dataset,
+        images=volumes,
+        review=review,
+        states=states,
+        mapping=mapping,
+        case=case,
+        annotator=annotator,
+        seconds=seconds,
+        notes=notes,
+        private_dir=private,
+        progress=job.progress,
+    )
+    return exported.to_dict()
+
+
+def create(job: Job, kept: None) -> dict[str, Any]:
+    """Make an empty dataset."""
+    with job.params as params:
+        folder, schema = params.path("dataset"), LabelSchema.from_dict(params.mapping("schema"))
+        channels, private = params.texts("channels") or ("CT",), params.optional_path("private_dir")
+    dataset = Dataset.create(folder, schema, channels, private_dir=private)
+    return {"dataset": str(dataset.folder)}
+
+
+def show(job: Job, kept: None) -> dict[str, Any]:
+    """Schema and cases, from the listing alone; opening removes what a writer that was killed left."""
+    with job.params as params:
+        dataset = _open(params)
+    return {
+        "dataset": str(dataset.folder),
+        "schema": dataset.schema.to_dict(),
+        "channels": list(dataset.channel_names),
+        "cases": {
+            name: {"revision": entry.revision, "waiting": list(entry.waiting)}
+            for name, entry in dataset.cases().items()
+        },
+        "swept": list(dataset.swept),
+    }
+
+
+def add(job: Job, kept: None) -> dict[str, Any]:
+    """Store an image with a label map that is known to be true."""
+    from activeseg.engine.segment_job import read_image
+
+    with job.params as params:
+        dataset = _open(params)
+        images, labels = params.mapping("images"), params.any("labels")
+        schema = LabelSchema.from_dict(params.mapping("schema")) if params.has("schema") else None
+        mapping = params.names("mapping") or None
+        decided = params.texts("decided") or None
+        case = params.text("case") if params.has("case") else None
+        twice = params.flag("same_image_again")
+    job.progress("read", 0.0)
+    volumes = {name: read_image(image, job.notice) for name, image in images.items()}
+    truth = arrays.read_volume(labels) if isinstance(labels, Mapping) else _label_map(labels)
+    saved = dataset.add_truth(
+        volumes,
+        truth,
+        case,
+        schema=schema,
+        mapping=mapping,
+        decided=decided,
+        source={name: image for name, image in images.items() if isinstance(image, str)},
+        same_image_again=twice,
+        progress=job.progress,
+    )
+    return {"dataset": str(dataset.folder), "case": saved.name, "revision": saved.revision, "added": saved.added}
+
+
+def verify(job: Job, kept: None) -> dict[str, Any]:
+    """Read everything; ``findings`` is empty when all is well."""
+    with job.params as params:
+        dataset = _open(params)
+    return {"dataset": str(dataset.folder), "findings": [finding.to_dict() for finding in dataset.verify(job.progress)]}
+
+
+def open_case(job: Job, kept: None) -> dict[str, Any]:
+    """Images and label map of a case as files, in the geometry in which they were given."""
+    with job.params as params:
+        dataset, case = _open(params), params.text("case")
+    job.progress("read", 0.0)
+    opened = dataset.open_case(case)
+    images = {}
+    for number, (channel, volume) in enumerate(opened.images.items()):
+        job.progress("write", number / (len(opened.images) + 1))
+        images[channel] = arrays.volume_message(job.folder / f"image{number}.npy", volume)
+    return {
+        "case": opened.name,
+        "images": images,
+        "labels": arrays.volume_message(job.folder / "labels.npy", opened.labels),
+        "schema": dataset.schema.to_dict(),
+        "waiting": list(opened.waiting),
+    }
+
+
+def remove(job: Job, kept: None) -> dict[str, Any]:
+    """Remove a case with its history."""
+    with job.params as params:
+        dataset, case = _open(params), params.text("case")
+    job.progress("remove", 0.0)
+    dataset.remove_case(case)
+    return {"dataset": str(dataset.folder), "case": case}
+
+
+def migrate(job: Job, kept: None) -> dict[str, Any]:
+    """A new dataset with another schema; the old one stays."""
+    with job.params as params:
+        dataset, target = _open(params), params.path("target")
+        schema, rename = LabelSchema.from_dict(params.mapping("schema")), params.names("rename") or None
+        private = params.optional_path("private_dir")
+    new = dataset.migrate(target, schema, rename, private_dir=private, progress=job.progress)
+    return {"dataset": str(new.folder), "cases": len(new.cases())}
+
+
+def _open(params: Params) -> Dataset:
+    return Dataset.open(params.path("dataset"), private_dir=params.optional_path("private_dir"))
+
+
+def _states(message: Mapping[str, Any]) -> dict[int, RegionState]:
+    """JSON's keys are texts: region number -> state."""
+    try:
+        return {int(number): RegionState(state) for number, state in message.items()}
+    except ValueError as error:
+        raise WrongParams(f"'states' is not region number -> state: {error}.") from error
+
+
+def _edited_file(edited: Any, folder: Path) -> Path:
+    """The path of a label map or ``.seg.nrrd``; an array with its geometry becomes a file of the job."""
+    if isinstance(edited, Mapping):
+        path = folder / "temporary" / "edited.nrrd"
+        arrays.read_volume(edited).write(path)
+        return path
+    if not isinstance(edited, str) or not edited:
+        raise WrongParams("'edited' must be a path, or an array file with its geometry.")
+    return Path(edited).expanduser().absolute()
+
+
+def _label_map(labels: Any) -> Volume:
+    if not isinstance(labels, str):
+        raise InputError("'labels' must be a path, or an array file with its geometry.")
+    return read_label_map(Path(labels).expanduser())

@@ -1,0 +1,75 @@
+"""Nobody outlives the engine: sessions and death signals on Linux, process groups on POSIX, a job object on Windows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_JOB_EXTENDED_LIMITS = 9  # winnt.h: JobObjectExtendedLimitInformation
+_KILL_ON_JOB_CLOSE = 0x2000  # winnt.h: JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE
+_LIMIT_FLAGS_AT = 16  # offset of LimitFlags in JOBOBJECT_BASIC_LIMIT_INFORMATION, 32 and 64 bit
+_EXTENDED_LIMITS_SIZE = {8: 144, 4: 112}  # sizeof(JOBOBJECT_EXTENDED_LIMIT_INFORMATION) by pointer size
+
+
+def lead_session() -> None:
+    """Leave the terminal's session; on Windows be in a job that dies with this process."""
+    if sys.platform == "win32":
+        import ctypes
+
+        kill_on_close_job(ctypes.windll.kernel32, ctypes.sizeof(ctypes.c_void_p))
+    elif os.getpgrp() != os.getpid():
+        os.setsid()
+
+
+def kill_on_close_job(kernel32: Any, pointer_size: int) -> int:
+    """Put this process, and so all that it will start, into a job object that kills them when its handle is closed.
+
+    The handle is never closed by us: the system does it when this process ends, however it ends. Returns the handle.
+    Raises OSError. ``kernel32`` is a parameter so that the calls can be tested elsewhere.
+    """
+    job = kernel32.CreateJobObjectW(None, None)
+    limits = bytearray(_EXTENDED_LIMITS_SIZE[pointer_size])
+    limits[_LIMIT_FLAGS_AT : _LIMIT_FLAGS_AT + 4] = _KILL_ON_JOB_CLOSE.to_bytes(4, "little")
+    set_limits = job and kernel32.SetInformationJobObject(job, _JOB_EXTENDED_LIMITS, bytes(limits), len(limits))
+    if not set_limits or not kernel32.AssignProcessToJobObject(job, kernel32.GetCurrentProcess()):
+        raise OSError(f"The engine cannot make a job object (Windows error {kernel32.GetLastError()}).")
+    return int(job)
+
+
+def die_with_parent(parent: int) -> None:
+    """End when the supervisor ends, even if this process is busy in a library (Linux; elsewhere its pipe tells)."""
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it died before the signal was asked for
+        os._exit(1)
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process that leads a group, and all that it started, at once."""
+    import psutil
+
+    try:
+        tree = [psutil.Process(pid)]
+        tree += tree[0].children(recursive=True)
+    except psutil.NoSuchProcess:
+        tree = []
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+    for process in tree:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            process.kill()
+
+
+def end_own_group() -> None:
+    """End this process and those that it started: its supervisor is gone."""
+    if os.name == "posix" and os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)

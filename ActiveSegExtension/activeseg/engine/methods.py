@@ -1,0 +1,51 @@
+"""Which methods there are, where each runs, and the function that does it. Importing this imports none of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Lane(StrEnum):
+    """Processes of the engine besides the supervisor; each does one thing after the other."""
+
+    WORKER = "worker"
+    CLERK = "clerk"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method that one of the processes runs.
+
+    Attributes
+    ----------
+    function : ``module:name`` below ``activeseg.engine``
+    is_job : takes long: it is listed, reports progress and can be cancelled
+    keeps_scratch : its result names files, which stay until ``job.release``
+    """
+
+    lane: Lane
+    function: str
+    is_job: bool = True
+    keeps_scratch: bool = False
+
+
+def _quick(function: str) -> Method:
+    return Method(Lane.CLERK, function, is_job=False)
+
+
+METHODS = {
+    "segment": Method(Lane.WORKER, "segment_job:segment", keeps_scratch=True),
+    "engine.warm": Method(Lane.WORKER, "segment_job:warm"),
+    "models.check": Method(Lane.WORKER, "segment_job:check"),
+    "export": Method(Lane.WORKER, "dataset_jobs:export"),
+    "dataset.add": Method(Lane.WORKER, "dataset_jobs:add"),
+    "dataset.verify": Method(Lane.WORKER, "dataset_jobs:verify"),
+    "dataset.open": Method(Lane.WORKER, "dataset_jobs:open_case", keeps_scratch=True),
+    "dataset.migrate": Method(Lane.WORKER, "dataset_jobs:migrate"),
+    "dataset.remove": Method(Lane.WORKER, "dataset_jobs:remove"),
+    "dataset.create": Method(Lane.WORKER, "dataset_jobs:create"),
+    "dataset.show": _quick("dataset_jobs:show"),
+    "models.list": _quick("segment_job:list_all"),
+    "system.info": _quick("system_info:system_info"),
+}

@@ -1,0 +1,355 @@
+"""The jobs about models: segment, check, warm, and the list of what there is."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from activeseg.client import arrays
+from activeseg.engine import memory
+from activeseg.engine.calibration import Calibration
+from activeseg.engine.estimate import Estimate, Need, member_count, need_of, network_sizes, timed_rate
+from activeseg.engine.ladder import Rung, ladder
+from activeseg.engine.params import Params, WrongParams
+from activeseg.engine.warm import WarmModels, warm_bytes
+from activeseg.engine.worker import Job, Keeping
+from activeseg.errors import DeviceError, InputError
+from activeseg.prediction import Prediction, check_output
+from activeseg.regions import write_regions
+from activeseg.segment import segment as segment_images
+from activeseg.segmenters.base import Mode, Resample, Segmenter, Settings
+from activeseg.volume import Geometry, Volume
+
+Tell = Callable[..., None]
+MEASURES = ("entropy", "variance", "mutual_information")
+_PLANES_TO_SPLIT = 120  # on the network's grid; TotalSegmentator's thirds overlap by 20 planes
+_HOPELESS = 2.0  # an estimate is no measurement: the last step down is tried up to so many times what is free
+
+
+@runtime_checkable
+class Splitting(Protocol):
+    """A segmenter that can work on an image piece by piece."""
+
+    force_split: bool
+
+
+@dataclass
+class Kept:
+    """What stays between jobs."""
+
+    models: WarmModels
+    calibration: Calibration
+    memory_limit: int
+    tell: Tell
+    rate: float | None = None
+
+
+def keep(keeping: Keeping, tell: Tell) -> Kept:
+    """Made once for this process; ``tell`` goes to the supervisor."""
+    calibration = Calibration(keeping.home / "calibration.json")
+    return Kept(WarmModels(keeping.warm_bytes), calibration, keeping.memory_bytes, tell)
+
+
+def list_all(job: Job, kept: Kept) -> dict[str, Any]:
+    """Every model that can be named without a folder."""
+    from activeseg.segmenters import list_models
+
+    with job.params:
+        pass
+    return {"models": [asdict(model) for model in list_models()]}
+
+
+def check(job: Job, kept: Kept) -> dict[str, Any]:
+    """Whether a model can run with these settings. Raises what ``Segmenter.check`` raises."""
+    with job.params as params:
+        model, settings = params.text("model"), read_settings(params.mapping("settings"))
+    segmenter = kept.models.get(model)
+    job.progress("check", 0.0)
+    segmenter.check(settings)
+    return {
+        "model": segmenter.name,
+        "channels": list(segmenter.channels),
+        "schema": segmenter.schema.to_dict(),
+    }
+
+
+def warm(job: Job, kept: Kept) -> dict[str, Any]:
+    """Import what a network needs, so that the next job does not; open ``model`` if one is given."""
+    with job.params as params:
+        model = params.text("model", "")
+    job.progress("import", 0.0)
+    import torch
+
+    job.progress("import", 0.4)
+    importlib.import_module("nnunetv2.inference.predict_from_raw_data")
+    if model.startswith("totalsegmentator"):
+        job.progress("import", 0.7)
+        importlib.import_module("totalsegmentator.python_api")
+    if model:
+        kept.models.get(model)
+    _tell(kept)
+    return {"torch": torch.__version__, "device": _device("auto")}
+
+
+def segment(job: Job, kept: Kept) -> dict[str, Any]:
+    """Segment, going down the ladder when memory is short; the result names files in the job's folder."""
+    with job.params as params:
+        model = params.text("model")
+        settings = read_settings(params.mapping("settings"))
+        focus, regions = params.texts("focus"), params.count("regions", 10)
+        output, overwrite = params.optional_path("output"), params.flag("overwrite")
+        allow_coarser = params.flag("allow_coarser")
+        given = _given_images(params)
+    if output is not None:
+        check_output(output, overwrite)
+    segmenter = kept.models.get(model)
+    files = _by_channel(given, segmenter)
+    for name in focus:
+        segmenter.schema.named(name)
+    job.progress("check", 0.0)
+    segmenter.check(settings)
+    job.progress("read", 0.0)
+    images = {channel: read_image(file, job.notice) for channel, file in files.items()}
+    geometry = next(iter(images.values())).geometry
+    ways = _ladder(segmenter, geometry, settings, allow_coarser)
+    try:
+        way, estimate, prediction = _climb_down(job, kept, ways, images, focus, regions, _sources(files))
+        job.progress("save", 0.0)
+        result = _write(job.folder, prediction)
+        if output is not None:
+            prediction.save(output, images, overwrite)
+            result["prediction"] = str(output)
+    finally:
+        kept.models.shrink()
+        memory.give_back()
+        _tell(kept)
+    key = kept.calibration.key(way.model, way.settings, str(prediction.details.get("device", "cpu")))
+    voxels = geometry.shape_kji[0] * geometry.shape_kji[1] * geometry.shape_kji[2]
+    kept.calibration.learn(key, prediction.timings, estimate.need.tiles, voxels)
+    return {
+        **result,
+        "fallbacks": list(way.said),
+        "estimate": estimate.to_dict(),
+        "peak_bytes": memory.peak_bytes(),
+    }
+
+
+def read_settings(message: Mapping[str, Any]) -> Settings:
+    """Settings from a request. Raises WrongParams."""
+    default = Settings()
+    with Params("settings", message) as params:
+        members: str | int = default.members
+        if params.has("members") and message["members"] != "auto":
+            members = params.count("members", 1)
+            if members < 1:
+                raise WrongParams("The setting 'members' is 0.", "Give 'auto' or a number from 1.")
+        return Settings(
+            device=params.text("device", default.device),
+            members=members,
+            mode=params.choice("mode", Mode, default.mode),
+            resample=params.choice("resample", Resample, default.resample),
+            structures=params.texts("structures"),
+            mirroring=params.flag("mirroring") if params.has("mirroring") else None,
+            threads=params.count("threads", default.threads),
+            offload=params.flag("offload"),
+        )
+
+
+def read_image(message: Any, notice: Callable[[str], None]) -> Volume:
+    """An image from a path (with ``series`` for DICOM), or from an array file with its geometry. Raises InputError."""
+    if isinstance(message, Mapping) and "array" in message:
+        return arrays.read_volume(message)
+    with Params("image", message if isinstance(message, Mapping) else {"path": message}) as params:
+        path, series = params.path("path"), params.text("series") if params.has("series") else None
+    return Volume.read(path, series, notice)
+
+
+def _given_images(params: Params) -> Any:
+    """``image`` for a model with one channel, ``images`` by channel for any."""
+    if params.has("image") == params.has("images"):
+        raise WrongParams("Give either 'image' or 'images'.", "'images' is an object: channel -> image.")
+    return params.mapping("images") if params.has("images") else params.any("image")
+
+
+def _by_channel(given: Any, segmenter: Segmenter) -> dict[str, Any]:
+    channels = segmenter.channels
+    if isinstance(given, Mapping) and not {"path", "array"} & set(given):
+        unknown = sorted(set(given) - set(channels))
+        if unknown:
+            raise InputError(f"The model has no channel '{unknown[0]}'.", f"Its channels: {', '.join(channels)}.")
+        return {channel: given[channel] for channel in channels if channel in given}
+    if len(channels) != 1:
+        raise InputError(f"The model needs {len(channels)} images.", f"Give 'images' for {', '.join(channels)}.")
+    return {channels[0]: given}
+
+
+def _sources(files: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Where images came from, as an export needs it; an image in memory came from nowhere."""
+    found = {}
+    for channel, file in files.items():
+        named = file if isinstance(file, Mapping) else {"path": file}
+        kept = {key: str(named[key]) for key in ("path", "series") if named.get(key)}
+        if "path" in kept:
+            kept["path"] = str(Path(kept["path"]).expanduser().absolute())
+        found[channel] = kept
+    return found
+
+
+def _ladder(segmenter: Segmenter, geometry: Geometry, settings: Settings, allow_coarser: bool) -> list[Rung]:
+    sizes = network_sizes(segmenter, settings)
+    on_gpu = bool(sizes) and _device(settings.device) == "cuda"
+    trained = sizes[-1].folds if sizes else 0
+    members = member_count(sizes[-1], settings, on_gpu) if sizes else 1
+    splits = isinstance(segmenter, Splitting) and settings.resample is Resample.GENUINE and bool(sizes)
+    return ladder(
+        segmenter.name,
+        settings,
+        trained=trained,
+        members=members,
+        on_gpu=on_gpu,
+        may_split=splits and sizes[-1].grid(geometry)[0] >= _PLANES_TO_SPLIT,
+        allow_coarser=allow_coarser,
+    )
+
+
+def _climb_down(
+    job: Job,
+    kept: Kept,
+    ways: list[Rung],
+    images: Mapping[str, Volume],
+    focus: tuple[str, ...],
+    regions: int,
+    sources: Mapping[str, Mapping[str, str]],
+) -> tuple[Rung, Estimate, Prediction]:
+    """The first way that memory allows, by the estimate and then in fact. Raises DeviceError when there is none."""
+    geometry = next(iter(images.values())).geometry
+    for number, way in enumerate(ways):
+        last = number == len(ways) - 1
+        for sentence in way.said[len(ways[number - 1].said) if number else 0 :]:
+            job.notice(sentence)
+        segmenter = kept.models.get(way.model)
+        estimate = _estimate(kept, segmenter, geometry, way)
+        if not estimate.fits:
+            kept.models.keep_only(way.model)
+            memory.give_back()
+            estimate = _estimate(kept, segmenter, geometry, way)
+        job.estimate(estimate.to_dict())
+        if not estimate.fits:
+            if not last:
+                continue
+            if estimate.need.ram > _HOPELESS * estimate.ram_free:
+                raise _too_little(estimate)
+        try:
+            with memory.at_most(memory.budget(kept.memory_limit)):
+                prediction = _run(segmenter, way, images, focus, regions, job, sources)
+            return way, estimate, prediction
+        except (MemoryError, RuntimeError, DeviceError) as error:
+            if not memory.is_out_of_memory(error):
+                raise
+            if last:
+                raise _too_little(estimate) from error
+            job.notice("The memory was not enough; trying with less.")
+        memory.give_back()  # outside of the handler, whose traceback holds the arrays
+    raise AssertionError("a ladder has at least one way")
+
+
+def _run(
+    segmenter: Segmenter,
+    way: Rung,
+    images: Mapping[str, Volume],
+    focus: tuple[str, ...],
+    regions: int,
+    job: Job,
+    sources: Mapping[str, Mapping[str, str]],
+) -> Prediction:
+    if isinstance(segmenter, Splitting):
+        segmenter.force_split = way.in_pieces
+    return segment_images(images, segmenter, way.settings, focus, regions, job.progress, sources)
+
+
+def _estimate(kept: Kept, segmenter: Segmenter, geometry: Geometry, way: Rung) -> Estimate:
+    sizes = network_sizes(segmenter, way.settings)
+    device = _device(way.settings.device) if sizes else "cpu"
+    on_gpu = device == "cuda"
+    need = need_of(
+        geometry,
+        sizes,
+        way.settings,
+        on_gpu,
+        pieces=3 if way.in_pieces else 1,
+        loaded=warm_bytes(segmenter) > 0,
+        copies=4 if way.model.startswith("totalsegmentator:") else 1,
+    )
+    free = memory.budget(kept.memory_limit)
+    free_gpu = memory.free_vram() if on_gpu else None
+    voxels = geometry.shape_kji[0] * geometry.shape_kji[1] * geometry.shape_kji[2]
+    stages = kept.calibration.stages(kept.calibration.key(way.model, way.settings, device), need.tiles, voxels)
+    if stages:
+        return Estimate(need, free, free_gpu, round(sum(stages.values()), 1), stages, "last run")
+    if not need.flops:
+        return Estimate(need, free, free_gpu)
+    seconds = _timed_seconds(kept, need, way.settings)
+    return Estimate(need, free, free_gpu, seconds, {"network": seconds}, "timed")
+
+
+def _timed_seconds(kept: Kept, need: Need, settings: Settings) -> float:
+    from activeseg.segmenters.device import resolve_device
+
+    if kept.rate is None:
+        kept.rate = timed_rate(resolve_device(settings.device))
+    return round(need.flops / kept.rate, 1)
+
+
+def _device(name: str) -> str:
+    from activeseg.segmenters.device import resolve_device
+
+    return str(resolve_device(name).type)
+
+
+def _too_little(estimate: Estimate) -> DeviceError:
+    need, free = estimate.need.ram / memory.GIB, estimate.ram_free / memory.GIB
+    return DeviceError(
+        f"The memory is not enough: about {need:.1f} GB are needed, {free:.1f} GB can be used.",
+        "Close other programs, crop the image, or allow a coarser model.",
+        estimate=estimate.to_dict(),
+    )
+
+
+def _tell(kept: Kept) -> None:
+    """What only this process knows: the devices that torch sees, and which models are warm."""
+    torch = sys.modules.get("torch")
+    devices = []
+    if torch is not None:
+        devices = [{"name": "cpu", "threads": torch.get_num_threads()}]
+        for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+            free, total = torch.cuda.mem_get_info(index)
+            name = torch.cuda.get_device_name(index)
+            devices.append({"name": f"cuda:{index}", "model": name, "free_bytes": free, "total_bytes": total})
+        if torch.backends.mps.is_available():
+            devices.append({"name": "mps"})
+    kept.tell(devices=devices, warm=list(kept.models.names), torch=getattr(torch, "__version__", None))
+
+
+def _write(folder: Path, prediction: Prediction) -> dict[str, Any]:
+    """The prediction's arrays as files, and everything else in words."""
+    grid = prediction.grid
+    assert grid is not None
+    measures = {
+        name: arrays.write_array(folder / f"{name}.npy", measure)
+        for name in MEASURES
+        if (measure := grid.measure(name)) is not None
+    }
+    write_regions(folder, prediction.regions, prediction.focus)
+    return {
+        **prediction.to_dict(),
+        "labels": arrays.write_array(folder / "labels.npy", prediction.labels.array),
+        "geometry": arrays.geometry_message(prediction.labels.geometry),
+        "measures": measures,
+        "measures_geometry": arrays.geometry_message(grid.geometry),
+        "regions_folder": str(folder),
+        "regions": [region.to_dict() for region in prediction.regions],
+    }
