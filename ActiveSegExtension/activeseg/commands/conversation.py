@@ -10,7 +10,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import IO, Annotated, Any
 
 import typer
@@ -18,7 +18,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from activeseg.errors import ActiveSegError, Cancelled
+from activeseg.errors import ActiveSegError, Cancelled, DeviceError
 from activeseg.progress import Progress
 
 WIDTH_WITHOUT_TERMINAL = 160
@@ -144,6 +144,10 @@ def _told(error: BaseException) -> ActiveSegError:
         return error
     if isinstance(error, KeyboardInterrupt):
         return Cancelled()
+    if isinstance(error, MemoryError):
+        return DeviceError("There is not enough memory.", "Close other programs, or take a coarser model.")
+    if isinstance(error, OSError):
+        return ActiveSegError(f"A file could not be used: {error}.", "Check free space, names and permissions.")
     return ActiveSegError(
         f"ActiveSeg failed: {type(error).__name__}: {error}",
         "This is a mistake in ActiveSeg. Run the command again with --debug and report what it prints.",
@@ -152,18 +156,17 @@ def _told(error: BaseException) -> ActiveSegError:
 
 @contextmanager
 def _own_stdout(debug: bool) -> Iterator[IO[str]]:
-    """The real stdout as a file, while descriptor 1 leads to nowhere, or to stderr for debugging."""
+    """The real stdout as a file, while Python's and the process's own lead to nowhere, or to stderr for debugging."""
     sys.stdout.flush()
     kept = os.dup(1)
     elsewhere = os.dup(2) if debug else os.open(os.devnull, os.O_WRONLY)
     os.dup2(elsewhere, 1)
-    os.close(elsewhere)
     stdout = os.fdopen(os.dup(kept), "w", encoding="utf-8")
     try:
-        yield stdout
+        with os.fdopen(elsewhere, "w", encoding="utf-8") as sink, redirect_stdout(sink):
+            yield stdout
         stdout.flush()
     finally:
-        sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
         with suppress(BrokenPipeError):
