@@ -81,9 +81,11 @@ ENGINE = Environment(
     ".venv",
     (("torch",), ("--editable", "./ActiveSegExtension[engine,dev]")),
 )
+# hypothesis, nibabel and pydicom are for the tests alone: the core must not need them (a contract test holds it to that).
+TEST_LIBRARIES = ("hypothesis", "matplotlib", "nibabel", "psutil", "pydicom", "pytest")
 SLICER = Environment(
     ".venv-slicer",
-    (("slicer-core", "matplotlib", "psutil", "pytest", "--editable", "./ActiveSegExtension"),),
+    (("slicer-core", *TEST_LIBRARIES, "--editable", "./ActiveSegExtension"),),
     ("ActiveSegModule",),
 )
 

@@ -44,7 +44,7 @@ class Check:
         count = Count()
         for command in self.commands:
             done = subprocess.run(
-                [self.environment.python, *command], cwd=ROOT / self.folder, env=child_environment(), check=False
+                [str(self.environment.python), *command], cwd=ROOT / self.folder, env=child_environment(), check=False
             )
             count += Count(passed=int(done.returncode == 0), failed=int(done.returncode != 0))
         return count
@@ -62,7 +62,7 @@ class Tests:
         """Run with more arguments of pytest. A stage without tests fails, unless the arguments left none."""
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.xml"
-            command = [self.environment.python, "-m", "pytest", "-q", f"--junitxml={report}"]
+            command = [str(self.environment.python), "-m", "pytest", "-q", f"--junitxml={report}"]
             paths = [f"Testing/{path}" for path in self.paths]
             done = subprocess.run([*command, *paths, *arguments], cwd=ROOT, env=child_environment(), check=False)
             count = count_junit(report) if report.is_file() else Count()
@@ -83,6 +83,7 @@ def count_junit(report: Path) -> Count:
     return count
 
 
+CORE = ("corrections", "dicom", "labels", "segmentation_file", "volume", "volume_formats")
 STAGES: tuple[Check | Tests, ...] = (
     Check(
         "style",
@@ -90,11 +91,16 @@ STAGES: tuple[Check | Tests, ...] = (
         ".",
         (("-m", "ruff", "check"), ("-m", "ruff", "format", "--check")),
     ),
-    Check("types", ENGINE, "ActiveSegExtension", (("-m", "mypy", "activeseg"),)),
+    Check(
+        "types",
+        ENGINE,
+        "ActiveSegExtension",
+        (("-m", "mypy", "activeseg"), ("-m", "mypy", "../Testing/environments.py", "../Testing/stages.py")),
+    ),
     Tests("contract", ENGINE, ("contract",)),
     Tests("unit", ENGINE, ("unit",)),
     Tests("engine", ENGINE, ("engine",)),
-    Tests("core", SLICER, ("unit/test_volume.py", "unit/test_labels.py", "unit/test_corrections.py")),
+    Tests("core", SLICER, tuple(f"unit/test_{name}.py" for name in CORE)),  # in Slicer's environment
     Tests("mrml", SLICER, ("mrml",)),
     Tests("render", SLICER, ("render",)),
 )
