@@ -81,7 +81,7 @@ ENGINE = Environment(
     ".venv",
     (("torch",), ("--editable", "./ActiveSegExtension[engine,dev]")),
 )
-# hypothesis, nibabel and pydicom are for the tests alone: the core must not need them (a contract test holds it to that).
+# hypothesis, nibabel and pydicom are for the tests alone; a contract test sees that the core does without them.
 TEST_LIBRARIES = ("hypothesis", "matplotlib", "nibabel", "psutil", "pydicom", "pytest")
 SLICER = Environment(
     ".venv-slicer",
