@@ -98,9 +98,9 @@ TISSUES = {
         spread=7, blur_mm=1.6, noise=11, drift=3, organ_scale=1.0,
     ),
     Domain.NATIVE: Tissues(
-        muscle=54, liver=60, spleen=50, renal_cortex=34, renal_medulla=30, bile=6, stomach=22, wall=42,
-        pancreas=42, blood=41, myocardium=44, cancellous=170, disc=75,
-        spread=5, blur_mm=2.0, noise=24, drift=9, organ_scale=0.92,
+        muscle=54, liver=50, spleen=46, renal_cortex=32, renal_medulla=28, bile=10, stomach=28, wall=40,
+        pancreas=40, blood=40, myocardium=44, cancellous=160, disc=75,
+        spread=9, blur_mm=2.4, noise=36, drift=16, organ_scale=0.85,
     ),
 }  # fmt: skip
 AIR, LUNG, FAT, SKIN, CORTICAL, CORD, FAECES, VESSEL = -1000.0, -830.0, -102.0, 15.0, 720.0, 30.0, -60.0, 20.0

@@ -1,0 +1,388 @@
+"""The engine as a process: greeting, wrong messages, start, end, log, environment. Nothing here needs a network."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from running_engine import DEADLINE_S, WatchedEngine, gone, in_memory, noise_ct
+
+from activeseg.client.engine_client import CrashedEvent, LogEvent
+from activeseg.client.launch import EngineOptions, engine_command, engine_environment
+from activeseg.client.protocol import LINE_LIMIT, Code, ErrorResponse, Lines, Message, Response, decode
+from activeseg.client.subprocess_engine import SubprocessEngine
+from activeseg.errors import Crashed, EngineError, InputError
+
+
+class RawEngine:
+    """An engine spoken to in bytes."""
+
+    def __init__(self, home: Path) -> None:
+        self.process = subprocess.Popen(
+            engine_command(sys.executable, home),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=engine_environment(),
+        )
+        self._lines = Lines()
+        self._arrived: list[bytes | None] = []
+
+    def send(self, *lines: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"".join(line + b"\n" for line in lines))
+        self.process.stdin.flush()
+
+    def next(self) -> Message:
+        """The next message; the test's own time limit is the deadline."""
+        assert self.process.stdout is not None
+        while not self._arrived:
+            data = os.read(self.process.stdout.fileno(), 65536)
+            assert data, "the engine ended"
+            self._arrived += self._lines.feed(data)
+        line = self._arrived.pop(0)
+        assert line is not None
+        return decode(line)
+
+    def ask(self, id: int, method: str, params: Any = None) -> Message:
+        body = {"jsonrpc": "2.0", "id": id, "method": method, "params": {} if params is None else params}
+        self.send(json.dumps(body).encode())
+        return self.next()
+
+    def close(self) -> None:
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            stream.close()
+        assert self.process.wait(DEADLINE_S) == 0
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Iterator[RawEngine]:
+    engine = RawEngine(tmp_path / "home")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[WatchedEngine]:
+    with WatchedEngine(tmp_path / "home") as started:
+        yield started
+
+
+def assert_refused(message: Message, code: Code, *words: str) -> None:
+    assert isinstance(message, ErrorResponse), message
+    assert message.code == code, message
+    assert all(word in message.message for word in words), message.message
+
+
+def test_nothing_is_answered_before_hello_and_no_other_version_is_spoken(raw: RawEngine) -> None:
+    assert_refused(raw.ask(1, "jobs.list"), Code.NO_HELLO, "hello")
+    assert_refused(raw.ask(2, "hello", {"protocol": 2}), Code.UNSUPPORTED_PROTOCOL, "version 2", "version 1")
+    assert_refused(raw.ask(3, "hello", {"protocol": True}), Code.UNSUPPORTED_PROTOCOL, "version")
+    assert_refused(raw.ask(4, "hello"), Code.UNSUPPORTED_PROTOCOL, "None")
+    assert isinstance(raw.ask(5, "hello", {"protocol": 1}), Response)
+    assert_refused(raw.ask(6, "hello", {"protocol": 1}), Code.INVALID_PARAMS, "before")
+    assert isinstance(raw.ask(7, "jobs.list"), Response)
+
+
+def test_wrong_messages_are_answered_and_the_engine_goes_on(raw: RawEngine) -> None:
+    assert isinstance(raw.ask(1, "hello", {"protocol": 1}), Response)
+    raw.send(b"not json")
+    assert_refused(raw.next(), Code.PARSE)
+    raw.send(b"\xff\x00\xfe")
+    assert_refused(raw.next(), Code.PARSE)
+    raw.send(b"[" * 50_000)
+    assert_refused(raw.next(), Code.PARSE)
+    raw.send(b'{"jsonrpc":"2.0","id":2,"method":"segment","params":"' + b"x" * LINE_LIMIT + b'"}')
+    assert_refused(raw.next(), Code.TOO_LONG, str(LINE_LIMIT))
+    raw.send(b'[{"jsonrpc":"2.0","id":3,"method":"jobs.list"}]')
+    assert_refused(raw.next(), Code.INVALID_REQUEST)
+    raw.send(b'{"jsonrpc":"2.0","method":"jobs.list"}')
+    assert_refused(raw.next(), Code.INVALID_REQUEST, "id")
+    raw.send(b'{"jsonrpc":"2.0","id":4,"result":{}}')
+    assert_refused(raw.next(), Code.INVALID_REQUEST)
+    assert_refused(raw.ask(5, "finetune"), Code.UNKNOWN_METHOD, "finetune")
+    assert_refused(raw.ask(6, "__class__"), Code.UNKNOWN_METHOD)
+    assert_refused(raw.ask(7, "jobs.list", [1]), Code.INVALID_PARAMS)
+    assert_refused(raw.ask(8, "cancel", {"job": "8000"}), Code.INVALID_PARAMS, "8000")
+    assert_refused(raw.ask(9, "cancel", {"job": {"a": 1}}), Code.INVALID_PARAMS)
+    assert_refused(raw.ask(10, "log.tail", {"lines": "many"}), Code.INVALID_PARAMS, "many")
+    assert isinstance(raw.ask(11, "jobs.list"), Response)
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "words"),
+    [
+        ("segment", {}, ["needs", "model"]),
+        ("segment", {"model": 7}, ["model", "7"]),
+        ("segment", {"model": "hounsfield"}, ["image"]),
+        ("segment", {"model": "hounsfield", "image": 7}, ["path"]),
+        ("segment", {"model": "hounsfield", "image": "/x", "regions": -1}, ["regions"]),
+        ("segment", {"model": "hounsfield", "image": "/x", "focus": "liver"}, ["focus"]),
+        ("segment", {"model": "hounsfield", "image": "/x", "colour": "red"}, ["colour"]),
+        ("segment", {"model": "hounsfield", "image": "/x", "settings": {"mode": "slow"}}, ["mode", "slow"]),
+        ("segment", {"model": "hounsfield", "image": "/x", "settings": {"members": 0}}, ["members"]),
+        ("segment", {"model": "hounsfield", "image": "/x", "settings": {"speed": 1}}, ["speed"]),
+        ("dataset.show", {}, ["dataset"]),
+        ("dataset.show", {"dataset": ["/x"]}, ["dataset"]),
+        ("export", {"prediction": "/p", "edited": 3, "dataset": "/d"}, ["edited"]),
+        ("export", {"prediction": "/p", "edited": "/e", "dataset": "/d", "states": {"one": "open"}}, ["states"]),
+    ],
+)
+def test_wrong_parameters_are_refused_by_name(
+    shared_engine: WatchedEngine, method: str, params: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        shared_engine.do(method, params)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.fixture(scope="module")
+def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedEngine]:
+    with WatchedEngine(tmp_path_factory.mktemp("shared") / "home") as started:
+        yield started
+
+
+def test_a_missing_image_is_an_error_of_the_job_with_an_action(shared_engine: WatchedEngine) -> None:
+    with pytest.raises(InputError, match=r"/nowhere/ct\.nii\.gz") as caught:
+        shared_engine.do("segment", {"model": "hounsfield", "image": "/nowhere/ct.nii.gz"})
+    assert caught.value.action
+
+
+def test_an_array_file_with_pickles_is_refused(shared_engine: WatchedEngine, tmp_path: Path) -> None:
+    import numpy as np
+
+    image = in_memory(shared_engine, noise_ct())
+    np.save(image["array"], np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="no array file"):
+        shared_engine.do("segment", {"model": "hounsfield", "image": image})
+
+
+def test_an_id_is_not_taken_twice(raw: RawEngine) -> None:
+    raw.ask(1, "hello", {"protocol": 1})
+    body = {"jsonrpc": "2.0", "id": 2, "method": "segment", "params": {"model": "hounsfield", "image": "/nowhere"}}
+    raw.send(json.dumps(body).encode(), json.dumps({**body, "id": "2"}).encode())
+    answers = []
+    while len(answers) < 2:
+        message = raw.next()
+        if isinstance(message, ErrorResponse):
+            answers.append(message)
+    assert_refused(answers[0], Code.INVALID_REQUEST, "used before")
+    assert_refused(answers[1], Code.ACTIVESEG, "/nowhere")
+
+
+def test_hello_tells_versions_log_inbox_and_methods(shared_engine: WatchedEngine) -> None:
+    told = shared_engine.start()
+    assert told["protocol"] == 1
+    assert {"segment", "export", "dataset.show", "models.list", "cancel", "shutdown"} <= set(told["methods"])
+    assert "finetune" not in told["methods"]
+    assert Path(told["log"]).is_file()
+    inbox = Path(told["inbox"])
+    assert stat.S_IMODE(inbox.stat().st_mode) == 0o700
+    assert stat.S_IMODE(inbox.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(Path(told["log"]).stat().st_mode) == 0o600
+
+
+def test_cheap_questions_are_answered_without_torch(shared_engine: WatchedEngine) -> None:
+    info = shared_engine.do("system.info")
+    assert info["cores"] >= 1
+    assert 0 < info["ram_free_bytes"] <= info["ram_bytes"]
+    assert {model["name"] for model in shared_engine.do("models.list")["models"]} >= {"demo", "hounsfield"}
+    clerk = shared_engine.child("clerk")
+    supervisor = shared_engine.processes()[0]
+    for process in (clerk, supervisor):
+        assert not any("libtorch" in Path(area.path).name for area in process.memory_maps())
+
+
+def test_the_engine_sees_nothing_of_slicers_environment(tmp_path: Path) -> None:
+    slicer = {
+        **os.environ,
+        "SLICER_HOME": "/opt/Slicer",
+        "PYTHONHOME": "/opt/Slicer/lib/Python",
+        "PYTHONPATH": "/opt/Slicer/bin/Python",
+        "LD_LIBRARY_PATH": "/opt/Slicer/lib",
+        "SSL_CERT_FILE": "/opt/Slicer/share/Slicer.crt",
+        "ITK_AUTOLOAD_PATH": "/opt/Slicer/lib/ITK",
+        "QT_PLUGIN_PATH": "/opt/Slicer/lib/QtPlugins",
+        "PATH": os.pathsep.join(["/opt/Slicer/bin", os.environ["PATH"]]),
+        "HTTPS_PROXY": "http://proxy:3128",
+    }
+    environment = engine_environment(slicer)
+    with WatchedEngine(tmp_path / "home", environment=environment) as engine:
+        engine.do("system.info")
+        for process in engine.processes():
+            seen = process.environ()
+            assert "Slicer" not in "\n".join(seen.values())
+            assert not any(name.startswith(("PYTHONH", "PYTHONP")) for name in seen)
+            assert seen["OMP_WAIT_POLICY"] == "PASSIVE"
+            assert seen["nnUNet_n_proc_DA"] == "0"
+            assert seen["HTTPS_PROXY"] == "http://proxy:3128"
+
+
+def test_an_older_activeseg_in_the_environment_is_never_imported(tmp_path: Path) -> None:
+    """The engine is started by a path, from a working directory and a PYTHONPATH that hold another ``activeseg``."""
+    other = tmp_path / "activeseg"
+    other.mkdir()
+    (other / "__init__.py").write_text("raise SystemExit('the wrong one')\n")
+    environment = {**engine_environment(), "PYTHONPATH": str(tmp_path)}
+    with WatchedEngine(tmp_path / "home", environment=environment) as engine:
+        assert engine.do("system.info")["cores"] >= 1
+
+
+def test_two_clients_one_after_the_other_use_one_home(tmp_path: Path) -> None:
+    inboxes = []
+    for _ in range(2):
+        with WatchedEngine(tmp_path / "home") as engine:
+            inboxes.append(Path(engine.start()["inbox"]))
+    assert inboxes[0] != inboxes[1]
+    assert list((tmp_path / "home" / "scratch").iterdir()) == []
+
+
+def test_two_engines_at_once_do_not_sweep_each_other(tmp_path: Path) -> None:
+    with WatchedEngine(tmp_path / "home") as one:
+        first = Path(one.start()["inbox"])
+        with WatchedEngine(tmp_path / "home") as two:
+            assert Path(two.start()["inbox"]).is_dir()
+            assert first.is_dir()
+        assert first.is_dir()
+
+
+def test_what_a_killed_engine_left_is_swept_by_the_next(tmp_path: Path) -> None:
+    engine = WatchedEngine(tmp_path / "home")
+    left = Path(engine.start()["inbox"]).parent
+    engine.processes()[0].kill()
+    with pytest.raises(Crashed):
+        engine.until(lambda event: False)
+    assert left.is_dir()
+    with WatchedEngine(tmp_path / "home") as following:
+        following.start()
+        assert not left.exists()
+
+
+def test_when_stdin_closes_the_engine_and_all_its_children_are_gone(engine: WatchedEngine) -> None:
+    engine.do("system.info")
+    image = in_memory(engine, noise_ct((60, 80, 80)))
+    job = engine.submit("segment", {"model": "hounsfield", "image": image})
+    engine.until_stage(job, "start", "check", "read", "segment")
+    processes = engine.processes()
+    assert len(processes) == 3
+    assert engine.process is not None
+    assert engine.process.stdin is not None
+    engine.process.stdin.close()
+    assert gone(processes, 5.0)
+    assert list((engine.home / "scratch").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGKILL"])
+def test_when_the_supervisor_is_killed_its_children_are_gone(engine: WatchedEngine, number: str) -> None:
+    job = engine.submit("segment", {"model": "hounsfield", "image": in_memory(engine, noise_ct((60, 80, 80)))})
+    engine.until_stage(job, "start", "check", "read", "segment")
+    processes = engine.processes()
+    assert len(processes) == 3
+    processes[0].send_signal(getattr(signal, number))
+    assert gone(processes, 5.0)
+
+
+PARENT = """
+import sys
+from activeseg.client.subprocess_engine import SubprocessEngine
+engine = SubprocessEngine(sys.executable, sys.argv[1])
+engine.call("system.info")
+print(engine.process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_when_the_client_is_killed_the_engine_is_gone(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PARENT, str(tmp_path / "home")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        root = psutil.Process(int(client.stdout.readline()))
+        processes = [root, *root.children(recursive=True)]
+        assert len(processes) == 2
+        client.kill()
+        assert gone(processes, 5.0)
+
+
+def test_a_crashed_engine_is_one_event_with_its_log_and_the_next_call_starts_it_again(engine: WatchedEngine) -> None:
+    engine.do("system.info")
+    first = engine.processes()[0]
+    job = engine.submit("models.list")
+    first.kill()
+    failure = engine.failure(job)
+    assert isinstance(failure.error, Crashed)
+    assert "SIGKILL" in failure.error.message
+    crashes = [event for event in engine.events if isinstance(event, CrashedEvent)]
+    assert len(crashes) == 1
+    assert any("Client: test" in line for line in crashes[0].log_tail)
+    assert engine.do("system.info")["cores"] >= 1
+    assert engine.processes()[0].pid != first.pid
+
+
+def test_a_python_that_is_not_there_is_an_error_with_an_action(tmp_path: Path) -> None:
+    engine = SubprocessEngine(tmp_path / "no" / "python", tmp_path / "home")
+    with pytest.raises(EngineError, match="cannot be started") as caught:
+        engine.start()
+    assert "environment" in caught.value.action
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+def test_an_engine_that_ends_at_once_is_a_crash_with_what_it_printed(tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho 'libpython is missing' >&2\nexit 3\n")
+    broken.chmod(0o755)
+    with pytest.raises(Crashed, match="exit code 3") as caught:
+        SubprocessEngine(broken, tmp_path / "home").start()
+    assert caught.value.details["log"] == ["libpython is missing"]
+
+
+def test_the_log_begins_a_new_file_when_it_is_full(tmp_path: Path) -> None:
+    options = EngineOptions(log_kib=4)
+    with WatchedEngine(tmp_path / "home", options) as engine:
+        log = Path(engine.start()["log"])
+        for _ in range(12):  # each failure prints a traceback
+            with pytest.raises(InputError):
+                engine.do("dataset.show", {"dataset": 1})
+            with pytest.raises(InputError):
+                engine.do("segment", {"model": "hounsfield", "image": "/nowhere"})
+        assert log.stat().st_size <= 4096
+        assert log.with_name(f"{log.name}.1").stat().st_size <= 4096
+        tail = engine.do("log.tail", {"lines": 3})
+        assert len(tail["lines"]) == 3
+        assert any(isinstance(event, LogEvent) for event in engine.events)
+
+
+def test_the_first_answer_comes_within_a_second(tmp_path: Path) -> None:
+    """In CPU time of the supervisor, which does not depend on what else the computer does."""
+    with WatchedEngine(tmp_path / "home") as engine:
+        engine.start()
+        used = engine.processes()[0].cpu_times()
+        assert used.user + used.system < 1.0
+
+
+def test_an_idle_process_is_ended_and_comes_back(tmp_path: Path) -> None:
+    with WatchedEngine(tmp_path / "home", EngineOptions(idle_s=0.2)) as engine:
+        engine.do("system.info")
+        clerk = engine.child("clerk")
+        assert gone([clerk], DEADLINE_S)
+        assert engine.do("system.info")["cores"] >= 1
+        assert engine.child("clerk").pid != clerk.pid
+
+
+def test_a_client_that_does_not_read_does_not_stop_the_engine(raw: RawEngine) -> None:
+    raw.ask(1, "hello", {"protocol": 1})
+    for number in range(3000):
+        raw.send(json.dumps({"jsonrpc": "2.0", "id": number + 2, "method": "log.tail"}).encode())
+    seen = 0
+    while seen < 3000:
+        seen += isinstance(raw.next(), Response)
