@@ -279,7 +279,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="where nnU-Net's folders go; default: a temporary folder")
     parser.add_argument("--epochs", type=int, default=56)
     parser.add_argument("--iterations", type=int, default=25, help="in each epoch")
-    parser.add_argument("--evaluate", action="store_true", help="only measure the model in --out")
+    parser.add_argument("--evaluate", action="store_true", help="only measure the model in --out again")
     parser.add_argument("--member", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -291,16 +291,18 @@ def main() -> None:
         if options.member is not None:
             train_member(work, options.member, options.epochs, options.iterations)
             return
-        seconds: list[int] = []
-        if not options.evaluate:
+        record = options.out / "training.json"
+        if options.evaluate:
+            report = json.loads(record.read_text())
+        else:
             prepare(work)
             train(work, options.epochs, options.iterations)
             publish(work, options.out)
             seconds = [json.loads((work / f"member_{m}.json").read_text())["seconds"] for m in range(MEMBERS)]
-        report = {"seconds": seconds, "iterations": options.epochs * options.iterations, "dice": evaluate(options.out)}
+            report = {"seconds_of_each_member": seconds, "iterations": options.epochs * options.iterations}
+        report["dice_on_held_out_phantoms"] = evaluate(options.out)
+        record.write_text(json.dumps(report, indent=1) + "\n")
         print(json.dumps(report, indent=1))
-        if not options.evaluate:
-            (options.out / "training.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
