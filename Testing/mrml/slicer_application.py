@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,17 @@ MODULE_LOGICS = {
 }
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without VTK's messages: slicer-core complains about files of full Slicer, and VTK about the missing display."""
+    shown = vtk.vtkLogger.GetCurrentVerbosityCutoff()
+    vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
+    try:
+        yield
+    finally:
+        vtk.vtkLogger.SetStderrVerbosity(shown)
+
+
 @dataclass(frozen=True)
 class SlicerCore:
     """``scene`` (vtkMRMLScene), ``app`` (vtkSlicerApplicationLogic) and the logics by module name."""
@@ -36,13 +49,9 @@ class SlicerCore:
 
     @classmethod
     def start(cls) -> SlicerCore:
-        """A new, empty application. What slicer-core cannot find (terminology files of full Slicer) is not reported."""
-        shown = vtk.vtkLogger.GetCurrentVerbosityCutoff()
-        vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
-        try:
+        """A new, empty application."""
+        with quiet():
             return cls._started()
-        finally:
-            vtk.vtkLogger.SetStderrVerbosity(shown)
 
     @classmethod
     def _started(cls) -> SlicerCore:
@@ -60,6 +69,10 @@ class SlicerCore:
             app.SetModuleLogic(name, logic)
             logics[name] = logic
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
+        layouts = slicer.vtkMRMLLayoutLogic()
+        layouts.SetMRMLScene(scene)
+        layouts.GetLayoutNode().SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        logics["Layouts"] = layouts
         return cls(scene, app, logics)
 
     def add_volume(self, array: np.ndarray, geometry: Geometry, name: str = "CT") -> Any:

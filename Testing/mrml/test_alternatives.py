@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from conftest import PLAIN, SCHEMA, SHAPE, oblique
+from scene_cases import PLAIN, SCHEMA, SHAPE, oblique
 
 from activeseg.errors import InputError
 from activeseg.volume import Geometry

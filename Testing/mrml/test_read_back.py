@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from conftest import LIVER, PLAIN, SCHEMA, SHAPE, oblique
+from scene_cases import LIVER, PLAIN, SCHEMA, SHAPE, oblique
 
 from activeseg.errors import InputError
 from activeseg.segment_matching import MatchedBy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from conftest import PLAIN, SCHEMA, oblique
+from scene_cases import PLAIN, SCHEMA, oblique
 
 from activeseg.labels import LabelSchema
 from activeseg.segment_matching import MatchedBy

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from conftest import PLAIN, SCHEMA, SHAPE, boxes, oblique
+from scene_cases import PLAIN, SCHEMA, SHAPE, boxes, oblique
 
 from activeseg.errors import InputError
 from activeseg.labels import LabelSchema

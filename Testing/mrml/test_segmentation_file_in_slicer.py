@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from conftest import PLAIN, SCHEMA, Case, boxes, oblique
+from scene_cases import PLAIN, SCHEMA, Case, boxes, oblique
 from slicer_application import SlicerCore
 
 from activeseg.segmentation_file import SegmentationFile, write_segmentation

@@ -1,4 +1,8 @@
-"""The Data tree: what belongs to a CT hangs under it. Slicer makes items itself, a scene without Slicer does not."""
+"""The Data tree: what belongs to a CT hangs under it.
+
+Slicer makes the items of nodes and segments itself. A scene without the application has none, and when Slicer opens it
+later, items that do not say which of its plugins owns them are broken; so here they say it.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,37 @@ from typing import Any
 
 import slicer
 
+_OWNERS = (
+    ("vtkMRMLScalarVolumeNode", "Volumes"),
+    ("vtkMRMLSegmentationNode", "Segmentations"),
+    ("vtkMRMLTableNode", "Tables"),
+    ("vtkMRMLMarkupsNode", "Markups"),
+)
+_VIRTUAL_BRANCH = "VirtualBranch"
+
 
 def place_under(scene: Any, parent_node: Any, node: Any) -> int:
     """Put ``node`` under ``parent_node`` in the subject hierarchy, with items made where missing; returns its item."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     parent = hierarchy.GetItemByDataNode(parent_node)
     if not parent:
-        parent = hierarchy.CreateItem(hierarchy.GetSceneItemID(), parent_node)
+        parent = _new_item(hierarchy, hierarchy.GetSceneItemID(), parent_node)
     item = hierarchy.GetItemByDataNode(node)
     if not item:
-        return int(hierarchy.CreateItem(parent, node))
+        return _new_item(hierarchy, parent, node)
     hierarchy.SetItemParent(item, parent)
     return int(item)
+
+
+def _new_item(hierarchy: Any, parent: int, node: Any) -> int:
+    item = int(hierarchy.CreateItem(parent, node))
+    hierarchy.SetItemOwnerPluginName(item, next((owner for kind, owner in _OWNERS if node.IsA(kind)), "Default"))
+    if node.IsA("vtkMRMLSegmentationNode"):
+        hierarchy.SetItemAttribute(item, _VIRTUAL_BRANCH, "1")
+        segmentation = node.GetSegmentation()
+        for position, segment_id in enumerate(segmentation.GetSegmentIDs()):
+            name = segmentation.GetSegment(segment_id).GetName()
+            child = hierarchy.CreateHierarchyItem(item, name, _VIRTUAL_BRANCH, position)
+            hierarchy.SetItemAttribute(child, node.GetSegmentIDAttributeName(), segment_id)
+            hierarchy.SetItemOwnerPluginName(child, "Segments")
+    return item

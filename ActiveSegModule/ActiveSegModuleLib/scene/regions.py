@@ -1,0 +1,271 @@
+"""The places worth a look: a table of them, a box around one, and views that jump there and frame it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from activeseg.corrections import Box, RegionState
+from activeseg.errors import InputError
+from activeseg.volume import FloatArray, Geometry
+
+from .hierarchy import place_under
+from .placement import put_under_transform_of, vtk_matrix
+
+COLUMNS = ("Region", "Structures", "Score", "Size (ml)", "State", "R (mm)", "A (mm)", "S (mm)")
+_CT_ROLE = "ActiveSeg.CT"
+_REGIONS_ATTRIBUTE = "ActiveSeg.Regions"
+_GEOMETRY_ATTRIBUTE = "ActiveSeg.Geometry"
+_SMALLEST_VIEW_MM = 50.0
+
+
+@dataclass(frozen=True)
+class ListedRegion:
+    """What the scene needs to know of one entry of ``regions.json``.
+
+    ``box_kji`` holds half-open index ranges on the prediction's grid, ``center_ras`` is in mm before the CT's parent
+    transforms, as the engine knows it.
+    """
+
+    number: int
+    box_kji: Box
+    center_ras: tuple[float, float, float]
+    score: float
+    structures: tuple[str, ...]
+    size_mm3: float
+    state: RegionState
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ListedRegion:
+        """Raises InputError when an entry lacks something."""
+        try:
+            k, j, i = ((int(start), int(stop)) for start, stop in data["box_kji"])
+            r, a, s = (float(v) for v in data["center_ras_mm"])
+            return cls(
+                int(data["number"]),
+                (k, j, i),
+                (r, a, s),
+                float(data["score"]),
+                tuple(str(name) for name in data["structures"]),
+                float(data["size_mm3"]),
+                RegionState(data["state"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"Not a region: {error!r}.", "Choose the regions.json of a prediction.") from error
+
+
+class RegionTable:
+    """A vtkMRMLTableNode with one row for each region, and what is needed to go there.
+
+    Attributes
+    ----------
+    node : the vtkMRMLTableNode; it refers to its CT and keeps the regions as a node attribute
+    """
+
+    def __init__(self, node: Any) -> None:
+        self.node = node
+
+    @classmethod
+    def create(
+        cls, scene: Any, ct_node: Any, regions: Iterable[Mapping[str, Any]], geometry: Geometry, name: str
+    ) -> RegionTable:
+        """Make the table from entries of ``regions.json``; ``geometry`` is the grid of the prediction's label map."""
+        entries = [dict(region) for region in regions]
+        listed = [ListedRegion.from_dict(entry) for entry in entries]
+        node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
+        node.SetNodeReferenceID(_CT_ROLE, ct_node.GetID())
+        node.SetAttribute(_REGIONS_ATTRIBUTE, json.dumps(entries))
+        node.SetAttribute(_GEOMETRY_ATTRIBUTE, json.dumps(geometry.to_dict()))
+        node.SetUseColumnTitleAsColumnHeader(True)
+        made = cls(node)
+        rows = [
+            (r.number, ", ".join(r.structures), r.score, r.size_mm3 / 1000, str(r.state), *made.center_world(r.number))
+            for r in listed
+        ]
+        table = vtk.vtkTable()
+        for column, column_name in enumerate(COLUMNS):
+            table.AddColumn(_column(column_name, [row[column] for row in rows]))
+        node.SetAndObserveTable(table)
+        place_under(scene, ct_node, node)
+        return made
+
+    @property
+    def ct_node(self) -> Any:
+        """Raises InputError when the CT was removed from the scene."""
+        ct_node = self.node.GetNodeReference(_CT_ROLE)
+        if ct_node is None:
+            raise InputError(f"The CT of '{self.node.GetName()}' is no longer in the scene.", "Load the CT again.")
+        return ct_node
+
+    @property
+    def geometry(self) -> Geometry:
+        """The grid that the regions' boxes count on."""
+        return Geometry.from_dict(json.loads(self.node.GetAttribute(_GEOMETRY_ATTRIBUTE)))
+
+    @property
+    def regions(self) -> tuple[ListedRegion, ...]:
+        """All regions as they were made, worst first; for what became of them see ``states``."""
+        return tuple(ListedRegion.from_dict(entry) for entry in json.loads(self.node.GetAttribute(_REGIONS_ATTRIBUTE)))
+
+    def region(self, number: int) -> ListedRegion:
+        """Raises InputError when there is no region of that number."""
+        for region in self.regions:
+            if region.number == number:
+                return region
+        raise InputError(f"There is no region {number}.", f"There are {len(self.regions)} regions.")
+
+    def states(self) -> dict[int, RegionState]:
+        """What the table says now, by region number; a region whose row was removed has the state that it came with.
+
+        Raises InputError when somebody wrote another word into the table.
+        """
+        found = {region.number: region.state for region in self.regions}
+        for row, number in self._rows():
+            text = self.node.GetCellText(row, COLUMNS.index("State")).strip().lower()
+            if text not in list(RegionState):
+                raise InputError(f"Region {number} has the state '{text}'.", f"Choose one of {', '.join(RegionState)}.")
+            found[number] = RegionState(text)
+        return found
+
+    def set_state(self, number: int, state: RegionState) -> None:
+        """Write a state into the table. Raises InputError when the region has no row."""
+        for row, row_number in self._rows():
+            if row_number == number:
+                self.node.SetCellText(row, COLUMNS.index("State"), str(state))
+                return
+        raise InputError(f"Region {number} has no row in '{self.node.GetName()}'.")
+
+    def center_world(self, number: int) -> tuple[float, float, float]:
+        """The region's centre in RAS mm of the scene, after the CT's parent transforms as they are now."""
+        return _to_world(self.ct_node, self.region(number).center_ras)
+
+    def update_centers(self) -> None:
+        """Write the centres anew, after the CT was moved by a transform."""
+        for row, number in self._rows():
+            for name, value in zip(COLUMNS[-3:], self.center_world(number), strict=True):
+                self.node.SetCellText(row, COLUMNS.index(name), f"{value:.2f}")
+
+    def jump_to(self, number: int, frame: bool = True) -> None:
+        """Show a region in all slice views of the scene.
+
+        ``frame`` also centres them on it, and zooms until its box fills a third of each; without, only the slices move.
+        """
+        scene = self.node.GetScene()
+        views = slicer.vtkMRMLSliceNode
+        how = views.CenteredJumpSlice if frame else views.OffsetJumpSlice
+        views.JumpAllSlices(scene, *self.center_world(number), how)
+        if frame:
+            corners = self._corners_world(number)
+            for slice_node in _slice_nodes(scene):
+                _zoom(slice_node, corners)
+
+    def _corners_world(self, number: int) -> FloatArray:
+        """The corners of the region's box, (8, 3), RAS mm of the scene."""
+        spans = [(start - 0.5, stop - 0.5) for start, stop in self.region(number).box_kji]
+        corners_ijk = np.array([[i, j, k] for k in spans[0] for j in spans[1] for i in spans[2]])
+        return np.array([_to_world(self.ct_node, ras) for ras in self.geometry.ras_of_ijk(corners_ijk)])
+
+    def _rows(self) -> Iterator[tuple[int, int]]:
+        """Row and region number, in whatever order the user sorted them."""
+        for row in range(self.node.GetNumberOfRows()):
+            yield row, int(self.node.GetTable().GetValueByName(row, COLUMNS[0]).ToDouble())
+
+
+class RegionBox:
+    """A thin frame around one region, which the user can neither drag nor select.
+
+    Attributes
+    ----------
+    node : vtkMRMLMarkupsROINode
+    """
+
+    def __init__(self, node: Any) -> None:
+        self.node = node
+
+    @classmethod
+    def create(cls, scene: Any, ct_node: Any, name: str = "Region", saved: bool = False) -> RegionBox:
+        """A hidden frame under the CT's transform; ``saved``: it is written with the scene."""
+        node = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
+        put_under_transform_of(node, ct_node)
+        node.SetSaveWithScene(saved)
+        node.SetSelectable(False)
+        node.SetLocked(True)
+        node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        display.SetHandlesInteractive(False)
+        display.SetFillVisibility(False)
+        display.SetPropertiesLabelVisibility(False)
+        display.SetPointLabelsVisibility(False)
+        display.SetUseGlyphScale(False)
+        display.SetGlyphSize(0.01)
+        display.SetSelectedColor(1.0, 0.85, 0.1)
+        display.SetColor(1.0, 0.85, 0.1)
+        display.SetOccludedVisibility(True)  # in 3D it is inside of the body
+        display.SetOccludedOpacity(0.6)
+        display.SetVisibility(False)
+        place_under(scene, ct_node, node)
+        return cls(node)
+
+    def move_to(self, table: RegionTable, number: int) -> None:
+        """Show the frame around a region."""
+        region, geometry = table.region(number), table.geometry
+        low, high = (np.array([span[end] for span in region.box_kji[::-1]]) for end in (0, 1))
+        axes = np.diag([-1.0, -1.0, 1.0]) @ geometry.direction_matrix
+        if np.linalg.det(axes) < 0:  # a box looks the same from either end, and the node wants a right-handed frame
+            axes = axes @ np.diag([1.0, 1.0, -1.0])
+        box_to_ras = np.eye(4)
+        box_to_ras[:3, :3] = axes
+        box_to_ras[:3, 3] = geometry.ras_of_ijk((low + high - 1) / 2)
+        was_modifying = self.node.StartModify()
+        self.node.SetAndObserveObjectToNodeMatrix(vtk_matrix(box_to_ras))
+        self.node.SetSize(*((high - low) * np.array(geometry.spacing_xyz)))
+        self.node.EndModify(was_modifying)
+        self.node.GetDisplayNode().SetVisibility(True)
+
+    def hide(self) -> None:
+        self.node.GetDisplayNode().SetVisibility(False)
+
+
+def _to_world(node: Any, point_ras: Iterable[float]) -> tuple[float, float, float]:
+    world = [0.0, 0.0, 0.0]
+    node.TransformPointToWorld(list(point_ras), world)
+    return world[0], world[1], world[2]
+
+
+def _slice_nodes(scene: Any) -> list[Any]:
+    nodes = scene.GetNodesByClass("vtkMRMLSliceNode")
+    nodes.UnRegister(None)
+    return [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
+
+
+def _zoom(slice_node: Any, corners_ras: FloatArray) -> None:
+    """Make the corners' outline fill a third of the view, but show no less than 50 mm."""
+    width, height = slice_node.GetDimensions()[:2]
+    if width < 1 or height < 1:
+        return
+    to_ras = slice_node.GetSliceToRAS()
+    axes = np.array([[to_ras.GetElement(row, column) for column in (0, 1)] for row in range(3)])
+    seen = corners_ras @ axes
+    mm_per_pixel = max(_SMALLEST_VIEW_MM / min(width, height), *(3 * np.ptp(seen, axis=0) / (width, height)))
+    slice_node.SetFieldOfView(width * mm_per_pixel, height * mm_per_pixel, slice_node.GetFieldOfView()[2])
+    slice_node.UpdateMatrices()
+
+
+def _column(name: str, values: list[Any]) -> Any:
+    """A vtkTable column of whole numbers, floats or texts."""
+    if all(isinstance(value, str) for value in values):
+        column = vtk.vtkStringArray()
+    elif all(isinstance(value, int) for value in values):
+        column = vtk.vtkIntArray()
+    else:
+        column = vtk.vtkDoubleArray()
+    column.SetName(name)
+    for value in values:
+        column.InsertNextValue(value)
+    return column
