@@ -70,7 +70,7 @@ class Conversation:
     def progress(self) -> Iterator[Progress]:
         """A progress for long work: a bar with the time left on a terminal, a line now and then elsewhere."""
         if not self._errors.is_terminal:
-            yield Progress(_lines(self.notice), lambda: self._interrupted)
+            yield Progress(_rising(_lines(self.notice)), lambda: self._interrupted)
             return
         from rich import progress as bars
 
@@ -87,7 +87,7 @@ class Conversation:
             def report(stage: str, fraction: float, text: str) -> None:
                 bar.update(task, completed=fraction, description=stage, text=text)
 
-            yield Progress(report, lambda: self._interrupted)
+            yield Progress(_rising(report), lambda: self._interrupted)
 
 
 def table(*headings: str, right: tuple[str, ...] = ()) -> Table:
@@ -98,7 +98,22 @@ def table(*headings: str, right: tuple[str, ...] = ()) -> Table:
     return empty
 
 
-def _lines(notice: Callable[[str], None]) -> Callable[[str, float, str], None]:
+Report = Callable[[str, float, str], None]
+
+
+def _rising(report: Report) -> Report:
+    """Reports whose fraction never falls: a stage that begins at its own 0 would spoil the time left."""
+    highest = 0.0
+
+    def rising(stage: str, fraction: float, text: str) -> None:
+        nonlocal highest
+        highest = max(highest, fraction)
+        report(stage, highest, text)
+
+    return rising
+
+
+def _lines(notice: Callable[[str], None]) -> Report:
     """Reports as lines: nothing for quick work, then each new stage, and a line every ten seconds."""
     last_stage, last_time = "", time.monotonic()
 

@@ -175,10 +175,14 @@ def show(
             document,
             f"Dataset: {dataset.folder}",
             f"{len(dataset.schema)} structures: {', '.join(dataset.schema.names)}",
-            f"{len(cases)} cases",
+            _cases(len(cases)),
             *([rows] if cases else []),
             f"Where the cases come from is in {dataset.private.path}",
         )
+
+
+def _cases(count: int) -> str:
+    return f"{count} case" if count == 1 else f"{count} cases"
 
 
 @app.command()
@@ -198,7 +202,7 @@ def verify(folder: Folder, json: Json = False, debug: Debug = False) -> None:
             "cases": len(dataset.cases()),
             "findings": [finding.to_dict() for finding in findings],
         }
-        talk.result(document, rows if findings else f"All {document['cases']} cases are as they should be.")
+        talk.result(document, rows if findings else f"{_cases(len(dataset.cases()))}: nothing is wrong.")
         if findings:
             raise typer.Exit(DatasetError.exit_code)
 
@@ -328,7 +332,7 @@ def migrate(
             document,
             f"New dataset: {migrated.folder}",
             f"{len(schema)} structures: {', '.join(schema.names)}",
-            *([f"{len(waiting)} cases wait until they are annotated for what was added."] if waiting else []),
+            *([f"{_cases(len(waiting))} waiting to be annotated for what was added."] if waiting else []),
         )
 
 

@@ -139,7 +139,8 @@ def _report(prediction: Prediction, found: Sequence[Mapping[str, Any]], output: 
     for entry in sorted(found, key=lambda entry: -entry["ml"]):
         structures.add_row(entry["name"], f"{entry['ml']:.1f}")
     places = table(
-        "PLACE", "SCORE", "ML", "CENTRE (RAS, MM)", "STRUCTURES", "ALTERNATIVES", right=("PLACE", "SCORE", "ML")
+        *("PLACE", "SCORE", "ML", "CENTRE (RAS, MM)", "ALTERNATIVES", "STRUCTURES"),
+        right=("PLACE", "SCORE", "ML", "CENTRE (RAS, MM)", "ALTERNATIVES"),
     )
     for region in prediction.regions:
         places.add_row(
@@ -147,8 +148,8 @@ def _report(prediction: Prediction, found: Sequence[Mapping[str, Any]], output: 
             f"{region.score:.2f}",
             f"{region.size_mm3 / 1000:.1f}",
             ", ".join(f"{value:.0f}" for value in region.center_ras),
-            ", ".join(region.structures) or "background",
             str(len(region.alternatives)),
+            ", ".join(region.structures) or "background",
         )
     agreement = "" if prediction.agreement is None else f", agreement {prediction.agreement:.3f}"
     device = prediction.details.get("device")
