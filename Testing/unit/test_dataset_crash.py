@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from activeseg.labels import LabelSchema
 from activeseg.progress import Progress
 from activeseg.volume import Geometry
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to kill a real process at every step")
+resource = pytest.importorskip("resource", reason="kills forked processes at every step, which needs POSIX")
 
 Step = Callable[[str], None]
 TRUTH = Provenance(Origin.TRUTH)

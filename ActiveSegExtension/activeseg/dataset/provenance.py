@@ -35,7 +35,7 @@ class Provenance:
     prediction_sha256 : fingerprint of the predicted label map
     decided : names of the structures that were looked for; None means all of the dataset
     correction : ``Correction.to_dict()``: changes, regions, seconds, annotator, notes. Notes and annotator are the
-        user's own words and are kept as they are
+        user's own words and are stored as they are: tell the user that they must not name the patient
     training : ``TrainingSummary.to_dict()``: the review and what became ignore
     """
 

@@ -1,0 +1,75 @@
+"""What adding a case costs when the dataset has none and when it has a thousand.
+
+    python Testing/benchmarks/dataset_add.py [cases]
+
+Prints the median of ten additions to an empty dataset and to one of ``cases`` (default 1,000), their ratio, and what
+the listing takes of it (``dataset.json`` names every case). CPU seconds, because wall time depends on what else the
+machine does. Images are small, so that everything but the voxels shows.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset.listing import Listing
+from activeseg.labels import LabelSchema
+from activeseg.volume import Geometry, Volume
+
+SHAPE = (24, 96, 96)
+GRID = Geometry(SHAPE, (3.0, 3.0, 3.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+REPEATS = 10
+
+
+def main(cases: int) -> None:
+    schema = LabelSchema.from_names([f"structure {n}" for n in range(117)])
+    random = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = Dataset.create(Path(folder) / "Dataset501_Many", schema, private_dir=Path(folder) / "private")
+
+        def add() -> float:
+            image = Volume(random.integers(-1000, 1000, SHAPE).astype(np.int16), GRID)
+            labels = random.integers(0, 118, SHAPE).astype(np.uint8)
+            start = time.process_time()
+            dataset.add_case(image, labels, GRID, Provenance(Origin.TRUTH))
+            return time.process_time() - start
+
+        add()  # imports
+        first = statistics.median(add() for _ in range(REPEATS))
+        while len(dataset.cases()) < cases - REPEATS:
+            add()
+        last = statistics.median(add() for _ in range(REPEATS))
+        start = time.process_time()
+        Listing.read(dataset.folder)
+        Listing.read(dataset.folder).to_json()  # an addition reads it twice and writes it once
+        listed = time.process_time() - start
+        size = (dataset.folder / "dataset.json").stat().st_size
+        start = time.process_time()
+        Dataset.open(dataset.folder, private_dir=Path(folder) / "private")
+        opened = time.process_time() - start
+    print(
+        json.dumps(
+            {
+                "cases": cases,
+                "first_cpu_s": round(first, 4),
+                "last_cpu_s": round(last, 4),
+                "ratio": round(last / first, 3),
+                "ratio_without_the_listing": round((last - listed) / first, 3),
+                "listing_cpu_s": round(listed, 4),
+                "dataset_json_bytes": size,
+                "open_and_sweep_cpu_s": round(opened, 4),
+            },
+            indent=1,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
