@@ -32,8 +32,8 @@ def on_disk(folder, *parts):
 )
 def test_cmake_lists_every_file_and_no_other(folder, parts):
     there = on_disk(folder, *parts)
-    assert cmake_list(folder, "SCRIPTS") == [name for name in there if name.endswith(".py")]
-    assert cmake_list(folder, "RESOURCES") == [name for name in there if not name.endswith(".py")]
+    assert sorted(cmake_list(folder, "SCRIPTS")) == [name for name in there if name.endswith(".py")]
+    assert sorted(cmake_list(folder, "RESOURCES")) == [name for name in there if not name.endswith(".py")]
 
 
 def test_the_wheel_holds_the_package_its_resources_and_the_torchvision_remedy(tmp_path):
