@@ -60,10 +60,12 @@ def write_standin(
     spacing: tuple[float, float, float] | None = None,
     patch: Sequence[int] = (32, 48, 48),
     extra_labels: Sequence[str] = (),
+    pointwise: bool = False,
 ) -> Path:
     """Write one model folder whose structures follow ``windows``, fitted on ``image`` at its own resolution.
 
-    ``spacing`` (x, y, z) is for models whose task leaves it to their plans.
+    ``spacing`` (x, y, z) is for models whose task leaves it to their plans. A ``pointwise`` network looks at nothing
+    but the voxel itself, so that it cannot shift what it finds.
     """
     spacing = spacing or model.spacing_xyz or (3.0, 3.0, 3.0)
     labels = {"background": 0, **{name: value for value, name in model.classes.items()}}
@@ -80,8 +82,22 @@ def write_standin(
         features=(8, 16),
     )
     for fold in folds:
+        if pointwise:
+            _forget_neighbours(folder / f"fold_{fold}" / "checkpoint_final.pth")
         _fit_head(folder, fold, {labels[name]: window for name, window in windows.items()}, image)
     return folder
+
+
+def _forget_neighbours(path: Path) -> None:
+    checkpoint = torch.load(path, weights_only=True)
+    for name, values in checkpoint["network_weights"].items():
+        if values.ndim == 5 and values.shape[-1] == 3:
+            centre = values[..., 1, 1, 1].clone()
+            values.zero_()
+            values[..., 1, 1, 1] = centre
+        elif "transpconvs" in name:
+            values.zero_()
+    torch.save(checkpoint, path)
 
 
 def _fit_head(folder: Path, fold: int, windows: Mapping[int, tuple[float, float]], image: Any) -> None:
