@@ -61,6 +61,8 @@ class TestFolder:
         assert first.folder == tmp_path / "Dataset501_kidneys_left"
         assert second.folder == tmp_path / "Dataset502_liver"
         assert Dataset.open(tmp_path / "liver", private_dir=private).folder == second.folder
+        with pytest.raises(DatasetError, match="'Dataset502_liver' already"):
+            Dataset.create(tmp_path / "liver", SCHEMA, private_dir=private)
 
     def test_a_folder_of_datasets_is_not_one_and_the_error_says_what_to_write(
         self, dataset: Dataset, tmp_path: Path, private: Path

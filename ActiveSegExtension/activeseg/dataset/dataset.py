@@ -30,7 +30,7 @@ from activeseg.dataset.private_map import PrivateMap, private_folder
 from activeseg.dataset.provenance import Origin, Provenance
 from activeseg.dataset.record import CaseRecord, Revision, StoredFile
 from activeseg.dataset.relabel import Names, check_nothing_is_lost, new_names, relabelled
-from activeseg.dataset.transaction import Step, Transaction, appearing_whole, sweep
+from activeseg.dataset.transaction import Step, Transaction, appearing_whole, sweep, write_text
 from activeseg.errors import DatasetError, InputError
 from activeseg.labels import LabelSchema
 from activeseg.progress import Progress
@@ -134,8 +134,8 @@ class Dataset:
         listing = Listing(uuid.uuid4().hex, schema, 1, tuple(channel_names))
         made = cls(target, listing, private_dir, lock_wait_s, step)
         with appearing_whole(target) as staging:
-            (staging / schema_file(1)).write_text(json.dumps(schema.to_dict(), indent=1) + "\n", encoding="utf-8")
-            (staging / LISTING).write_text(listing.to_json(), encoding="utf-8")
+            write_text(staging / schema_file(1), json.dumps(schema.to_dict(), indent=1) + "\n")
+            write_text(staging / LISTING, listing.to_json())
         return made
 
     @classmethod

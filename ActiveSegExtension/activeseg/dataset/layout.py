@@ -76,6 +76,9 @@ def folder_to_create(folder: Path) -> Path:
         name = re.sub(r"[^A-Za-z0-9_-]+", "_", folder.name).strip("_-")
         if not name:
             raise DatasetError(f"'{folder.name}' cannot be a dataset's name.", "Use letters, digits, _ and -.")
+        same = [other for others in taken.values() for other in others if other.partition("_")[2] == name]
+        if same:
+            raise DatasetError(f"There is a dataset '{same[0]}' already.", "Open that one, or choose another name.")
         folder = folder.with_name(f"Dataset{_free_id(taken)}_{name}")
     elif any(other != folder.name for other in taken.get(int(named[1]), [])):
         other = taken[int(named[1])][0]

@@ -22,7 +22,7 @@ from activeseg.dataset.layout import (
 from activeseg.dataset.listing import CaseEntry, Listing
 from activeseg.dataset.record import CaseRecord, Revision, StoredFile
 from activeseg.dataset.relabel import new_names, relabelled
-from activeseg.dataset.transaction import appearing_whole, locked
+from activeseg.dataset.transaction import appearing_whole, locked, write_text
 from activeseg.labels import LabelSchema
 from activeseg.progress import Progress
 from activeseg.volume import Volume, read_label_map, sync_to_disk
@@ -59,7 +59,7 @@ def migrate(
         number = old.schema_number + 1
         for n in range(1, number):
             _copy(dataset.folder / schema_file(n), staging / schema_file(n))
-        _write_text(staging / schema_file(number), json.dumps(new_schema.to_dict(), indent=1) + "\n")
+        write_text(staging / schema_file(number), json.dumps(new_schema.to_dict(), indent=1) + "\n")
         cases = {}
         for done, (name, entry) in enumerate(old.cases.items()):
             progress("migrate", done / len(old.cases), name)
@@ -70,7 +70,7 @@ def migrate(
             cases[name] = CaseEntry(entry.revision + 1, entry.voxels_sha256, still)
         listing = Listing(uuid.uuid4().hex, new_schema, number, old.channel_names, old.next_case, cases, old.other)
         new = Dataset(target, listing, private_dir or dataset.private.path.parent, dataset.lock_wait_s)
-        _write_text(staging / LISTING, listing.to_json())
+        write_text(staging / LISTING, listing.to_json())
     sources = dataset.private.sources()
     for name in cases:
         new.private.add(name, sources.get(name, {}))
@@ -102,14 +102,9 @@ def _migrate_case(
     current = Revision(before.number + 1, schema_number, StoredFile.of(target / file, file), before.provenance)
     past = replace(before, label=StoredFile(past_file, before.label.sha256))
     migrated = replace(record, current=current, history=(*record.history, past))
-    _write_text(target / record_file(record.name, current.number), migrated.to_json())
+    write_text(target / record_file(record.name, current.number), migrated.to_json())
 
 
 def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
     sync_to_disk(target)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    sync_to_disk(path)

@@ -51,12 +51,15 @@ class PrivateMap:
         line = json.dumps({"case": case, "dataset": self._dataset, "source": dict(source)})
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
             with os.fdopen(handle, "r+b") as file:
                 if os.name == "posix":
                     os.fchmod(file.fileno(), 0o600)
-                torn = file.seek(0, os.SEEK_END) > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
-                file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+                if file.seek(0, os.SEEK_END):
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":  # a crash tore the last line
+                        file.write(b"\n")
+                file.write(line.encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

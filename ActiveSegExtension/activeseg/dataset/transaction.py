@@ -236,6 +236,12 @@ def appearing_whole(target: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file and wait until it is on disk."""
+    path.write_text(text, encoding="utf-8")
+    sync_to_disk(path)
+
+
 def _sweep_staging(folder: Path) -> list[str]:
     """Remove the staging folders of processes that are gone; gives their names."""
     dead = [path for path in folder.glob(f"{_STAGING}*") if not _is_alive(path)]
