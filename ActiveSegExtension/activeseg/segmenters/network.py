@@ -275,9 +275,8 @@ def sweep_fast(
     flat = len(network.patch) == 2
     gaussian = None
     if len(tiles) > (padded.shape[1] if flat else 1):  # one tile alone needs no weights
-        gaussian = compute_gaussian(
-            network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, dtype=torch.float32, device=results
-        )
+        # nnU-Net's own float16 weights, whose tails are cut off: others would blend the corners of tiles differently
+        gaussian = compute_gaussian(network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=results).float()
     model = network.predictor.network
     precision = _fast_precision(network, padded[tiles[0]][None].to(device), progress)
     head = network.head
