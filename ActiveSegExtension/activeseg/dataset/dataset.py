@@ -198,51 +198,30 @@ class Dataset:
         """
         progress = progress or Progress()
         self._check_decided(provenance, schema, mapping or {})
-        stored_images = self._stored_images(images, geometry)
+        stored = self._stored_images(images, geometry)
         labels = self._own_values(labels, geometry, schema, mapping or {})
-        fingerprint = voxels.voxels_sha256(stored_images)
+        fingerprint = voxels.voxels_sha256(stored)
         if name is not None:
             check_case_name(name)
         known = None if same_image_again else self._same_image(self.listing(), fingerprint, geometry)
         progress("store", 0.0)
         with Transaction(self.folder, self._step, self.lock_wait_s) as change:
-            staged_label = self._stage_label(change, labels, geometry, progress)
-            staged_images = []
-            for n, image in enumerate([] if known else stored_images):
-                progress("store", (n + 1) / (len(stored_images) + 1))
-                staged_images.append(change.stage(lambda path, v=image: voxels.write(path, v, progress), ENDING))  # type: ignore[misc]
+            label = self._stage(change, voxels.stored_labels(labels, geometry, self.schema), progress)
+            staged = [] if known else [self._stage(change, image, progress) for image in stored]
+            progress("store", 0.9)
             with change.locked():
                 listing = self.listing()
                 again = None if same_image_again else self._same_image(listing, fingerprint, geometry)
+                if again and name not in (None, again):
+                    raise DatasetError(
+                        f"This image is in the dataset already, as '{again}'.",
+                        f"Leave the name '{name}' out to update it, or say that it is to be stored twice.",
+                    )
                 if again:
-                    if name not in (None, again):
-                        raise DatasetError(
-                            f"This image is in the dataset already, as '{again}'.",
-                            f"Leave the name '{name}' out to update it, or say that it is to be stored twice.",
-                        )
-                    return self._revise(change, listing, again, staged_label, provenance, source)
+                    return self._revise(change, listing, again, label, provenance, source)
                 if known:
                     raise DatasetError(f"Somebody removed the case '{known}' in the meantime.", "Export again.")
-                if name is None:
-                    name, number = listing.neutral_name()
-                    listing = replace(listing, next_case=number)
-                elif name.casefold() in {n.casefold() for n in listing.cases}:
-                    raise DatasetError(
-                        f"There is a case '{name}' already, with another image.",
-                        "Choose another name, or remove that case first.",
-                    )
-                files = tuple(StoredFile.of(staged, image_file(name, n)) for n, staged in enumerate(staged_images))
-                revision = self._revision(1, StoredFile.of(staged_label, label_file(name, 1)), provenance)
-                record = CaseRecord(name, files, geometry, revision)
-                staged_record = change.stage_text(record.to_json())
-                self.private.add(name, source or {})
-                for file, staged in zip(files, staged_images, strict=True):
-                    change.place(staged, file.file)
-                change.place(staged_label, revision.label.file)
-                change.place(staged_record, record_file(name, 1))
-                change.commit(listing.with_case(name, CaseEntry(1, fingerprint)), [])
-        progress("store", 1.0)
-        return Saved(name, 1, True)
+                return self._insert(change, listing, name, staged, fingerprint, label, geometry, provenance, source)
 
     def add_truth(
         self,
@@ -299,9 +278,9 @@ class Dataset:
                 f"The label map has another grid than the image of '{name}'.", "Open the case and correct that one."
             )
         with Transaction(self.folder, self._step, self.lock_wait_s) as change:
-            staged = self._stage_label(change, labels, own, progress or Progress())
+            label = self._stage(change, voxels.stored_labels(labels, own, self.schema), progress or Progress())
             with change.locked():
-                return self._revise(change, self.listing(), name, staged, provenance, source)
+                return self._revise(change, self.listing(), name, label, provenance, source)
 
     def remove_case(self, name: str) -> None:
         """Remove a case with its history and its line in the private file; its name is not used again by itself."""
@@ -404,14 +383,8 @@ class Dataset:
                 missing=shown,
             )
 
-    def _stage_label(
-        self, change: Transaction, labels: npt.NDArray[Any], geometry: Geometry, progress: Progress
-    ) -> Path:
-        stored = voxels.stored_labels(Volume(labels, geometry), self.schema.ignore_value)
-        return change.stage(lambda path: voxels.write(path, stored, progress), ENDING)
-
-    def _revision(self, number: int, label: StoredFile, provenance: Provenance) -> Revision:
-        return Revision(number, self._schema_number, label, provenance)
+    def _stage(self, change: Transaction, volume: Volume, progress: Progress) -> Path:
+        return change.stage(lambda path: voxels.write(path, volume, progress), ENDING)
 
     def _same_image(self, listing: Listing, fingerprint: str, geometry: Geometry) -> str | None:
         """The case with the same voxels at the same place (0.01 mm: DICOM and its NIfTI copy round differently)."""
@@ -422,12 +395,44 @@ class Dataset:
                     return name
         return None
 
+    def _insert(
+        self,
+        change: Transaction,
+        listing: Listing,
+        name: str | None,
+        images: Sequence[Path],
+        fingerprint: str,
+        label: Path,
+        geometry: Geometry,
+        provenance: Provenance,
+        source: Mapping[str, Any] | None,
+    ) -> Saved:
+        """Commit staged files as a new case; the lock is held."""
+        if name is None:
+            name, number = listing.neutral_name()
+            listing = replace(listing, next_case=number)
+        elif name.casefold() in {other.casefold() for other in listing.cases}:
+            raise DatasetError(
+                f"There is a case '{name}' already, with another image.",
+                "Choose another name, or remove that case first.",
+            )
+        files = tuple(StoredFile.of(path, image_file(name, n)) for n, path in enumerate(images))
+        current = Revision(1, self._schema_number, StoredFile.of(label, label_file(name, 1)), provenance)
+        record = change.stage_text(CaseRecord(name, files, geometry, current).to_json())
+        self.private.add(name, source or {})
+        for path, file in zip(images, files, strict=True):
+            change.place(path, file.file)
+        change.place(label, current.label.file)
+        change.place(record, record_file(name, 1))
+        change.commit(listing.with_case(name, CaseEntry(1, fingerprint)), [])
+        return Saved(name, 1, True)
+
     def _revise(
         self,
         change: Transaction,
         listing: Listing,
         name: str,
-        staged_label: Path,
+        label: Path,
         provenance: Provenance,
         source: Mapping[str, Any] | None,
     ) -> Saved:
@@ -436,19 +441,14 @@ class Dataset:
         record = CaseRecord.read(self.folder / record_file(name, entry.revision))
         before, number = record.current, entry.revision + 1
         kept = change.stage_copy(self.folder / before.label.file)
-        past = Revision(
-            before.number,
-            before.schema,
-            StoredFile(history_file(name, before.number), before.label.sha256),
-            before.provenance,
-        )
-        current = self._revision(number, StoredFile.of(staged_label, label_file(name, number)), provenance)
-        new = CaseRecord(name, record.images, record.geometry, current, (*record.history, past))
+        past = replace(before, label=replace(before.label, file=history_file(name, before.number)))
+        current = Revision(number, self._schema_number, StoredFile.of(label, label_file(name, number)), provenance)
+        new = replace(record, current=current, history=(*record.history, past))
         staged_record = change.stage_text(new.to_json())
         if source is not None:
             self.private.add(name, source)
         change.place(kept, past.label.file)
-        change.place(staged_label, current.label.file)
+        change.place(label, current.label.file)
         change.place(staged_record, record_file(name, number))
         change.commit(
             listing.with_case(name, CaseEntry(number, entry.voxels_sha256)),

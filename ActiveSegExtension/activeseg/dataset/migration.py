@@ -100,7 +100,7 @@ def _migrate_case(
     voxels.write(target / file, changed, progress)
     sync_to_disk(target / file)
     current = Revision(before.number + 1, schema_number, StoredFile.of(target / file, file), before.provenance)
-    past = replace(before, label=StoredFile(past_file, before.label.sha256))
+    past = replace(before, label=replace(before.label, file=past_file))
     migrated = replace(record, current=current, history=(*record.history, past))
     write_text(target / record_file(record.name, current.number), migrated.to_json())
 

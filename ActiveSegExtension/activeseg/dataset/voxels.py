@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from activeseg import nifti
 from activeseg.corrections import smallest_dtype
 from activeseg.errors import InputError
+from activeseg.labels import LabelSchema
 from activeseg.progress import Progress
-from activeseg.volume import Volume
+from activeseg.volume import Geometry, Volume
 
 _INT16 = np.iinfo(np.int16)
 
@@ -36,9 +39,9 @@ def stored_image(image: Volume, channel: str) -> Volume:
     return Volume(array.astype(np.int16 if exact else np.float32, copy=False), image.geometry).canonical()
 
 
-def stored_labels(labels: Volume, highest: int) -> Volume:
-    """A label map with values up to ``highest`` as the dataset keeps it."""
-    return Volume(labels.array.astype(smallest_dtype(highest), copy=False), labels.geometry).canonical()
+def stored_labels(labels: npt.NDArray[Any], geometry: Geometry, schema: LabelSchema) -> Volume:
+    """A label map (k, j, i) as the dataset keeps it: canonical, in the smallest type that holds ``ignore``."""
+    return Volume(labels.astype(smallest_dtype(schema.ignore_value), copy=False), geometry).canonical()
 
 
 def voxels_sha256(images: Sequence[Volume]) -> str:
