@@ -83,7 +83,7 @@ def count_junit(report: Path) -> Count:
     return count
 
 
-CORE = ("corrections", "dicom", "labels", "segmentation_file", "volume", "volume_formats")
+CORE = ("corrections", "dicom", "labels", "segmentation_file", "training_labels", "volume", "volume_formats")
 STAGES: tuple[Check | Tests, ...] = (
     Check(
         "style",

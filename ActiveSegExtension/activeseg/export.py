@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.corrections import Correction, RegionState, Review, TrainingSummary, label_for_training
+from activeseg.corrections import Correction, RegionState, Review
 from activeseg.dataset import Dataset, Provenance, Saved
 from activeseg.dataset.layout import find_dataset
 from activeseg.errors import InputError
@@ -18,6 +18,7 @@ from activeseg.labels import LabelSchema
 from activeseg.prediction import Prediction
 from activeseg.progress import Progress
 from activeseg.segmentation_file import SegmentationFile, is_segmentation_file
+from activeseg.training_labels import TrainingSummary, label_for_training
 from activeseg.volume import Volume, read_label_map
 
 Mapped = Mapping[str, str | None]

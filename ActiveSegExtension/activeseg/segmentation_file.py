@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.corrections import check_label_map, label_counts, smallest_dtype
 from activeseg.errors import InputError
+from activeseg.label_map import check_label_map, label_counts, smallest_dtype
 from activeseg.labels import IGNORE, Label, LabelSchema
 from activeseg.segment_layers import Layer, compose
 from activeseg.segment_matching import (

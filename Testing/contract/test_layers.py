@@ -20,12 +20,14 @@ CORE = {
     "activeseg.dicom_stack",
     "activeseg.errors",
     "activeseg.itk_files",
+    "activeseg.label_map",
     "activeseg.labels",
     "activeseg.nifti",
     "activeseg.progress",
     "activeseg.segment_layers",
     "activeseg.segment_matching",
     "activeseg.segmentation_file",
+    "activeseg.training_labels",
     "activeseg.volume",
 }
 """Modules and packages (with everything in them) that import in Slicer with nothing installed."""

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.corrections import Correction, Review, label_for_training
+from activeseg.corrections import Correction, Review
 from activeseg.dataset import Provenance
 from activeseg.labels import LabelSchema
+from activeseg.training_labels import label_for_training
 from activeseg.volume import Geometry, Volume
 
 SCHEMA = LabelSchema.from_names(["liver", "spleen", "kidney"])

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from activeseg.corrections import check_label_map
 from activeseg.dataset import voxels
 from activeseg.dataset.layout import (
     ENDING,
@@ -32,6 +31,7 @@ from activeseg.dataset.record import CaseRecord, Revision, StoredFile
 from activeseg.dataset.relabel import Names, check_nothing_is_lost, new_names, relabelled
 from activeseg.dataset.transaction import Step, Transaction, appearing_whole, sweep, write_text
 from activeseg.errors import DatasetError, InputError
+from activeseg.label_map import check_label_map
 from activeseg.labels import LabelSchema
 from activeseg.progress import Progress
 from activeseg.volume import Geometry, Volume, read_label_map

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from activeseg.corrections import Correction, TrainingSummary
+from activeseg.corrections import Correction
 from activeseg.errors import DatasetError
+from activeseg.training_labels import TrainingSummary
 
 # PS3.5: components of digits with dots between. Version numbers and spacings have fewer.
 _UID = re.compile(r"\b\d+(\.\d+){4,}\b")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.corrections import label_counts, smallest_dtype
 from activeseg.errors import DatasetError
+from activeseg.label_map import label_counts, smallest_dtype
 from activeseg.labels import LabelSchema
 
 Names = Mapping[str, str | None]

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg import nifti
-from activeseg.corrections import smallest_dtype
 from activeseg.errors import InputError
+from activeseg.label_map import smallest_dtype
 from activeseg.labels import LabelSchema
 from activeseg.progress import Progress
 from activeseg.volume import Geometry, Volume

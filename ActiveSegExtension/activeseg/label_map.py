@@ -1,0 +1,65 @@
+"""Label maps as arrays: what they may hold, and counting in them without a second copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from activeseg.errors import InputError
+from activeseg.labels import IGNORE, LabelSchema
+
+SLAB_VOXELS = 1 << 21
+"""Voxels that are worked on at a time, so that a 512 x 512 x 400 CT needs no second copy of itself in float."""
+
+LabelMap = npt.NDArray[Any]
+
+
+def check_label_map(labels: LabelMap, schema: LabelSchema, shape_kji: tuple[int, ...], what: str) -> None:
+    """Raise InputError unless ``labels`` is whole numbers of this shape with values 0..ignore of the schema."""
+    if labels.shape != tuple(shape_kji):
+        raise InputError(
+            f"{what} has {labels.shape} voxels (k, j, i), the image {tuple(shape_kji)}.", "Both must lie on one grid."
+        )
+    if labels.dtype.kind not in "ui":
+        raise InputError(f"{what} holds {labels.dtype} values; labels are whole numbers.")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > schema.ignore_value:
+        wrong = low if low < 0 else high
+        raise InputError(
+            f"{what} holds the value {wrong}; its schema ends with {IGNORE} = {schema.ignore_value}.",
+            value=wrong,
+        )
+
+
+def smallest_dtype(value: int) -> type[np.uint8] | type[np.uint16]:
+    """The unsigned type for label maps up to ``value``."""
+    return np.uint8 if value <= 255 else np.uint16
+
+
+def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Ranges along k of about SLAB_VOXELS voxels."""
+    step = max(1, SLAB_VOXELS // max(1, shape[1] * shape[2]))
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
+
+
+def label_counts(labels: LabelMap, schema: LabelSchema) -> npt.NDArray[np.int64]:
+    """Number of voxels of each value, from background to ignore."""
+    total = np.zeros(schema.ignore_value + 1, np.int64)
+    for slab in slabs(labels.shape):
+        total += np.bincount(labels[slab].reshape(-1).astype(np.intp, copy=False), minlength=len(total))
+    return total
+
+
+def label_pairs(rows: LabelMap, columns: LabelMap, schema: LabelSchema) -> npt.NDArray[np.int64]:
+    """(V, V) numbers of voxels with each pair of labels, background and ignore included."""
+    values = schema.ignore_value + 1
+    total = np.zeros(values * values, np.int64)
+    for slab in slabs(rows.shape):
+        joint = rows[slab].astype(np.int64) * values
+        np.add(joint, columns[slab], out=joint, casting="unsafe")  # unsigned 64 bits would make it floating point
+        total += np.bincount(joint.reshape(-1), minlength=values * values)
+    return total.reshape(values, values)
