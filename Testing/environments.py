@@ -140,7 +140,7 @@ def execute(command: Sequence[str], log: Path) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             file.write(line)
-            if time.monotonic() - shown > SECONDS_BETWEEN_LINES:
+            if time.monotonic() - shown > SECONDS_BETWEEN_LINES and not line.startswith("WARNING"):
                 shown = time.monotonic()
                 say(f"    {line.strip()[:100]}")
     if process.returncode:
