@@ -48,6 +48,9 @@ def segment(
         typer.Option("--mirroring/--no-mirroring", help="Average over mirrored images."),
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")] = 0,
+    usage_statistics: Annotated[
+        bool, typer.Option("--usage-statistics", help="Let TotalSegmentator send its usage statistics.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prediction that is in OUT.")] = False,
     json: Json = False,
     debug: Debug = False,
@@ -66,6 +69,7 @@ def segment(
             structures=names(structures, "--structures"),
             mirroring=mirroring,
             threads=threads,
+            usage_statistics=usage_statistics,
         )
         # Whatever can be wrong is found before the image is read.
         check_output(output, overwrite)

@@ -55,6 +55,7 @@ class Settings:
     structures : names to segment; empty means all that the model knows
     mirroring : None = the genuine package's own habit in exact mode, off in fast mode
     threads : CPU threads of the network; 0 = torch's default
+    usage_statistics : let TotalSegmentator send its usage statistics to its makers
     offload : on a GPU, keep its sums in the computer's memory: slower, but large images fit
     """
 
@@ -65,6 +66,7 @@ class Settings:
     structures: tuple[str, ...] = ()
     mirroring: bool | None = None
     threads: int = 0
+    usage_statistics: bool = False
     offload: bool = False
 
 

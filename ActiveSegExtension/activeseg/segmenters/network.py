@@ -299,7 +299,8 @@ def _fast_precision(network: Network, tile: torch.Tensor, progress: Progress) ->
         return None
     if network.bf16_pays is None:
         limit = 256 if len(network.patch) == 2 else 64  # a part of a large patch shows it as well
-        tile = tile[(..., *(slice(0, limit) for _ in network.patch))]
+        part: tuple[Any, ...] = (..., *(slice(0, limit) for _ in network.patch))
+        tile = tile[part]
         seconds = []
         for enabled in (False, True, False, True):  # the first pair warms up the kernels
             started = time.perf_counter()

@@ -59,21 +59,17 @@ def _info(task: Task, user: UserHome) -> ModelInfo:
 class TotalSegmentatorSegmenter:
     """``totalsegmentator:<task>``; its networks are loaded at their first use and stay in memory for the next run."""
 
-    def __init__(
-        self, name: str, user: UserHome | None = None, statistics: bool = False, force_split: bool = False
-    ) -> None:
+    def __init__(self, name: str, user: UserHome | None = None, force_split: bool = False) -> None:
         """Raises ModelError when the installed package has no such task.
 
         Parameters
         ----------
         name : ``total``, ``total-fast``, ``body``, ... with or without the prefix ``totalsegmentator:``
         user : where the user's weights and licence are; by default where the package looks
-        statistics : whether the package may send its usage statistics
         force_split : let the package segment the image in three pieces, to save memory
         """
         self.task = task_named(name)
         self.user = user or UserHome.of_environment()
-        self._statistics = statistics
         self.force_split = force_split
         self._loaded: dict[Any, Any] = {}
 
@@ -172,7 +168,7 @@ class TotalSegmentatorSegmenter:
         image = nibabel.Nifti1Image(_nifti_array(volume.array).transpose(2, 1, 0), volume.geometry.ijk_to_ras)
         threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
         try:
-            with sandbox(self.user, self.user.weights, self._statistics) as printed:
+            with sandbox(self.user, self.user.weights, settings.usage_statistics) as printed:
                 predictions = Predictions(
                     self.task,
                     {model.dataset_id: model for model in models},
