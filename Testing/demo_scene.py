@@ -33,8 +33,8 @@ from ActiveSegModuleLib.scene.segmentation import SegmentationNode  # noqa: E402
 from ActiveSegModuleLib.scene.uncertainty import UncertaintyVolume  # noqa: E402
 
 VIEW_SIZE = (560, 440)
-LARGE_VOXELS = 30_000_000
-"""Above this, surfaces are made without smoothing: three times as fast."""
+SURFACE_WORK = 3_000_000_000
+"""Voxels times structures; Slicer needs about 4 s for 1e9 to make surfaces, and again whenever the scene is opened."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,11 @@ def arrange(demo: DemoScene) -> None:
 
 
 def show_surfaces(segmentation: SegmentationNode) -> None:
-    node = segmentation.node
     voxels = int(np.prod(segmentation.ct_node.GetImageData().GetDimensions()))
-    node.GetSegmentation().SetConversionParameter("Smoothing factor", "0.0" if voxels > LARGE_VOXELS else "0.5")
-    node.CreateClosedSurfaceRepresentation()
-    node.GetDisplayNode().SetVisibility3D(True)
+    if voxels * len(segmentation.decided) > SURFACE_WORK:
+        print("The CT is large: structures are not shown in 3D. Slicer's button 'Show 3D' does it.", file=sys.stderr)
+        return
+    segmentation.node.CreateClosedSurfaceRepresentation()
 
 
 def draw(demo: DemoScene) -> Iterator[tuple[str, Pixels]]:
@@ -140,6 +140,7 @@ def draw_regions(demo: DemoScene, red: SliceView) -> Iterator[tuple[str, Pixels]
         return
     demo.box.hide()
     boxes = [RegionBox.create(demo.core.scene, demo.ct, f"Region {region.number}") for region in regions]
+    demo.uncertainty.show_legend(False)
     tiles = []
     for region, box in list(zip(regions, boxes, strict=True))[:6]:
         box.move_to(demo.regions, region.number)

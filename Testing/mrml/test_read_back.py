@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from scene_cases import LIVER, PLAIN, SCHEMA, SHAPE, oblique
+from scene_cases import LIVER, PLAIN, SCHEMA, SHAPE, Case, oblique
 
 from activeseg.errors import InputError
+from activeseg.labels import LabelSchema
 from activeseg.segment_matching import MatchedBy
 from activeseg.volume import Volume
 from ActiveSegModuleLib.scene.labelmap import BINARY_LABELMAP, CLOSED_SURFACE, array_of, first_voxel, image_of
 from ActiveSegModuleLib.scene.placement import ijk_to_ras
+from ActiveSegModuleLib.scene.segmentation import SegmentationNode
 
 LOGIC = slicer.vtkSlicerSegmentEditorLogic
 
@@ -62,7 +64,7 @@ def test_untouched_segmentation_comes_back_as_it_was(make_case, geometry):
     assert back.geometry.same_grid(geometry)
     assert back.present == back.decided == SCHEMA.names
     assert not any(segment.edited for segment in back.segments)
-    assert back.summary() == ()
+    assert back.sentences() == ()
 
 
 def test_reading_back_leaves_the_node_as_it_is(case):
@@ -77,7 +79,7 @@ def test_renamed_and_recoloured_segment_is_still_its_structure(case):
     segment.SetColor(0.1, 0.9, 0.3)
     back = case.segmentation.read_back(case.original)
     assert np.array_equal(back.labels, case.labels)
-    assert back.summary() == ("'Leber, bitte prüfen' is read as 'liver'.",)
+    assert back.sentences() == ("'Leber, bitte prüfen' is read as 'liver'.",)
     assert not any(segment.edited for segment in back.segments)
 
 
@@ -92,7 +94,7 @@ def test_hidden_segment_is_not_deleted(case):
     back = case.segmentation.read_back(case.original)
     assert np.array_equal(back.labels, case.labels)
     assert back.deleted == ()
-    assert back.summary() == ("'spleen' is hidden, and counts all the same.",)
+    assert back.sentences() == ("'spleen' is hidden, and counts all the same.",)
 
 
 def test_reordered_segments_keep_their_values(case):
@@ -109,7 +111,7 @@ def test_deleted_segment_is_reported_and_is_background(case):
     assert back.deleted == ("spleen",)
     assert "spleen" not in back.present
     assert np.array_equal(back.labels, np.where(case.labels == 4, 0, case.labels))
-    assert back.summary() == ("'spleen' was deleted: it counts as not present.",)
+    assert back.sentences() == ("'spleen' was deleted: it counts as not present.",)
 
 
 def test_segment_emptied_in_the_editor_is_present_without_voxels(case):
@@ -160,7 +162,7 @@ def test_unknown_segment_is_listed_and_never_guessed(case):
     back = case.segmentation.read_back(case.original)
     assert [segment.segment_id for segment in back.unmatched] == [added]
     assert np.array_equal(back.labels, case.labels)
-    assert "'Segment_1' is left out" in back.summary()[0]
+    assert "'Segment_1' is left out" in back.sentences()[0]
 
 
 def test_second_segment_of_a_structure_is_not_merged_silently(case):
@@ -240,6 +242,26 @@ def test_stroke_of_the_segment_editor_comes_back(case):
     assert edited == {"liver", "kidney_left", "kidney_right", "aorta"}
 
 
+def test_slicers_own_mark_tells_the_edited_segment_when_there_is_no_original(case):
+    paint(case, case.id("aorta"), np.s_[10:14, 8:18, 10:22])
+    assert [s.structure for s in case.segmentation.read_back().segments if s.edited] == ["aorta"]
+
+
+def test_117_structures_come_back_after_an_edit(core):
+    schema = LabelSchema.from_names(f"structure {n}" for n in range(1, 118))
+    labels = np.random.default_rng(0).integers(0, 118, SHAPE).astype(np.uint8)
+    ct = core.add_volume(np.zeros(SHAPE, np.int16), PLAIN)
+    original = Volume(labels, PLAIN)
+    made = SegmentationNode.create(core.scene, ct, original, schema, schema.names, "Many")
+    assert np.array_equal(made.read_back(original).labels, labels)
+    case = Case(core, ct, original, made)
+    stroke = np.s_[3:9, 4:20, 5:30]
+    paint(case, made.segment_id(schema.named("structure 117")), stroke)
+    expected = labels.copy()
+    expected[stroke] = 117
+    assert np.array_equal(made.read_back(original).labels, expected)
+
+
 def test_slicers_cropping_of_an_edited_image_loses_nothing(case):
     paint(case, case.id("liver"), np.s_[6:7, 6:7, 6:7], LOGIC.ModificationModeRemove)
     image = case.segments.GetLayerDataObject(0, BINARY_LABELMAP)
@@ -254,7 +276,7 @@ def test_segment_grown_beyond_the_ct_is_cut_at_its_border_and_told(case):
     back = case.segmentation.read_back(case.original, {add: 5})
     assert np.array_equal(back.labels == 5, cube(np.s_[0:5, 3:7, 0:2]))
     assert by_id(back)[add].outside_voxels == 6 * 4 * 4 - 5 * 4 * 2
-    assert any("has 56 voxels outside of the CT" in line for line in back.summary())
+    assert any("has 56 voxels outside of the CT" in line for line in back.sentences())
 
 
 def test_segment_that_lies_beside_the_ct_has_all_its_voxels_outside(case):
@@ -364,7 +386,7 @@ def test_segmentation_moved_by_nested_transforms_is_read_where_it_is_shown(core,
     assert back.resampled
     assert np.mean(back.labels != expected) < 2e-4, "only ties of the nearest neighbour may differ"
     assert {segment.structure for segment in back.segments if segment.edited} == set(SCHEMA.names[:4])
-    assert "nearest neighbour" in back.summary()[-1]
+    assert "nearest neighbour" in back.sentences()[-1]
 
 
 def test_ct_moved_away_from_its_segmentation_counts_as_well(core, make_case):

@@ -126,7 +126,7 @@ def test_label_map_of_the_same_ct_stored_from_another_corner_is_shown_where_it_l
     made = SegmentationNode.create(core.scene, ct, turned, SCHEMA, SCHEMA.names, "Turned")
     back = made.read_back(turned)
     assert np.array_equal(back.labels, boxes())
-    assert back.summary() == ()
+    assert back.sentences() == ()
 
 
 def test_ignored_voxels_are_shown_and_come_back(core):
@@ -158,4 +158,4 @@ def test_more_than_255_structures_fit(core):
     back = made.read_back(original)
     assert np.array_equal(back.labels, labels)
     assert back.labels.dtype == np.uint16
-    assert back.summary() == ()
+    assert back.sentences() == ()

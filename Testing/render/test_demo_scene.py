@@ -96,7 +96,7 @@ def test_scene_opens_with_everything_at_the_worst_region(tmp_path, monkeypatch, 
     edited = SegmentationNode.wrap(core.node("vtkMRMLSegmentationNode", "Corrected"))
     original = Volume(boxes(), geometry)
     assert predicted.provenance("Model") == "hounsfield"
-    assert predicted.read_back(original).summary() == ()
+    assert predicted.read_back(original).sentences() == ()
     assert {s.structure for s in edited.read_back(original).segments if s.edited} == {"liver", "kidney_left"}
     assert predicted.node.GetDisplayVisibility()
     assert not edited.node.GetDisplayVisibility()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import slicer
 import vtk
 
+from activeseg.corrections import smallest_dtype
 from activeseg.errors import InputError
 from activeseg.labels import IGNORE, Label, LabelSchema
 from activeseg.segment_layers import Layer, compose
@@ -104,7 +105,7 @@ class EditedSegmentation:
         """Segments that were not recognised; ``labels`` lacks their voxels. Map them, or leave them out explicitly."""
         return tuple(segment for segment in self.segments if segment.by is MatchedBy.NOTHING)
 
-    def summary(self) -> tuple[str, ...]:
+    def sentences(self) -> tuple[str, ...]:
         """What the user should read before this label map becomes truth; empty when there is nothing to tell."""
         lines = [f"'{name}' was deleted: it counts as not present." for name in self.deleted]
         lines += [f"'{s.name}' is left out of the label map: {s.reason}." for s in self.segments if s.structure is None]
@@ -170,7 +171,7 @@ def read_back(
         [_worked_on(segmentation.GetSegment(identity.segment_id)) for identity in found],
         geometry.shape_kji,
         before,
-        np.uint8 if schema.ignore_value <= np.iinfo(np.uint8).max else np.uint16,
+        smallest_dtype(schema.ignore_value),
     )
     segments = tuple(
         _edited_segment(node, identity, match, edited, outside)

@@ -42,7 +42,8 @@ def array_of(image: Any) -> npt.NDArray[Any]:
     first_i, last_i, first_j, last_j, first_k, last_k = image.GetExtent()
     if scalars is None or last_i < first_i or last_j < first_j or last_k < first_k:
         return np.zeros((0, 0, 0), np.uint8)
-    return vtk_to_numpy(scalars).reshape(last_k - first_k + 1, last_j - first_j + 1, last_i - first_i + 1)
+    voxels: npt.NDArray[Any] = vtk_to_numpy(scalars)
+    return voxels.reshape(last_k - first_k + 1, last_j - first_j + 1, last_i - first_i + 1)
 
 
 def first_voxel(image: Any) -> tuple[int, int, int]:

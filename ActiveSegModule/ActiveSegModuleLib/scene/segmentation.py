@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import slicer
 
+from activeseg.corrections import smallest_dtype
 from activeseg.errors import InputError
 from activeseg.labels import Label, LabelSchema
 from activeseg.segment_matching import LABEL_NAME_TAG, LABEL_VALUE_TAG, matches, segment_id_of, tag_text
@@ -76,8 +77,7 @@ class SegmentationNode:
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
         put_under_transform_of(node, ct_node)
         node.SetReferenceImageGeometryParameterFromVolumeNode(ct_node)
-        dtype = np.uint8 if schema.ignore_value <= np.iinfo(np.uint8).max else np.uint16
-        image = image_of(labels.array, labels.geometry.ijk_to_ras, dtype=dtype)
+        image = image_of(labels.array, labels.geometry.ijk_to_ras, dtype=smallest_dtype(schema.ignore_value))
         was_modifying = node.StartModify()
         for label in shown:
             node.GetSegmentation().AddSegment(_segment(label, image), segment_id_of(label))

@@ -129,11 +129,11 @@ class UncertaintyVolume:
             composite.SetBackgroundVolumeID(ct_node.GetID())
             composite.SetForegroundVolumeID(self.node.GetID())
             composite.SetForegroundOpacity(opacity)
-        self._show_legend(True)
+        self.show_legend(True)
 
     def hide(self) -> None:
         """Take this map and its legend out of all slice views."""
-        self._show_legend(False)
+        self.show_legend(False)
         for composite in _composites(self.node.GetScene()):
             if composite.GetForegroundVolumeID() == self.node.GetID():
                 composite.SetForegroundVolumeID(None)
@@ -156,7 +156,8 @@ class UncertaintyVolume:
     def _legend(self) -> Any:
         return slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(self.node)
 
-    def _show_legend(self, visible: bool) -> None:
+    def show_legend(self, visible: bool) -> None:
+        """Show or hide the legend, if there is one."""
         if self._legend:
             self._legend.SetVisibility(visible)
 
