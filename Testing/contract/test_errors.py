@@ -8,7 +8,7 @@ import pytest
 from repository import ROOT
 
 from activeseg import errors
-from activeseg.cli import EXIT_CODES
+from activeseg.commands.app import EXIT_CODES
 
 ERRORS = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)]
 

@@ -103,7 +103,7 @@ def test_the_slicer_module_uses_only_core():
             assert not foreign, f"{path.name} imports {foreign}"
 
 
-@pytest.mark.parametrize("module", ["activeseg.cli", "activeseg.segmenters"])
+@pytest.mark.parametrize("module", ["activeseg.cli", "activeseg.commands.app", "activeseg.segmenters"])
 def test_importing_loads_nothing_heavy(module):
     code = f"import sys, {module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

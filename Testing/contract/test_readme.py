@@ -6,7 +6,7 @@ import pytest
 import typer
 from repository import ROOT
 
-from activeseg.cli import app
+from activeseg.commands.app import app
 
 README = (ROOT / "README.md").read_text("utf-8") if (ROOT / "README.md").is_file() else ""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import pathlib
 import shutil
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import typer
 from command_line import runner
 
 from activeseg import __version__
+from activeseg.cli import main
 from activeseg.commands.conversation import conversation
 from activeseg.errors import DatasetError, ModelError
 from activeseg.phantom import Domain, make_phantom, phantom_geometry
@@ -371,6 +374,7 @@ def test_a_mistake_of_ours_is_a_sentence_and_with_debug_a_traceback(capfd, debug
     [
         (MemoryError(), 5, "not enough memory"),
         (PermissionError(13, "Permission denied", "out"), 1, "Permission denied: 'out'"),
+        (ModuleNotFoundError("No module", name="cc3d"), 1, "activeseg[engine]"),
         (KeyboardInterrupt(), 130, "Cancelled."),
     ],
 )
@@ -381,6 +385,19 @@ def test_what_the_system_refuses_is_no_mistake_of_ours(capfd, error, code, told)
     err = capfd.readouterr().err
     assert told in err
     assert "mistake" not in err
+
+
+def test_an_error_with_details_that_json_lacks_is_still_one_document(capfd):
+    with pytest.raises(typer.Exit), conversation(as_json=True, debug=False):
+        raise ModelError("Wrong.", spacing=float("nan"), folder=pathlib.Path("weights"))
+    details = json.loads(capfd.readouterr().out)["error"]["details"]
+    assert details == {"spacing": "NaN", "folder": "weights"}
+
+
+def test_without_the_command_lines_packages_there_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "activeseg.commands.app", None)
+    with pytest.raises(SystemExit, match=r"pip install 'activeseg\[engine\]'"):
+        main()
 
 
 def test_an_error_is_red_in_a_terminal_and_its_action_follows(capfd, monkeypatch):

@@ -61,10 +61,12 @@ class Conversation:
         if error.action:
             self.notice(error.action)
         if self._as_json:
-            self._write_json({"error": error.to_dict()})
+            # Details may hold anything; what JSON lacks becomes text.
+            plain = json.loads(json.dumps({"error": error.to_dict()}, default=str), parse_constant=str)
+            self._write_json(plain)
 
     def _write_json(self, document: Mapping[str, Any]) -> None:
-        self._stdout.write(json.dumps(document, indent=1, allow_nan=False, default=str) + "\n")
+        self._stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -159,6 +161,8 @@ def _told(error: BaseException) -> ActiveSegError:
         return error
     if isinstance(error, KeyboardInterrupt):
         return Cancelled()
+    if isinstance(error, ModuleNotFoundError):
+        return ActiveSegError(f"The package '{error.name}' is missing.", "Install it: pip install 'activeseg[engine]'.")
     if isinstance(error, MemoryError):
         return DeviceError("There is not enough memory.", "Close other programs, or take a coarser model.")
     if isinstance(error, OSError):
