@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from nnunet_models import make_model
+from scipy import ndimage
 
 from activeseg.segmenters.totalsegmentator_sandbox import UserHome
 from activeseg.segmenters.totalsegmentator_tasks import Model
@@ -38,11 +39,11 @@ def shared(relative: str) -> Path:
     return path
 
 
-def small_ct(box: Sequence[slice] = (slice(36, 76), slice(34, 70), slice(2, 26))) -> nibabel.Nifti1Image:
-    """A piece (i, j, k) of a real thorax at 3 mm: lungs, heart, liver, ribs, and the table behind the back."""
-    image = nibabel.load(shared("data/ct/example_ct_sm.nii.gz"))
-    cut = image.slicer[tuple(box)]
-    return nibabel.Nifti1Image(np.asanyarray(cut.dataobj).astype(np.int16), cut.affine)
+def piece_of_ct(box: Sequence[slice], smooth: float = 0.0, file: str = "example_ct_sm") -> nibabel.Nifti1Image:
+    """A piece (i, j, k) of a real thorax at 3 mm; smoothed, random networks find coherent structures in it."""
+    cut = nibabel.load(shared(f"data/ct/{file}.nii.gz")).slicer[tuple(box)]
+    voxels = ndimage.gaussian_filter(np.asanyarray(cut.dataobj).astype(np.float32), smooth)
+    return nibabel.Nifti1Image(np.round(voxels).astype(np.int16), cut.affine)
 
 
 def volume_of(image: nibabel.Nifti1Image) -> Volume:
@@ -163,7 +164,7 @@ def environment_of(home: UserHome) -> Iterator[None]:
         os.environ.update(before)
 
 
-def genuine(image: nibabel.Nifti1Image, home: UserHome, **options: Any) -> np.ndarray:
+def genuine(image: nibabel.Nifti1Image, home: UserHome, output: Path | None = None, **options: Any) -> np.ndarray:
     """The genuine function, whose networks run in this process instead of pools; labels (k, j, i).
 
     Its prediction, resampling and merging are untouched: only ``predict_from_files`` becomes the package's own
@@ -192,7 +193,7 @@ def genuine(image: nibabel.Nifti1Image, home: UserHome, **options: Any) -> np.nd
     nnunet.nnUNetPredictor = InProcess
     try:
         with environment_of(home), contextlib.redirect_stdout(io.StringIO()):
-            result = python_api.totalsegmentator(image, None, ml=True, quiet=True, device="cpu", **options)
+            result = python_api.totalsegmentator(image, output, ml=True, quiet=True, device="cpu", **options)
     finally:
         nnunet.nnUNetPredictor = real
     return np.asanyarray(result.dataobj).astype(np.uint8).transpose(2, 1, 0)

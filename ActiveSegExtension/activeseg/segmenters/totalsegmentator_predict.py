@@ -154,8 +154,14 @@ class Predictions:
 
     def _predict_image(self, *arguments: Any, **options: Any) -> Any:
         """Stands in for ``nnUNet_predict_image`` to know what a call is for: only the last one names its output."""
+        import nibabel
+
         self._main = options.get("output_task_name") == self.task.task
         self._resampled = None
+        image, crop = arguments[0], options.get("crop")
+        if self._main and crop is not None and not np.any(crop.dataobj):
+            # nothing to look at: the command ends here with an empty result, but the function only if it writes files
+            return nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), image, None
         return self._genuine_image(*arguments, **options)
 
     def _change_spacing(self, image: Any, *arguments: Any, **options: Any) -> Any:
