@@ -11,8 +11,8 @@ import numpy.typing as npt
 import slicer
 import vtk
 
-from activeseg.corrections import smallest_dtype
 from activeseg.errors import InputError
+from activeseg.label_map import smallest_dtype
 from activeseg.labels import IGNORE, Label, LabelSchema
 from activeseg.segment_layers import Layer, compose
 from activeseg.segment_matching import (

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import slicer
 
-from activeseg.corrections import smallest_dtype
 from activeseg.errors import InputError
+from activeseg.label_map import smallest_dtype
 from activeseg.labels import Label, LabelSchema
 from activeseg.segment_matching import LABEL_NAME_TAG, LABEL_VALUE_TAG, matches, segment_id_of, tag_text
 from activeseg.volume import Geometry, Volume
