@@ -336,13 +336,14 @@ def _grown(mask: Mask, steps: list[int]) -> Mask:
     """Dilation by a box of ``2 * steps + 1`` voxels along each axis, by shifts: far faster than scipy's on a CT."""
     result = mask.copy()
     for axis, count in enumerate(steps):
-        view = np.moveaxis(result, axis, 0)
         reach = 0
         while reach < count:
-            # Shifting by at most reach + 1 keeps the run gapless: the width doubles each time.
-            shift = min(reach + 1 + reach, count - reach)
-            before = view.copy()
-            view[shift:] |= before[:-shift]
-            view[:-shift] |= before[shift:]
+            # A shift by up to 2 * reach + 1 leaves no gap, so the width grows threefold each time.
+            shift = min(2 * reach + 1, count - reach)
+            ahead = (slice(None),) * axis + (slice(shift, None),)
+            behind = (slice(None),) * axis + (slice(None, -shift),)
+            before = result.copy()
+            result[ahead] |= before[behind]
+            result[behind] |= before[ahead]
             reach += shift
     return result
