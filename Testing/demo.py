@@ -42,6 +42,7 @@ from activeseg.volume import Volume
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 12  # of the phantom; the network was trained on others
 DATASET = "Dataset801_ActiveSegDemo"
+MARK = ".activeseg-demo"  # a folder that holds it may be replaced by the next demo
 Labels = npt.NDArray[Any]
 
 console = Console()
@@ -151,6 +152,7 @@ def run(ct_path: Path | None, out: Path) -> dict[str, Any]:
     """All steps; returns what goes into summary.json."""
     started = time.monotonic()
     out.mkdir(parents=True)
+    (out / MARK).touch()
     truth: Labels | None = None
     if ct_path is None:
         phantom = make_phantom(Domain.NATIVE, SEED)
@@ -223,7 +225,7 @@ def main() -> int:
     )
     chosen = parser.parse_args()
     out = chosen.out.resolve()
-    if out.exists() and any(out.iterdir()) and not (out / "summary.json").is_file():
+    if out.exists() and any(out.iterdir()) and not (out / MARK).is_file():
         console.print(f"[red]{out} is not empty and not a result of the demo. Give another folder with --out.[/red]")
         return 2
     shutil.rmtree(out, ignore_errors=True)
