@@ -176,7 +176,7 @@ def test_every_listed_fold_must_be_there(tmp_path: Path) -> None:
 
 
 class Server:
-    """A web server on this computer that answers every GET with ``respond``."""
+    """A web server on this computer that answers everything with ``respond``; keeps paths and posted bodies."""
 
     def __init__(self) -> None:
         self.respond: Callable[[BaseHTTPRequestHandler], None] = lambda handler: handler.send_error(404)
@@ -186,6 +186,10 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 server.asked.append(self.path)
+                server.respond(self)
+
+            def do_POST(self) -> None:
+                server.asked.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
                 server.respond(self)
 
             def log_message(self, *_: object) -> None:
@@ -214,14 +218,14 @@ def sending(data: bytes, length: int | None = None) -> Callable[[BaseHTTPRequest
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """GitHub's releases, as far as the package's downloader can tell."""
+    """GitHub's releases and the licence server, as far as the package's downloader can tell."""
     here = Server()
-    real = requests.get
 
-    def get(url: str, **options: object) -> requests.Response:
-        return real(url.replace("https://github.com", here.address), **options)  # type: ignore[arg-type]
+    def to_here(method: Callable[..., requests.Response], real_address: str) -> Callable[..., requests.Response]:
+        return lambda url, **options: method(url.replace(real_address, here.address), **options)
 
-    monkeypatch.setattr(requests, "get", get)
+    monkeypatch.setattr(requests, "get", to_here(requests.get, "https://github.com"))
+    monkeypatch.setattr(requests, "post", to_here(requests.post, "https://backend.totalsegmentator.com:443"))
     yield here
     here.close()
 
@@ -250,6 +254,30 @@ def test_a_download_does_not_touch_the_users_configuration_or_other_weights(serv
     download_weights([BODY], user, Progress())
     assert old.is_dir()
     assert not (user.home / "config.json").exists()
+
+
+LICENSED: Model = task_named("tissue_types").parts()[0]
+
+
+@pytest.fixture
+def licensed(user: UserHome) -> UserHome:
+    user.home.mkdir()
+    (user.home / "config.json").write_text(json.dumps({"license_number": "aca_XXXXXXXXXXXXXX"}))
+    return user
+
+
+def test_a_licensed_model_is_fetched_with_the_users_licence(server: Server, licensed: UserHome) -> None:
+    server.respond = sending(zip_of(files_of(LICENSED)))
+    download_weights([LICENSED], licensed, Progress())
+    assert json.loads(server.asked[0])["license_number"] == "aca_XXXXXXXXXXXXXX"
+    assert inspect_weights(LICENSED, licensed.weights).state is Weights.READY
+
+
+def test_a_refused_licence_is_one_error(server: Server, licensed: UserHome) -> None:
+    server.respond = lambda handler: handler.send_error(403)
+    with pytest.raises(ModelError, match=r"model 481 is not installed .* the server answered 403") as caught:
+        download_weights([LICENSED], licensed, Progress())
+    assert "totalseg_download_weights" in caught.value.action
 
 
 def test_offline_is_one_error_that_says_how_to_put_the_weights_there(server: Server, user: UserHome) -> None:

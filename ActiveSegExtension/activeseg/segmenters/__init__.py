@@ -13,7 +13,8 @@ from activeseg.segmenters.base import Segmenter
 class ModelInfo:
     """One line of ``activeseg models``.
 
-    ``state`` is ``ready``, ``missing`` (weights are downloaded at the first use), ``damaged`` or ``licence``.
+    ``state`` is ``ready``, ``missing`` (weights are downloaded at the first use), ``damaged``, ``other version``
+    (of the weights) or ``licence`` (one has to be entered first).
     """
 
     name: str

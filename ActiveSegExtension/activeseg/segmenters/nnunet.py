@@ -93,7 +93,7 @@ class NnUNetSegmenter:
         labels = result.labels
         if not same_grid:
             assert result.logits is not None
-            labels = _on_cropped_grid(network, case, result.logits, labels, decision, settings, progress)
+            labels = on_cropped_grid(network, case, result.logits, labels, decision, settings, progress)
         full = case.uncropped(labels)
         clock.lap("resample")
         keep = _subset(self._schema, settings.structures)
@@ -341,7 +341,7 @@ def _subset(schema: LabelSchema, structures: tuple[str, ...]) -> Callable[[Label
     return lambda labels: np.asarray(table[labels], labels.dtype)
 
 
-def _on_cropped_grid(
+def on_cropped_grid(
     network: Any,
     case: PreprocessedCase,
     logits: Any,

@@ -114,10 +114,11 @@ class TotalSegmentatorSegmenter:
         clock = Clock()
         missing = require_weights(models, self.user.weights)
         if missing:
-            download_weights(missing, self.user, progress)
+            download_weights(missing, self.user, progress.part(0.0, 0.3))
+            progress = progress.part(0.3, 1.0)
             clock.lap("download")
-        labels, predictions, said = self._run(volume, models, settings, progress)
-        clock.lap("segment")
+        labels, predictions, said = self._run(volume, models, settings, clock, progress)
+        clock.lap("package")
         structures = self._subset(settings)
         grid = predictions.votes(structures) or _nothing_found(volume)
         if structures:
@@ -155,7 +156,7 @@ class TotalSegmentatorSegmenter:
         return volume
 
     def _run(
-        self, volume: Volume, models: Sequence[Model], settings: Settings, progress: Progress
+        self, volume: Volume, models: Sequence[Model], settings: Settings, clock: Any, progress: Progress
     ) -> tuple[npt.NDArray[np.uint8], Any, list[str]]:
         """The genuine function around our predict: labels (k, j, i), the networks' predictions, what it printed."""
         import nibabel
@@ -176,6 +177,7 @@ class TotalSegmentatorSegmenter:
                     settings,
                     printed.outside(progress),
                     _shares(models),
+                    clock,
                     self._beside(settings),
                 )
                 torch.set_num_threads(genuine_threads(settings))

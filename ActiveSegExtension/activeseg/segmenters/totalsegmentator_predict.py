@@ -23,29 +23,22 @@ from activeseg.progress import Progress
 from activeseg.resampling import argmax_resampled, centre_aligned
 from activeseg.segmenters.base import GridVotes, Member, MemberKind, Mode, Resample, Settings
 from activeseg.segmenters.network import Network
-from activeseg.segmenters.nnunet import OrientedImage, PreprocessedCase, _on_cropped_grid
+from activeseg.segmenters.nnunet import Clock, OrientedImage, PreprocessedCase, on_cropped_grid
 from activeseg.segmenters.totalsegmentator_sandbox import replaced
 from activeseg.segmenters.totalsegmentator_tasks import Model, Task
+from activeseg.segmenters.totalsegmentator_votes import (
+    LabelArray,
+    PartVotes,
+    first_plane,
+    merged,
+    part_votes,
+    placed_in_image,
+    stitched,
+)
 from activeseg.volume import Geometry
 
-LabelArray = npt.NDArray[Any]
-FloatMap = npt.NDArray[np.float32]
 Networks = Callable[[Model, float], Network]
 """Gives the loaded network of a model folder for a step size of its tiles."""
-
-
-@dataclass(frozen=True)
-class PartVotes:
-    """What one network said about one piece of the image; arrays (k, j, i) of ``geometry``, values of the task."""
-
-    geometry: Geometry
-    labels: LabelArray
-    members: tuple[Member, ...]
-    votes: tuple[LabelArray, ...]
-    entropy: FloatMap
-    variance: FloatMap | None
-    mutual_information: FloatMap | None
-    voters: npt.NDArray[np.uint8] | None
 
 
 @dataclass
@@ -56,6 +49,7 @@ class Predictions:
     ----------
     models : dataset id -> the model folders that were checked before the run
     beside : a coarser model of the same structures that votes as one of the views, where views are asked for
+    clock : collects the seconds of the networks and of the package
     shares : part of the time that each network takes, in the order in which the package calls them (they sum to 1)
     kept : for each piece of a split image (one otherwise) what its networks said, in the package's order of merging
     arithmetic : how each network was computed
@@ -67,6 +61,7 @@ class Predictions:
     settings: Settings
     progress: Progress
     shares: Sequence[float]
+    clock: Clock
     beside: Model | None = None
     kept: dict[str, list[PartVotes]] = field(default_factory=dict)
     arithmetic: dict[int, str] = field(default_factory=dict)
@@ -121,7 +116,9 @@ class Predictions:
                 f"TotalSegmentator wanted its model {task_id} for the task '{self.task.task}', which was not expected.",
                 "The installed version of TotalSegmentator is not supported by this version of ActiveSeg.",
             )
+        self.clock.lap("package")
         network = self.networks(self.models[task_id], step_size)
+        self.clock.lap("load")
         pieces = sorted(Path(dir_in).glob("s0?_0000.nii.gz"))
         start, share = sum(self.shares[: self._calls]), sum(self.shares[self._calls : self._calls + 1])
         self._calls += 1
@@ -133,12 +130,16 @@ class Predictions:
                 )
             part = self.progress.part(start + share * number / len(pieces), start + share * (number + 1) / len(pieces))
             self._one_piece(network, task_id, path, first_plane(pieces, number), Path(dir_out), part)
+        self.clock.lap("network" if self._main else "rough network")
 
     def votes(self, structures: Sequence[str]) -> GridVotes | None:
-        """All parts and pieces together; None when the package found nothing to look at and called no network."""
+        """All parts and pieces together; None when the package found nothing to look at and called no network.
+
+        Labels are as the networks gave them: the package's post-processing changes the final labels alone.
+        """
         if not self.kept:
             return None
-        pieces = [_merged(parts) for _, parts in sorted(self.kept.items())]
+        pieces = [merged(parts) for _, parts in sorted(self.kept.items())]
         whole = pieces[0] if len(pieces) == 1 else stitched(pieces)
         keep = _keeping(self.task, structures)
         return GridVotes(
@@ -166,7 +167,7 @@ class Predictions:
 
     def _change_spacing(self, image: Any, *arguments: Any, **options: Any) -> Any:
         """Stands in for ``change_spacing`` to note between which two grids the image was resampled."""
-        self.progress.check()
+        self.progress("resample", sum(self.shares[: self._calls]))
         result = self._genuine_spacing(image, *arguments, **options)
         if self._resampled is None:
             self._resampled = (image.shape, image.affine, result.shape)
@@ -210,14 +211,14 @@ class Predictions:
         if not same_grid:
             assert result.logits is not None
             decision = ensemble.Decision.of(network)
-            labels = _on_cropped_grid(network, case, result.logits, labels, decision, settings, progress)
+            labels = on_cropped_grid(network, case, result.logits, labels, decision, settings, progress)
         piece = path.name.removesuffix("_0000.nii.gz")
         writer = network.predictor.plans_manager.image_reader_writer_class()
         writer.write_seg(case.uncropped(labels), str(folder / f"{piece}.nii.gz"), dict(case.properties))
         self.arithmetic[task_id] = result.arithmetic
         if self._main:
             table = _final_values(self.task, self.models[task_id], network.heads)
-            self.kept.setdefault(piece, []).append(_part_votes(case, result, table))
+            self.kept.setdefault(piece, []).append(part_votes(case, result, table))
 
     def _guest(
         self, case: PreprocessedCase, task_id: int, heads: int, plane: int, folder: Path, progress: Progress
@@ -255,8 +256,8 @@ class Predictions:
         assert logits is not None
         finer = self._resampled[2][::-1]
         labels = argmax_resampled(
-            lambda index: _placed(case, logits.class_logits(index), -1e4 if index else 1e4),
-            _placed(case, result.labels, 0),
+            lambda index: placed_in_image(case, logits.class_logits(index), -1e4 if index else 1e4),
+            placed_in_image(case, result.labels, 0),
             centre_aligned(case.image.array.shape, finer),
             progress,
         )
@@ -303,105 +304,3 @@ def _keeping(task: Task, structures: Sequence[str]) -> npt.NDArray[np.uint8]:
     if structures:
         table[~np.isin(table, [task.schema.named(name).value for name in structures])] = 0
     return table
-
-
-def _part_votes(case: PreprocessedCase, result: ensemble.EnsembleResult, table: npt.NDArray[np.uint8]) -> PartVotes:
-    """On the grid of the image that the network was given, where nnU-Net did not resample it itself."""
-    own_grid = case.network_shape != case.cropped_shape
-
-    def placed(array: npt.NDArray[Any] | None, outside: float) -> Any:
-        return array if array is None or own_grid else _placed(case, array, outside)
-
-    return PartVotes(
-        case.network_geometry if own_grid else case.image.geometry,
-        placed(table[result.labels], 0),
-        result.members,
-        tuple(placed(table[vote], 0) for vote in result.votes),
-        placed(result.entropy, np.nan),
-        placed(result.variance, np.nan),
-        placed(result.mutual_information, np.nan),
-        placed(result.voters, 0),
-    )
-
-
-def _placed(case: PreprocessedCase, array: npt.NDArray[Any], outside: float) -> npt.NDArray[Any]:
-    """An array of the network's grid, which nnU-Net cropped but did not resample, in the image that it was given."""
-    full = np.full(tuple(case.properties["shape_before_cropping"]), outside, array.dtype)
-    full[tuple(slice(a, b) for a, b in case.properties["bbox_used_for_cropping"])] = array
-    return np.ascontiguousarray(full.transpose(case.backward))
-
-
-def _merged(parts: Sequence[PartVotes]) -> PartVotes:
-    """The parts of one image: labels as the package merges them (a later part wins), the largest of each measure."""
-    first = parts[0]
-    for part in parts[1:]:
-        if part.members != first.members or not part.geometry.same_grid(first.geometry):
-            raise ModelError("The part models of this task do not fit together: other folds or another spacing.")
-
-    def over(maps: Sequence[LabelArray]) -> LabelArray:
-        labels = maps[0].copy()
-        for other in maps[1:]:
-            np.copyto(labels, other, where=other != 0)
-        return labels
-
-    def largest(maps: Sequence[FloatMap | None]) -> FloatMap | None:
-        found = [m for m in maps if m is not None]
-        return np.fmax.reduce(found) if found else None
-
-    if len(parts) == 1:
-        return first
-    entropy = largest([part.entropy for part in parts])
-    assert entropy is not None
-    return PartVotes(
-        first.geometry,
-        over([part.labels for part in parts]),
-        first.members,
-        tuple(over([part.votes[m] for part in parts]) for m in range(len(first.members))),
-        entropy,
-        largest([part.variance for part in parts]),
-        largest([part.mutual_information for part in parts]),
-        first.voters,
-    )
-
-
-def first_plane(pieces: Sequence[Path], number: int) -> int:
-    """Where along z a piece of a split image begins; 0 for an image in one piece.
-
-    ``nnUNet_predict_image`` cuts thirds T with margins M: [0, T + M), [T + 1 - M, 2 T + M), [2 T + 1 - M, end).
-    """
-    if number == 0:
-        return 0
-    import nibabel
-
-    files: list[Any] = [nibabel.load(path) for path in pieces[:2]]
-    third, margin = _cut([file.shape[2] for file in files])
-    return number * third + 1 - margin
-
-
-def _cut(lengths: Sequence[int]) -> tuple[int, int]:
-    """(T, M) of a split, from the lengths of its first two pieces."""
-    margin = lengths[1] - lengths[0] + 1
-    return lengths[0] - margin, margin
-
-
-def stitched(pieces: Sequence[PartVotes]) -> PartVotes:
-    """The overlapping pieces of a split image, cut where ``nnUNet_predict_image`` cuts their labels."""
-    first = pieces[0]
-    _, margin = _cut([piece.labels.shape[0] for piece in pieces])
-    inside = (slice(None, -margin), slice(margin - 1, -margin), slice(margin - 1, None))
-
-    def joined(arrays: Sequence[npt.NDArray[Any] | None]) -> Any:
-        found = [a[planes] for a, planes in zip(arrays, inside, strict=True) if a is not None]
-        return np.concatenate(found) if found else None
-
-    labels = joined([piece.labels for piece in pieces])
-    return PartVotes(
-        replace(first.geometry, shape_kji=labels.shape),
-        labels,
-        first.members,
-        tuple(joined([piece.votes[m] for piece in pieces]) for m in range(len(first.members))),
-        joined([piece.entropy for piece in pieces]),
-        joined([piece.variance for piece in pieces]),
-        joined([piece.mutual_information for piece in pieces]),
-        joined([piece.voters for piece in pieces]),
-    )
