@@ -109,8 +109,8 @@ class TotalSegmentatorSegmenter:
         from activeseg.segmenters.nnunet import Clock
 
         self.check(settings)
-        volume = self._only_image(images)
         models = self.models(settings)
+        volume = self._only_image(images, models)
         clock = Clock()
         missing = require_weights(models, self.user.weights)
         if missing:
@@ -142,16 +142,16 @@ class TotalSegmentatorSegmenter:
         chosen = tuple(name for name in self.schema.names if name in settings.structures)
         return () if len(chosen) == len(self.schema) else chosen
 
-    def _only_image(self, images: Mapping[str, Volume]) -> Volume:
+    def _only_image(self, images: Mapping[str, Volume], models: Sequence[Model]) -> Volume:
         (channel,) = self.channels
         if channel not in images:
             raise InputError(f"{self.name} needs one {channel} image.", f"Give it with --channel {channel}=FILE.")
         volume = images[channel]
-        coarsest = 6.0 if self.task.helpers() else max(self.task.spacing_xyz or (1.0,))
+        coarsest = max(max(model.spacing_xyz or (0.0,)) for model in models)
         size = [n * s for n, s in zip(volume.geometry.shape_kji[::-1], volume.geometry.spacing_xyz, strict=True)]
-        if min(size) < 0.5 * coarsest:
+        if min(size) <= 0.5 * coarsest:  # the package would resample it to no voxel at all
             raise InputError(
-                f"The image is only {min(size):.1f} mm thick, less than half a voxel of {self.name} ({coarsest:g} mm)."
+                f"The image is only {min(size):.1f} mm thick, but {self.name} looks at voxels of {coarsest:g} mm."
             )
         return volume
 

@@ -28,7 +28,6 @@ from activeseg.segmenters.totalsegmentator_sandbox import replaced
 from activeseg.segmenters.totalsegmentator_tasks import Model, Task
 from activeseg.segmenters.totalsegmentator_votes import (
     LabelArray,
-    PartVotes,
     first_plane,
     merged,
     part_votes,
@@ -63,7 +62,7 @@ class Predictions:
     shares: Sequence[float]
     clock: Clock
     beside: Model | None = None
-    kept: dict[str, list[PartVotes]] = field(default_factory=dict)
+    kept: dict[str, list[GridVotes]] = field(default_factory=dict)
     arithmetic: dict[int, str] = field(default_factory=dict)
     _main: bool = False
     _calls: int = 0
@@ -142,16 +141,7 @@ class Predictions:
         pieces = [merged(parts) for _, parts in sorted(self.kept.items())]
         whole = pieces[0] if len(pieces) == 1 else stitched(pieces)
         keep = _keeping(self.task, structures)
-        return GridVotes(
-            whole.geometry,
-            keep[whole.labels],
-            whole.members,
-            tuple(keep[vote] for vote in whole.votes),
-            whole.entropy,
-            whole.variance,
-            whole.mutual_information,
-            whole.voters,
-        )
+        return replace(whole, labels=keep[whole.labels], votes=tuple(keep[vote] for vote in whole.votes))
 
     def _predict_image(self, *arguments: Any, **options: Any) -> Any:
         """Stands in for ``nnUNet_predict_image`` to know what a call is for: only the last one names its output."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,14 @@ import numpy.typing as npt
 
 from activeseg.ensemble import EnsembleResult
 from activeseg.errors import ModelError
-from activeseg.segmenters.base import Member
+from activeseg.segmenters.base import GridVotes
 from activeseg.segmenters.nnunet import PreprocessedCase
-from activeseg.volume import Geometry
 
 LabelArray = npt.NDArray[Any]
 FloatMap = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class PartVotes:
-    """What one network said about one piece of the image; arrays (k, j, i) of ``geometry``, values of the task."""
-
-    geometry: Geometry
-    labels: LabelArray
-    members: tuple[Member, ...]
-    votes: tuple[LabelArray, ...]
-    entropy: FloatMap
-    variance: FloatMap | None
-    mutual_information: FloatMap | None
-    voters: npt.NDArray[np.uint8] | None
-
-
-def part_votes(case: PreprocessedCase, result: EnsembleResult, table: npt.NDArray[np.uint8]) -> PartVotes:
+def part_votes(case: PreprocessedCase, result: EnsembleResult, table: npt.NDArray[np.uint8]) -> GridVotes:
     """One network's answer in the values of the task (``table``: the network's own value -> the task's).
 
     It lies on the grid of the image that the network was given, where nnU-Net did not resample that itself.
@@ -44,15 +29,15 @@ def part_votes(case: PreprocessedCase, result: EnsembleResult, table: npt.NDArra
     def placed(array: npt.NDArray[Any] | None, outside: float) -> Any:
         return array if array is None or own_grid else placed_in_image(case, array, outside)
 
-    return PartVotes(
-        case.network_geometry if own_grid else case.image.geometry,
-        placed(table[result.labels], 0),
-        result.members,
-        tuple(placed(table[vote], 0) for vote in result.votes),
-        placed(result.entropy, np.nan),
-        placed(result.variance, np.nan),
-        placed(result.mutual_information, np.nan),
-        placed(result.voters, 0),
+    return GridVotes(
+        geometry=case.network_geometry if own_grid else case.image.geometry,
+        labels=placed(table[result.labels], 0),
+        members=result.members,
+        votes=tuple(placed(table[vote], 0) for vote in result.votes),
+        entropy=placed(result.entropy, np.nan),
+        variance=placed(result.variance, np.nan),
+        mutual_information=placed(result.mutual_information, np.nan),
+        voters=placed(result.voters, 0),
     )
 
 
@@ -63,7 +48,7 @@ def placed_in_image(case: PreprocessedCase, array: npt.NDArray[Any], outside: fl
     return np.ascontiguousarray(full.transpose(case.backward))
 
 
-def merged(parts: Sequence[PartVotes]) -> PartVotes:
+def merged(parts: Sequence[GridVotes]) -> GridVotes:
     """The parts of one image: labels as the package merges them (a later part wins), the largest of each measure."""
     first = parts[0]
     for part in parts[1:]:
@@ -80,19 +65,15 @@ def merged(parts: Sequence[PartVotes]) -> PartVotes:
         found = [m for m in maps if m is not None]
         return np.fmax.reduce(found) if found else None
 
-    if len(parts) == 1:
-        return first
     entropy = largest([part.entropy for part in parts])
     assert entropy is not None
-    return PartVotes(
-        first.geometry,
-        over([part.labels for part in parts]),
-        first.members,
-        tuple(over([part.votes[m] for part in parts]) for m in range(len(first.members))),
-        entropy,
-        largest([part.variance for part in parts]),
-        largest([part.mutual_information for part in parts]),
-        first.voters,
+    return replace(
+        first,
+        labels=over([part.labels for part in parts]),
+        votes=tuple(over(maps) for maps in zip(*(part.votes for part in parts), strict=True)),
+        entropy=entropy,
+        variance=largest([part.variance for part in parts]),
+        mutual_information=largest([part.mutual_information for part in parts]),
     )
 
 
@@ -116,7 +97,7 @@ def _cut(lengths: Sequence[int]) -> tuple[int, int]:
     return lengths[0] - margin, margin
 
 
-def stitched(pieces: Sequence[PartVotes]) -> PartVotes:
+def stitched(pieces: Sequence[GridVotes]) -> GridVotes:
     """The overlapping pieces of a split image, cut where ``nnUNet_predict_image`` cuts their labels."""
     first = pieces[0]
     _, margin = _cut([piece.labels.shape[0] for piece in pieces])
@@ -127,13 +108,13 @@ def stitched(pieces: Sequence[PartVotes]) -> PartVotes:
         return np.concatenate(found) if found else None
 
     labels = joined([piece.labels for piece in pieces])
-    return PartVotes(
-        replace(first.geometry, shape_kji=labels.shape),
-        labels,
-        first.members,
-        tuple(joined([piece.votes[m] for piece in pieces]) for m in range(len(first.members))),
-        joined([piece.entropy for piece in pieces]),
-        joined([piece.variance for piece in pieces]),
-        joined([piece.mutual_information for piece in pieces]),
-        joined([piece.voters for piece in pieces]),
+    return GridVotes(
+        geometry=replace(first.geometry, shape_kji=labels.shape),
+        labels=labels,
+        members=first.members,
+        votes=tuple(joined(maps) for maps in zip(*(piece.votes for piece in pieces), strict=True)),
+        entropy=joined([piece.entropy for piece in pieces]),
+        variance=joined([piece.variance for piece in pieces]),
+        mutual_information=joined([piece.mutual_information for piece in pieces]),
+        voters=joined([piece.voters for piece in pieces]),
     )
