@@ -337,6 +337,7 @@ def _run_exact(
         if not several:
             moments.add(mean[:, planes], True, None)
         maps.fill(planes, moments, decision.labels(mean[:, planes]))
+        moments.logits = moments.p = None
     arithmetic = f"exact: float16 sums, {'autocast' if network.device.type == 'cuda' else 'float32'} network"
     return _result(maps, members, votes, guests, DenseLogits(mean) if keep_logits else None, arithmetic, mirror)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import psutil
 
 from activeseg.client.arrays import volume_message
 from activeseg.client.engine_client import Event, Failure, LogEvent, ProgressEvent, Result
-from activeseg.client.launch import EngineOptions
+from activeseg.client.launch import EngineOptions, engine_environment
 from activeseg.client.subprocess_engine import SubprocessEngine
 from activeseg.volume import Geometry, Volume
 
@@ -21,12 +21,16 @@ DEADLINE_S = 240.0
 
 
 class WatchedEngine(SubprocessEngine):
-    """An engine that remembers its events."""
+    """An engine that remembers its events, and whose libraries find temporary files in ``temporary``."""
 
-    def __init__(self, home: Path, options: EngineOptions | None = None, **more: Any) -> None:
+    def __init__(
+        self, home: Path, options: EngineOptions | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.events: list[Event] = []
-        super().__init__(sys.executable, home, options, "test", listener=self.events.append, **more)
-        self.home = home
+        self.home, self.temporary = home, home.with_name("temporary")
+        self.temporary.mkdir(parents=True, exist_ok=True)
+        own = {**(environment or engine_environment()), "TMPDIR": str(self.temporary)}
+        super().__init__(sys.executable, home, options, "test", own, self.events.append)
 
     def until(self, wanted: Callable[[Event], bool]) -> None:
         """Wait for an event that is still to come."""

@@ -23,8 +23,11 @@ from activeseg.segmenters.base import Mode, Segmenter, Settings
 from activeseg.volume import Geometry
 
 MIB = 1 << 20
-LIBRARIES = 512 * MIB
-"""Memory of torch and nnU-Net once they are imported."""
+LIBRARIES = 256 * MIB
+"""What nnU-Net takes when it is imported; torch is there already, because the device was asked for."""
+MARGIN = 1.25
+SLACK = 192 * MIB
+"""Allocators hold more than they are asked for: threads' arenas and stacks, oneDNN's buffers (measured)."""
 CUDA_CONTEXT = 512 * MIB
 VIEWS_ON_GPU = 6
 
@@ -132,13 +135,13 @@ def need_of(
     voxels0 = geometry.shape_kji[0] * geometry.shape_kji[1] * geometry.shape_kji[2]
     image = voxels0 * (4 + 16 + 8 * (copies - 1))
     if not sizes:
-        return Need(ram=image + 20 * voxels0)
+        return Need(ram=int(MARGIN * (image + 20 * voxels0)) + SLACK)
     parts = [_part(geometry, size, settings, on_gpu, pieces) for size in sizes]
     biggest = max(parts, key=lambda part: part.ram)
     weights = sum(size.weight_bytes * (size.folds + 1) for size in sizes)
     kept = 0 if loaded else LIBRARIES + weights
     return Need(
-        ram=kept + image + biggest.ram + 24 * voxels0,
+        ram=int(MARGIN * (kept + image + biggest.ram + 24 * voxels0)) + SLACK,
         vram=max(part.vram for part in parts) + weights + CUDA_CONTEXT if on_gpu else 0,
         voxels=sum(part.voxels for part in parts),
         tiles=sum(part.tiles for part in parts),

@@ -396,7 +396,7 @@ class Supervisor:
                 self._log.write(f"The {place.lane} ended while it was idle ({reason}).")
             self._run_next(place)
             return
-        tail = self._log.tail(20)
+        tail = self._log.tail(40)
         error = Crashed(
             f"The process that ran the job ended by itself ({reason}).",
             "Try again; if it happens again, choose fewer members or a coarser model, and send us the log.",
