@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import zipfile
 
 import pytest
-from repository import ACTIVESEG, MODULE, PACKAGE, ROOT, files
+from cmake_lists import LISTS, PARTS, listed, on_disk, wanted
+from repository import ACTIVESEG, PACKAGE, ROOT
 
 
-def cmake_list(folder, name):
-    """The files that ``set(NAME ...)`` of a folder's CMakeLists.txt names."""
-    found = re.search(rf"set\({name}\s(.*?)\)", (folder / "CMakeLists.txt").read_text("utf-8"), re.DOTALL)
-    assert found, f"{folder.name}/CMakeLists.txt has no set({name} ...)"
-    return found[1].split()
-
-
-def on_disk(folder, *parts):
-    paths = [
-        path for part in parts for path in ([folder / part] if (folder / part).is_file() else files(folder / part))
-    ]
-    relative = (path.relative_to(folder).as_posix() for path in paths if path.name != "CMakeLists.txt")
-    return sorted(name for name in relative if not name.startswith("Resources/Screenshots/"))  # for README and index
-
-
-@pytest.mark.parametrize(
-    ("folder", "parts"),
-    [(PACKAGE, ("activeseg", "environment", "pyproject.toml", "LICENSE.txt")), (MODULE, (".",))],
-    ids=["ActiveSegExtension", "ActiveSegModule"],
-)
-def test_cmake_lists_every_file_and_no_other(folder, parts):
-    there = on_disk(folder, *parts)
-    assert sorted(cmake_list(folder, "SCRIPTS")) == [name for name in there if name.endswith(".py")]
-    assert sorted(cmake_list(folder, "RESOURCES")) == [name for name in there if not name.endswith(".py")]
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("folder", PARTS, ids=lambda folder: folder.name)
+def test_cmake_lists_every_file_and_no_other(folder, name):
+    difference = set(listed(folder, name)) ^ set(wanted(folder, name))
+    assert not difference, "Run python3 Testing/contract/cmake_lists.py"
 
 
 def test_the_wheel_holds_the_package_its_resources_and_the_torchvision_remedy(tmp_path):
