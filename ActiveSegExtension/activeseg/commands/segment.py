@@ -140,7 +140,8 @@ def structure_sizes(prediction: Prediction) -> list[dict[str, Any]]:
 def _report(prediction: Prediction, found: Sequence[Mapping[str, Any]], output: Path) -> list[RenderableType]:
     """For a person: the structures, the places worth a look, and how the prediction was made."""
     structures = table("STRUCTURE", "ML", right=("ML",))
-    for entry in sorted(found, key=lambda entry: -entry["ml"]):
+    present = [entry for entry in found if entry["voxels"]]
+    for entry in sorted(present, key=lambda entry: -entry["ml"]):
         structures.add_row(entry["name"], f"{entry['ml']:.1f}")
     places = table(
         *("PLACE", "SCORE", "ML", "CENTRE (RAS, MM)", "ALTERNATIVES", "STRUCTURES"),
@@ -157,12 +158,15 @@ def _report(prediction: Prediction, found: Sequence[Mapping[str, Any]], output: 
         )
     agreement = "" if prediction.agreement is None else f", agreement {prediction.agreement:.3f}"
     device = prediction.details.get("device")
+    absent = len(found) - len(present)
+    count = len(prediction.members)
     return [
         structures,
+        f"{absent} other structures were looked for and not found." if absent else "",
         "",
         places if prediction.regions else "No place is worth a look.",
         "",
-        f"{prediction.model}: {len(prediction.members)} members{agreement}, {prediction.timings['total']:.1f} s"
+        f"{prediction.model}: {count} member{'s' if count > 1 else ''}{agreement}, {prediction.timings['total']:.1f} s"
         + (f" on {device}." if device else "."),
         f"Written to {output}",
     ]
