@@ -151,11 +151,15 @@ class EnvironmentFolder:
         if self.environment.exists():
             self.clear("replaced")
 
-    def empty(self) -> list[str]:
-        """Remove all that is ours, the marker last; the names of what is left because it is not ours."""
+    def empty(self) -> None:
+        """Remove all that is ours, the marker last, so that an interrupted removal can be repeated."""
         self.clear(*_FOLDERS)
-        for name in (*_FILES, LOCK_FILE, MARKER):
+        for name in (*_FILES, MARKER):
             _remove(self.path / name)
+
+    def disappear(self) -> list[str]:
+        """After ``empty`` and outside of ``exclusive``: the folder itself, if nothing else is in it; what is left."""
+        _remove(self.path / LOCK_FILE)
         left = sorted(entry.name for entry in self.path.iterdir())
         if not left and not self.path.is_symlink():
             with contextlib.suppress(OSError):  # somebody's current folder, on Windows
@@ -171,7 +175,7 @@ def size_of(folder: Path) -> int:
     """Bytes that a folder takes, without what it links to; 0 if there is none."""
     seen: set[tuple[int, int]] = set()
     total = 0
-    for where, _, names in os.walk(folder):
+    for where, _, names in os.walk(extended(folder)):
         for name in names:
             with contextlib.suppress(OSError):  # goes away while we look
                 entry = os.lstat(os.path.join(where, name))
@@ -217,9 +221,14 @@ def _remove(path: Path) -> None:
         if path.is_symlink() or path.is_file():
             path.unlink()
         elif path.is_dir():
-            shutil.rmtree(path, **_ON_ERROR)
+            shutil.rmtree(extended(path), **_ON_ERROR)
     except OSError as error:
         raise failure_of(f"'{path}' cannot be removed", error) from error
+
+
+def extended(path: Path, system: str = sys.platform) -> str:
+    """A path whose files may have more than 260 characters on Windows too; uv writes such files (licences)."""
+    return f"\\\\?\\{path}" if system == "win32" and not str(path).startswith("\\\\") else str(path)
 
 
 def _make_writable(function: Callable[[str], object], path: str, _: object) -> None:

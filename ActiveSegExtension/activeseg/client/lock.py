@@ -71,9 +71,11 @@ class Lock:
 
 def engine_lock() -> Lock:
     """The packages of ActiveSeg's engine, from the files beside this one."""
-    texts = [(_HERE / f"engine-{name}.txt").read_text("utf-8") for name in ("requirements", "lock", "excludes")]
+    requirements, pins, excludes = (
+        (_HERE / f"engine-{name}.txt").read_text("utf-8") for name in ("requirements", "lock", "excludes")
+    )
     modules = ("torch", "nnunetv2", "totalsegmentator", "cc3d", "SimpleITK", "nibabel", "filelock", "psutil")
-    return Lock(*texts, imports=modules, remedy=tuple(_remedy_file(name) for name in REMEDY))
+    return Lock(requirements, pins, excludes, modules, tuple(_remedy_file(name) for name in REMEDY))
 
 
 def _remedy_file(name: str) -> Path:
