@@ -57,7 +57,7 @@ class DeviceError(ActiveSegError):
 
 
 class EngineError(ActiveSegError):
-    """The engine cannot be started, speaks another version of the protocol, or was asked for something it has not got."""
+    """The engine cannot be started, speaks another version of the protocol, or failed for an unexpected reason."""
 
     code = "engine"
 

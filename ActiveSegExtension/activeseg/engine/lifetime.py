@@ -20,7 +20,12 @@ def lead_session() -> None:
     if sys.platform == "win32":
         import ctypes
 
-        kill_on_close_job(ctypes.windll.kernel32, ctypes.sizeof(ctypes.c_void_p))
+        kernel32 = ctypes.WinDLL("kernel32")
+        handle = ctypes.c_void_p
+        kernel32.CreateJobObjectW.restype = kernel32.GetCurrentProcess.restype = handle
+        kernel32.SetInformationJobObject.argtypes = (handle, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
+        kernel32.AssignProcessToJobObject.argtypes = (handle, handle)
+        kill_on_close_job(kernel32, ctypes.sizeof(handle))
     elif os.getpgrp() != os.getpid():
         os.setsid()
 

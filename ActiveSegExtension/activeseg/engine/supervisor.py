@@ -9,10 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +31,10 @@ from activeseg.client.protocol import (
 )
 from activeseg.engine import lifetime
 from activeseg.engine.child import Child, Gone, Heard
-from activeseg.engine.eta import Eta
+from activeseg.engine.lanes import Job, Place, State
 from activeseg.engine.leftovers import Output
 from activeseg.engine.log_file import LogFile, remove_old_logs
-from activeseg.engine.methods import METHODS, Lane, Method
+from activeseg.engine.methods import METHODS, Lane
 from activeseg.engine.pipes import Pipes, Writer
 from activeseg.engine.scratch import Scratch
 from activeseg.errors import ActiveSegError, Cancelled, Crashed, EngineError, InputError
@@ -60,53 +58,6 @@ class Limits:
     warm_gib: float
     memory_gib: float
     log_bytes: int
-
-
-class State(StrEnum):
-    """Where a job stands."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-@dataclass
-class Job:
-    """A request that one of the processes runs; its id is the request's. Nobody waits for an ``internal`` one."""
-
-    id: str
-    name: str
-    method: Method
-    params: Mapping[str, Any]
-    internal: bool = False
-    state: State = State.QUEUED
-    folder: Path | None = None
-    output: Output | None = None
-    kill_at: float | None = None
-    heard: float = 0.0
-    progress: dict[str, Any] = field(default_factory=dict)
-    eta: Eta = field(default_factory=Eta)
-
-    @property
-    def finished(self) -> bool:
-        return self.state in (State.DONE, State.FAILED, State.CANCELLED)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"job": self.id, "method": self.name, "state": str(self.state), **self.progress}
-
-
-@dataclass
-class Place:
-    """One lane: its process while there is one, what runs there, what waits."""
-
-    lane: Lane
-    child: Child | None = None
-    running: Job | None = None
-    waiting: deque[Job] = field(default_factory=deque)
-    idle_since: float = 0.0
 
 
 class _InputEnded:

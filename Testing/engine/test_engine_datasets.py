@@ -1,0 +1,149 @@
+"""Datasets through a real engine: from a segmentation to a stored correction, and what becomes of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
+
+from activeseg.client.arrays import read_array, read_volume, volume_message
+from activeseg.dataset import Dataset
+from activeseg.errors import Crashed, DatasetError, InputError
+from activeseg.volume import Volume
+
+STRUCTURES = ["one", "two"]
+SCHEMA = {
+    "labels": [
+        {"value": n, "name": name, "color": [200, 10 * n, 0], "terminology": None}
+        for n, name in enumerate(STRUCTURES, start=1)
+    ]
+}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedEngine]:
+    with WatchedEngine(tmp_path_factory.mktemp("engine") / "home") as started:
+        yield started
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> dict[str, Any]:
+    """Where the dataset and its private file go."""
+    return {"dataset": str(tmp_path / "Dataset801_Test"), "private_dir": str(tmp_path / "private")}
+
+
+@pytest.fixture
+def ct() -> Volume:
+    return noise_ct((20, 24, 28), spacing=2.0)
+
+
+def truth(ct: Volume) -> Volume:
+    labels = np.zeros(ct.array.shape, np.uint8)
+    labels[4:10, 4:12, 4:12], labels[10:15, 8:20, 8:20] = 1, 2
+    return Volume(labels, ct.geometry)
+
+
+def add(engine: WatchedEngine, place: dict[str, Any], ct: Volume, name: str = "ct") -> Any:
+    images = {"CT": in_memory(engine, ct, name)}
+    labels = in_memory(engine, truth(ct), f"{name}_labels")
+    return engine.do("dataset.add", {**place, "images": images, "labels": labels})
+
+
+def test_a_dataset_is_made_filled_shown_opened_and_emptied(
+    engine: WatchedEngine, place: dict[str, Any], ct: Volume
+) -> None:
+    assert engine.do("dataset.create", {**place, "schema": SCHEMA})["dataset"] == place["dataset"]
+    added = add(engine, place, ct)
+    assert (added["case"], added["revision"], added["added"]) == ("CT_0001", 1, True)
+    shown = engine.do("dataset.show", place)
+    assert [label["name"] for label in shown["schema"]["labels"]] == STRUCTURES
+    assert shown["cases"] == {"CT_0001": {"revision": 1, "waiting": []}}
+    assert engine.do("dataset.verify", place)["findings"] == []
+    job = engine.submit("dataset.open", {**place, "case": "CT_0001"})
+    opened = engine.wait(job, DEADLINE_S)
+    image, labels = read_volume(opened["images"]["CT"]), read_volume(opened["labels"])
+    assert np.array_equal(image.array, ct.array)
+    assert np.array_equal(labels.array, truth(ct).array)
+    assert labels.geometry.same_grid(ct.geometry)
+    engine.do("job.release", {"job": job})
+    engine.do("dataset.remove", {**place, "case": "CT_0001"})
+    assert engine.do("dataset.show", place)["cases"] == {}
+    assert engine.scratch_entries() == set()
+
+
+def test_a_dataset_is_migrated_to_more_structures(
+    engine: WatchedEngine, place: dict[str, Any], ct: Volume, tmp_path: Path
+) -> None:
+    engine.do("dataset.create", {**place, "schema": SCHEMA})
+    add(engine, place, ct)
+    third = {"value": 3, "name": "three", "color": [0, 0, 9], "terminology": None}
+    target = str(tmp_path / "Dataset802_More")
+    wish = {**place, "target": target, "schema": {"labels": [*SCHEMA["labels"], third]}}
+    assert engine.do("dataset.migrate", wish)["cases"] == 1
+    shown = engine.do("dataset.show", {**place, "dataset": target})
+    assert shown["cases"]["CT_0001"]["waiting"] == ["three"]
+
+
+def test_a_correction_in_memory_is_exported(engine: WatchedEngine, ct: Volume, tmp_path: Path) -> None:
+    """The panel's way: image and edited label map as arrays, the prediction as a folder."""
+    path, output = tmp_path / "ct.nii.gz", tmp_path / "prediction"
+    ct.write(path)
+    job = engine.submit("segment", {"model": "hounsfield", "image": str(path), "output": str(output), "regions": 3})
+    result = engine.wait(job, DEADLINE_S)
+    labels = read_array(result["labels"])
+    labels[8:10, 8:12, 8:12] = 1
+    edited = volume_message(Path(engine.client.engine["inbox"]) / "edited.npy", Volume(labels, ct.geometry))
+    wish = {
+        "prediction": str(output),
+        "edited": edited,
+        "dataset": str(tmp_path / "Dataset803_Edited"),
+        "review": "all",
+        "annotator": "A. Reader",
+        "seconds": 12.5,
+        "private_dir": str(tmp_path / "private"),
+    }
+    exported = engine.do("export", wish)
+    assert (exported["case"], exported["added"]) == ("CT_0001", True)
+    assert exported["sentences"]
+    opened = Dataset.open(exported["dataset"]).open_case("CT_0001")
+    assert np.array_equal(opened.images["CT"].array, ct.array)
+    engine.do("job.release", {"job": job})
+    again = engine.do("export", {**wish, "images": {"CT": in_memory(engine, ct)}})
+    assert (again["case"], again["added"], again["revision"]) == ("CT_0001", False, 2)
+
+
+def test_errors_of_datasets_keep_their_kind(engine: WatchedEngine, place: dict[str, Any], ct: Volume) -> None:
+    with pytest.raises(DatasetError):
+        engine.do("dataset.show", place)
+    engine.do("dataset.create", {**place, "schema": SCHEMA})
+    with pytest.raises(DatasetError, match="CT_0009"):
+        engine.do("dataset.open", {**place, "case": "CT_0009"})
+    with pytest.raises(InputError, match="label schema"):
+        engine.do("dataset.create", {"dataset": "/x", "schema": {"labels": [{"value": "?"}]}})
+    with pytest.raises(InputError, match="CT"):
+        engine.do("dataset.add", {**place, "images": {"MR": in_memory(engine, ct)}, "labels": in_memory(engine, ct)})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_worker_that_is_killed_while_it_writes_leaves_the_dataset_clean(
+    engine: WatchedEngine, place: dict[str, Any], ct: Volume
+) -> None:
+    engine.do("dataset.create", {**place, "schema": SCHEMA})
+    large = noise_ct((160, 160, 160), seed=5)
+    images = {"CT": in_memory(engine, large, "large")}
+    labels = in_memory(engine, Volume(np.ones(large.array.shape, np.uint8), large.geometry), "large_labels")
+    job = engine.submit("dataset.add", {**place, "images": images, "labels": labels})
+    engine.until_stage(job, "store")
+    engine.child("worker").send_signal(signal.SIGKILL)
+    assert isinstance(engine.failure(job).error, Crashed)
+    assert engine.do("dataset.show", place)["cases"] == {}
+    folder = Path(place["dataset"])
+    assert [path.name for path in folder.rglob("*.nii.gz")] == []
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".staging")] == []
+    assert add(engine, place, ct)["case"] == "CT_0001"
