@@ -231,7 +231,7 @@ class _Chooser:
             self.peaks.pop(value, None)
 
 
-def _cut_free(box: Box, keep_kji: FloatArray, taken: Sequence[Box]) -> Box:
+def _cut_free(box: Box, keep_kji: npt.NDArray[Any], taken: Sequence[Box]) -> Box:
     """``box`` cut back until it overlaps none of ``taken``, always keeping the point, with the least loss each time."""
     for other in taken:
         if not all(a[0] < b[1] and b[0] < a[1] for a, b in zip(box, other, strict=True)):
