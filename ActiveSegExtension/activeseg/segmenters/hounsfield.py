@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from activeseg.clock import Clock
 from activeseg.errors import InputError
 from activeseg.labels import Code, Label, LabelSchema, Terminology
 from activeseg.progress import Progress
 from activeseg.segmenters.base import GridVotes, Member, MemberKind, Segmented, Settings
-from activeseg.segmenters.nnunet import Clock
 from activeseg.uncertainty import measures_from_votes
 from activeseg.volume import Volume
 

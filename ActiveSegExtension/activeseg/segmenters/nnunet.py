@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from activeseg.clock import Clock
 from activeseg.errors import InputError, ModelError
 from activeseg.labels import IGNORE, LabelSchema
 from activeseg.progress import Progress
@@ -255,20 +255,6 @@ class PreprocessedCase:
         full = np.zeros(tuple(self.properties["shape_before_cropping"]), labels.dtype)
         full[tuple(slice(a, b) for a, b in self.properties["bbox_used_for_cropping"])] = labels
         return np.ascontiguousarray(self.image.restore(full.transpose(self.backward)))
-
-
-class Clock:
-    """Seconds of each stage, in order."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """Note the time since the last lap under this stage's name."""
-        now = time.perf_counter()
-        self.laps[stage] = round(self.laps.get(stage, 0.0) + now - self._last, 4)
-        self._last = now
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from activeseg.clock import Clock
 from activeseg.errors import InputError
 from activeseg.labels import LabelSchema
 from activeseg.progress import Progress
@@ -106,8 +107,6 @@ class TotalSegmentatorSegmenter:
 
     def segment(self, images: Mapping[str, Volume], settings: Settings, progress: Progress) -> Segmented:
         """See ``Segmenter.segment``. Labels are what the genuine command gives; see ``Predictions`` for the votes."""
-        from activeseg.segmenters.nnunet import Clock
-
         self.check(settings)
         models = self.models(settings)
         volume = self._only_image(images, models)

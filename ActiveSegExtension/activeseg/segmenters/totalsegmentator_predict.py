@@ -18,12 +18,13 @@ import numpy.typing as npt
 import torch
 
 from activeseg import ensemble
+from activeseg.clock import Clock
 from activeseg.errors import InputError, ModelError
 from activeseg.progress import Progress
 from activeseg.resampling import argmax_resampled, centre_aligned
 from activeseg.segmenters.base import GridVotes, Member, MemberKind, Mode, Resample, Settings
 from activeseg.segmenters.network import Network
-from activeseg.segmenters.nnunet import Clock, OrientedImage, PreprocessedCase, on_cropped_grid
+from activeseg.segmenters.nnunet import OrientedImage, PreprocessedCase, on_cropped_grid
 from activeseg.segmenters.totalsegmentator_sandbox import replaced
 from activeseg.segmenters.totalsegmentator_tasks import Model, Task
 from activeseg.segmenters.totalsegmentator_votes import (
