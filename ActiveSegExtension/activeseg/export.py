@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from activeseg.corrections import Correction, RegionState, Review
 from activeseg.dataset import Dataset, Provenance, Saved
-from activeseg.dataset.layout import find_dataset
 from activeseg.errors import InputError
 from activeseg.labels import LabelSchema
 from activeseg.prediction import Prediction
@@ -172,19 +171,20 @@ def export_correction(
         settings={**asdict(prediction.settings), "measure": prediction.measure, "threshold": prediction.threshold},
         prediction_sha256=prediction.labels.sha256(),
     )
-    target = _open_or_create(dataset, schema, decided, tuple(images), private_dir)
-    progress("store", 0.5)
-    saved = target.add_case(
-        images,
-        labels,
-        geometry,
-        provenance,
-        case,
-        schema=schema,
-        mapping=_left_out(schema, decided),
-        source={channel: dict(image) for channel, image in prediction.images.items()},
-        progress=progress.part(0.5, 1.0),
-    )
+    own = _schema_of(schema, decided)
+    with Dataset.opened_or_created(dataset, own, tuple(images), private_dir=private_dir) as target:
+        progress("store", 0.5)
+        saved = target.add_case(
+            images,
+            labels,
+            geometry,
+            provenance,
+            case,
+            schema=schema,
+            mapping=_left_out(schema, decided),
+            source={channel: dict(image) for channel, image in prediction.images.items()},
+            progress=progress.part(0.5, 1.0),
+        )
     sentences = (*found.sentences, *correction.sentences(), *training.sentences(), saved.sentence())
     return Exported(target.folder, saved, correction, training, sentences)
 
@@ -210,11 +210,7 @@ def _left_out(schema: LabelSchema, decided: tuple[str, ...]) -> dict[str, None]:
     return {name: None for name in schema.names if name not in decided}
 
 
-def _open_or_create(
-    folder: Path, schema: LabelSchema, decided: tuple[str, ...], channels: tuple[str, ...], private_dir: Path | None
-) -> Dataset:
-    if find_dataset(folder):
-        return Dataset.open(folder, private_dir=private_dir)
+def _schema_of(schema: LabelSchema, decided: tuple[str, ...]) -> LabelSchema:
+    """A schema for a new dataset: the structures that were decided."""
     kept = [label for label in schema.labels if label.name in decided]
-    own = LabelSchema(tuple(replace(label, value=value) for value, label in enumerate(kept, start=1)))
-    return Dataset.create(folder, own, channels, private_dir=private_dir)
+    return LabelSchema(tuple(replace(label, value=value) for value, label in enumerate(kept, start=1)))

@@ -49,30 +49,30 @@ def add(
     debug: Debug = False,
 ) -> None:
     """Add an image with a label map that is true. The same image again updates its case."""
-    with conversation(json, debug) as talk, talk.progress() as progress:
+    with conversation(json, debug) as talk:
+        from activeseg.dataset import Dataset
+        from activeseg.dataset.layout import find_dataset
         from activeseg.segmentation_file import is_segmentation_file
 
-        progress("read", 0.0)
-        given = names(structures, "--structures")
-        wanted = mapping(map_ or [])
-        known = find(folder)
+        given, wanted = names(structures, "--structures"), mapping(map_ or [])
+        known = Dataset.open(folder) if find_dataset(folder) else None
         files = channel_files(known.channel_names if known else names(channels, "--channels"), image, channel or [])
-        images = read_channels(talk, files, image, series)
-        if is_segmentation_file(labels):
-            if given:
-                raise InputError("A .seg.nrrd names its segments itself.", "Leave --structures out.")
-            schema, truth = _from_segments(talk, labels, next(iter(images.values())), known, wanted)
-            wanted = {}
-        else:
-            schema, truth = _from_values(talk, labels, known, given)
-        from activeseg.dataset import Dataset
-
-        dataset = known or Dataset.create(folder, schema, tuple(files))
-        source = {name: {"path": str(path.absolute())} for name, path in files.items()}
-        source["labels"] = {"path": str(labels.absolute())}
-        saved = dataset.add_truth(
-            images, truth, case, schema=schema, mapping=wanted, source=source, progress=progress.part(0.1, 1.0)
-        )
+        with talk.progress() as progress:
+            progress("read", 0.0)
+            images = read_channels(talk, files, image, series)
+            if is_segmentation_file(labels):
+                if given:
+                    raise InputError("A .seg.nrrd names its segments itself.", "Leave --structures out.")
+                schema, truth = _from_segments(talk, labels, next(iter(images.values())), known, wanted)
+                wanted = {}
+            else:
+                schema, truth = _from_values(talk, labels, known, given)
+            source = {name: {"path": str(path.absolute())} for name, path in files.items()}
+            source["labels"] = {"path": str(labels.absolute())}
+            with Dataset.opened_or_created(folder, schema, tuple(files)) as dataset:
+                saved = dataset.add_truth(
+                    images, truth, case, schema=schema, mapping=wanted, source=source, progress=progress.part(0.1, 1.0)
+                )
         document = {
             "dataset": str(dataset.folder),
             "case": saved.name,
@@ -121,14 +121,6 @@ def _from_values(
     schema = LabelSchema.from_names(given) if given else known.schema if known else None
     assert schema is not None
     return schema, read_label_map(path, notice=talk.notice)
-
-
-def find(folder: Path) -> Dataset | None:
-    """The dataset of that name, or None when there is none yet. Raises DatasetError when there are several."""
-    from activeseg.dataset import Dataset
-    from activeseg.dataset.layout import find_dataset
-
-    return Dataset.open(folder) if find_dataset(folder) else None
 
 
 @app.command()
@@ -216,15 +208,15 @@ def open_case(
     debug: Debug = False,
 ) -> None:
     """Write a case as it was given, to correct it again in Slicer; 'dataset add' brings the result back."""
-    with conversation(json, debug) as talk, talk.progress() as progress:
+    with conversation(json, debug) as talk:
         from activeseg.dataset import Dataset
         from activeseg.segmentation_file import write_segmentation
 
-        progress("read", 0.0)
         dataset = Dataset.open(folder)
-        opened = dataset.open_case(case)
-        files = {name: f"image_{number}.nii.gz" for number, name in enumerate(opened.images)}
-        with new_folder(output) as fresh:
+        with talk.progress() as progress, new_folder(output) as fresh:
+            progress("read", 0.0)
+            opened = dataset.open_case(case)
+            files = {name: f"image_{number}.nii.gz" for number, name in enumerate(opened.images)}
             for name, file in files.items():
                 opened.images[name].write(fresh / file, progress.part(0.1, 0.9))
             opened.labels.write(fresh / "labels.nii.gz")

@@ -8,7 +8,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import RenderableType
 
@@ -121,10 +120,9 @@ def member_count(text: str) -> str | int:
 
 def structure_sizes(prediction: Prediction) -> list[dict[str, Any]]:
     """Voxels and millilitres of each structure that was decided."""
-    array, geometry = prediction.labels.array, prediction.labels.geometry
-    counts = np.zeros(len(prediction.schema) + 2, np.int64)
-    for plane in array:
-        counts += np.bincount(plane.ravel(), minlength=len(counts))
+    from activeseg.label_map import label_counts
+
+    counts, geometry = label_counts(prediction.labels.array, prediction.schema), prediction.labels.geometry
     return [
         {
             "name": label.name,

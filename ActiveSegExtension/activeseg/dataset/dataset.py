@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from activeseg.dataset.layout import (
     ENDING,
     LISTING,
     check_case_name,
+    find_dataset,
     folder_to_create,
     folder_to_open,
     history_file,
@@ -151,6 +154,32 @@ class Dataset:
         found = folder_to_open(Path(folder))
         listing = Listing.read(found)
         return cls(found, listing, private_dir, lock_wait_s, step, sweep(found))
+
+    @classmethod
+    @contextmanager
+    def opened_or_created(
+        cls,
+        folder: str | Path,
+        schema: LabelSchema,
+        channel_names: Sequence[str] = ("CT",),
+        *,
+        private_dir: Path | None = None,
+    ) -> Iterator[Dataset]:
+        """The dataset of that name, to add a case in the block; one that is not there is made with ``schema``.
+
+        If the block fails, a dataset that was made for it and holds no case goes again. Errors as in ``open`` and
+        ``create``.
+        """
+        if find_dataset(Path(folder)):
+            yield cls.open(folder, private_dir=private_dir)
+            return
+        made = cls.create(folder, schema, channel_names, private_dir=private_dir)
+        try:
+            yield made
+        except BaseException:
+            if not made.cases():
+                shutil.rmtree(made.folder, ignore_errors=True)
+            raise
 
     def listing(self) -> Listing:
         """The state on disk now. Raises DatasetError when it is damaged, or another dataset than the one opened."""
