@@ -38,3 +38,14 @@ def test_the_wheel_and_the_repository_have_the_same_licence():
     assert text == (PACKAGE / "LICENSE.txt").read_text("utf-8")
     assert "Apache License" in text
     assert "Version 2.0, January 2004" in text
+
+
+def test_the_tests_and_the_engine_pin_the_same_versions():
+    def pins(path):
+        lines = (line.partition("#")[0].partition(";")[0].strip() for line in path.read_text("utf-8").splitlines())
+        return {(name.lower(), version) for name, _, version in (line.partition("==") for line in lines) if version}
+
+    ours, engine = pins(ROOT / "Testing" / "constraints.txt"), pins(ACTIVESEG / "client" / "engine-lock.txt")
+    shared = {name for name, _ in ours} & {name for name, _ in engine}
+    assert {"torch", "nnunetv2", "totalsegmentator"} <= shared
+    assert {pin for pin in ours if pin[0] in shared} <= engine
