@@ -305,12 +305,13 @@ def test_map_and_label_of_off_centre_cubes_lie_where_they_belong(resample: Resam
             around = np.zeros(values.shape, np.float32)
             around[box] = values[box]
             off[what].append(centre(around, grid) - truth)
-    # a border is found to half a voxel only, which averages out over the cubes; a wrong affine would not
-    for what in off:
+    # 0.1 voxel is 0.15 mm. A label's border lies on whole voxels, which averages out over the cubes; a wrong affine would
+    # be off by up to 3 mm at the far end
+    for what, limit in (("map", 0.15), ("label", 0.75)):
         farthest = float(np.linalg.norm(off[what], axis=1).max())
         mean = float(np.linalg.norm(np.mean(off[what], axis=0)))
         assert mean < 0.15, f"the {what} is {mean} mm off"
-        assert farthest < 0.75, f"one cube's {what} is {farthest} mm off"
+        assert farthest < limit, f"one cube's {what} is {farthest} mm off"
 
 
 @pytest.mark.parametrize("affine", [OBLIQUE, FLIPPED], ids=["oblique", "flipped"])
