@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from activeseg import __version__
-from activeseg.commands import dataset
+from activeseg.commands import dataset, environment
 from activeseg.commands.export import export
 from activeseg.commands.models import models
 from activeseg.commands.segment import segment
@@ -29,6 +29,7 @@ app.command()(models)
 app.command()(segment)
 app.command()(export)
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(environment.app, name="environment")
 
 
 def _show_version(wanted: bool) -> None:

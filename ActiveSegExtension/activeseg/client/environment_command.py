@@ -1,0 +1,112 @@
+"""The environment as a process of its own, for callers that must not block: Slicer starts this file with its Python.
+
+``python environment_command.py ACTION --folder=FOLDER [options]`` prints one JSON object a line: ``{"progress":
+{"stage", "fraction", "text"}}`` while it works, and at the end ``{"result": ...}`` or ``{"error": ...}``. Anything on
+stdin, its end too, cancels, so that nothing goes on when the caller is gone. Exit codes are those of the errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from activeseg.client.environment import EngineEnvironment, Options, Source, default_folder
+from activeseg.client.lock import Lock
+from activeseg.errors import ActiveSegError
+from activeseg.progress import Progress
+
+ACTIONS = ("plan", "install", "check", "repair", "update", "remove", "use")
+_SECONDS_BETWEEN_LINES = 0.2
+
+
+def command(action: str, folder: Path, options: Sequence[str] = (), python: str | Path = sys.executable) -> list[str]:
+    """The command line for another process; ``options`` such as ``--torch=cpu``."""
+    script = str(Path(__file__).resolve())
+    return [str(python), "-X", "utf8", "-u", script, action, f"--folder={folder}", *options]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments, which are the fields of ``Options`` and ``Source``."""
+    arguments = argparse.ArgumentParser(description="The Python environment of ActiveSeg's engine.")
+    arguments.add_argument("action", choices=ACTIONS)
+    arguments.add_argument("--folder", type=Path, default=default_folder())
+    arguments.add_argument("--python", type=Path, help="the Python to build on, or for 'use' the one to use")
+    arguments.add_argument("--index", default="", help="address of a package index")
+    arguments.add_argument("--wheels", type=Path, help="folder of wheels that is looked into as well")
+    arguments.add_argument("--offline", action="store_true", help="use nothing but the folder of wheels")
+    arguments.add_argument("--proxy", default="", help="address of a proxy")
+    arguments.add_argument("--torch", default="auto", help="'auto', 'cpu', 'cu130', ..., or '' for the index's own")
+    return arguments
+
+
+def perform(
+    environment: EngineEnvironment, action: str, options: Callable[[], Options], progress: Progress
+) -> dict[str, Any]:
+    """Do one of the actions; a JSON-ready result. Raises what ``EngineEnvironment`` raises."""
+    if action == "remove":
+        return {"kept": environment.remove()}
+    if action == "plan":
+        plan = environment.plan(options())
+        return {"plan": plan.to_dict(), "sentences": plan.sentences()}
+    if action == "install":
+        return environment.install(environment.plan(options()), progress).to_dict()
+    if action == "use":
+        return environment.use_existing(options().python or "", progress).to_dict()
+    if action == "check":
+        return environment.check().to_dict()
+    return (environment.repair if action == "repair" else environment.update)(progress).to_dict()
+
+
+def main(arguments: Sequence[str] | None = None, lock: Lock | None = None) -> int:
+    """Run one action and print as the module says; the exit code. ``lock`` None takes the engine's packages."""
+    given = parser().parse_args(arguments)
+    cancelled = threading.Event()
+    threading.Thread(target=_cancel_on_input, args=(cancelled,), daemon=True).start()
+    last: list[Any] = [0.0, ""]
+
+    def report(stage: str, fraction: float, text: str) -> None:
+        if stage != last[1] or fraction >= 1.0 or time.monotonic() - last[0] > _SECONDS_BETWEEN_LINES:
+            last[:] = time.monotonic(), stage
+            _print({"progress": {"stage": stage, "fraction": round(fraction, 4), "text": text}})
+
+    def options() -> Options:
+        source = Source(given.index, given.wheels, given.offline, given.proxy, given.torch)
+        return Options(given.python, source)
+
+    try:
+        environment = EngineEnvironment(given.folder, lock)
+        _print({"result": perform(environment, given.action, options, Progress(report, cancelled.is_set))})
+    except ActiveSegError as error:
+        _print({"error": error.to_dict()})
+        return error.exit_code
+    except OSError as error:
+        told = ActiveSegError(f"A file could not be used: {error}.", "Check free space, names and permissions.")
+        _print({"error": told.to_dict()})
+        return told.exit_code
+    return 0
+
+
+def _cancel_on_input(cancelled: threading.Event) -> None:
+    try:
+        os.read(0, 1)
+    except OSError:
+        return  # there is no stdin: it is ended by ending this process
+    cancelled.set()
+
+
+def _print(line: dict[str, Any]) -> None:
+    print(json.dumps(line, default=str), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""``activeseg environment``: the engine's own Python environment, as Slicer's panel makes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from activeseg.client.environment import EngineEnvironment, Options, Source, State, Status, default_folder
+from activeseg.commands.conversation import Conversation, Debug, Json, conversation
+from activeseg.errors import EngineError
+
+app = typer.Typer(no_args_is_help=True, help="Make, check, repair and remove the engine's own Python environment.")
+
+Folder = Annotated[Path, typer.Option("--folder", "-f", help="The folder that holds it.")]
+Python = Annotated[Path | None, typer.Option(help="The Python 3.11 to 3.13 to build on; none: one is found.")]
+Index = Annotated[str, typer.Option(help="Address of a package index.")]
+Wheels = Annotated[Path | None, typer.Option(help="A folder of wheels that is looked into as well.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Use nothing but the folder of wheels.")]
+Proxy = Annotated[str, typer.Option(help="Address of a proxy; none: the system's.")]
+Torch = Annotated[str, typer.Option(help="Build of PyTorch: auto, cpu, cu130, ...; '' takes what the index has.")]
+FOLDER = default_folder()
+
+
+@app.command()
+def plan(
+    folder: Folder = FOLDER,
+    python: Python = None,
+    index: Index = "",
+    wheels: Wheels = None,
+    offline: Offline = False,
+    proxy: Proxy = "",
+    torch: Torch = "auto",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Tell what an installation would do; nothing is written."""
+    with conversation(json, debug) as talk:
+        options = Options(python, Source(index, wheels, offline, proxy, torch))
+        found = EngineEnvironment(folder).plan(options)
+        talk.result({"plan": found.to_dict()}, *found.sentences())
+
+
+@app.command()
+def install(
+    folder: Folder = FOLDER,
+    python: Python = None,
+    index: Index = "",
+    wheels: Wheels = None,
+    offline: Offline = False,
+    proxy: Proxy = "",
+    torch: Torch = "auto",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Install it. Interrupted, the same command goes on with what was downloaded."""
+    with conversation(json, debug) as talk:
+        environment = EngineEnvironment(folder)
+        found = environment.plan(Options(python, Source(index, wheels, offline, proxy, torch)))
+        for sentence in found.sentences():
+            talk.notice(sentence)
+        with talk.progress() as progress:
+            status = environment.install(found, progress)
+        _tell(talk, status)
+
+
+@app.command()
+def check(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) -> None:
+    """Tell how it is doing; exit code 1 when it cannot be used."""
+    with conversation(json, debug) as talk:
+        status = EngineEnvironment(folder).check()
+        if not status.usable:
+            raise EngineError(status.problem, status.action, status=status.to_dict())
+        _tell(talk, status)
+
+
+@app.command()
+def repair(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) -> None:
+    """Make it anew, as it was installed."""
+    with conversation(json, debug) as talk, talk.progress() as progress:
+        _tell(talk, EngineEnvironment(folder).repair(progress))
+
+
+@app.command()
+def update(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) -> None:
+    """Bring it to the packages of this version of ActiveSeg."""
+    with conversation(json, debug) as talk, talk.progress() as progress:
+        _tell(talk, EngineEnvironment(folder).update(progress))
+
+
+@app.command()
+def use(
+    python: Annotated[Path, typer.Argument(help="The Python of an environment that you already have.")],
+    folder: Folder = FOLDER,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Use a Python that you already have; it is checked and never changed."""
+    with conversation(json, debug) as talk, talk.progress() as progress:
+        _tell(talk, EngineEnvironment(folder).use_existing(python, progress))
+
+
+@app.command()
+def remove(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) -> None:
+    """Remove it and its folder; files in there that are not ActiveSeg's stay."""
+    with conversation(json, debug) as talk:
+        kept = EngineEnvironment(folder).remove()
+        stays = f"Kept, because they are not ActiveSeg's: {', '.join(kept)}" if kept else f"{folder} is removed."
+        talk.result({"kept": kept}, stays)
+
+
+def _tell(talk: Conversation, status: Status) -> None:
+    document: dict[str, Any] = status.to_dict()
+    versions = ", ".join(f"{name} {version}" for name, version in status.versions.items())
+    size = f" ({status.size_bytes / 2**30:.1f} GiB)" if status.size_bytes else ""
+    lines = [f"{status.state.value}: {status.python}{size}", f"Python {status.python_version}, {versions}"]
+    if status.state is State.OUTDATED:
+        lines.append(f"{status.problem} Run: activeseg environment update --folder {status.folder}")
+    talk.result(document, *lines)
