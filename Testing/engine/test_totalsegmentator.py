@@ -305,8 +305,8 @@ def test_map_and_label_of_off_centre_cubes_lie_where_they_belong(resample: Resam
             around = np.zeros(values.shape, np.float32)
             around[box] = values[box]
             off[what].append(centre(around, grid) - truth)
-    # 0.1 voxel is 0.15 mm. A label's border lies on whole voxels, which averages out over the cubes; a wrong affine would
-    # be off by up to 3 mm at the far end
+    # 0.1 voxel is 0.15 mm. A label's border lies on whole voxels, which averages out over the cubes; the nominal affine
+    # would be off by up to 3 mm at the far end
     for what, limit in (("map", 0.15), ("label", 0.75)):
         farthest = float(np.linalg.norm(off[what], axis=1).max())
         mean = float(np.linalg.norm(np.mean(off[what], axis=0)))
