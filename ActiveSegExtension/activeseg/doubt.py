@@ -16,12 +16,11 @@ import numpy.typing as npt
 
 from activeseg.segmenters.base import GridVotes
 
-TUNE = {"q": 0.8, "usual": 0.75}
+_IDLE = 0.15  # this part of the highest doubt is taken off everywhere: so faint it is wrong too rarely
+_LEAST_TOP = 0.1  # a case whose highest uncertainty is below this has nothing that deserves the full scale
 _SHELL_MM = 4.0  # how deep a normal shell reaches on either side of a surface
 _MOST_STEPS = 3
-_USUAL = 0.75  # quantile of the structures' medians that a normal shell does not exceed
 _LEVELS = 256  # steps of the histograms that medians are read from
-_LEAST_TOP = 0.1  # a case whose highest uncertainty is below this has nothing that deserves the full scale
 _FEWEST_SURFACE_VOXELS = 30  # a median over fewer is left to the other structures
 
 
@@ -32,7 +31,7 @@ class Doubt:
     Attributes
     ----------
     at_kji : (3, N) voxel indices
-    excess : (N,) uncertainty above the normal shell, as part of the case's highest uncertainty (0..1)
+    excess : (N,) doubt above the normal shell, as part of the case's highest (0..1)
     said : (1 + M, N) the ensemble's label, then each member's vote
     """
 
@@ -53,25 +52,55 @@ class Doubt:
         return np.flatnonzero(found)
 
 
-def doubt_of(grid: GridVotes, uncertainty: npt.NDArray[np.float32], shell: float = 1.0, least: float = 0.05) -> Doubt:
-    """Where ``uncertainty`` (k, j, i) is above the normal shell by more than ``least`` of its highest level.
+def doubt_of(grid: GridVotes, uncertainty: npt.NDArray[np.float32], shell: float = 1.0) -> Doubt:
+    """Where the ensemble is in doubt beyond the normal shell.
 
-    NaN (not computed) is no doubt. ``shell`` is how much of the normal shell is taken off: 1 all of it, 0 nothing.
+    Parameters
+    ----------
+    uncertainty : (k, j, i) the measure to go by; NaN (not computed) is no doubt
+    shell : how much of the normal shell is taken off: 1 all of it, 0 nothing
+
+    Doubt is the mean of the measure and of the share of members that vote against the label, each divided by its
+    highest level (the measure alone where no member ever does).
     """
-    top = _highest(uncertainty)
-    if top <= 0:
-        return Doubt(np.zeros((3, 0), np.int32), np.zeros(0, np.float32), np.zeros((1 + len(grid.votes), 0), np.uint8))
-    excess = np.nan_to_num(uncertainty, nan=0.0) / np.float32(top)
-    np.clip(excess, 0, 1, out=excess)
+    known = np.isfinite(uncertainty)
+    excess = _scaled(np.where(known, uncertainty, 0))
+    dissent = _scaled(known * _dissent(grid))
+    if dissent.any():
+        excess = _scaled((excess + dissent) / 2)
     if shell > 0:
-        normal, place = normal_shell(grid, excess, np.isfinite(uncertainty))
+        normal, place = normal_shell(grid, excess, known)
         excess -= np.float32(shell) * normal[place]
-    at = np.nonzero(excess > least)
+    excess -= np.float32(_IDLE)
+    at = np.nonzero(excess > 0)
     return Doubt(
         np.array(at, np.int32),
         excess[at],
         np.stack([grid.labels[at], *(vote[at] for vote in grid.votes)]),
     )
+
+
+def _dissent(grid: GridVotes) -> npt.NDArray[np.float32]:
+    """The share of members that vote against the label, 0 where not all of them vote."""
+    against = np.zeros(grid.labels.shape, np.uint8)
+    for vote in grid.votes:
+        against += vote != grid.labels
+    if grid.voters is not None:
+        against[grid.voters < len(grid.votes)] = 0
+    return against / np.float32(len(grid.votes))
+
+
+def _scaled(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Values as part of the case's high level, at most 1.
+
+    That level is nearly the maximum, so that a single voxel does not set it. It is relative because entropy is divided
+    by log C: two equal candidates of 118 classes give 0.15.
+    """
+    found = values[values > 0.01]
+    if not found.size:
+        return np.zeros_like(values)
+    rank = int(0.995 * (found.size - 1))
+    return np.minimum(values / max(float(np.partition(found, rank)[rank]), _LEAST_TOP), 1, dtype=np.float32)
 
 
 def normal_shell(
@@ -83,8 +112,8 @@ def normal_shell(
     -------
     normal, place : ``normal[place]`` is the expected uncertainty of each voxel, 0 away from surfaces
 
-    The median over a structure's own surface, but no more than the upper quartile of all structures' medians: a
-    structure that is doubtful all around must not pass for normal.
+    The median over a structure's own surface, but no more than the middle one of all structures' medians: a structure
+    that is doubtful all around must not pass for normal.
     """
     owner, depth, depths = surfaces(grid)
     place = owner.astype(np.int32)
@@ -95,12 +124,12 @@ def normal_shell(
     level = (uncertainty[inside] * (_LEVELS - 1)).astype(np.int32)
     counts = np.bincount(place[inside] * _LEVELS + level, minlength=groups * _LEVELS).reshape(-1, depths, _LEVELS)
     number = counts.sum(axis=2)
-    middle = (counts.cumsum(axis=2) >= TUNE["q"] * number[..., None]).argmax(axis=2) / (_LEVELS - 1)
+    middle = (counts.cumsum(axis=2) >= 0.5 * number[..., None]).argmax(axis=2) / (_LEVELS - 1)
     enough = number >= _FEWEST_SURFACE_VOXELS
     normal = np.zeros(number.shape, np.float32)
     for step in range(1, depths):
         if enough[:, step].any():
-            usual = float(np.quantile(middle[enough[:, step], step], TUNE["usual"], method="nearest"))
+            usual = float(np.quantile(middle[enough[:, step], step], 0.5, method="lower"))
             normal[:, step] = np.where(enough[:, step], np.minimum(middle[:, step], usual), usual)
     return normal.ravel(), place
 
@@ -147,15 +176,3 @@ def _neighbours(shape: tuple[int, ...], axis: int) -> list[tuple[tuple[slice, ..
     high: list[slice] = [slice(None)] * len(shape)
     low[axis], high[axis] = slice(None, -1), slice(1, None)
     return [(tuple(low), tuple(high)), (tuple(high), tuple(low))]
-
-
-def _highest(uncertainty: npt.NDArray[np.float32]) -> float:
-    """The level that counts as full uncertainty: nearly the maximum, so that a single voxel does not set the scale.
-
-    It is relative because entropy is divided by log C: two equal candidates of 118 classes give 0.15.
-    """
-    found = uncertainty[uncertainty > 0.01]
-    if not found.size:
-        return 0.0
-    rank = int(0.995 * (found.size - 1))
-    return max(float(np.partition(found, rank)[rank]), _LEAST_TOP)

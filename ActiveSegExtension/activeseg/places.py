@@ -16,12 +16,12 @@ from activeseg.segmenters.base import GridVotes
 from activeseg.volume import FloatArray, Geometry
 
 _BLOCK_MM = 4.0  # doubt is summed over blocks of this size before it is averaged over a box
-_CORE = 0.25  # the core is what has more than this doubt; SHOWN_THRESHOLD of what is shown
-_LEAST_CORE = 0.001  # a core smaller than this part of the largest box, or than three voxels, is not worth a look
+_CORE = 0.25  # the core is what has more than this doubt
+_LEAST_CORE = 0.001  # a core smaller than this part of the largest box, or than so many voxels, is not worth a look
 _LEAST_CORE_VOXELS = 3
-_LEAST_VOXELS = 3
-NOBODY = 0
-_MARGIN_MM = 6.0
+_LEAST_BOX_VOXELS = 3  # along each axis of the CT
+_MARGIN_MM = 6.0  # around the core
+_NOBODY = 0  # stands for where no member sees a structure
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,9 @@ class Search:
     smallest_mm: float = 20.0
     largest_mm: float = 60.0
     shell: float = 1.0
-    turn: float = 0.5
-    favour_small: float = 0.25
+    turn: float = 0.7
+    favour_small: float = 0.3
     smooth: bool = True
-    shrink: bool = True
-    power: float = 1.0
 
 
 DEFAULT_SEARCH = Search()
@@ -114,7 +112,7 @@ class _Chooser:
         self.about = {value: rows for value, rows in about.items() if len(rows)}
         self.left = np.zeros(len(doubt.excess), np.float32)
         for rows in self.about.values():
-            self.left[rows] = doubt.excess[rows] ** search.power
+            self.left[rows] = doubt.excess[rows]
         voxels = np.bincount(grid.labels.ravel(), minlength=max(wanted, default=0) + 1)
         self.worth = {
             value: float(max(len(rows), voxels[value] if value else 0)) ** -search.favour_small
@@ -166,27 +164,21 @@ class _Chooser:
     def _place(self, value: int, box: Box) -> Place | None:
         """The box around the core that ``box`` holds, cut free of those taken; None when too little is left."""
         core = self._core(value, self._inside(box))
-        if self.search.shrink and len(core):
-            at = self.at_ct[:, core]
-            low, high = at.min(axis=1), at.max(axis=1)
-            spacing = np.array(self.ct.spacing_xyz[::-1])
-            box = self._box(
-                (low + high) / 2,
-                np.clip((high - low + 1) * spacing + 2 * _MARGIN_MM, self.search.smallest_mm, self.side_mm),
-            )
-        if len(core):
-            middle = self._nearest(core, self.at_ct[:, core].mean(axis=1))
-            free = _cut_free(box, self.at_ct[:, middle], self.boxes)
-            inside = self._inside(free)
-            core = core[inside[core]]
-            if _usable(free, box) and len(core) >= max(
-                _LEAST_CORE * self.side_mm**3 / self.voxel_mm3, _LEAST_CORE_VOXELS
-            ):
-                weights = self.left[core] / self.left[core].sum()
-                middle = self._nearest(core, self.at_ct[:, core] @ weights)
-                score = float(self.left[inside].sum()) * self.voxel_mm3 / self.side_mm**3
-                return Place(free, score, core, middle)
-        return None
+        if not len(core):
+            return None
+        low, high = self.at_ct[:, core].min(axis=1), self.at_ct[:, core].max(axis=1)
+        size_mm = (high - low + 1) * np.array(self.ct.spacing_xyz[::-1]) + 2 * _MARGIN_MM
+        box = self._box((low + high) / 2, np.clip(size_mm, self.search.smallest_mm, self.side_mm))
+        middle = self._nearest(core, self.at_ct[:, core].mean(axis=1))
+        free = _cut_free(box, self.at_ct[:, middle], self.boxes)
+        inside = self._inside(free)
+        core = core[inside[core]]
+        least = max(_LEAST_CORE * self.side_mm**3 / self.voxel_mm3, _LEAST_CORE_VOXELS)
+        if len(core) < least or not _usable(free, box):
+            return None
+        middle = self._nearest(core, self.at_ct[:, core] @ (self.left[core] / self.left[core].sum()))
+        score = float(self.left[inside].sum()) * self.voxel_mm3 / self.side_mm**3
+        return Place(free, score, core, middle)
 
     def _core(self, value: int, inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
         """Rows of the connected doubt inside a box that is most about the structure."""
@@ -208,7 +200,7 @@ class _Chooser:
         """A box of that size around a point, moved into the CT."""
         shape = np.array(self.ct.shape_kji)
         size = np.floor(side_mm / np.array(self.ct.spacing_xyz[::-1])).astype(int)
-        size = np.minimum(np.maximum(size, _LEAST_VOXELS), shape)
+        size = np.minimum(np.maximum(size, _LEAST_BOX_VOXELS), shape)
         low = np.clip(np.rint(center_kji - (size - 1) / 2).astype(int), 0, shape - size)
         k, j, i = ((int(a), int(a + n)) for a, n in zip(low, size, strict=True))
         return k, j, i
@@ -227,7 +219,7 @@ class _Chooser:
     def _use_up(self, rows: npt.NDArray[Any]) -> None:
         said = self.doubt.said[:, rows]
         self.left[rows] = 0
-        for value in {int(v) for v in np.unique(said)} | {NOBODY}:
+        for value in {int(v) for v in np.unique(said)} | {_NOBODY}:
             self.peaks.pop(value, None)
 
 
