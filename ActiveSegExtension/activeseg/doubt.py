@@ -64,10 +64,10 @@ def doubt_of(grid: GridVotes, uncertainty: npt.NDArray[np.float32], shell: float
     highest level (the measure alone where no member ever does).
     """
     known = np.isfinite(uncertainty)
-    excess = _scaled(np.where(known, uncertainty, 0))
+    excess = _scaled(np.where(known, uncertainty, np.float32(0)))
     dissent = _scaled(known * _dissent(grid))
     if dissent.any():
-        excess = _scaled((excess + dissent) / 2)
+        excess = _scaled(np.asarray((excess + dissent) / 2, np.float32))
     if shell > 0:
         normal, place = normal_shell(grid, excess, known)
         excess -= np.float32(shell) * normal[place]
@@ -87,7 +87,7 @@ def _dissent(grid: GridVotes) -> npt.NDArray[np.float32]:
         against += vote != grid.labels
     if grid.voters is not None:
         against[grid.voters < len(grid.votes)] = 0
-    return against / np.float32(len(grid.votes))
+    return np.asarray(against / len(grid.votes), np.float32)
 
 
 def _scaled(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -100,7 +100,8 @@ def _scaled(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     if not found.size:
         return np.zeros_like(values)
     rank = int(0.995 * (found.size - 1))
-    return np.minimum(values / max(float(np.partition(found, rank)[rank]), _LEAST_TOP), 1, dtype=np.float32)
+    top = max(float(np.partition(found, rank)[rank]), _LEAST_TOP)
+    return np.asarray(np.minimum(values / np.float32(top), 1), np.float32)
 
 
 def normal_shell(
