@@ -354,24 +354,6 @@ def test_when_the_estimate_says_no_fewer_members_vote_and_it_is_said(wide_model:
         assert [e["fits"] for e in estimates] == [False, True]
 
 
-def test_a_real_lack_of_memory_is_an_error_in_words_and_the_engine_stays(wide_model: Path, tmp_path: Path) -> None:
-    small, large = noise_ct((32, 64, 64)), noise_ct((64, 128, 128))
-    need = big_need(wide_model, large, 1, True)
-    with WatchedEngine(tmp_path / "home", EngineOptions(memory_gib=0.55 * need / 2**30)) as engine:
-        settings = {"mode": "exact", "members": 1}
-        engine.do("segment", wish(wide_model, in_memory(engine, small, "small"), regions=0, settings=settings))
-        worker = engine.child("worker")
-        job = engine.submit("segment", wish(wide_model, in_memory(engine, large), regions=0, settings=settings))
-        failure = engine.failure(job)
-        assert isinstance(failure.error, DeviceError), failure
-        assert "memory is not enough" in failure.error.message
-        assert any(
-            "MemoryError" in line or "allocate" in line for line in engine.do("log.tail", {"lines": 200})["lines"]
-        )
-        assert engine.child("worker").pid == worker.pid
-        engine.do("segment", wish(wide_model, in_memory(engine, small, "small"), regions=0, settings=settings))
-
-
 def test_a_hopeless_wish_is_refused_before_the_work(wide_model: Path, tmp_path: Path) -> None:
     volume = noise_ct((96, 192, 192))
     with WatchedEngine(tmp_path / "home", EngineOptions(memory_gib=0.1)) as engine:
