@@ -127,12 +127,15 @@ class EngineEnvironment:
         interpreters.refuse_slicer(path)
         progress("check", 0.0, f"Starting {path}")
         wrong = statuses.outside_of(statuses.ask(path, self.lock), self.lock)
-        action = "Install what is missing into it, or let ActiveSeg make an environment of its own."
         if wrong:
-            raise InputError(f"The Python '{path}' does not suit: {'; '.join(wrong)}.", action, cause="missing")
+            raise InputError(
+                f"The Python '{path}' does not suit: {'; '.join(wrong)}.",
+                "Install what is missing into it, or let ActiveSeg make an environment of its own.",
+                cause="missing",
+            )
         with self.folder.exclusive() as held:
             marker = self.folder.marker() or {}
-            self.folder.claim({**marker, "existing": str(path)} if marker.get("existing") else marker)
+            self.folder.claim(marker)
             self._try_imports(self._runner(Source(), held), path, progress.part(0.2, 1.0), writes=False)
             self.folder.claim({**marker, "existing": str(path)})
         return self.check(files=False)
@@ -208,6 +211,8 @@ class EngineEnvironment:
         wrong, about = statuses.read_imports(said.out[-1])
         if wrong:
             action = "Press Repair, or report the log to ActiveSeg."
+            if not writes:
+                action = "Install packages that fit together into it, or let ActiveSeg make an environment of its own."
             if any(_LIBRARY_MISSING.search(sentence) for sentence in wrong):
                 action = "Install Microsoft's 'Visual C++ Redistributable' (x64), then try again."
             raise EngineError(

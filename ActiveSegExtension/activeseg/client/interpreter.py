@@ -33,7 +33,6 @@ print(json.dumps({
     "machine": platform.machine(),
     "gil": not sysconfig.get_config_var("Py_GIL_DISABLED"),
     "executable": sys.executable,
-    "prefix": sys.prefix,
     "base": sys.base_prefix,
 }))
 """
@@ -127,7 +126,8 @@ def probe(path: str | Path, origin: str = "found") -> Interpreter:
         wrong = "is free-threaded; PyTorch needs the ordinary build"
     if wrong:
         raise InputError(f"The Python '{path}' {wrong}.", action, cause="python")
-    return Interpreter(Path(path), version, origin)
+    # What pyenv puts on the path is a script that starts another Python tomorrow.
+    return Interpreter(Path(said.get("executable") or path), version, origin)
 
 
 def refuse_slicer(path: str | Path) -> None:
