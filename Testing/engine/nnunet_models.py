@@ -33,13 +33,15 @@ def make_model(
     mirror: Sequence[int] | None = None,
     regions_class_order: Sequence[int] | None = None,
     features: Sequence[int] = (4, 8),
+    convolutions: int = 1,
     previous_stage: str | None = None,
     trainer: str = "nnUNetTrainer",
     probability_kwargs: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a trained-model folder; ``spacing`` and ``patch`` are in the model's own (transposed) axes.
 
-    The weights are random but larger than at initialisation, so that labels vary over the image.
+    Each stage has so many ``convolutions``. The weights are random but larger than at initialisation, so that labels
+    vary over the image.
     """
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
     from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
@@ -79,8 +81,8 @@ def make_model(
                 "conv_op": conv,
                 "kernel_sizes": [[3] * dims] * stages,
                 "strides": [[1] * dims] + [[2] * dims] * (stages - 1),
-                "n_conv_per_stage": [1] * stages,
-                "n_conv_per_stage_decoder": [1] * (stages - 1),
+                "n_conv_per_stage": [convolutions] * stages,
+                "n_conv_per_stage_decoder": [convolutions] * (stages - 1),
                 "conv_bias": True,
                 "norm_op": norm,
                 "norm_op_kwargs": {"eps": 1e-5, "affine": True},

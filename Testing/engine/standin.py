@@ -62,6 +62,8 @@ def write_standin(
     patch: Sequence[int] = (32, 48, 48),
     extra_labels: Sequence[str] = (),
     pointwise: bool = False,
+    features: Sequence[int] = (8, 16),
+    convolutions: int = 1,
 ) -> Path:
     """Write one model folder whose structures follow ``windows``, fitted on ``image`` at its own resolution.
 
@@ -80,7 +82,8 @@ def write_standin(
         configuration=model.configuration,
         reader="NibabelIOWithReorient",
         trainer=model.trained.split("__")[0],
-        features=(8, 16),
+        features=features,
+        convolutions=convolutions,
     )
     for fold in folds:
         if pointwise:
@@ -114,7 +117,8 @@ def _fit_head(folder: Path, fold: int, windows: Mapping[int, tuple[float, float]
     scheme = predictor.plans_manager.plans["foreground_intensity_properties_per_channel"]["0"]
     clipped = np.clip(hu, scheme["percentile_00_5"], scheme["percentile_99_5"])
     data = torch.from_numpy((clipped - scheme["mean"]) / scheme["std"])[None, None]
-    data = data[..., : hu.shape[0] // 2 * 2, : hu.shape[1] // 2 * 2, : hu.shape[2] // 2 * 2]
+    coarsest = 2 ** len(network.decoder.seg_layers)
+    data = data[(..., *(slice(0, n // coarsest * coarsest) for n in hu.shape))]
     with torch.no_grad():
         features = network(data)[0].flatten(1).double()
     target = torch.zeros(data.shape[2:], dtype=torch.long)
