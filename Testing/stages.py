@@ -83,7 +83,21 @@ def count_junit(report: Path) -> Count:
     return count
 
 
-CORE = ("corrections", "dicom", "labels", "segmentation_file", "training_labels", "volume", "volume_formats")
+CORE = (
+    "corrections",
+    "dicom",
+    "engine_client",
+    "environment",
+    "environment_commands",
+    "environment_plan",
+    "environment_uv",
+    "labels",
+    "protocol",
+    "segmentation_file",
+    "training_labels",
+    "volume",
+    "volume_formats",
+)
 STAGES: tuple[Check | Tests, ...] = (
     Check(
         "style",
