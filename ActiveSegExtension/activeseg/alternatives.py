@@ -62,6 +62,7 @@ class Alternative:
             "gains": volumes(self.gains),
             "loses": volumes(self.loses),
             "voxel_mm3": self.voxel_mm3,
+            "summary": self.summary,
         }
 
     @classmethod

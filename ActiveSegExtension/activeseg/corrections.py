@@ -39,6 +39,12 @@ class RegionState(StrEnum):
         return self in (RegionState.ACCEPTED, RegionState.CORRECTED)
 
 
+def patch_names(region: int, alternative: int) -> tuple[str, str]:
+    """The names in ``alternatives.npz`` of an alternative's label patch and of its mask; both count from 1."""
+    name = f"region{region}_alternative{alternative}"
+    return f"{name}_labels", f"{name}_changed"
+
+
 class Place(Protocol):
     """A region as far as this file needs to know it; ``regions.Region`` is one."""
 

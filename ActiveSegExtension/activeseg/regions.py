@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.alternatives import Alternative, Box, find_alternatives
-from activeseg.corrections import RegionState
+from activeseg.corrections import RegionState, patch_names
 from activeseg.doubt import Doubt, doubt_of
 from activeseg.errors import InputError
 from activeseg.places import DEFAULT_SEARCH, Place, Search, choose_places
@@ -93,7 +93,7 @@ class Region:
                 {str(name): int(votes) for name, votes in data["votes"].items()},
                 tuple(
                     Alternative.from_dict(
-                        entry, patches[f"{_key(number, n)}_labels"], patches[f"{_key(number, n)}_changed"]
+                        entry, *(patches[name] for name in patch_names(number, n))
                     )
                     for n, entry in enumerate(data["alternatives"], start=1)
                 ),
@@ -179,8 +179,8 @@ def write_regions(folder: Path, regions: Sequence[Region], focus: Sequence[str] 
     patches: dict[str, npt.NDArray[Any]] = {}
     for region in regions:
         for n, alternative in enumerate(region.alternatives, start=1):
-            patches[f"{_key(region.number, n)}_labels"] = alternative.labels
-            patches[f"{_key(region.number, n)}_changed"] = alternative.changed
+            labels, changed = patch_names(region.number, n)
+            patches[labels], patches[changed] = alternative.labels, alternative.changed
     np.savez_compressed(folder / _PATCHES_FILE, allow_pickle=False, **patches)
     record = {"focus": list(focus), "regions": [region.to_dict() for region in regions]}
     (folder / _REGIONS_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -196,7 +196,3 @@ def read_regions(folder: Path) -> tuple[Region, ...]:
         raise InputError(
             f"The regions in {folder} cannot be read: {error}.", "Segment the CT again to write them anew."
         ) from error
-
-
-def _key(region: int, alternative: int) -> str:
-    return f"region{region}_alternative{alternative}"

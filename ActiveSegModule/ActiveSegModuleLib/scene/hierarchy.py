@@ -11,10 +11,12 @@ from typing import Any
 import slicer
 
 _OWNERS = (
+    ("vtkMRMLLabelMapVolumeNode", "LabelMaps"),
     ("vtkMRMLScalarVolumeNode", "Volumes"),
     ("vtkMRMLSegmentationNode", "Segmentations"),
     ("vtkMRMLTableNode", "Tables"),
     ("vtkMRMLMarkupsNode", "Markups"),
+    ("vtkMRMLTextNode", "Texts"),
 )
 _VIRTUAL_BRANCH = "VirtualBranch"
 

@@ -111,14 +111,18 @@ class RegionTable:
     @property
     def regions(self) -> tuple[ListedRegion, ...]:
         """All regions as they were made, worst first; for what became of them see ``states``."""
-        return tuple(ListedRegion.from_dict(entry) for entry in json.loads(self.node.GetAttribute(_REGIONS_ATTRIBUTE)))
+        return tuple(ListedRegion.from_dict(entry) for entry in self._entries())
+
+    def entry(self, number: int) -> dict[str, Any]:
+        """The region as ``regions.json`` has it. Raises InputError when there is no region of that number."""
+        for entry in self._entries():
+            if entry["number"] == number:
+                return entry
+        raise InputError(f"There is no region {number}.", f"There are {len(self._entries())} regions.")
 
     def region(self, number: int) -> ListedRegion:
         """Raises InputError when there is no region of that number."""
-        for region in self.regions:
-            if region.number == number:
-                return region
-        raise InputError(f"There is no region {number}.", f"There are {len(self.regions)} regions.")
+        return ListedRegion.from_dict(self.entry(number))
 
     def states(self) -> dict[int, RegionState]:
         """What the table says now, by region number; a region whose row was removed has the state that it came with.
@@ -170,6 +174,10 @@ class RegionTable:
         spans = [(start - 0.5, stop - 0.5) for start, stop in self.region(number).box_kji]
         corners_ijk = np.array([[i, j, k] for k in spans[0] for j in spans[1] for i in spans[2]])
         return np.array([_to_world(self.ct_node, ras) for ras in self.geometry.ras_of_ijk(corners_ijk)])
+
+    def _entries(self) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = json.loads(self.node.GetAttribute(_REGIONS_ATTRIBUTE))
+        return entries
 
     def _rows(self) -> Iterator[tuple[int, int]]:
         """Row and region number, in whatever order the user sorted them."""

@@ -1,0 +1,323 @@
+"""One segmentation of one CT with everything that belongs to it: found again in any scene, by its nodes alone."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import uuid
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import vtk
+from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
+
+from activeseg.corrections import Box, patch_names
+from activeseg.errors import InputError
+from activeseg.labels import LabelSchema
+from activeseg.volume import Geometry, Volume
+
+from .alternatives import LabelPatch
+from .edited import EditedSegmentation, labels_in_box, on_ct_grid
+from .hierarchy import place_under
+from .placement import geometry_of, put_under_transform_of, vtk_matrix
+from .regions import RegionTable
+from .segmentation import DECIDED_ATTRIBUTE, SCHEMA_ATTRIBUTE, SegmentationNode
+from .uncertainty import UncertaintyVolume
+
+ID_ATTRIBUTE = "ActiveSeg.PredictionId"
+RECORD_ATTRIBUTE = "ActiveSeg.Record"
+_PREVIEW_ATTRIBUTE = "ActiveSeg.Preview"
+_NOTES_ATTRIBUTE = "ActiveSeg.Notes"
+_SECONDS_ATTRIBUTE = "ActiveSeg.Seconds"
+_ORIGINAL_ROLE = "ActiveSeg.Original"
+_REGIONS_ROLE = "ActiveSeg.Regions"
+_ALTERNATIVES_ROLE = "ActiveSeg.Alternatives"
+_UNCERTAINTY_ROLE = "ActiveSeg.Uncertainty"
+
+
+@dataclass(frozen=True)
+class OfferedAlternative:
+    """What members would draw in a region instead: one line for a button, and what taking it writes."""
+
+    summary: str
+    patch: LabelPatch
+
+
+class Case:
+    """A segmentation node that ActiveSeg made, and the nodes that it refers to.
+
+    The scene is the only place where this is kept, so a saved scene allows review, export and drafts anywhere.
+
+    Attributes
+    ----------
+    node : the vtkMRMLSegmentationNode
+    """
+
+    def __init__(self, node: Any) -> None:
+        self.node = node
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Case) and other.node is self.node
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def create(
+        cls,
+        scene: Any,
+        ct_node: Any,
+        labels: Volume,
+        record: Mapping[str, Any],
+        name: str,
+        id: str = "",
+        preview: bool = False,
+    ) -> Case:
+        """Show a label map; regions and uncertainty are added when they are there.
+
+        Parameters
+        ----------
+        labels : on the CT's grid, values of the record's schema
+        record : the fields of ``prediction.json``; of a case of a dataset, which nobody predicted, ``schema``,
+            ``decided`` and ``origin``
+        id : of the prediction; empty makes a new one
+        preview : a better one is on its way, and may take its place
+
+        Raises InputError when the label map is not of this CT.
+        """
+        schema, decided = LabelSchema.from_dict(record["schema"]), record["decided"]
+        provenance = {"Model": record.get("model", ""), "Created": record.get("created", "")}
+        segmentation = SegmentationNode.create(scene, ct_node, labels, schema, decided, name, provenance)
+        node = segmentation.node
+        made = cls(node)
+        node.SetAttribute(ID_ATTRIBUTE, id or uuid.uuid4().hex)
+        node.SetAttribute(RECORD_ATTRIBUTE, json.dumps(dict(record)))
+        if preview:
+            node.SetAttribute(_PREVIEW_ATTRIBUTE, "1")
+        original = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", f"{name}, as predicted")
+        original.SetHideFromEditors(True)
+        original.SetAndObserveImageData(_image_of(labels.array))
+        original.SetIJKToRASMatrix(vtk_matrix(labels.geometry.ijk_to_ras))
+        put_under_transform_of(original, ct_node)
+        made._refer(_ORIGINAL_ROLE, original)
+        return made
+
+    @classmethod
+    def of(cls, node: Any) -> Case | None:
+        """The case of a segmentation node, or None when ActiveSeg did not make it."""
+        ours = node is not None and node.IsA("vtkMRMLSegmentationNode") and node.GetAttribute(ID_ATTRIBUTE)
+        return cls(node) if ours else None
+
+    @classmethod
+    def all_in(cls, scene: Any) -> list[Case]:
+        """All cases of a scene, oldest first. A segmentation that the user cloned gets an id of its own here."""
+        nodes = scene.GetNodesByClass("vtkMRMLSegmentationNode")
+        nodes.UnRegister(None)
+        cases, seen = [], set()
+        for number in range(nodes.GetNumberOfItems()):
+            case = cls.of(nodes.GetItemAsObject(number))
+            if case is None:
+                continue
+            if case.id in seen:
+                case.node.SetAttribute(ID_ATTRIBUTE, uuid.uuid4().hex)
+            seen.add(case.id)
+            cases.append(case)
+        return cases
+
+    @property
+    def id(self) -> str:
+        return str(self.node.GetAttribute(ID_ATTRIBUTE))
+
+    @property
+    def name(self) -> str:
+        return str(self.node.GetName())
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The fields of ``prediction.json``."""
+        record: dict[str, Any] = json.loads(self.node.GetAttribute(RECORD_ATTRIBUTE))
+        return record
+
+    @property
+    def origin(self) -> Mapping[str, str] | None:
+        """``dataset`` and ``case`` of what was opened from a dataset; None for a prediction."""
+        return self.record.get("origin")
+
+    @property
+    def is_preview(self) -> bool:
+        return self.node.GetAttribute(_PREVIEW_ATTRIBUTE) == "1"
+
+    @property
+    def schema(self) -> LabelSchema:
+        return LabelSchema.from_dict(json.loads(self.node.GetAttribute(SCHEMA_ATTRIBUTE)))
+
+    @property
+    def decided(self) -> tuple[str, ...]:
+        return tuple(json.loads(self.node.GetAttribute(DECIDED_ATTRIBUTE)))
+
+    @property
+    def ct_node(self) -> Any:
+        """Raises InputError when the CT was removed from the scene."""
+        ct_node = self.node.GetNodeReference(self.node.GetReferenceImageGeometryReferenceRole())
+        if ct_node is None:
+            raise InputError(f"The CT of '{self.name}' is no longer in the scene.", "Load the CT again.")
+        return ct_node
+
+    @property
+    def segmentation(self) -> SegmentationNode:
+        return SegmentationNode(self.node, self.ct_node, self.schema, self.decided)
+
+    @property
+    def original(self) -> Volume:
+        """The label map as it was predicted (a view of the node's voxels). Raises InputError when it was removed."""
+        node = self.node.GetNodeReference(_ORIGINAL_ROLE)
+        if node is None or node.GetImageData() is None:
+            raise InputError(
+                f"The prediction behind '{self.name}' was removed from the scene.", "Segment the CT again."
+            )
+        return Volume(_voxels_of(node.GetImageData()), geometry_of(node), "labels")
+
+    @property
+    def notes(self) -> str:
+        """The user's own words about the case."""
+        return self.node.GetAttribute(_NOTES_ATTRIBUTE) or ""
+
+    @notes.setter
+    def notes(self, text: str) -> None:
+        self.node.SetAttribute(_NOTES_ATTRIBUTE, text or None)
+
+    @property
+    def seconds(self) -> float:
+        """Time that the user spent on the case."""
+        return float(self.node.GetAttribute(_SECONDS_ATTRIBUTE) or 0)
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        self.node.SetAttribute(_SECONDS_ATTRIBUTE, f"{seconds:.1f}")
+
+    def set_regions(self, entries: Iterable[Mapping[str, Any]], patches: bytes, geometry: Geometry) -> None:
+        """Keep the regions (entries of ``regions.json``) and the bytes of ``alternatives.npz``, in place of any before.
+
+        ``geometry`` is the prediction's grid, on which boxes and patches count.
+        """
+        scene, ct_node = self.node.GetScene(), self.ct_node
+        for role in (_REGIONS_ROLE, _ALTERNATIVES_ROLE):
+            self._remove(role)
+        table = RegionTable.create(scene, ct_node, entries, geometry, f"{self.name}, regions")
+        self._refer(_REGIONS_ROLE, table.node)
+        text = scene.AddNewNodeByClass("vtkMRMLTextNode", f"{self.name}, alternatives")
+        text.SetHideFromEditors(True)
+        text.SetText(base64.b64encode(patches).decode("ascii"))
+        self._refer(_ALTERNATIVES_ROLE, text)
+
+    @property
+    def regions(self) -> RegionTable | None:
+        """None before they are known, and for a case of a dataset."""
+        node = self.node.GetNodeReference(_REGIONS_ROLE)
+        return RegionTable(node) if node is not None else None
+
+    @property
+    def patches(self) -> bytes:
+        """The bytes of ``alternatives.npz``; empty when there are none."""
+        node = self.node.GetNodeReference(_ALTERNATIVES_ROLE)
+        return base64.b64decode(node.GetText() or "") if node is not None else b""
+
+    def alternatives(self, number: int) -> tuple[OfferedAlternative, ...]:
+        """What members would draw in a region instead, most votes first. Raises InputError for damaged patches."""
+        table = self.regions
+        if table is None or not self.patches:
+            return ()
+        region, entry = table.region(number), table.entry(number)
+        try:
+            with np.load(io.BytesIO(self.patches), allow_pickle=False) as patches:
+                return tuple(
+                    OfferedAlternative(
+                        str(offered["summary"]),
+                        LabelPatch(table.geometry, region.box_kji, *(patches[name] for name in patch_names(number, n))),
+                    )
+                    for n, offered in enumerate(entry["alternatives"], start=1)
+                )
+        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+            raise InputError(f"The alternatives of '{self.name}' are damaged: {error!r}.") from error
+
+    def add_uncertainty(self, measure: str, uncertainty: Volume, shown: bool = False) -> UncertaintyVolume:
+        """Keep a measure's map, in place of an earlier one of that measure; ``shown`` is the one that shows first."""
+        existing = self.uncertainty.get(measure)
+        if existing is not None:
+            self.node.GetScene().RemoveNode(existing.node)
+        title = measure.replace("_", " ")
+        threshold = float(self.record.get("threshold", 0.25))
+        name = f"{self.name}, {title}"
+        made = UncertaintyVolume.create(self.node.GetScene(), self.ct_node, uncertainty, measure, threshold, name)
+        made.node.SetHideFromEditors(not shown)
+        self.node.AddNodeReferenceID(_UNCERTAINTY_ROLE, made.node.GetID())
+        return made
+
+    @property
+    def uncertainty(self) -> dict[str, UncertaintyVolume]:
+        """The maps by measure."""
+        found = (UncertaintyVolume(node) for node in self._referred(_UNCERTAINTY_ROLE))
+        return {volume.measure: volume for volume in found}
+
+    def labels_in(self, box_kji: Box) -> npt.NDArray[Any]:
+        """What the segmentation says now in a box of the CT's grid, (k, j, i); quick."""
+        return labels_in_box(self.node, self.ct_node, self.schema, self.original_on_ct(), box_kji)
+
+    def original_on_ct(self) -> npt.NDArray[Any]:
+        """The predicted label map along the CT's axes, (k, j, i)."""
+        return on_ct_grid(self.original, geometry_of(self.ct_node))
+
+    def read_back(self, mapping: Mapping[str, int | None] | None = None) -> EditedSegmentation:
+        """What the user made of it, as one label map on the CT's grid."""
+        return self.segmentation.read_back(self.original, mapping)
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything was edited, added or deleted since it was made."""
+        found = self.read_back()
+        return bool(
+            found.deleted or found.added or found.unmatched or any(segment.edited for segment in found.segments)
+        )
+
+    def companions(self) -> tuple[Any, ...]:
+        """The nodes that make no sense without the segmentation."""
+        roles = (_ORIGINAL_ROLE, _REGIONS_ROLE, _ALTERNATIVES_ROLE, _UNCERTAINTY_ROLE)
+        return tuple(node for role in roles for node in self._referred(role))
+
+    def remove(self) -> None:
+        """Take the segmentation and all that belongs to it out of the scene."""
+        scene = self.node.GetScene()
+        for node in (*self.companions(), self.node):
+            scene.RemoveNode(node)
+
+    def _refer(self, role: str, node: Any) -> None:
+        self.node.SetNodeReferenceID(role, node.GetID())
+        place_under(self.node.GetScene(), self.ct_node, node)
+
+    def _referred(self, role: str) -> Iterator[Any]:
+        for index in range(self.node.GetNumberOfNodeReferences(role)):
+            node = self.node.GetNthNodeReference(role, index)
+            if node is not None:
+                yield node
+
+    def _remove(self, role: str) -> None:
+        for node in list(self._referred(role)):
+            self.node.GetScene().RemoveNode(node)
+        self.node.RemoveNodeReferenceIDs(role)
+
+
+def _image_of(array: npt.NDArray[Any]) -> Any:
+    image = vtk.vtkImageData()
+    image.SetDimensions(*array.shape[::-1])
+    image.AllocateScalars(get_vtk_array_type(array.dtype), 1)
+    _voxels_of(image)[...] = array
+    return image
+
+
+def _voxels_of(image: Any) -> npt.NDArray[Any]:
+    voxels: npt.NDArray[Any] = vtk_to_numpy(image.GetPointData().GetScalars())
+    return voxels.reshape(image.GetDimensions()[::-1])
