@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from slicer_application import SlicerCore
 
+from activeseg.corrections import patch_names
 from activeseg.labels import Code, LabelSchema, Terminology
 from activeseg.volume import Geometry, Volume
+from ActiveSegModuleLib.scene import case as prediction_case
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode
 
 SHAPE = (24, 30, 36)
@@ -83,3 +86,58 @@ def make_case(core: SlicerCore, geometry: Geometry = PLAIN, transform: Any = Non
         core.scene, ct, labels, SCHEMA, SCHEMA.names, "Prediction", {"Model": "test", "PredictionId": "p-1"}
     )
     return Case(core, ct, labels, segmentation)
+
+
+BOX = ((4, 12), (5, 18), (0, 14))
+RECORD = {
+    "model": "demo",
+    "created": "2026-01-01T00:00:00+00:00",
+    "schema": SCHEMA.to_dict(),
+    "decided": list(SCHEMA.names),
+    "measure": "variance",
+    "threshold": 0.3,
+}
+# The liver's upper half and the left kidney; one alternative gives a plane of the liver to the kidney.
+REGION = {
+    "number": 1,
+    "box_kji": [list(span) for span in BOX],
+    "center_ras_mm": [0.0, 0.0, 0.0],
+    "score": 0.4,
+    "structures": ["liver"],
+    "size_voxels": 40,
+    "size_mm3": 270.0,
+    "votes": {"liver": 3},
+    "alternatives": [{"summary": "2 members: + 0.1 ml kidney_left"}],
+    "state": "open",
+}
+
+
+OTHER_REGION = {
+    **REGION,
+    "number": 2,
+    "box_kji": [[13, 20], [5, 15], [20, 36]],
+    "score": 0.2,
+    "structures": ["kidney_right"],
+    "alternatives": [],
+}
+
+
+def patches() -> bytes:
+    """The first plane of the region's liver is taken by the left kidney."""
+    size = tuple(stop - start for start, stop in BOX)
+    changed = np.zeros(size, bool)
+    changed[0, :10] = True
+    labels, mask = patch_names(1, 1)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{labels: np.where(changed, 2, 0).astype(np.uint8), mask: changed})
+    return buffer.getvalue()
+
+
+def whole_case(core: SlicerCore, geometry: Geometry = PLAIN) -> prediction_case.Case:
+    """A prediction in a scene as the panel makes it: label map, two regions, an alternative, two measures."""
+    ct = core.add_volume(np.zeros(geometry.shape_kji, np.int16), geometry)
+    case = prediction_case.Case.create(core.scene, ct, Volume(boxes(), geometry), RECORD, "CT segmentation")
+    case.set_regions([REGION, OTHER_REGION], patches(), geometry)
+    for measure, value in (("variance", 0.5), ("entropy", 0.25)):
+        case.add_uncertainty(measure, Volume(np.full(geometry.shape_kji, value, np.float32), geometry))
+    return case

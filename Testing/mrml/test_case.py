@@ -2,63 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import slicer
-from scene_cases import PLAIN, SCHEMA, boxes, oblique
+from scene_cases import BOX, PLAIN, RECORD, boxes, oblique, whole_case
 from slicer_application import SlicerCore
 
-from activeseg.corrections import RegionState, patch_names
+from activeseg.corrections import RegionState
 from activeseg.errors import InputError
-from activeseg.volume import Geometry, Volume
+from activeseg.volume import Geometry
 from ActiveSegModuleLib.scene.alternatives import apply_alternative
 from ActiveSegModuleLib.scene.case import Case
-
-BOX = ((4, 12), (5, 18), (0, 14))
-RECORD = {
-    "model": "demo",
-    "created": "2026-01-01T00:00:00+00:00",
-    "schema": SCHEMA.to_dict(),
-    "decided": list(SCHEMA.names),
-    "measure": "variance",
-    "threshold": 0.3,
-}
-REGION = {
-    "number": 1,
-    "box_kji": [list(span) for span in BOX],
-    "center_ras_mm": [0.0, 0.0, 0.0],
-    "score": 0.4,
-    "structures": ["liver"],
-    "size_voxels": 40,
-    "size_mm3": 270.0,
-    "votes": {"liver": 3},
-    "alternatives": [{"summary": "2 members: + 0.1 ml kidney_left"}],
-    "state": "open",
-}
-
-
-def patches() -> bytes:
-    """The first plane of the region's liver is taken by the left kidney."""
-    size = tuple(stop - start for start, stop in BOX)
-    changed = np.zeros(size, bool)
-    changed[0, :10] = True
-    labels, mask = patch_names(1, 1)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{labels: np.where(changed, 2, 0).astype(np.uint8), mask: changed})
-    return buffer.getvalue()
-
-
-def whole_case(core: SlicerCore, geometry: Geometry = PLAIN) -> Case:
-    ct = core.add_volume(np.zeros(geometry.shape_kji, np.int16), geometry)
-    case = Case.create(core.scene, ct, Volume(boxes(), geometry), RECORD, "CT segmentation")
-    case.set_regions([REGION], patches(), geometry)
-    for measure, value in (("variance", 0.5), ("entropy", 0.25)):
-        case.add_uncertainty(measure, Volume(np.full(geometry.shape_kji, value, np.float32), geometry))
-    return case
 
 
 def test_a_case_knows_its_record_its_ct_and_what_was_predicted(core: SlicerCore) -> None:
@@ -69,7 +25,7 @@ def test_a_case_knows_its_record_its_ct_and_what_was_predicted(core: SlicerCore)
     assert set(case.uncertainty) == {"variance", "entropy"}
     assert case.uncertainty["variance"].threshold == pytest.approx(0.3)
     assert case.regions is not None
-    assert case.regions.states() == {1: RegionState.OPEN}
+    assert case.regions.states() == {1: RegionState.OPEN, 2: RegionState.OPEN}
 
 
 @pytest.mark.parametrize("geometry", [PLAIN, oblique()], ids=["plain", "oblique"])
@@ -90,7 +46,7 @@ def test_a_saved_scene_opens_with_its_cases_whole(core: SlicerCore, tmp_path: Pa
     assert again.patches == patch
     assert again.alternatives(1)[0].summary == "2 members: + 0.1 ml kidney_left"
     assert again.regions is not None
-    assert again.regions.states() == {1: RegionState.SKIPPED}
+    assert again.regions.states() == {1: RegionState.SKIPPED, 2: RegionState.OPEN}
     assert set(again.uncertainty) == {"variance", "entropy"}
     assert (again.notes, again.seconds) == ('spleen: "unclear" | below', 61.5)
 

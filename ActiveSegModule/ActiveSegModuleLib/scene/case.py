@@ -142,6 +142,10 @@ class Case:
         record: dict[str, Any] = json.loads(self.node.GetAttribute(RECORD_ATTRIBUTE))
         return record
 
+    def update_record(self, record: Mapping[str, Any]) -> None:
+        """More became known: the members that vote, for example."""
+        self.node.SetAttribute(RECORD_ATTRIBUTE, json.dumps(dict(record)))
+
     @property
     def origin(self) -> Mapping[str, str] | None:
         """``dataset`` and ``case`` of what was opened from a dataset; None for a prediction."""

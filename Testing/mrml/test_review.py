@@ -1,0 +1,201 @@
+"""From one uncertain place to the next, with real editing, undo and scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import slicer
+from scene_cases import BOX, boxes, whole_case
+from slicer_application import SlicerCore
+
+from activeseg.corrections import RegionState
+from activeseg.errors import InputError
+from ActiveSegModuleLib.review import Review
+from ActiveSegModuleLib.scene.case import Case
+from ActiveSegModuleLib.scene.labelmap import array_of
+
+OPEN, ACCEPTED, CORRECTED, SKIPPED = RegionState
+INSIDE = tuple(slice(*span) for span in BOX)
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def case(core: SlicerCore) -> Case:
+    return whole_case(core)
+
+
+@pytest.fixture
+def review(core: SlicerCore, case: Case) -> Review:
+    review = Review(core.scene)
+    review.open(case)
+    return review
+
+
+def states(review: Review) -> list[RegionState]:
+    return [row.state for row in review.rows()]
+
+
+def frames(core: SlicerCore) -> int:
+    return int(core.scene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode"))
+
+
+def paint(core: SlicerCore, case: Case, name: str, place: tuple[slice, ...]) -> None:
+    """A stroke of the Segment Editor."""
+    editor = core.editor(case.node, case.ct_node)
+    editor.SetCurrentSegmentID(case.segmentation.segment_id(case.schema.named(name)))
+    editor.ResetModifierLabelmapToDefault()
+    stroke = editor.GetModifierLabelmap()
+    array_of(stroke)[place] = 1
+    editor.ModifySegmentByLabelmap(
+        case.node, editor.GetCurrentSegmentID(), stroke, editor.ModificationModeAdd, False, False
+    )
+
+
+def test_regions_come_worst_first_and_round_again(review: Review) -> None:
+    assert [row.number for row in review.rows()] == [1, 2]
+    assert [review.next(), review.next(), review.next(), review.previous()] == [1, 2, 1, 2]
+
+
+def test_the_previous_of_none_is_the_last(review: Review) -> None:
+    assert review.previous() == 2
+
+
+def test_one_frame_moves_along_and_goes_with_the_case(core: SlicerCore, review: Review) -> None:
+    review.next()
+    review.next()
+    assert frames(core) == 1
+    review.open(None)
+    assert frames(core) == 0
+
+
+def test_all_slice_views_centre_on_the_region(core: SlicerCore, review: Review, case: Case) -> None:
+    view = core.scene.AddNewNodeByClass("vtkMRMLSliceNode")
+    view.SetDimensions(200, 100, 1)
+    review.go_to(2)
+    assert case.regions is not None
+    center = case.regions.center_world(2)
+    to_ras = view.GetSliceToRAS()
+    assert [to_ras.GetElement(axis, 3) for axis in range(3)] == pytest.approx(center)
+
+
+def test_cameras_turn_to_the_region_without_turning_around_it(core: SlicerCore, review: Review, case: Case) -> None:
+    camera = core.scene.AddNewNodeByClass("vtkMRMLCameraNode")
+    camera.SetFocalPoint(5, 5, 5)
+    camera.SetPosition(5, 505, 5)
+    review.go_to(1)
+    assert case.regions is not None
+    center = np.array(case.regions.center_world(1))
+    assert camera.GetFocalPoint() == pytest.approx(center)
+    assert camera.GetPosition() == pytest.approx(np.add(center, (0, 500, 0)))
+
+
+def test_accepted_and_skipped_regions_count_as_reviewed(review: Review) -> None:
+    review.next()
+    review.accept()
+    assert states(review) == [ACCEPTED, OPEN]
+    assert review.reviewed == (1, 2)
+    assert review.next_open() == 2
+    review.skip()
+    assert states(review) == [ACCEPTED, SKIPPED]
+    assert review.next_open() is None
+    assert review.current == 2
+
+
+def test_deciding_without_a_region_says_what_to_do(review: Review) -> None:
+    with pytest.raises(InputError, match="No region is chosen"):
+        review.accept()
+
+
+def test_an_edit_inside_makes_a_region_corrected_and_elsewhere_not(
+    core: SlicerCore, review: Review, case: Case
+) -> None:
+    paint(core, case, "spleen", (slice(0, 2), slice(0, 3), slice(30, 34)))
+    assert review.note_edits() == set()
+    paint(core, case, "spleen", (slice(5, 6), slice(6, 9), slice(1, 4)))
+    assert review.note_edits() == {1}
+    assert states(review) == [CORRECTED, OPEN]
+
+
+def test_an_accepted_region_that_was_edited_counts_as_corrected(core: SlicerCore, review: Review, case: Case) -> None:
+    paint(core, case, "spleen", (slice(5, 6), slice(6, 9), slice(1, 4)))
+    review.go_to(1)
+    review.accept()
+    assert states(review) == [CORRECTED, OPEN]
+
+
+def test_a_taken_alternative_can_be_undone_and_its_region_is_open_again(
+    core: SlicerCore, review: Review, case: Case
+) -> None:
+    editor = core.editor(case.node, case.ct_node)
+    review.go_to(1)
+    (offered,) = review.alternatives()
+    review.take(0, editor)
+    assert states(review) == [CORRECTED, OPEN]
+    assert (case.labels_in(BOX)[offered.patch.changed] == 2).all()
+    editor.Undo()
+    assert review.note_edits() == {1}
+    assert states(review) == [OPEN, OPEN]
+    assert (case.labels_in(BOX) == boxes()[INSIDE]).all()
+
+
+def test_previewing_an_alternative_changes_nothing_and_is_never_saved(
+    core: SlicerCore, review: Review, case: Case
+) -> None:
+    review.go_to(1)
+    before = case.read_back().labels
+    review.preview(0)
+    (outline,) = [node for node in _segmentations(core) if node is not case.node]
+    assert outline.GetDisplayVisibility()
+    assert not outline.GetSaveWithScene()
+    segment = outline.GetSegmentation().GetNthSegment(0)
+    assert segment.GetColor() == pytest.approx([c / 255 for c in case.schema.named("kidney_left").color])
+    voxels = array_of(segment.GetRepresentation("Binary labelmap"))
+    assert voxels.sum() == case.alternatives(1)[0].patch.changed.sum()
+    review.preview(None)
+    assert not outline.GetDisplayVisibility()
+    assert (case.read_back().labels == before).all()
+    assert Case.all_in(core.scene) == [case]
+
+
+def test_time_is_counted_without_pauses(core: SlicerCore, case: Case) -> None:
+    clock = Clock()
+    review = Review(core.scene, clock)
+    review.open(case)
+    for second in (20, 50, 1050):
+        clock.now = second
+        review.next()
+    assert case.seconds == pytest.approx(20 + 30 + 120)
+
+
+def test_a_removed_case_is_left_in_peace(core: SlicerCore, review: Review, case: Case) -> None:
+    review.next()
+    case.remove()
+    assert review.case is None
+    assert review.rows() == []
+    assert review.reviewed == (0, 0)
+    assert review.next() is None
+    assert review.note_edits() == set()
+    assert frames(core) == 0
+
+
+def test_a_scene_that_was_closed_is_left_in_peace(core: SlicerCore, review: Review) -> None:
+    review.next()
+    review.preview(0)
+    core.scene.Clear(False)
+    assert review.case is None
+    assert review.next() is None
+
+
+def _segmentations(core: SlicerCore) -> list[slicer.vtkMRMLSegmentationNode]:
+    nodes = core.scene.GetNodesByClass("vtkMRMLSegmentationNode")
+    nodes.UnRegister(None)
+    return [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
