@@ -21,6 +21,7 @@ _LEAST_CORE = 0.001  # a core smaller than this part of the largest box, or than
 _LEAST_CORE_VOXELS = 3
 _LEAST_BOX_VOXELS = 3  # along each axis of the CT
 _MARGIN_MM = 6.0  # around the core
+_PEAK_OF_MOST = 0.99  # a peak may hold less than the most that a box can hold, but no less than this part of it
 _NOBODY = 0  # stands for where no member sees a structure
 
 
@@ -120,13 +121,14 @@ class _Chooser:
         }
         self.boxes: list[Box] = []
         self.peaks: dict[int, tuple[float, FloatArray]] = {}
+        self.bounds = {
+            value: float(self.left[rows].sum(dtype=np.float64)) / _PEAK_OF_MOST for value, rows in self.about.items()
+        }
 
     def next_place(self) -> Place | None:
         """The best place that is left; its doubt is used up afterwards."""
         while self.about:
-            for value in self.about.keys() - self.peaks.keys():
-                self.peaks[value] = self._peak(value)
-            value = max(self.about, key=lambda value: self.peaks[value][0] * self.worth[value])
+            value = self._worst()
             height, center = self.peaks[value]
             if height <= 0:
                 return None
@@ -144,6 +146,15 @@ class _Chooser:
                 del self.about[value]
         return None
 
+    def _worst(self) -> int:
+        """The structure whose peak is worth most. Doubt only gets less, so that an old peak bounds the new one."""
+        while True:
+            value = max(self.about, key=lambda value: self.bounds[value] * self.worth[value])
+            if value in self.peaks:
+                return value
+            self.peaks[value] = self._peak(value)
+            self.bounds[value] = self.peaks[value][0]
+
     def _peak(self, value: int) -> tuple[float, FloatArray]:
         """The most doubt about a structure in one box, and that box's middle on the CT's grid (k, j, i)."""
         rows = self.about[value]
@@ -157,7 +168,8 @@ class _Chooser:
         blocks = np.bincount(flat, weights=self.left[rows], minlength=int(np.prod(shape))).reshape(shape)
         mass = uniform_filter(blocks, tuple(self.patch), mode="constant")
         # A blob smaller than the box gives a plateau: a little of the same filter again prefers its middle.
-        best = np.array(np.unravel_index((mass + 0.01 * uniform_filter(mass, tuple(self.patch))).argmax(), shape))
+        preferred = mass + (1 - _PEAK_OF_MOST) * uniform_filter(mass, tuple(self.patch))
+        best = np.array(np.unravel_index(preferred.argmax(), shape))
         middle = (best + low + 0.5 - 0.5 * (self.patch % 2 == 0)) * self.block - 0.5
         return float(mass[tuple(best)]) * float(np.prod(self.patch)), middle @ self.matrix.T + self.shift
 
@@ -220,7 +232,8 @@ class _Chooser:
         said = self.doubt.said[:, rows]
         self.left[rows] = 0
         for value in {int(v) for v in np.unique(said)} | {_NOBODY}:
-            self.peaks.pop(value, None)
+            if value in self.peaks:
+                self.bounds[value] = self.peaks.pop(value)[0] / _PEAK_OF_MOST
 
 
 def _cut_free(box: Box, keep_kji: npt.NDArray[Any], taken: Sequence[Box]) -> Box:
