@@ -164,7 +164,7 @@ class SubprocessEngine:
             return self.client.receive(data)
         assert self.process is not None
         code = self.process.wait()
-        events = self.client.closed(f"The engine ended unexpectedly ({_exit_reason(code)}).", self._tail())
+        events = self.client.closed(f"The engine ended unexpectedly ({exit_reason(code)}).", self._tail())
         self._forget_process()
         return events
 
@@ -206,7 +206,8 @@ class SubprocessEngine:
                 self._stderr.append(line.decode("utf-8", "replace").rstrip())
 
 
-def _exit_reason(code: int) -> str:
+def exit_reason(code: int) -> str:
+    """How a process ended, in words; ``code`` is negative for a signal, as in ``Popen.returncode``."""
     if code >= 0:
         return f"exit code {code}"
     import signal
