@@ -82,7 +82,7 @@ ENGINE = Environment(
     (("torch",), ("--editable", "./ActiveSegExtension[engine,dev]")),
 )
 # hypothesis, nibabel and pydicom are for the tests alone; a contract test sees that the core does without them.
-TEST_LIBRARIES = ("hypothesis", "matplotlib", "nibabel", "psutil", "pydicom", "pytest")
+TEST_LIBRARIES = ("PySide6-Essentials", "hypothesis", "matplotlib", "nibabel", "psutil", "pydicom", "pytest")
 SLICER = Environment(
     ".venv-slicer",
     (("slicer-core", *TEST_LIBRARIES, "--editable", "./ActiveSegExtension"),),

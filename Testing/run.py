@@ -30,7 +30,7 @@ def test(arguments):
     parser.add_argument("--only", choices=[stage.name for stage in STAGES], action="append", help="run only this stage")
     chosen, for_pytest = parser.parse_known_args(arguments)
     stages = [stage for stage in STAGES if not chosen.only or stage.name in chosen.only]
-    prepare([environment for environment in (ENGINE, SLICER) if any(s.environment is environment for s in stages)])
+    prepare([environment for environment in (ENGINE, SLICER) if any(environment in s.environments for s in stages)])
     return run_stages(stages, for_pytest)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from environments import ENGINE, ROOT, SLICER, Environment, child_environment, say
 
 NO_TESTS = 5  # pytest's exit code when it collected nothing
+ENGINE_PYTHON = "ACTIVESEG_ENGINE_PYTHON"  # names the engine's Python to tests that run in another environment
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Check:
     folder: str
     commands: tuple[tuple[str, ...], ...]
 
+    @property
+    def environments(self) -> tuple[Environment, ...]:
+        return (self.environment,)
+
     def run(self) -> Count:
         count = Count()
         for command in self.commands:
@@ -52,19 +57,27 @@ class Check:
 
 @dataclass(frozen=True)
 class Tests:
-    """A stage of pytest; ``paths`` are relative to Testing/."""
+    """A stage of pytest; ``paths`` are relative to Testing/. ``starts_engine``: they need the engine's Python."""
 
     name: str
     environment: Environment
     paths: tuple[str, ...]
+    starts_engine: bool = False
+
+    @property
+    def environments(self) -> tuple[Environment, ...]:
+        return (self.environment, ENGINE) if self.starts_engine else (self.environment,)
 
     def run(self, arguments: Sequence[str]) -> Count:
         """Run with more arguments of pytest. A stage without tests fails, unless the arguments left none."""
+        variables = child_environment()
+        if self.starts_engine:
+            variables[ENGINE_PYTHON] = str(ENGINE.python)
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.xml"
             command = [str(self.environment.python), "-m", "pytest", "-q", f"--junitxml={report}"]
             paths = [f"Testing/{path}" for path in self.paths]
-            done = subprocess.run([*command, *paths, *arguments], cwd=ROOT, env=child_environment(), check=False)
+            done = subprocess.run([*command, *paths, *arguments], cwd=ROOT, env=variables, check=False)
             count = count_junit(report) if report.is_file() else Count()
         if done.returncode == NO_TESTS and arguments:
             return count
@@ -117,6 +130,7 @@ STAGES: tuple[Check | Tests, ...] = (
     Tests("core", SLICER, tuple(f"unit/test_{name}.py" for name in CORE)),  # in Slicer's environment
     Tests("mrml", SLICER, ("mrml",)),
     Tests("render", SLICER, ("render",)),
+    Tests("qt", SLICER, ("qt",), starts_engine=True),
 )
 
 
