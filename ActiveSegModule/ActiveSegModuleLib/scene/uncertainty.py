@@ -131,6 +131,12 @@ class UncertaintyVolume:
             composite.SetForegroundOpacity(opacity)
         self.show_legend(True)
 
+    def set_opacity(self, opacity: float) -> None:
+        """Opacity (0..1) of what is above the threshold, in the views that show this map."""
+        for composite in _composites(self.node.GetScene()):
+            if composite.GetForegroundVolumeID() == self.node.GetID():
+                composite.SetForegroundOpacity(opacity)
+
     def hide(self) -> None:
         """Take this map and its legend out of all slice views."""
         self.show_legend(False)

@@ -1,0 +1,488 @@
+"""ActiveSeg in 3D Slicer: module, panel, logic and self test. The work is done in ActiveSegModuleLib."""
+
+# ruff: noqa: E402, I001, N802, N803, N806, N815 - names are Slicer's, and activeseg is found before it is imported
+
+import time
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import qt
+import slicer
+import vtk
+from ActiveSegModuleLib.paths import find_activeseg
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+find_activeseg()
+
+from activeseg.client.environment import default_folder
+from activeseg.client.launch import default_home
+from ActiveSegModuleLib import sample_data
+from ActiveSegModuleLib.drafts import Drafts
+from ActiveSegModuleLib.engine import Engine
+from ActiveSegModuleLib.engine_process import Listeners
+from ActiveSegModuleLib.exporting import Exporting
+from ActiveSegModuleLib.installation import Installation
+from ActiveSegModuleLib.listener import Listener
+from ActiveSegModuleLib.models import Models
+from ActiveSegModuleLib.panel.connecting import connect
+from ActiveSegModuleLib.panel.drafts import DraftsSection
+from ActiveSegModuleLib.panel.editing import EditingSection
+from ActiveSegModuleLib.panel.exporting import ExportingSection
+from ActiveSegModuleLib.panel.installation import InstallationSection
+from ActiveSegModuleLib.panel.message import Message
+from ActiveSegModuleLib.panel.review import ReviewSection
+from ActiveSegModuleLib.panel.segmenting import SegmentingSection
+from ActiveSegModuleLib.review import Review
+from ActiveSegModuleLib.scene.case import Case
+from ActiveSegModuleLib.segmenting import Choice, Segmenting
+from ActiveSegModuleLib.self_test import SelfTest
+
+DATA_FOLDER = "ActiveSeg/dataFolder"
+
+
+class ActiveSegModule(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("ActiveSeg")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = ["Segmentations", "SubjectHierarchy", "Terminologies", "Volumes", "Colors", "Markups"]
+        parent.contributors = ["ActiveSeg maintainers"]
+        parent.helpText = _(
+            "Segments a CT with TotalSegmentator or any nnU-Net model, shows where the model is unsure, and collects "
+            "your corrections as a training dataset."
+        )
+        parent.acknowledgementText = _(
+            "Built on nnU-Net (Isensee et al., Nature Methods 2021) and TotalSegmentator (Wasserthal et al., "
+            "Radiology: Artificial Intelligence 2023)."
+        )
+        slicer.app.connect("startupCompleted()", register_sample_data)
+
+
+def register_sample_data():
+    """Offer the phantom in Slicer's Sample Data module; it is made when it is asked for, without a download."""
+    import SampleData
+
+    sample_data.register(SampleData, Path(slicer.app.cachePath))
+
+
+class WhatCounts(Enum):
+    """What counts as truth of that which nobody looked at (the engine's ``review``)."""
+
+    REGIONS = "regions"
+    ALL = "all"
+    NONE = "none"
+
+    def label(self):
+        return {
+            WhatCounts.REGIONS: _("certain voxels count, uncertain ones are ignored"),
+            WhatCounts.ALL: _("everything counts: I looked at the whole case"),
+            WhatCounts.NONE: _("nothing counts outside of reviewed regions"),
+        }[self]
+
+
+@parameterNodeWrapper
+class ActiveSegModuleParameterNode:
+    """What the panel keeps in the scene. Structures are names, one a line; empty: all."""
+
+    ct: slicer.vtkMRMLScalarVolumeNode
+    segmentation: slicer.vtkMRMLSegmentationNode
+    model: str = ""
+    device: str = "auto"
+    members: str = "auto"
+    structures: str = ""
+    focus: str = ""
+    regionCount: Annotated[int, WithinRange(0, 50)] = 10
+    exact: bool = False
+    preview: bool = False
+    allowCoarser: bool = False
+    showUncertainty: bool = True
+    measure: str = ""
+    threshold: Annotated[float, WithinRange(0, 1)] = 0.25
+    opacity: Annotated[float, WithinRange(0, 1)] = 0.7
+    legend: bool = True
+    confine: bool = False
+    dataset: str = ""
+    review: WhatCounts = WhatCounts.REGIONS
+
+
+class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener):
+    """The panel: makes the sections, and passes on what happens in the scene, the engine and the other sections."""
+
+    DRAFT_INTERVAL_MS = 120_000
+    EDIT_DELAY_MS = 200  # after the last event of a stroke, an undo or a script
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.parameterNode = None
+        self.isReady = False
+
+    # Slicer calls these.
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/ActiveSegModule.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.scene, self.settings = slicer.mrmlScene, qt.QSettings()
+        self.logic = ActiveSegModuleLogic(self)
+        self._observedCase = None
+        self._draftIsDue = False
+        self._editTimer = self._timer(self.EDIT_DELAY_MS, self.note_edits, once=True)
+        self._draftTimer = self._timer(self.DRAFT_INTERVAL_MS, self.save_draft)
+        self._updateTimer = self._timer(0, self.update, once=True)
+
+        self.message = Message(self.ui)
+        self.segmenting = SegmentingSection(self)
+        self.editing = EditingSection(self)
+        self.review = ReviewSection(self)
+        self.exporting = ExportingSection(self)
+        self.installation = InstallationSection(self)
+        self.draftBar = DraftsSection(self)
+
+        scene = self.scene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneReady)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneReady)  # else the wrapper keeps the old scene's nodes
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
+        connect(slicer.app, "aboutToQuit()", self.logic.shutdown)
+        self._draftTimer.start()
+        self.isReady = True
+        if self.parent.isEntered:  # after a reload nobody calls enter()
+            self.enter()
+
+    def cleanup(self):
+        self.removeObservers()
+        for timer in (self._editTimer, self._draftTimer, self._updateTimer):
+            timer.stop()
+        self.setParameterNode(None)
+        self.review.leave()
+        self.editing.cleanup()
+        slicer.app.disconnect("aboutToQuit()", self.logic.shutdown)
+        self.logic.shutdown()
+
+    def enter(self):
+        self.initializeParameterNode()
+        self.editing.enter()
+        self.installation.update()
+        self.segmenting.refresh()
+        self.draftBar.offer()
+
+    def exit(self):
+        self.editing.exit()
+        self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller, event):
+        self.logic.segmenting.cancel()
+        self.editing.scene_closes()
+        self.review.leave()
+        self.setParameterNode(None)
+
+    def onSceneReady(self, caller, event):
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node):
+        if self.parameterNode is not None and self.parameterNode.ct is None and is_ct(node):
+            later(self.choose_loaded_ct)  # its image comes after the node
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAboutToBeRemoved(self, caller, event, node):
+        """What belongs to a segmentation goes with it."""
+        case = Case.of(node)
+        if case is not None and not self.scene.IsClosing():
+            companions = case.companions()
+            later(lambda: self.remove_nodes(companions))
+            self._updateTimer.start()
+
+    # The parameter node.
+
+    def initializeParameterNode(self):
+        """A new wrapper: one from before a scene was loaded would have lost its nodes."""
+        self.setParameterNode(self.logic.getParameterNode())
+        self.choose_loaded_ct()
+
+    def setParameterNode(self, parameterNode):
+        if self.parameterNode is not None:
+            self.parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameterNodeModified)
+        self.parameterNode = parameterNode
+        if parameterNode is not None:
+            self._guiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameterNodeModified)
+            self.update()
+
+    def onParameterNodeModified(self, caller=None, event=None):
+        self._updateTimer.start()
+
+    def update(self):
+        """Everything that the panel shows, from the scene."""
+        if self.parameterNode is None:
+            return
+        self.review.update()
+        self.segmenting.update()
+        self.editing.update()
+        self.exporting.update()
+        self._observe(self.logic.review.case)
+
+    def choose_loaded_ct(self):
+        """The loaded CT is chosen already: the one in the views, or the only one."""
+        node = self.parameterNode
+        if node is None:
+            return
+        volumes = [volume for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if is_ct(volume)]
+        others = [volume.GetID() for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+        self.ui.ctSelector.sortFilterProxyModel().hiddenNodeIDs = [
+            identity for identity in others if identity not in {volume.GetID() for volume in volumes}
+        ]
+        if node.ct is None and volumes:
+            active = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
+            node.ct = next((volume for volume in volumes if volume.GetID() == active), volumes[-1])
+
+    # What sections ask of the panel.
+
+    @property
+    def usage_statistics(self):
+        return self.installation.usage_statistics
+
+    def in_scene(self, node):
+        return bool(self.scene.IsNodePresent(node))
+
+    def red_slice_node(self):
+        return self.scene.GetNodeByID("vtkMRMLSliceNodeRed")
+
+    def remove_nodes(self, nodes):
+        for node in nodes:
+            if self.in_scene(node):
+                self.scene.RemoveNode(node)
+
+    def confirm(self, question):
+        return slicer.app.testingEnabled() or slicer.util.confirmYesNoDisplay(question)
+
+    def show_error(self, error):
+        """An error with the one button that helps, where there is one."""
+        if error.details.get("cause") == "missing" and self.logic.installation.python is None:
+            self.message.error(error, _("Set up the engine"), lambda: self.open_section(self.ui.engineSection))
+        else:
+            self.message.error(error)
+
+    def open_section(self, section):
+        section.collapsed = False
+
+    def choose(self, case):
+        """Turn to a case, and to its CT."""
+        modifying = self.parameterNode.StartModify()
+        self.parameterNode.ct = case.ct_node
+        self.parameterNode.segmentation = case.node
+        self.parameterNode.EndModify(modifying)
+        self.open_section(self.ui.reviewSection)
+
+    def case_opened(self, case):
+        """Another case is reviewed now."""
+        self._draftIsDue = False
+
+    def region_changed(self):
+        self.editing.confine()
+
+    def region_reviewed(self):
+        self._draftIsDue = True
+        self.save_draft()
+
+    def case_edited(self):
+        self._draftIsDue = True
+        self.editing.confine()
+
+    def case_exported(self):
+        self._draftIsDue = False
+
+    def note_edits(self):
+        """The segmentation was edited, here, in the Segment Editor's own module, or by a script."""
+        if self.logic.review.case is None:
+            return
+        self._draftIsDue = True
+        if self.logic.review.note_edits():
+            self.review.update_regions()
+
+    def edit_current_region(self):
+        """Open the editor on the current region's first structure."""
+        review = self.logic.review
+        self.open_section(self.ui.editSection)
+        row = next((row for row in review.rows() if row.number == review.current), None)
+        if row is not None and row.structures:
+            self.editing.select_structure(row.structures[0])
+        self.editing.confine()
+
+    def save_draft(self):
+        """Keep what was edited since the last draft."""
+        case = self.logic.review.case
+        if self._draftIsDue and case is not None and self.logic.installation.python is not None:
+            self._draftIsDue = False
+            self.logic.drafts.save(case, lambda: None, self.show_error)
+
+    # Listener: what the logic tells.
+
+    def segmenting_changed(self):
+        self.segmenting.show_progress()
+
+    def case_changed(self, case):
+        if self.parameterNode is None:
+            return
+        if self.parameterNode.segmentation is not case.node and self.logic.segmenting.running is not None:
+            self.choose(case)
+        self._updateTimer.start()
+
+    def notice(self, text):
+        self.message.notice(text)
+
+    def error(self, error):
+        self.segmenting.failed(error)
+
+    def engine_started(self, about):
+        self.installation.update()
+
+    def engine_ended(self, error, log_tail):
+        self.installation.update()
+
+    def log_line(self, line):
+        self.installation.add_log_line(line)
+
+    def installation_changed(self):
+        self.installation.update()
+
+    # Edits are seen by observing the segmentation of the case that is reviewed.
+
+    def _observe(self, case):
+        node = case.node if case is not None else None
+        if self._observedCase is node:
+            return
+        events = (
+            slicer.vtkSegmentation.SourceRepresentationModified,
+            slicer.vtkSegmentation.SegmentAdded,
+            slicer.vtkSegmentation.SegmentRemoved,
+            slicer.vtkSegmentation.SegmentModified,
+        )
+        for event in events:
+            if self._observedCase is not None:
+                self.removeObserver(self._observedCase, event, self.onSegmentationEdited)
+            if node is not None:
+                self.addObserver(node, event, self.onSegmentationEdited)
+        self._observedCase = node
+
+    def onSegmentationEdited(self, caller, event):
+        self._editTimer.start()
+
+    def _timer(self, interval_ms, function, once=False):
+        timer = qt.QTimer()
+        timer.setSingleShot(once)
+        timer.setInterval(interval_ms)
+        connect(timer, "timeout()", function)
+        return timer
+
+
+def is_ct(node):
+    """Whether a node can be segmented: a scalar volume that is neither a label map nor one of our maps, nor hidden."""
+    return (
+        node.GetClassName() == "vtkMRMLScalarVolumeNode"
+        and not node.GetHideFromEditors()
+        and node.GetAttribute("ActiveSeg.Role") is None
+    )
+
+
+class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
+    """Everything that the panel does, for scripts too.
+
+    Attributes
+    ----------
+    installation, engine, models, segmenting, review, drafts, exporting : one for each section, see ActiveSegModuleLib
+    """
+
+    def __init__(self, listener=None):
+        ScriptedLoadableModuleLogic.__init__(self)
+        listener = listener or Listener()
+        scene, settings = slicer.mrmlScene, qt.QSettings()
+        self.dataFolder = Path(str(settings.value(DATA_FOLDER) or default_folder().parent))
+        self.installation = Installation(qt, settings, listener.installation_changed)
+        self.engine = Engine(
+            qt,
+            lambda: self.installation.python,
+            default_home(),
+            slicer.util.startupEnvironment(),
+            Listeners(listener.engine_started, listener.engine_ended, listener.log_line),
+        )
+        self.models = Models(self.engine, settings)
+        drafts = self.dataFolder / "drafts"
+        self.segmenting = Segmenting(scene, self.engine, drafts, later, listener)
+        self.review = Review(scene)
+        self.drafts = Drafts(self.engine, drafts)
+        self.exporting = Exporting(scene, self.engine, self.drafts)
+
+    def getParameterNode(self):
+        return ActiveSegModuleParameterNode(super().getParameterNode())
+
+    def segment(self, ctNode, model="totalsegmentator:total", **options):
+        """Segment a volume node and wait for it, with Slicer usable meanwhile; for scripts and the Python console.
+
+        ``options`` are those of ``ActiveSegModuleLib.segmenting.Choice``. Returns the segmentation node.
+        Raises ActiveSegError.
+        """
+        self.segmenting.start(ctNode, Choice(model, **options))
+        while self.segmenting.running is not None:
+            slicer.app.processEvents()
+            time.sleep(0.01)
+        if self.segmenting.last_error is not None:
+            raise self.segmenting.last_error
+        return self.segmenting.last_case.node
+
+    def shutdown(self):
+        """End the engine and the installer, when Slicer quits or the module is reloaded."""
+        self.segmenting.cancel()
+        self.installation.shutdown()
+        self.engine.shutdown()
+
+
+def later(function):
+    """Call a function at the next turn of the event loop."""
+    qt.QTimer.singleShot(0, function)
+
+
+class ActiveSegModuleTest(ScriptedLoadableModuleTest):
+    """A user's day in a running Slicer, with the demo model and a phantom; pictures go to ACTIVESEG_TEST_OUTPUT."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+        self.day = SelfTest(self)
+
+    def tearDown(self):
+        self.day.clean_up()
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        for name in ("test_segment_review_correct_export", "test_cancel_leaves_nothing_behind"):
+            self.setUp()
+            getattr(self, name)()
+            self.tearDown()
+
+    def test_segment_review_correct_export(self):
+        self.day.segment()
+        self.day.review()
+        self.day.edit()
+        self.day.export()
+        self.day.save_reopen_and_export_again()
+
+    def test_cancel_leaves_nothing_behind(self):
+        self.day.cancel()

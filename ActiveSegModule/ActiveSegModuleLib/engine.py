@@ -1,0 +1,68 @@
+"""The engine that the user's Python gives: started when it is first needed, and anew when that Python changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from activeseg.errors import EngineError
+
+from .engine_process import EngineProcess, Listeners
+
+
+class Engine:
+    """Answers like an EngineProcess, over whichever one runs now."""
+
+    def __init__(
+        self,
+        qt: Any,
+        python: Callable[[], Path | None],
+        home: Path,
+        environment: Mapping[str, str],
+        listeners: Listeners,
+    ) -> None:
+        """
+        Parameters
+        ----------
+        python : the Python to start it with as things are now; None when nothing is installed
+        home : a folder for logs and scratch
+        environment : variables to start from, see EngineProcess
+        """
+        self._qt = qt
+        self._python = python
+        self._home = home
+        self._environment = environment
+        self._listeners = listeners
+        self._process: EngineProcess | None = None
+        self._started_with: Path | None = None
+
+    @property
+    def engine(self) -> Mapping[str, Any]:
+        """What the running engine said about itself; empty when none is ready."""
+        return self._process.engine if self._process is not None else {}
+
+    def request(self, method: str, params: Mapping[str, Any] | None = None, **callbacks: Any) -> str:
+        """As ``EngineProcess.request``. Raises EngineError when no engine is installed."""
+        return self._current().request(method, params, **callbacks)
+
+    def cancel(self, id: str) -> None:
+        """As ``EngineProcess.cancel``."""
+        if self._process is not None:
+            self._process.cancel(id)
+
+    def shutdown(self) -> None:
+        """End the engine and all that it started; nobody is called back. The next request starts it again."""
+        if self._process is not None:
+            self._process.shutdown()
+            self._process = None
+
+    def _current(self) -> EngineProcess:
+        python = self._python()
+        if python is None:
+            raise EngineError("The engine is not installed.", "Install it in the section 'Engine'.", cause="missing")
+        if self._process is None or python != self._started_with:
+            self.shutdown()
+            self._process = EngineProcess(self._qt, python, self._home, self._environment, listeners=self._listeners)
+            self._started_with = python
+        return self._process

@@ -1,0 +1,228 @@
+"""Corrections into a dataset, and cases of a dataset back into the scene. No widgets; nothing here waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
+
+from activeseg.client.arrays import read_array, read_geometry
+from activeseg.errors import ActiveSegError, InputError
+from activeseg.labels import LabelSchema
+from activeseg.volume import Volume
+
+from .drafts import Drafts
+from .inbox import Inbox
+from .scene.case import Case
+from .scene.edited import EditedSegment, EditedSegmentation
+from .scene.placement import vtk_matrix
+
+OnError = Callable[[ActiveSegError], None]
+
+
+@dataclass(frozen=True)
+class ExportChoice:
+    """Where a correction goes, and what of it counts as truth.
+
+    Attributes
+    ----------
+    dataset : folder of an nnU-Net dataset (``Dataset801_Name``); it is made if it is not there
+    review : what counts of that which nobody looked at: ``all``, ``regions`` or ``none`` (design section 7)
+    annotator : kept with the case; may be empty
+    mapping : for segments that were not recognised, segment id -> name of a structure, or None to leave it out
+    """
+
+    dataset: Path
+    review: str = "regions"
+    annotator: str = ""
+    mapping: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was stored, or would be.
+
+    Attributes
+    ----------
+    case : neutral name in the dataset; empty when nothing was stored yet
+    sentences : for the user to read, most important first
+    details : the engine's whole answer
+    """
+
+    dataset: Path
+    case: str
+    sentences: tuple[str, ...]
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DatasetCase:
+    """A case of a dataset; ``waiting``: structures that nobody has annotated in it yet."""
+
+    name: str
+    revision: int
+    waiting: tuple[str, ...]
+
+
+class Exporting:
+    """What the Learn section does."""
+
+    def __init__(self, scene: Any, engine: Any, drafts: Drafts) -> None:
+        """``engine`` is an EngineProcess."""
+        self._scene = scene
+        self._engine = engine
+        self._drafts = drafts
+
+    def unclear(self, case: Case) -> tuple[EditedSegment, ...]:
+        """Segments that are no structure of the model as far as can be seen: the user says what they are."""
+        return case.read_back().unmatched
+
+    def summarise(
+        self, case: Case, choice: ExportChoice, on_result: Callable[[Export], None], on_error: OnError
+    ) -> None:
+        """What ``export`` would write; nothing is stored. Raises InputError as ``export`` does."""
+        self._export(case, choice, False, on_result, on_error)
+
+    def export(self, case: Case, choice: ExportChoice, on_result: Callable[[Export], None], on_error: OnError) -> None:
+        """Store a case; its draft is discarded when that is done.
+
+        Raises InputError, before anything is asked of the engine, for a segment that is neither recognised nor mapped.
+        """
+        self._export(case, choice, True, on_result, on_error)
+
+    def cases(self, dataset: Path, on_result: Callable[[list[DatasetCase]], None], on_error: OnError) -> None:
+        """The cases of a dataset, by name."""
+
+        def listed(shown: Mapping[str, Any]) -> None:
+            on_result(
+                [
+                    DatasetCase(name, int(entry["revision"]), tuple(entry["waiting"]))
+                    for name, entry in sorted(shown["cases"].items())
+                ]
+            )
+
+        self._engine.request("dataset.show", {"dataset": str(dataset)}, on_result=listed, on_error=on_error)
+
+    def open_case(self, dataset: Path, name: str, on_result: Callable[[Case], None], on_error: OnError) -> None:
+        """Bring a case back into the scene to correct it further; its export goes to the same case."""
+
+        def opened(result: Mapping[str, Any]) -> None:
+            try:
+                on_result(self._put(dataset, result))
+            except (ActiveSegError, OSError) as error:
+                on_error(error if isinstance(error, ActiveSegError) else InputError(f"The case was not read: {error}."))
+            finally:
+                self._engine.request("job.release", {"job": job}, on_error=lambda _: None)
+
+        job = self._engine.request(
+            "dataset.open", {"dataset": str(dataset), "case": name}, on_result=opened, on_error=on_error
+        )
+
+    def remove_case(self, dataset: Path, name: str, on_result: Callable[[], None], on_error: OnError) -> None:
+        """Remove a case with its history from a dataset. The caller has asked the user."""
+        params = {"dataset": str(dataset), "case": name}
+        self._engine.request("dataset.remove", params, on_result=lambda _: on_result(), on_error=on_error)
+
+    def _export(
+        self,
+        case: Case,
+        choice: ExportChoice,
+        store: bool,
+        on_result: Callable[[Export], None],
+        on_error: OnError,
+    ) -> None:
+        found = case.read_back(_values(case.schema, choice.mapping))
+        if found.unmatched:
+            names = ", ".join(f"'{segment.name}'" for segment in found.unmatched)
+            raise InputError(
+                f"It is not clear which structures these segments are: {names}.",
+                "Say what they are, or leave them out.",
+            )
+        if not str(choice.dataset) or choice.dataset == Path():
+            raise InputError("No dataset is chosen.", "Name a folder such as Dataset801_Liver.")
+
+        def send() -> None:
+            inbox = Inbox(self._engine)
+            try:
+                method, params = self._request(case, choice, found, store, inbox)
+            except (ActiveSegError, OSError) as error:
+                inbox.remove()
+                on_error(error if isinstance(error, ActiveSegError) else InputError(f"Not written: {error}."))
+                return
+
+            def done(result: Mapping[str, Any]) -> None:
+                inbox.remove()
+                sentences = (*found.sentences(), *result.get("sentences", ()))
+                exported = Export(choice.dataset, str(result.get("case") or ""), sentences, result)
+                if store:
+                    self._drafts.discard(case.id, lambda: None, lambda _: None)
+                on_result(exported)
+
+            def failed(error: ActiveSegError) -> None:
+                inbox.remove()
+                on_error(error)
+
+            self._engine.request(method, params, on_result=done, on_error=failed)
+
+        self._drafts.save(case, send, on_error)
+
+    def _request(
+        self, case: Case, choice: ExportChoice, found: EditedSegmentation, store: bool, inbox: Inbox
+    ) -> tuple[str, dict[str, Any]]:
+        edited = inbox.volume(Volume(found.labels, found.geometry))
+        draft = self._drafts.folder_of(case.id)
+        table = case.regions
+        states = {str(number): str(state) for number, state in table.states().items()} if table is not None else {}
+        return "export", {
+            "draft": str(draft),
+            "edited": edited,
+            "dataset": str(choice.dataset),
+            "review": choice.review,
+            "states": states,
+            "annotator": choice.annotator,
+            "notes": case.notes,
+            "seconds": case.seconds,
+            "store": store,
+        }
+
+    def _put(self, dataset: Path, result: Mapping[str, Any]) -> Case:
+        """The opened case as a CT and a segmentation."""
+        image = next(iter(result["images"].values()))
+        name = str(result["case"])
+        ct_node = _add_volume(self._scene, Volume(read_array(image["array"]), read_geometry(image["geometry"])), name)
+        labels = Volume(read_array(result["labels"]["array"]), read_geometry(result["labels"]["geometry"]), "labels")
+        schema = LabelSchema.from_dict(result["schema"])
+        record = {
+            "schema": schema.to_dict(),
+            "decided": [n for n in schema.names if n not in result["waiting"]],
+            "origin": {"dataset": str(dataset), "case": name},
+        }
+        return Case.create(self._scene, ct_node, labels, record, self._scene.GenerateUniqueName(f"{name} segmentation"))
+
+
+def _values(schema: LabelSchema, mapping: Mapping[str, str | None]) -> dict[str, int | None]:
+    return {segment_id: None if name is None else schema.named(name).value for segment_id, name in mapping.items()}
+
+
+def _add_volume(scene: Any, volume: Volume, name: str) -> Any:
+    """A volume node shown as a CT is (window 400, level 40 HU)."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(*volume.array.shape[::-1])
+    image.AllocateScalars(get_vtk_array_type(volume.array.dtype), 1)
+    vtk_to_numpy(image.GetPointData().GetScalars())[...] = np.ravel(volume.array)
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
+    node.SetIJKToRASMatrix(vtk_matrix(volume.geometry.ijk_to_ras))
+    node.SetAndObserveImageData(image)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(400, 40)
+    assert slicer is not None
+    return node

@@ -1,0 +1,52 @@
+"""A long list of structures to tick, with a search field above it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import qt
+
+from ..models import found
+from .connecting import connect
+
+
+class CheckList:
+    """Names that the user ticks in a QListWidget."""
+
+    def __init__(self, search: Any, widget: Any, changed: Callable[[], None]) -> None:
+        """``changed`` is called when the user ticks or unticks a name, not when a program does."""
+        self._search = search
+        self._list = widget
+        self._changed = changed
+        self._names: list[str] = []
+        connect(search, "textChanged(QString)", lambda _text: self._filter())
+        connect(widget, "itemChanged(QListWidgetItem*)", lambda _item: self._changed())
+
+    def fill(self, names: Iterable[str], ticked: Iterable[str]) -> None:
+        """Show these names, some of them ticked."""
+        names, wanted = list(names), set(ticked)
+        blocked = self._list.blockSignals(True)
+        if names != self._names:
+            self._names = names
+            self._list.clear()
+            for name in names:
+                item = qt.QListWidgetItem(name.replace("_", " "))
+                item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
+                self._list.addItem(item)
+        for row, name in enumerate(names):
+            state = qt.Qt.Checked if name in wanted else qt.Qt.Unchecked
+            if self._list.item(row).checkState() != state:
+                self._list.item(row).setCheckState(state)
+        self._list.blockSignals(blocked)
+        self._filter()
+
+    @property
+    def ticked(self) -> list[str]:
+        """In the list's order."""
+        return [name for row, name in enumerate(self._names) if self._list.item(row).checkState() == qt.Qt.Checked]
+
+    def _filter(self) -> None:
+        shown = set(found(self._names, str(self._search.text)))
+        for row, name in enumerate(self._names):
+            self._list.item(row).setHidden(name not in shown)

@@ -1,0 +1,164 @@
+"""The section *Edit*: Slicer's own Segment Editor, on the case that is reviewed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+
+from activeseg.errors import ActiveSegError
+
+from ..scene.case import Case
+from ..scene.region_mask import RegionMask
+from .connecting import connect
+
+_NODE_TAG = "ActiveSegEditor"
+
+
+class EditingSection:
+    """``panel`` is the module's widget. The editor is made when it is first needed."""
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+        self._ui = panel.ui
+        self._editor: Any = None
+        self._mask = RegionMask(panel.scene)
+        self._entered = False
+        connect(panel.ui.editSection, "contentsCollapsed(bool)", lambda _collapsed: self.update())
+        connect(panel.ui.confineCheckBox, "toggled(bool)", lambda _checked: self.confine())
+
+    @property
+    def editor(self) -> Any:
+        """The qMRMLSegmentEditorWidget, with the case that is reviewed in it."""
+        if self._editor is None:
+            self._editor = self._made()
+            if self._entered:
+                self.enter()
+        self._give_case()
+        return self._editor
+
+    def update(self) -> None:
+        """Follow the case; only when the section is open or was before."""
+        case = self._panel.logic.review.case
+        self._ui.editSection.enabled = case is not None
+        if self._editor is not None or (case is not None and not self._ui.editSection.collapsed):
+            self._give_case() if self._editor is not None else self.editor
+
+    def enter(self) -> None:
+        self._entered = True
+        if self._editor is not None:
+            self._editor.setMRMLSegmentEditorNode(self._node())
+            self._editor.setupViewObservations()
+            self._editor.installKeyboardShortcuts()
+            self._give_case()
+
+    def exit(self) -> None:
+        self._entered = False
+        if self._editor is not None:
+            self._editor.setActiveEffect(None)
+            self._editor.uninstallKeyboardShortcuts()
+            self._editor.removeViewObservations()
+
+    def scene_closes(self) -> None:
+        if self._editor is not None:
+            self._editor.setActiveEffect(None)
+
+    def cleanup(self) -> None:
+        if self._editor is not None:
+            self._editor.setActiveEffect(None)
+            self._editor.setMRMLScene(None)
+            self._editor = None
+
+    def select_structure(self, name: str) -> None:
+        """Make a structure's segment the one that is edited."""
+        case = self._panel.logic.review.case
+        if case is not None and name in case.schema.names:
+            segment_id = case.segmentation.segment_id(case.schema.named(name))
+            if segment_id:
+                self.editor.setCurrentSegmentID(segment_id)
+
+    def undo(self) -> None:
+        self.editor.undo()
+
+    def redo(self) -> None:
+        self.editor.redo()
+
+    def take_alternative(self, index: int) -> None:
+        """Write an alternative of the current region into the segmentation, as one step of this editor's undo."""
+        review, editor = self._panel.logic.review, self.editor
+        case = review.case
+        logic = slicer.vtkSlicerSegmentEditorLogic()
+        logic.SetMRMLScene(self._panel.scene)
+        logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+        logic.SetSegmentEditorNode(self._node())
+        logic.SetSegmentationNode(case.node)
+        logic.SetSourceVolumeNode(self._source_of(case))
+        review.take(index, logic, editor.saveStateForUndo)
+
+    def confine(self) -> None:
+        """Let edits happen only in the current region where that is ticked, everywhere else."""
+        review, node = self._panel.logic.review, self._panel.parameterNode
+        case = review.case
+        if self._editor is None or node is None:
+            return
+        if case is None or case.regions is None or review.current is None or not node.confine:
+            if self._mask.node is not None:
+                self._mask.lift(self._node())
+                self._editor.setSourceVolumeNode(case.ct_node if case is not None else None)
+            return
+        try:
+            box = case.regions.region(review.current).box_kji
+            source = self._mask.confine(self._node(), case.ct_node, box)
+        except ActiveSegError as error:
+            node.confine = False
+            self._panel.show_error(error)
+            return
+        self._editor.setSourceVolumeNode(source)
+        self._mask.switch_on(self._node())
+
+    def _made(self) -> Any:
+        editor = slicer.qMRMLSegmentEditorWidget()
+        editor.setMaximumNumberOfUndoStates(10)
+        editor.setEffectNameOrder(
+            ["Paint", "Erase", "Draw", "Scissors", "Islands", "Smoothing", "Margin", "Grow from seeds", "Threshold"]
+        )
+        editor.unorderedEffectsVisible = False
+        editor.setEffectButtonStyle(qt.Qt.ToolButtonIconOnly)
+        editor.setEffectColumnCount(5)
+        editor.setSegmentationNodeSelectorVisible(False)
+        editor.setSourceVolumeNodeSelectorVisible(False)
+        editor.setSwitchToSegmentationsButtonVisible(False)
+        editor.setSpecifyGeometryButtonVisible(False)
+        editor.setMaskingSectionVisible(False)
+        editor.setAutoShowSourceVolumeNode(False)
+        editor.setMRMLSegmentEditorNode(self._node())
+        editor.setMRMLScene(self._panel.scene)
+        self._ui.editorLayout.addWidget(editor)
+        return editor
+
+    def _node(self) -> Any:
+        node = self._panel.scene.GetSingletonNode(_NODE_TAG, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = slicer.vtkMRMLSegmentEditorNode()
+            node.SetSingletonTag(_NODE_TAG)
+            node = self._panel.scene.AddNode(node)
+        return node
+
+    def _source_of(self, case: Case) -> Any:
+        return self._mask.node or case.ct_node
+
+    def _give_case(self) -> None:
+        """The case's nodes into the editor, where it has others; a closed scene took its node away, too."""
+        case = self._panel.logic.review.case
+        node = self._node()
+        if self._editor.mrmlSegmentEditorNode() is not node:
+            self._editor.setMRMLSegmentEditorNode(node)
+        wanted = case.node if case is not None else None
+        if self._editor.segmentationNode() is not wanted:
+            if self._mask.node is not None:
+                self._mask.lift(node)
+            self._editor.setSegmentationNode(wanted)
+        source = self._source_of(case) if case is not None else None
+        if self._editor.sourceVolumeNode() is not source:
+            self._editor.setSourceVolumeNode(source)

@@ -1,0 +1,198 @@
+"""The section *Learn*: corrections into a dataset, and its cases."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from activeseg.errors import ActiveSegError
+
+from ..exporting import DatasetCase, Export, ExportChoice
+from ..scene.case import Case
+from .connecting import connect
+
+ANNOTATOR = "ActiveSeg/annotator"
+LAST_DATASET = "ActiveSeg/dataset"
+
+
+class ExportingSection:
+    """``panel`` is the module's widget."""
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+        self._ui = ui = panel.ui
+        self._exporting = panel.logic.exporting
+        self._case: Case | None = None
+        self._listed_dataset = ""
+        self._busy = False
+        ui.annotatorEdit.text = str(panel.settings.value(ANNOTATOR) or "")
+        connect(ui.annotatorEdit, "editingFinished()", self._on_annotator)
+        connect(ui.notesEdit, "textChanged()", self._on_notes)
+        connect(ui.datasetBrowseButton, "clicked()", self._on_browse)
+        connect(ui.datasetEdit, "editingFinished()", self._on_dataset)
+        connect(ui.summaryButton, "clicked()", lambda: self._start(False))
+        connect(ui.exportButton, "clicked()", lambda: self._start(True))
+        connect(ui.casesRefreshButton, "clicked()", self.list_cases)
+        connect(ui.caseOpenButton, "clicked()", self._on_open)
+        connect(ui.caseRemoveButton, "clicked()", self._on_remove)
+        connect(ui.datasetTable, "itemSelectionChanged()", self._update_buttons)
+        for table in (ui.datasetTable, ui.unclearTable):
+            table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+
+    def update(self) -> None:
+        """Show what the parameter node and the case say."""
+        node, case = self._panel.parameterNode, self._panel.logic.review.case
+        if node is None:
+            return
+        if not node.dataset and self._panel.settings.value(LAST_DATASET):
+            node.dataset = str(self._panel.settings.value(LAST_DATASET))
+        if case != self._case:
+            self._case = case
+            blocked = self._ui.notesEdit.blockSignals(True)
+            self._ui.notesEdit.setPlainText(case.notes if case is not None else "")
+            self._ui.notesEdit.blockSignals(blocked)
+            self._ui.summaryBrowser.setVisible(False)
+            self._ui.unclearFrame.setVisible(False)
+        self._update_buttons()
+
+    def list_cases(self) -> None:
+        """Ask for the dataset's cases, if there is such a dataset."""
+        dataset = self._panel.parameterNode.dataset
+        if not (Path(dataset) / "dataset.json").is_file() or not dataset:
+            self._fill_cases([])
+            return
+        self._listed_dataset = dataset
+        self._ask(lambda: self._exporting.cases(Path(dataset), self._fill_cases, self._failed))
+
+    def _update_buttons(self) -> None:
+        ready = self._panel.logic.review.case is not None and bool(self._panel.parameterNode.dataset) and not self._busy
+        for button in (self._ui.summaryButton, self._ui.exportButton):
+            button.enabled = ready
+            button.toolTip = "" if ready or self._busy else _("Choose a segmentation and a dataset.")
+        for button in (self._ui.caseOpenButton, self._ui.caseRemoveButton):
+            button.enabled = self._chosen_case() is not None and not self._busy
+
+    def _start(self, store: bool) -> None:
+        case, node = self._panel.logic.review.case, self._panel.parameterNode
+        if case is None:
+            return
+        choice = ExportChoice(Path(node.dataset), node.review.value, str(self._ui.annotatorEdit.text), self._mapping())
+        self._panel.message.clear()
+        self._show_unclear(case)
+        run = self._exporting.export if store else self._exporting.summarise
+        self._ask(lambda: run(case, choice, self._done, self._failed))
+
+    def _ask(self, request: Any) -> None:
+        self._busy = True
+        self._update_buttons()
+        try:
+            request()
+        except ActiveSegError as error:
+            self._failed(error)
+
+    def _done(self, export: Export) -> None:
+        self._busy = False
+        title = (
+            _("Stored as {case} in {dataset}").format(case=export.case, dataset=export.dataset.name)
+            if export.case
+            else _("This would be written to {dataset}").format(dataset=export.dataset.name)
+        )
+        lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in export.sentences)
+        self._ui.summaryBrowser.setHtml(f"<b>{escape(title)}</b><ul>{lines}</ul>")
+        self._ui.summaryBrowser.setVisible(True)
+        self._panel.settings.setValue(LAST_DATASET, str(export.dataset))
+        self._update_buttons()
+        if export.case:
+            self._panel.case_exported()
+            self.list_cases()
+
+    def _failed(self, error: ActiveSegError) -> None:
+        self._busy = False
+        self._update_buttons()
+        self._panel.show_error(error)
+
+    def _show_unclear(self, case: Case) -> None:
+        """Segments that nobody recognises, each with a choice of what it is."""
+        unclear = self._exporting.unclear(case)
+        table = self._ui.unclearTable
+        shown = [str(table.item(row, 0).data(qt.Qt.UserRole)) for row in range(table.rowCount)]
+        self._ui.unclearFrame.setVisible(bool(unclear))
+        if [segment.segment_id for segment in unclear] == shown:
+            return
+        table.setRowCount(len(unclear))
+        for row, segment in enumerate(unclear):
+            name = qt.QTableWidgetItem(segment.name)
+            name.setData(qt.Qt.UserRole, segment.segment_id)
+            table.setItem(row, 0, name)
+            selector = qt.QComboBox()
+            selector.addItem(_("choose..."), "")
+            selector.addItem(_("leave it out"), "-")
+            for structure in case.schema.names:
+                selector.addItem(structure.replace("_", " "), structure)
+            table.setCellWidget(row, 1, selector)
+
+    def _mapping(self) -> dict[str, str | None]:
+        """What the user said about unclear segments."""
+        table, found = self._ui.unclearTable, {}
+        if not self._ui.unclearFrame.isVisibleTo(self._ui.learnSection):
+            return {}
+        for row in range(table.rowCount):
+            said = table.cellWidget(row, 1).currentData
+            if said:
+                found[str(table.item(row, 0).data(qt.Qt.UserRole))] = None if said == "-" else str(said)
+        return found
+
+    def _fill_cases(self, cases: list[DatasetCase]) -> None:
+        self._busy = False
+        table = self._ui.datasetTable
+        table.setRowCount(len(cases))
+        for row, case in enumerate(cases):
+            for column, text in enumerate((case.name, str(case.revision), ", ".join(case.waiting))):
+                table.setItem(row, column, qt.QTableWidgetItem(text))
+        self._update_buttons()
+
+    def _chosen_case(self) -> str | None:
+        table = self._ui.datasetTable
+        item = table.item(table.currentRow(), 0) if table.currentRow() >= 0 else None
+        return str(item.text()) if item else None
+
+    def _on_open(self) -> None:
+        name, dataset = self._chosen_case(), Path(self._listed_dataset)
+        if name is not None:
+            self._ask(lambda: self._exporting.open_case(dataset, name, self._opened, self._failed))
+
+    def _opened(self, case: Case) -> None:
+        self._busy = False
+        self._panel.choose(case)
+
+    def _on_remove(self) -> None:
+        name, dataset = self._chosen_case(), Path(self._listed_dataset)
+        if name is None:
+            return
+        question = _("Remove {case} with its history from {dataset}? This cannot be undone.")
+        if self._panel.confirm(question.format(case=name, dataset=dataset.name)):
+            self._ask(lambda: self._exporting.remove_case(dataset, name, self.list_cases, self._failed))
+
+    def _on_annotator(self) -> None:
+        self._panel.settings.setValue(ANNOTATOR, str(self._ui.annotatorEdit.text))
+
+    def _on_notes(self) -> None:
+        if self._case is not None and self._panel.in_scene(self._case.node):
+            self._case.notes = str(self._ui.notesEdit.plainText)
+
+    def _on_browse(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(
+            slicer.util.mainWindow(), _("The dataset's folder"), self._panel.parameterNode.dataset
+        )
+        if folder:
+            self._panel.parameterNode.dataset = folder
+            self.list_cases()
+
+    def _on_dataset(self) -> None:
+        if self._panel.parameterNode.dataset != self._listed_dataset:
+            self.list_cases()

@@ -1,0 +1,268 @@
+"""The section *Review*: which places are uncertain, how it looks there, and what the members would draw instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from activeseg.corrections import RegionState
+from activeseg.errors import ActiveSegError
+
+from ..review import Row
+from ..scene.case import Case
+from ..scene.uncertainty import UncertaintyVolume
+from ..scene.views import show_volume
+from .check_list import CheckList
+from .connecting import connect
+
+_COLORS = {
+    RegionState.OPEN: (128, 128, 128, 40),
+    RegionState.ACCEPTED: (60, 170, 90, 90),
+    RegionState.CORRECTED: (60, 120, 200, 90),
+    RegionState.SKIPPED: (200, 150, 40, 90),
+}
+
+
+class ReviewSection:
+    """``panel`` is the module's widget."""
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+        self._ui = ui = panel.ui
+        self._review = panel.logic.review
+        self._focus = CheckList(ui.focusSearch, ui.focusList, self._on_focus)
+        self._shown: UncertaintyVolume | None = None
+        self._buttons: list[Any] = []
+        self._offered: tuple[Any, ...] = ()
+        self._hover = _Hover(self._review.preview)
+        header = ui.regionTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        connect(ui.regionTable, "itemSelectionChanged()", self._on_row)
+        connect(ui.nextButton, "clicked()", lambda: self._do(self._review.next))
+        connect(ui.previousButton, "clicked()", lambda: self._do(self._review.previous))
+        connect(ui.acceptButton, "clicked()", lambda: self._decide(self._review.accept))
+        connect(ui.skipButton, "clicked()", lambda: self._decide(self._review.skip))
+        connect(ui.editButton, "clicked()", panel.edit_current_region)
+        connect(ui.undoButton, "clicked()", lambda: self._edit(panel.editing.undo))
+        connect(ui.redoButton, "clicked()", lambda: self._edit(panel.editing.redo))
+        connect(ui.measureSelector, "activated(int)", lambda _index: self._on_measure())
+        connect(ui.focusNoneButton, "clicked()", self._on_no_focus)
+        connect(ui.focusApplyButton, "clicked()", self._on_apply_focus)
+
+    def update(self) -> None:
+        """Show what the parameter node and the scene say."""
+        node = self._panel.parameterNode
+        if node is None:
+            return
+        case = Case.of(node.segmentation)
+        if case != self._review.case:
+            self._open(case)
+        self._ui.reviewSection.enabled = case is not None
+        names = case.decided if case is not None else ()
+        self._focus.fill(names, node.focus.split("\n"))
+        ticked = len(self._focus.ticked)
+        self._ui.focusCountLabel.text = _("{count} ticked").format(count=ticked) if ticked else _("all structures")
+        self._ui.focusApplyButton.enabled = case is not None and case.origin is None
+        self.update_uncertainty()
+        self.update_regions()
+
+    def update_uncertainty(self) -> None:
+        """Show, hide and colour the uncertainty map as the parameter node says."""
+        node, case = self._panel.parameterNode, self._review.case
+        maps = case.uncertainty if case is not None else {}
+        self._fill_measures(list(maps))
+        wanted = maps.get(node.measure) or next(iter(maps.values()), None) if node.showUncertainty else None
+        if self._shown is not None and (wanted is None or wanted.node is not self._shown.node):
+            if self._panel.in_scene(self._shown.node):
+                self._shown.hide()
+            self._shown = None
+        if wanted is None or case is None:
+            return
+        if self._shown is None:
+            wanted.node.SetHideFromEditors(False)
+            wanted.show(case.ct_node, node.opacity)
+            self._shown = wanted
+        wanted.set_threshold(node.threshold)
+        wanted.set_opacity(node.opacity)
+        if node.legend:
+            wanted.add_legend(self._panel.red_slice_node())
+        else:
+            wanted.show_legend(False)
+
+    def update_regions(self) -> None:
+        """Fill the table, keeping what is selected; buttons and alternatives follow."""
+        rows = self._review.rows()
+        _fill(self._ui.regionTable, rows, self._review.current)
+        done, total = self._review.reviewed
+        self._ui.reviewedLabel.text = _("{done} of {total} reviewed").format(done=done, total=total) if total else ""
+        for button in (self._ui.nextButton, self._ui.previousButton):
+            button.enabled = bool(rows)
+        here = self._review.current is not None
+        for button in (self._ui.acceptButton, self._ui.skipButton, self._ui.editButton):
+            button.enabled = here
+        for button in (self._ui.undoButton, self._ui.redoButton):
+            button.enabled = self._review.case is not None
+        self._update_alternatives()
+
+    @property
+    def alternative_buttons(self) -> tuple[Any, ...]:
+        """The buttons of the current region's alternatives."""
+        return tuple(self._buttons)
+
+    def leave(self) -> None:
+        """The scene is closed, or the panel goes away."""
+        self._review.leave()
+        self._shown = None
+
+    def _open(self, case: Case | None) -> None:
+        self._review.open(case)
+        node = self._panel.parameterNode
+        if case is None:
+            return
+        show_volume(self._panel.scene, case.ct_node)
+        node.measure = str(case.record.get("measure", ""))
+        node.threshold = min(1.0, max(0.0, float(case.record.get("threshold", node.threshold))))
+        self._panel.case_opened(case)
+
+    def _fill_measures(self, measures: list[str]) -> None:
+        selector, node = self._ui.measureSelector, self._panel.parameterNode
+        if [selector.itemData(index) for index in range(selector.count)] != measures:
+            selector.clear()
+            for measure in measures:
+                selector.addItem(measure.replace("_", " "), measure)
+        index = selector.findData(node.measure)
+        if measures and index != selector.currentIndex:
+            selector.setCurrentIndex(max(index, 0))
+
+    def _update_alternatives(self) -> None:
+        """One button for each alternative of the current region; made anew only when they are others."""
+        try:
+            offered = self._review.alternatives()
+        except ActiveSegError as error:
+            offered = ()
+            self._panel.show_error(error)
+        texts = [alternative.summary.replace("_", " ") for alternative in offered]
+        if texts != [str(button.text) for button in self._buttons]:
+            for button in self._buttons:
+                button.hide()
+                button.deleteLater()
+            self._buttons = []
+            for index, text in enumerate(texts):
+                button = qt.QPushButton(text)
+                button.toolTip = _("Hover to see it in the views, click to take it")
+                self._ui.alternativesLayout.addWidget(button)
+                connect(button, "clicked()", lambda index=index: self._take(index))
+                self._hover.watch(button, index)
+                self._buttons.append(button)
+        label = self._ui.alternativesLabel
+        if self._review.current is None:
+            label.text = ""
+        else:
+            label.text = _("What members would draw instead:") if texts else _("No member would draw it differently.")
+
+    def _take(self, index: int) -> None:
+        try:
+            self._panel.editing.take_alternative(index)
+        except ActiveSegError as error:
+            self._panel.show_error(error)
+        self._panel.case_edited()
+        self.update_regions()
+
+    def _edit(self, step: Callable[[], None]) -> None:
+        step()
+        self._panel.note_edits()
+
+    def _do(self, step: Callable[[], Any]) -> None:
+        try:
+            step()
+        except ActiveSegError as error:
+            self._panel.show_error(error)
+        self._panel.region_changed()
+        self.update_regions()
+
+    def _decide(self, step: Callable[[], None]) -> None:
+        """Accept or skip, then on to the next place that is open."""
+
+        def decide_and_go_on() -> None:
+            step()
+            self._review.next_open()
+
+        self._do(decide_and_go_on)
+        self._panel.region_reviewed()
+
+    def _on_row(self) -> None:
+        number = _selected(self._ui.regionTable)
+        if number is not None and number != self._review.current:
+            self._do(lambda: self._review.go_to(number))
+
+    def _on_measure(self) -> None:
+        self._panel.parameterNode.measure = self._ui.measureSelector.currentData or ""
+
+    def _on_focus(self) -> None:
+        self._panel.parameterNode.focus = "\n".join(self._focus.ticked)
+
+    def _on_no_focus(self) -> None:
+        self._panel.parameterNode.focus = ""
+
+    def _on_apply_focus(self) -> None:
+        case = self._review.case
+        if case is not None:
+            self._panel.list_regions(case, tuple(self._focus.ticked))
+
+
+class _Hover(qt.QObject):
+    """Previews an alternative while the mouse is over its button."""
+
+    def __init__(self, preview: Callable[[int | None], None]) -> None:
+        qt.QObject.__init__(self)
+        self._preview = preview
+
+    def watch(self, button: Any, index: int) -> None:
+        button.setProperty("alternative", index)
+        button.installEventFilter(self)
+
+    def eventFilter(self, button: Any, event: Any) -> bool:  # noqa: N802 - Qt's name
+        if event.type() == qt.QEvent.Enter:
+            self._preview(int(button.property("alternative")))
+        elif event.type() in (qt.QEvent.Leave, qt.QEvent.Hide):
+            self._preview(None)
+        return False
+
+
+def _fill(table: Any, rows: list[Row], current: int | None) -> None:
+    """Rows with their region's number behind the first cell; the current one is selected, and nobody is told."""
+    states = {
+        RegionState.OPEN: _("open"),
+        RegionState.ACCEPTED: _("accepted"),
+        RegionState.CORRECTED: _("corrected"),
+        RegionState.SKIPPED: _("skipped"),
+    }
+    blocked = table.blockSignals(True)
+    table.setSortingEnabled(False)
+    table.setRowCount(len(rows))
+    for index, row in enumerate(rows):
+        name = qt.QTableWidgetItem(", ".join(row.structures).replace("_", " ") or _("background"))
+        name.setData(qt.Qt.UserRole, row.number)
+        table.setItem(index, 0, name)
+        for column, value in ((1, round(row.score, 2)), (2, round(row.ml, 2))):
+            cell = qt.QTableWidgetItem()
+            cell.setData(qt.Qt.DisplayRole, float(value))  # sorts as a number
+            table.setItem(index, column, cell)
+        state = qt.QTableWidgetItem(states[row.state])
+        state.setBackground(qt.QBrush(qt.QColor(*_COLORS[row.state])))
+        table.setItem(index, 3, state)
+    table.setSortingEnabled(True)
+    table.clearSelection()
+    for index in range(len(rows)):
+        if table.item(index, 0).data(qt.Qt.UserRole) == current:
+            table.selectRow(index)
+    table.blockSignals(blocked)
+
+
+def _selected(table: Any) -> int | None:
+    item = table.item(table.currentRow(), 0) if table.currentRow() >= 0 else None
+    return int(item.data(qt.Qt.UserRole)) if item else None

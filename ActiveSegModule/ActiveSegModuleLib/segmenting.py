@@ -1,0 +1,347 @@
+"""One click: a CT goes to the engine, and comes back into the scene as a case. No widgets; nothing here waits."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vtk.util.numpy_support import vtk_to_numpy
+
+from activeseg.client.arrays import read_array, read_geometry
+from activeseg.client.engine_client import EstimateEvent, LabelEvent, NoticeEvent, ProgressEvent
+from activeseg.corrections import RegionState
+from activeseg.errors import ActiveSegError, Cancelled, InputError
+from activeseg.volume import Volume
+
+from .inbox import Inbox
+from .listener import Listener
+from .scene.case import Case
+from .scene.placement import geometry_of
+
+PREVIEW_MODELS = {
+    "totalsegmentator:total": "totalsegmentator:total-fast",
+    "totalsegmentator:total_mr": "totalsegmentator:total_mr-fast",
+}
+"""Models that have a coarser one of the same structures, which answers many times sooner."""
+
+_NOT_IN_RECORD = {
+    *("labels", "geometry", "measures", "measures_geometry", "regions", "regions_folder", "prediction"),
+    *("fallbacks", "estimate", "peak_bytes"),
+}
+
+
+def _ignore(*_: Any) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user chose for a run.
+
+    Attributes
+    ----------
+    model : as the engine names it; ``device``, ``members`` and ``mode`` as in its settings
+    structures : names to segment; empty means all that the model knows
+    focus : structures that the regions may be about; empty means all
+    regions : how many places to list
+    preview : show the result of a coarser model first, where there is one
+    allow_coarser : take a coarser model when the memory is not enough
+    usage_statistics : let TotalSegmentator tell its makers that it was used
+    """
+
+    model: str
+    device: str = "auto"
+    members: str | int = "auto"
+    mode: str = "fast"
+    structures: tuple[str, ...] = ()
+    focus: tuple[str, ...] = ()
+    regions: int = 10
+    preview: bool = False
+    allow_coarser: bool = False
+    usage_statistics: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """The engine's ``settings``."""
+        return {
+            "device": self.device,
+            "members": self.members,
+            "mode": self.mode,
+            "structures": list(self.structures),
+            "usage_statistics": self.usage_statistics,
+        }
+
+
+@dataclass(frozen=True)
+class Running:
+    """How far the run is; ``label_shown``: only the uncertainty is still being refined, and may be stopped."""
+
+    ct_name: str
+    model: str
+    stage: str = "start"
+    fraction: float = 0.0
+    eta_s: float | None = None
+    text: str = ""
+    label_shown: bool = False
+
+
+class Segmenting:
+    """Runs one segmentation at a time; what it was told to leave is left at once, whatever the engine still does.
+
+    Attributes
+    ----------
+    last_case : what the last run made, when it has ended; None when it failed or was cancelled before the label
+    last_error : why the last run failed, a Cancelled when it was cancelled before the label
+    """
+
+    def __init__(
+        self,
+        scene: Any,
+        engine: Any,
+        drafts: Path,
+        later: Callable[[Callable[[], None]], None],
+        listener: Listener,
+    ) -> None:
+        """
+        Parameters
+        ----------
+        engine : an EngineProcess
+        drafts : the folder in which the engine keeps a copy of each case, for what a crash would lose
+        later : calls a function at the next turn of the event loop, so that the window is drawn in between
+        """
+        self._scene = scene
+        self._engine = engine
+        self._drafts = drafts
+        self._later = later
+        self._listener = listener
+        self._run: _Run | None = None
+        self.last_case: Case | None = None
+        self.last_error: ActiveSegError | None = None
+
+    @property
+    def running(self) -> Running | None:
+        """None when nothing runs."""
+        return self._run.state if self._run else None
+
+    def start(self, ct_node: Any, choice: Choice) -> None:
+        """Segment a volume node; the case is told to the listeners. Raises InputError, and EngineError when
+        no engine is installed; then nothing has begun."""
+        if self._run is not None:
+            raise InputError(f"'{self._run.state.ct_name}' is being segmented.", "Wait for it, or press Cancel.")
+        if ct_node is None:
+            raise InputError("No CT is chosen.", "Load a CT, then choose it at the top of this panel.")
+        geometry_of(ct_node)
+        if ct_node.GetImageData().GetNumberOfScalarComponents() != 1:
+            raise InputError(f"'{ct_node.GetName()}' is a colour image.", "Choose a CT.")
+        self._run = run = _Run(ct_node, choice, Running(ct_node.GetName(), choice.model))
+        self._listener.segmenting_changed()
+        try:
+            # Its answer also says that the engine is there, and where it takes files.
+            self._ask(run, "system.info", {}, lambda _: self._send(run))
+        except ActiveSegError:
+            self._end(run)
+            raise
+
+    def cancel(self) -> None:
+        """End the run. A label that is shown stays; the rest is as if it had not begun."""
+        run = self._run
+        if run is None:
+            return
+        self._end(run, Cancelled() if run.case is None else None)
+        for job in run.jobs:
+            self._engine.cancel(job)
+
+    def _send(self, run: _Run) -> None:
+        image = self._image_of(run)
+        if image is None:
+            return
+        params = {"image": image, "regions": run.choice.regions, "focus": list(run.choice.focus)}
+        settings = run.choice.settings()
+        coarser = PREVIEW_MODELS.get(run.choice.model) if run.choice.preview else None
+        if coarser:
+            quick = {**params, "model": coarser, "regions": 0, "focus": [], "settings": {**settings, "members": 1}}
+            self._ask(
+                run,
+                "segment",
+                quick,
+                lambda result: self._preview(run, result),
+                lambda error: self._listener.notice(f"There is no preview: {error}"),
+            )
+        job = self._ask(
+            run,
+            "segment",
+            {
+                **params,
+                "model": run.choice.model,
+                "settings": settings,
+                "allow_coarser": run.choice.allow_coarser,
+                "label_first": True,
+                "draft": str(self._drafts / run.id),
+            },
+            lambda result: self._finish(run, job, result),
+        )
+
+    def _ask(
+        self,
+        run: _Run,
+        method: str,
+        params: Mapping[str, Any],
+        on_result: Callable[[Any], None],
+        on_error: Callable[[ActiveSegError], None] | None = None,
+    ) -> str:
+        """A request of this run; once the run has ended nobody hears of its answer."""
+
+        def answered(result: Any) -> None:
+            if run is self._run:
+                try:
+                    on_result(result)
+                except (ActiveSegError, OSError) as error:
+                    self._fail(run, error)
+
+        def failed(error: ActiveSegError) -> None:
+            if run is self._run:
+                (on_error or (lambda e: self._fail(run, e)))(error)
+
+        job = str(
+            self._engine.request(
+                method,
+                params,
+                on_result=answered,
+                on_error=failed,
+                on_progress=lambda event: self._progress(run, event),
+                on_notice=lambda event: self._notice(run, event),
+            )
+        )
+        run.jobs.append(job)
+        return job
+
+    def _image_of(self, run: _Run) -> dict[str, Any] | None:
+        try:
+            geometry = geometry_of(self._ct_of(run))
+            voxels = vtk_to_numpy(run.ct_node.GetImageData().GetPointData().GetScalars())
+            run.inbox = Inbox(self._engine)
+            return run.inbox.volume(Volume(voxels.reshape(geometry.shape_kji), geometry))
+        except (ActiveSegError, OSError) as error:
+            self._fail(run, error)
+            return None
+
+    def _ct_of(self, run: _Run) -> Any:
+        if not self._scene.IsNodePresent(run.ct_node):
+            raise InputError("The CT was removed while it was segmented; nothing was added.", "Load it again.")
+        return run.ct_node
+
+    def _progress(self, run: _Run, event: ProgressEvent) -> None:
+        if run is self._run:
+            run.tell(stage=event.stage, fraction=event.fraction, eta_s=event.eta_s, text=event.text)
+            self._listener.segmenting_changed()
+
+    def _notice(self, run: _Run, event: EstimateEvent | NoticeEvent | LabelEvent) -> None:
+        if run is not self._run:
+            return
+        if isinstance(event, NoticeEvent):
+            self._listener.notice(event.text)
+        elif isinstance(event, LabelEvent):
+            try:
+                self._show(run, event.result)
+            except (ActiveSegError, OSError) as error:
+                self._fail(run, error)
+
+    def _preview(self, run: _Run, result: Mapping[str, Any]) -> None:
+        if run.case is None:
+            name = self._scene.GenerateUniqueName(f"{run.state.ct_name} preview")
+            run.preview = Case.create(
+                self._scene, self._ct_of(run), _labels_of(result), _record_of(result), name, preview=True
+            )
+            self._listener.case_changed(run.preview)
+
+    def _show(self, run: _Run, result: Mapping[str, Any]) -> None:
+        """The label at once; the rest, read now because the engine may remove it, in turns of the event loop."""
+        ct_node, labels = self._ct_of(run), _labels_of(result)
+        if run.preview is not None and self._scene.IsNodePresent(run.preview.node):
+            if run.preview.touched:
+                self._listener.notice(f"'{run.preview.name}' was edited, and stays beside the full result.")
+            else:
+                run.preview.remove()
+        name = self._scene.GenerateUniqueName(f"{run.state.ct_name} segmentation")
+        run.case = Case.create(self._scene, ct_node, labels, _record_of(result), name, run.id)
+        run.shown_members = len(result["members"])
+        run.tell(label_shown=True)
+        self._listener.case_changed(run.case)
+        self._listener.segmenting_changed()
+        self._complete(run, result)
+
+    def _complete(self, run: _Run, result: Mapping[str, Any]) -> None:
+        """Uncertainty and regions of a result into the case that shows its label."""
+        case = run.case
+        assert case is not None
+        table = case.regions
+        if table is None or all(state is RegionState.OPEN for state in table.states().values()):
+            patches = (Path(result["regions_folder"]) / "alternatives.npz").read_bytes()
+            case.set_regions(result["regions"], patches, read_geometry(result["geometry"]))
+        else:
+            self._listener.notice("The list of regions stays as it is, because you have begun to review it.")
+        geometry, default = read_geometry(result["measures_geometry"]), result["measure"]
+        for measure in sorted(result["measures"], key=lambda name: name != default):
+            volume = Volume(read_array(result["measures"][measure]), geometry)
+            self._later(lambda m=measure, v=volume: self._add_uncertainty(case, m, v, m == default))
+
+    def _add_uncertainty(self, case: Case, measure: str, volume: Volume, shown: bool) -> None:
+        if self._scene.IsNodePresent(case.node):
+            case.add_uncertainty(measure, volume, shown)
+            self._listener.case_changed(case)
+
+    def _finish(self, run: _Run, job: str, result: Mapping[str, Any]) -> None:
+        if run.case is None:
+            self._show(run, result)
+        elif self._scene.IsNodePresent(run.case.node) and len(result["members"]) != run.shown_members:
+            run.case.update_record(_record_of(result))
+            self._complete(run, result)
+        self._engine.request("job.release", {"job": job}, on_error=_ignore)
+        self._later(lambda: self._end(run))  # when all maps are in the scene
+
+    def _fail(self, run: _Run, error: Exception) -> None:
+        if not isinstance(error, ActiveSegError):
+            error = InputError(f"A file could not be written or read: {error}.", "Check the free space on the disk.")
+        self._end(run, error)
+        for job in run.jobs:
+            self._engine.cancel(job)
+        if not isinstance(error, Cancelled):
+            self._listener.error(error)
+
+    def _end(self, run: _Run, error: ActiveSegError | None = None) -> None:
+        if run is not self._run:
+            return
+        self._run = None
+        self.last_case, self.last_error = run.case, error
+        if run.inbox is not None:
+            run.inbox.remove()
+        self._listener.segmenting_changed()
+
+
+class _Run:
+    """One run, from the click to its end."""
+
+    def __init__(self, ct_node: Any, choice: Choice, state: Running) -> None:
+        self.ct_node = ct_node
+        self.choice = choice
+        self.state = state
+        self.id = uuid.uuid4().hex
+        self.jobs: list[str] = []
+        self.inbox: Inbox | None = None
+        self.case: Case | None = None
+        self.preview: Case | None = None
+        self.shown_members = 0
+
+    def tell(self, **changes: Any) -> None:
+        self.state = replace(self.state, **changes)
+
+
+def _labels_of(result: Mapping[str, Any]) -> Volume:
+    return Volume(read_array(result["labels"]), read_geometry(result["geometry"]), "labels")
+
+
+def _record_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a result that is ``prediction.json``."""
+    return {key: value for key, value in result.items() if key not in _NOT_IN_RECORD}

@@ -1,0 +1,241 @@
+"""A user's day in a running Slicer: presses the panel's real buttons, and looks at nodes, views and files."""
+
+# ruff: noqa: PT009 - asserts of unittest, which runs it
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest, TestCase
+
+import qt
+import slicer
+
+from . import sample_data
+from .panel.exporting import LAST_DATASET
+from .scene.case import Case
+from .scene.labelmap import array_of
+
+OUTPUT = "ACTIVESEG_TEST_OUTPUT"
+MODULE = "ActiveSegModule"
+GUARD_S = 600.0
+"""Nothing that is waited for takes so long on any computer; then the test fails instead of hanging."""
+
+
+class SelfTest:
+    """The steps of the day, in order; each checks what it did with the assertions of ``case``."""
+
+    def __init__(self, case: TestCase) -> None:
+        self._assert = case
+        self._folder = Path(tempfile.mkdtemp(prefix="activeseg-test-"))
+        self._errors: list[BaseException] = []
+        self._hook = sys.excepthook
+        # Slicer only prints what slots, timers and observers raise.
+        sys.excepthook = lambda _type, error, _trace: self._errors.append(error)
+        if slicer.util.mainWindow() is not None:
+            slicer.util.selectModule(MODULE)
+        self.widget = slicer.util.getModuleWidget(MODULE)
+        if self.widget.parameterNode is None:  # without a main window nobody enters the module
+            self.widget.enter()
+        self.ui = self.widget.ui
+        self._assert.assertTrue(self.widget.isReady)
+        self._settings = {LAST_DATASET: qt.QSettings().value(LAST_DATASET)}
+        self._drafts: set[str] = set()
+        if self.widget.logic.installation.python is None:
+            self.clean_up()
+            raise SkipTest("The engine is not installed; set ACTIVESEG_ENGINE_PYTHON, or install it in the panel.")
+
+    @property
+    def node(self) -> Any:
+        return self.widget.parameterNode
+
+    @property
+    def case(self) -> Case:
+        case = self.widget.logic.review.case
+        assert case is not None
+        return case
+
+    def segment(self) -> None:
+        """Load the phantom, choose the demo model, press the large button."""
+        self._load_phantom()
+        self._wait(lambda: self.widget.logic.models.named("demo") is not None)
+        self.node.model = "demo"
+        self._wait(lambda: self.ui.segmentButton.enabled)
+        self.ui.segmentButton.click()
+        self._assert.assertFalse(self.ui.segmentButton.enabled)
+        self._wait(lambda: self.widget.logic.segmenting.running is None)
+        self._wait(lambda: self.widget.logic.review.case is not None)
+        self._drafts.add(self.case.id)
+        self._assert.assertEqual(self.widget.message.text, "")
+        self._assert.assertIn("liver", self.case.decided)
+        self._assert.assertEqual(self.case.node.GetSegmentation().GetNumberOfSegments(), len(self.case.decided))
+        self._assert.assertEqual(self.ui.regionTable.rowCount, len(self.case.regions.regions))
+        self._assert.assertIn("variance", self.case.uncertainty)
+        self._picture("1_segmented")
+
+    def review(self) -> None:
+        """Next, Previous, take an alternative, undo it, take it again, skip one, accept one."""
+        self.ui.nextButton.click()
+        self._pump()
+        first = self.widget.logic.review.current
+        self._assert.assertEqual(first, 1)
+        self._picture("2_first_region")
+        self.ui.nextButton.click()
+        self._assert.assertEqual(self.widget.logic.review.current, 2)
+        self.ui.previousButton.click()
+        self._assert.assertEqual(self.widget.logic.review.current, 1)
+        number = next(r.number for r in self.case.regions.regions if self.case.alternatives(r.number))
+        self._select_region(number)
+        buttons = self.widget.review.alternative_buttons
+        self._assert.assertEqual(len(buttons), len(self.case.alternatives(number)))
+        before = self.case.read_back().labels
+        buttons[0].click()
+        self._pump()
+        self._assert.assertTrue((self.case.read_back().labels != before).any())
+        self._assert.assertEqual(str(self.case.regions.states()[number]), "corrected")
+        self._picture("3_alternative_taken")
+        self.ui.undoButton.click()
+        self._pump()
+        self._assert.assertTrue((self.case.read_back().labels == before).all())
+        self._assert.assertEqual(str(self.case.regions.states()[number]), "open")
+        self.widget.review.alternative_buttons[0].click()
+        self._pump()
+        self.ui.acceptButton.click()
+        self._assert.assertEqual(str(self.case.regions.states()[number]), "corrected")
+        skipped = self.widget.logic.review.current
+        self._assert.assertNotEqual(skipped, number)
+        self.ui.skipButton.click()
+        self._assert.assertEqual(str(self.case.regions.states()[skipped]), "skipped")
+        self._assert.assertTrue(self.ui.reviewedLabel.text.startswith("2 "))
+
+    def edit(self) -> None:
+        """Paint in a region through the Segment Editor's logic, as a brush does."""
+        self.ui.editButton.click()
+        self._pump()
+        self._picture("4_editor")
+        editor = self.widget.editing.editor
+        self._assert.assertIs(editor.segmentationNode(), self.case.node)
+        number = self.widget.logic.review.current
+        box = self.case.regions.region(number).box_kji
+        editor.saveStateForUndo()
+        logic = slicer.vtkSlicerSegmentEditorLogic()
+        logic.SetMRMLScene(slicer.mrmlScene)
+        logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+        logic.SetSegmentEditorNode(editor.mrmlSegmentEditorNode())
+        logic.SetSegmentationNode(self.case.node)
+        logic.SetSourceVolumeNode(self.case.ct_node)
+        segment_id = self.case.segmentation.segment_id(self.case.schema.named("liver"))
+        logic.ResetModifierLabelmapToDefault()
+        array_of(logic.GetModifierLabelmap())[tuple(slice(*span) for span in box)] = 1
+        logic.ModifySegmentByLabelmap(
+            self.case.node, segment_id, logic.GetModifierLabelmap(), logic.ModificationModeAdd, False, False
+        )
+        self._wait(lambda: str(self.case.regions.states()[number]) == "corrected")
+
+    def export(self) -> None:
+        """Ask what will be written, then write it, and find it in the dataset."""
+        dataset = self._folder / "Dataset801_SelfTest"
+        self.node.dataset = str(dataset)
+        self._wait(lambda: self.ui.summaryButton.enabled)
+        self.ui.learnSection.collapsed = False
+        self.ui.summaryButton.click()
+        self._wait(lambda: self.ui.summaryButton.enabled)
+        self._assert.assertEqual(self.widget.message.text, "")
+        self._assert.assertIn("liver", str(self.ui.summaryBrowser.plainText))
+        self._assert.assertFalse(dataset.exists())
+        self.ui.exportButton.click()
+        self._wait(lambda: self.ui.exportButton.enabled and self.ui.datasetTable.rowCount == 1)
+        self._assert.assertEqual(json.loads((dataset / "dataset.json").read_text("utf-8"))["numTraining"], 1)
+        self._picture("5_exported")
+
+    def save_reopen_and_export_again(self) -> None:
+        """A saved scene has everything; its export updates the same case of the dataset."""
+        states, identity = self.case.regions.states(), self.case.id
+        scene = self._folder / "day.mrb"
+        self._assert.assertTrue(slicer.util.saveScene(str(scene)))
+        slicer.mrmlScene.Clear()
+        self._assert.assertIsNone(self.widget.logic.review.case)
+        slicer.util.loadScene(str(scene))
+        self._wait(lambda: self.widget.logic.review.case is not None)
+        self._assert.assertEqual(self.case.id, identity)
+        self._assert.assertEqual(self.case.regions.states(), states)
+        self._wait(lambda: self.ui.exportButton.enabled)
+        self.ui.exportButton.click()
+        self._wait(lambda: self.ui.exportButton.enabled)
+        self._assert.assertEqual(self.widget.message.text, "")
+        self._assert.assertEqual(self.ui.datasetTable.rowCount, 1)
+        self._picture("6_reopened")
+
+    def cancel(self) -> None:
+        """Cancel in the middle: no node is left, and the button can be pressed again."""
+        self._load_phantom()
+        self._wait(lambda: self.widget.logic.models.named("demo") is not None)
+        self.node.model = "demo"
+        self._wait(lambda: self.ui.segmentButton.enabled)
+        self.ui.segmentButton.click()
+        self._wait(lambda: (self.widget.logic.segmenting.running or _Nothing).stage not in ("", "start", "queued"))
+        self.ui.cancelButton.click()
+        self._wait(lambda: self.ui.segmentButton.enabled)
+        self._assert.assertEqual(Case.all_in(slicer.mrmlScene), [])
+
+    def clean_up(self) -> None:
+        """Everything as it was; raises what Slicer would only have printed."""
+        sys.excepthook = self._hook
+        for key, value in getattr(self, "_settings", {}).items():
+            qt.QSettings().remove(key) if value is None else qt.QSettings().setValue(key, value)
+        for identity in getattr(self, "_drafts", ()):
+            shutil.rmtree(self.widget.logic.dataFolder / "drafts" / identity, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self._folder)
+        self._assert.assertEqual(self._errors, [])
+
+    def _load_phantom(self) -> None:
+        path = sample_data.make_phantom_file(self._folder)
+        slicer.util.loadVolume(str(path))
+        self._wait(lambda: self.node is not None and self.node.ct is not None)
+
+    def _select_region(self, number: int) -> None:
+        table = self.ui.regionTable
+        for row in range(table.rowCount):
+            if table.item(row, 0).data(qt.Qt.UserRole) == number:
+                table.selectRow(row)
+        self._pump()
+        self._assert.assertEqual(self.widget.logic.review.current, number)
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + GUARD_S
+        while not condition():
+            self._assert.assertEqual(self._errors, [])
+            self._assert.assertLess(
+                time.monotonic(), end, f"Waited in vain; the panel says: {self.widget.message.text}"
+            )
+            self._pump()
+
+    def _pump(self) -> None:
+        """Let timers and processes have their turn, until what a click began is shown."""
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            slicer.app.processEvents()
+            time.sleep(0.01)
+
+    def _picture(self, name: str) -> None:
+        """The window, or without one the panel, as the user sees it."""
+        folder = os.environ.get(OUTPUT)
+        if not folder:
+            return
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self._pump()
+        window = slicer.util.mainWindow() or self.widget.parent
+        window.grab().save(str(Path(folder) / f"{name}.png"))
+
+
+class _Nothing:
+    stage = ""
