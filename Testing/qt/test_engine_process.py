@@ -185,6 +185,8 @@ def test_a_killed_engine_fails_each_open_request_once_and_is_started_again(proce
     assert ends_at_errors == [0]
     assert process.engine == {}
     until(lambda: all_gone(processes))
+    process.cancel(job.id)
+    assert not psutil.Process().children()  # there is nothing to cancel, so nothing is started for it
 
     assert process.ask("system.info").result()["engine"]["pid"] != processes[0].pid
     assert (len(job.errors), len(other.errors), len(process.ends), len(process.about)) == (1, 1, 1, 2)
@@ -248,6 +250,42 @@ def test_an_engine_of_another_version_is_refused_in_words_and_ended(make_process
     assert process.ends == [(refusal, ())]
     assert process.about == []
     assert "version 99" in process.ask("system.info").error().message  # the next engine is asked anew
+
+
+@needs_scripts
+def test_what_failed_with_one_engine_does_not_reach_the_next(
+    make_process: MakeProcess, tmp_path: Path, engine_python: Path
+) -> None:
+    updated = tmp_path / "updated"
+    genuine = f"os.execv({str(engine_python)!r}, [{str(engine_python)!r}, *sys.argv[1:]])"
+    process = make_process(fake_python(tmp_path, f"{genuine} if os.path.exists({str(updated)!r}) else sys.exit(3)"))
+    process.ask("engine.warm").error()
+    until(lambda: process.ends)
+    updated.touch()
+    assert process.ask("jobs.list").result() == {"jobs": []}
+
+
+@needs_scripts
+def test_an_engine_that_was_refused_is_taken_after_its_update(
+    make_process: MakeProcess, tmp_path: Path, engine_python: Path
+) -> None:
+    updated = tmp_path / "updated"
+    answer = "{'jsonrpc': '2.0', 'id': json.loads(sys.stdin.readline())['id'], 'result': {'protocol': 99}}"
+    genuine = f"os.execv({str(engine_python)!r}, [{str(engine_python)!r}, *sys.argv[1:]])"
+    process = make_process(
+        fake_python(
+            tmp_path,
+            f"if os.path.exists({str(updated)!r}): {genuine}",
+            f"print(json.dumps({answer}), flush=True)",
+            "signal.pause()",
+        )
+    )
+    assert "version 99" in process.ask("system.info").error().message
+    until(lambda: process.ends)
+    updated.touch()
+    process.ask("system.info").result()
+    process.processes()[0].kill()
+    assert isinstance(process.ask("jobs.list").error(), Crashed)  # its own end, not the refusal of the one before
 
 
 # Callbacks.
@@ -317,8 +355,10 @@ def test_shutdown_in_the_middle_of_a_job_leaves_no_process_and_calls_nobody(proc
     job = process.segment(LONG)
     until(lambda: job.has_reached("start"))
     processes = process.processes()
-    told = len(job.progress)
+    told, inbox = len(job.progress), Path(process.engine["inbox"])
+    assert inbox.is_dir()
     process.shutdown()
+    assert not inbox.exists()  # it has ended by itself and cleared up
     until(lambda: all_gone(processes))
     process.shutdown()  # twice is once
     assert (job.arrived, len(job.progress), process.ends) == (False, told, [])
@@ -338,11 +378,19 @@ def test_shutdown_while_the_engine_starts_leaves_no_process(process: WatchedProc
     assert process.about == process.ends == []
 
 
-def test_a_callback_may_shut_the_engine_down(process: WatchedProcess) -> None:
+def test_a_callback_may_shut_the_engine_down_and_is_the_last_one(process: WatchedProcess) -> None:
+    process.start_and_wait()
+    shut_down: list[bool] = []
+
+    def shutdown(_: Any) -> None:
+        process.shutdown()
+        shut_down.append(True)
+
     later = Answer()
-    process.request("jobs.list", on_result=lambda _: process.shutdown())
-    process.request("models.list", on_result=later.results.append, on_error=later.errors.append)
-    until(lambda: not process.engine and process.about)
+    process.request("engine.warm", on_error=shutdown)
+    process.request("engine.warm", on_result=later.results.append, on_error=later.errors.append)
+    process.processes()[0].kill()  # both fail in one event
+    until(lambda: shut_down)
     assert not later.arrived
     assert process.ends == process.raised == []
 
