@@ -13,7 +13,7 @@ import pytest
 from PySide6 import QtCore
 
 ROOT = Path(__file__).resolve().parents[2]
-for folder in ("ActiveSegExtension", "ActiveSegModule", "Testing/qt"):
+for folder in ("ActiveSegExtension", "ActiveSegModule", "Testing/mrml", "Testing/qt"):
     sys.path.insert(0, str(ROOT / folder))
 
 from watched_process import WatchedProcess, until  # noqa: E402
