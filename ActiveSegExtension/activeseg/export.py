@@ -12,37 +12,42 @@ import numpy.typing as npt
 
 from activeseg.corrections import Correction, RegionState, Review
 from activeseg.dataset import Dataset, Provenance, Saved
+from activeseg.dataset.layout import find_dataset, folder_to_create
+from activeseg.draft import Base, OpenedLabels
 from activeseg.errors import InputError
 from activeseg.labels import LabelSchema
 from activeseg.prediction import Prediction
 from activeseg.progress import Progress
 from activeseg.segmentation_file import SegmentationFile, is_segmentation_file
 from activeseg.training_labels import TrainingSummary, label_for_training
-from activeseg.volume import Volume, read_label_map
+from activeseg.volume import Geometry, Volume, read_label_map
 
 Mapped = Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What ``export_correction`` stored, and what the user should read about it."""
+    """What ``export_correction`` stored, or would have, and what the user should read about it.
+
+    ``saved`` is None when nothing was to be stored.
+    """
 
     dataset: Path
-    saved: Saved
+    saved: Saved | None
     correction: Correction
     training: TrainingSummary
     sentences: tuple[str, ...]
 
     @property
-    def case(self) -> str:
-        return self.saved.name
+    def case(self) -> str | None:
+        return self.saved.name if self.saved else None
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "dataset": str(self.dataset),
-            "case": self.saved.name,
-            "revision": self.saved.revision,
-            "added": self.saved.added,
+            "case": self.case,
+            "revision": self.saved.revision if self.saved else None,
+            "added": self.saved.added if self.saved else None,
             "correction": self.correction.to_dict(),
             "training": self.training.to_dict(),
             "sentences": list(self.sentences),
@@ -51,13 +56,13 @@ class Exported:
 
 @dataclass(frozen=True)
 class Edited:
-    """The user's label map (k, j, i) on the CT's grid, in the prediction's schema, and what reading it noticed."""
+    """The user's label map (k, j, i) on the CT's grid, in the base's schema, and what reading it noticed."""
 
     labels: npt.NDArray[Any]
     sentences: tuple[str, ...]
 
 
-def read_edited(path: Path, prediction: Prediction, mapping: Mapped | None = None) -> Edited:
+def read_edited(path: Path, prediction: Base, mapping: Mapped | None = None) -> Edited:
     """A label map on any grid, or a ``.seg.nrrd`` from Slicer; ``mapping`` says what unclear segments are.
 
     Raises InputError when a segment or value is no structure of the prediction's model.
@@ -101,7 +106,7 @@ def check_images(prediction: Prediction, images: Mapping[str, Volume]) -> None:
 
 
 def export_correction(
-    prediction: Prediction | Path,
+    base: Base | Path,
     edited: Path,
     dataset: Path,
     *,
@@ -114,35 +119,41 @@ def export_correction(
     seconds: float | None = None,
     notes: str = "",
     private_dir: Path | None = None,
+    store: bool = True,
     progress: Progress | None = None,
 ) -> Exported:
     """Store one corrected case in a dataset; a dataset that is not there is made for the structures decided.
 
     Parameters
     ----------
-    prediction : or the folder that ``segment`` wrote
+    base : a prediction, the folder that ``segment`` wrote, or a case of a dataset that was opened to correct it further
     edited : label map or ``.seg.nrrd``
     dataset : nnU-Net raw dataset folder (``Dataset801_Name``)
     images : what was segmented, by channel; None reads it from where it was
-    review : what counts as truth of that which nobody looked at (design section 7)
+    review : what counts as truth of that which nobody looked at (design section 7). In an opened case everything else
+        stays as it was in the dataset
     states : what became of the regions, by number; an edit inside a region makes it corrected in any case
     case : neutral name; None takes the next free one. The same image again updates its case
+    store : False only says what would be stored; nothing on disk changes
 
     Raises
     ------
     InputError, DatasetError, Cancelled; then the dataset is as it was.
     """
     progress = progress or Progress()
-    if isinstance(prediction, Path):
-        prediction = Prediction.load(prediction)
-    images = read_images(prediction) if images is None else images
-    check_images(prediction, images)
+    if isinstance(base, Path):
+        base = Prediction.load(base)
+    if isinstance(base, Prediction):
+        images = read_images(base) if images is None else images
+        check_images(base, images)
+    elif images is None:
+        raise InputError("The image of the opened case is missing.", "Give it.")
     progress("compare", 0.1)
-    found = read_edited(edited, prediction, mapping)
-    regions = _with_states(prediction, states or {})
-    predicted, geometry, schema = prediction.labels.array, prediction.labels.geometry, prediction.schema
+    found = read_edited(edited, base, mapping)
+    regions = _with_states(base, states or {})
+    before, geometry, schema = base.labels.array, base.labels.geometry, base.schema
     correction = Correction.between(
-        predicted,
+        before,
         found.labels,
         geometry,
         schema,
@@ -152,57 +163,105 @@ def export_correction(
         notes=notes,
     )
     progress("compare", 0.3)
+    predicted = base if isinstance(base, Prediction) else None
     labels, training = label_for_training(
         found.labels,
-        predicted,
+        before,
         schema,
-        review,
+        review if predicted else Review.ALL,
         geometry,
-        uncertainty=prediction.uncertainty,
-        threshold=prediction.threshold,
+        uncertainty=predicted.uncertainty if predicted else None,
+        threshold=predicted.threshold if predicted else 0.0,
         regions=regions,
     )
-    decided = _decided_now(prediction, found.labels)
-    provenance = Provenance.of_correction(
-        correction,
-        training,
-        model=prediction.model,
-        decided=decided,
-        settings={**asdict(prediction.settings), "measure": prediction.measure, "threshold": prediction.threshold},
-        prediction_sha256=prediction.labels.sha256(),
+    decided = _decided_now(base, found.labels)
+    case_to_store = _CaseToStore(
+        images,
+        labels,
+        geometry,
+        _provenance(base, correction, training, decided),
+        schema,
+        _left_out(schema, decided),
+        {channel: dict(image) for channel, image in predicted.images.items()} if predicted else None,
     )
-    own = _schema_of(schema, decided)
-    with Dataset.opened_or_created(dataset, own, tuple(images), private_dir=private_dir) as target:
-        progress("store", 0.5)
-        saved = target.add_case(
-            images,
-            labels,
-            geometry,
-            provenance,
-            case,
-            schema=schema,
-            mapping=_left_out(schema, decided),
-            source={channel: dict(image) for channel, image in prediction.images.items()},
-            progress=progress.part(0.5, 1.0),
+    about_rest = training.sentences() if predicted else ("What you did not change stays as it was in the dataset.",)
+    told = (*found.sentences, *correction.sentences(), *about_rest)
+    progress("store", 0.5)
+    if not store:
+        where, sentence = case_to_store.look(dataset, private_dir)
+        return Exported(where, None, correction, training, (*told, sentence))
+    where, saved = case_to_store.add(dataset, private_dir, case, progress.part(0.5, 1.0))
+    return Exported(where, saved, correction, training, (*told, saved.sentence()))
+
+
+@dataclass(frozen=True)
+class _CaseToStore:
+    """What goes into a dataset; see ``Dataset.add_case``."""
+
+    images: Mapping[str, Volume]
+    labels: npt.NDArray[Any]
+    geometry: Geometry
+    provenance: Provenance
+    schema: LabelSchema
+    mapping: Mapping[str, None]
+    source: Mapping[str, Any] | None
+
+    def add(self, folder: Path, private_dir: Path | None, case: str | None, progress: Progress) -> tuple[Path, Saved]:
+        """The dataset's folder, and what was stored there."""
+        own = _schema_of(self.schema, self.provenance.decided or ())
+        with Dataset.opened_or_created(folder, own, tuple(self.images), private_dir=private_dir) as target:
+            saved = target.add_case(
+                self.images,
+                self.labels,
+                self.geometry,
+                self.provenance,
+                case,
+                schema=self.schema,
+                mapping=self.mapping,
+                source=self.source,
+                progress=progress,
+            )
+        return target.folder, saved
+
+    def look(self, folder: Path, private_dir: Path | None) -> tuple[Path, str]:
+        """The folder, and a sentence on what ``add`` would do; raises as it does."""
+        if find_dataset(folder) is None:
+            made = folder_to_create(folder)
+            return made, f"The dataset '{made.name}' will be made, with this as its first case."
+        target = Dataset.open(folder, private_dir=private_dir, only_look=True)
+        known = target.check_case(
+            self.images, self.labels, self.geometry, self.provenance, schema=self.schema, mapping=self.mapping
         )
-    sentences = (*found.sentences, *correction.sentences(), *training.sentences(), saved.sentence())
-    return Exported(target.folder, saved, correction, training, sentences)
+        if known:
+            return target.folder, f"This image is {known} already: its label map will be updated."
+        return target.folder, "It will be a new case."
 
 
-def _with_states(prediction: Prediction, states: Mapping[int, RegionState]) -> list[Any]:
-    numbers = {region.number for region in prediction.regions}
+def _provenance(base: Base, correction: Correction, training: TrainingSummary, decided: tuple[str, ...]) -> Provenance:
+    sha256 = base.labels.sha256()
+    if isinstance(base, OpenedLabels):
+        return Provenance.of_correction(correction, training, decided=decided, prediction_sha256=sha256)
+    settings = {**asdict(base.settings), "measure": base.measure, "threshold": base.threshold}
+    return Provenance.of_correction(
+        correction, training, decided=decided, model=base.model, settings=settings, prediction_sha256=sha256
+    )
+
+
+def _with_states(base: Base, states: Mapping[int, RegionState]) -> list[Any]:
+    listed = base.regions if isinstance(base, Prediction) else ()
+    numbers = {region.number for region in listed}
     unknown = sorted(set(states) - numbers)
     if unknown:
         raise InputError(
             f"There is no region {unknown[0]}.", f"The prediction has {len(numbers)} regions, numbered from 1."
         )
-    return [replace(region, state=states.get(region.number, region.state)) for region in prediction.regions]
+    return [replace(region, state=states.get(region.number, region.state)) for region in listed]
 
 
-def _decided_now(prediction: Prediction, edited: npt.NDArray[Any]) -> tuple[str, ...]:
+def _decided_now(base: Base, edited: npt.NDArray[Any]) -> tuple[str, ...]:
     """What the run decided, and what the user drew besides."""
-    drawn = {prediction.schema.name_of(int(v)) for v in np.unique(edited) if 0 < v <= len(prediction.schema)}
-    return tuple(name for name in prediction.schema.names if name in prediction.decided or name in drawn)
+    drawn = {base.schema.name_of(int(v)) for v in np.unique(edited) if 0 < v <= len(base.schema)}
+    return tuple(name for name in base.schema.names if name in base.decided or name in drawn)
 
 
 def _left_out(schema: LabelSchema, decided: tuple[str, ...]) -> dict[str, None]:

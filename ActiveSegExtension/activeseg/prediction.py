@@ -90,49 +90,73 @@ class Prediction:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            self.labels.write(fresh / "labels.nii.gz")
-            self.uncertainty.write(fresh / "uncertainty.nii.gz")
             write_segmentation(fresh / "segmentation.seg.nrrd", self.labels.array, self.labels.geometry, self.schema)
-            write_regions(fresh, self.regions, self.focus)
             ct = next(iter(images.values()))
             write_overview(
                 fresh / "overview.png", ct, self.labels.array, self.schema, self.uncertainty, self.regions, self.measure
             )
-            (fresh / RECORD).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+            self.write(fresh)
             fresh.chmod(0o755)
             _replace_folder(fresh, folder)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
 
+    def write(self, folder: Path) -> None:
+        """Write into a folder that is there what ``load`` reads: all of a prediction folder but its pictures."""
+        self.labels.write(folder / "labels.nii.gz")
+        self.uncertainty.write(folder / "uncertainty.nii.gz")
+        write_regions(folder, self.regions, self.focus)
+        (folder / RECORD).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+
     @classmethod
     def load(cls, folder: Path) -> Prediction:
         """Read a prediction folder. Raises InputError when it is not one, or written by a newer version."""
-        record = _read_record(folder)
-        try:
-            settings = dict(record["settings"])
-            settings["mode"], settings["resample"] = Mode(settings["mode"]), Resample(settings["resample"])
-            settings["structures"] = tuple(settings["structures"])
-            return cls(
-                labels=read_label_map(folder / "labels.nii.gz"),
-                schema=LabelSchema.from_dict(record["schema"]),
-                decided=tuple(record["decided"]),
-                uncertainty=Volume.read(folder / "uncertainty.nii.gz", allow_nan=True),
-                measure=record["measure"],
-                members=tuple(Member(m["name"], MemberKind(m["kind"])) for m in record["members"]),
-                agreement=record["agreement"],
-                regions=read_regions(folder),
-                focus=tuple(record["focus"]),
-                model=record["model"],
-                settings=Settings(**settings),
-                images=record["images"],
-                created=record["created"],
-                timings=record["timings_s"],
-                details=record["details"],
-                threshold=float(record["threshold"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{folder / RECORD} is damaged: {error!r}.", "Segment the CT again.") from error
+        fields = _fields(_read_record(folder), str(folder / RECORD))
+        return cls(
+            labels=read_label_map(folder / "labels.nii.gz"),
+            uncertainty=Volume.read(folder / "uncertainty.nii.gz", allow_nan=True),
+            regions=read_regions(folder),
+            **fields,
+        )
+
+    @classmethod
+    def from_record(
+        cls, record: Mapping[str, Any], labels: Volume, uncertainty: Volume, regions: tuple[Region, ...]
+    ) -> Prediction:
+        """Put together from ``to_dict`` and what it leaves out. Raises InputError when the record is damaged."""
+        fields = _fields(record, "The record of the prediction")
+        return cls(labels=labels, uncertainty=uncertainty, regions=regions, **fields)
+
+
+def _fields(record: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """A Prediction's fields that are in its record. Raises InputError, which names ``source``."""
+    if record.get("format") != FORMAT:
+        raise InputError(
+            f"{source} has format {record.get('format')}, this version reads {FORMAT}.",
+            "Update ActiveSeg, or segment again.",
+        )
+    try:
+        settings = dict(record["settings"])
+        settings["mode"], settings["resample"] = Mode(settings["mode"]), Resample(settings["resample"])
+        settings["structures"] = tuple(settings["structures"])
+        return {
+            "schema": LabelSchema.from_dict(record["schema"]),
+            "decided": tuple(record["decided"]),
+            "measure": record["measure"],
+            "members": tuple(Member(m["name"], MemberKind(m["kind"])) for m in record["members"]),
+            "agreement": record["agreement"],
+            "focus": tuple(record["focus"]),
+            "model": record["model"],
+            "settings": Settings(**settings),
+            "images": record["images"],
+            "created": record["created"],
+            "timings": record["timings_s"],
+            "details": record["details"],
+            "threshold": float(record["threshold"]),
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{source} is damaged: {error!r}.", "Segment the CT again.") from error
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -144,12 +168,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / RECORD} is damaged: {error}.", "Segment the CT again.") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        found = record.get("format") if isinstance(record, dict) else None
-        raise InputError(
-            f"{folder / RECORD} has format {found}, this version reads {FORMAT}.", "Update ActiveSeg, or segment again."
-        )
-    return record
+    return record if isinstance(record, dict) else {}
 
 
 def check_output(folder: Path, overwrite: bool) -> None:

@@ -19,6 +19,7 @@ from activeseg.client.engine_client import (
     EstimateEvent,
     Event,
     Failure,
+    LabelEvent,
     LogEvent,
     NoticeEvent,
     ProgressEvent,
@@ -63,7 +64,7 @@ class _Callbacks:
     result: Callable[[Any], None]
     error: Callable[[ActiveSegError], None] | None
     progress: Callable[[ProgressEvent], None]
-    notice: Callable[[EstimateEvent | NoticeEvent], None]
+    notice: Callable[[EstimateEvent | NoticeEvent | LabelEvent], None]
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class EngineProcess:
         on_result: Callable[[Any], None] = _ignore,
         on_error: Callable[[ActiveSegError], None] | None = None,
         on_progress: Callable[[ProgressEvent], None] = _ignore,
-        on_notice: Callable[[EstimateEvent | NoticeEvent], None] = _ignore,
+        on_notice: Callable[[EstimateEvent | NoticeEvent | LabelEvent], None] = _ignore,
     ) -> str:
         """Ask, and go on; the id is for ``cancel``.
 
@@ -279,7 +280,7 @@ class EngineProcess:
                 (self._callbacks.pop(id).error or self._listeners.exception)(error)
             case ProgressEvent() if event.job in self._callbacks:
                 self._callbacks[event.job].progress(event)
-            case EstimateEvent() | NoticeEvent() if event.job in self._callbacks:
+            case EstimateEvent() | NoticeEvent() | LabelEvent() if event.job in self._callbacks:
                 self._callbacks[event.job].notice(event)
             case LogEvent(line):
                 self._listeners.log(line)

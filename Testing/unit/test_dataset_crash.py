@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dataset_cases import SCHEMA, correction, ct, labels, oblique
+from forked import in_child
 
 from activeseg.dataset import Dataset, Origin, Provenance, transaction
 from activeseg.errors import Cancelled, DatasetError
@@ -24,19 +25,6 @@ resource = pytest.importorskip("resource", reason="kills forked processes at eve
 Step = Callable[[str], None]
 TRUTH = Provenance(Origin.TRUTH)
 BIGGER = LabelSchema.from_names(["spleen", "liver", "tumour"])
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run in a process of its own; gives its wait status. An exception makes exit code 1, the end of the work 0."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitpid(child, 0)[1]
 
 
 def state(folder: Path) -> dict:

@@ -69,6 +69,17 @@ class NoticeEvent:
 
 
 @dataclass(frozen=True)
+class LabelEvent:
+    """A job's label map is there, while the job goes on; ``result`` has the shape of ``segment``'s.
+
+    Its files stay as long as those of the job's result, and until a ``cancel`` of the job is answered.
+    """
+
+    job: str
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class LogEvent:
     """A line of the engine's log."""
 
@@ -83,7 +94,7 @@ class CrashedEvent:
     log_tail: tuple[str, ...] = ()
 
 
-Event = Result | Failure | ProgressEvent | EstimateEvent | NoticeEvent | LogEvent | CrashedEvent
+Event = Result | Failure | ProgressEvent | EstimateEvent | NoticeEvent | LabelEvent | LogEvent | CrashedEvent
 
 
 @dataclass
@@ -199,6 +210,8 @@ def _told(message: Notification) -> Event:
         return EstimateEvent(str(params["job"]), dict(params["estimate"]))
     if message.method == "notice":
         return NoticeEvent(str(params["job"]), str(params["text"]))
+    if message.method == "label":
+        return LabelEvent(str(params["job"]), dict(params["result"]))
     if message.method == "log":
         return LogEvent(str(params["line"]))
     return LogEvent(f"A notification of a later version: {message.method}")

@@ -149,11 +149,15 @@ class Dataset:
         private_dir: Path | None = None,
         lock_wait_s: float = LOCK_WAIT_S,
         step: Step = _no_step,
+        only_look: bool = False,
     ) -> Dataset:
-        """Open a dataset and remove what a crashed writer left. Raises DatasetError when it is not one, or damaged."""
+        """Open a dataset and remove what a crashed writer left, unless ``only_look``.
+
+        Raises DatasetError when it is not one, or damaged.
+        """
         found = folder_to_open(Path(folder))
         listing = Listing.read(found)
-        return cls(found, listing, private_dir, lock_wait_s, step, sweep(found))
+        return cls(found, listing, private_dir, lock_wait_s, step, () if only_look else sweep(found))
 
     @classmethod
     @contextmanager
@@ -251,6 +255,25 @@ class Dataset:
                 if known:
                     raise DatasetError(f"Somebody removed the case '{known}' in the meantime.", "Export again.")
                 return self._insert(change, listing, name, staged, fingerprint, label, geometry, provenance, source)
+
+    def check_case(
+        self,
+        images: Images,
+        labels: npt.NDArray[Any],
+        geometry: Geometry,
+        provenance: Provenance,
+        *,
+        schema: LabelSchema | None = None,
+        mapping: Names | None = None,
+    ) -> str | None:
+        """The case that ``add_case`` would update, None when it would add one; nothing is changed.
+
+        Raises what ``add_case`` raises before it writes.
+        """
+        self._check_decided(provenance, schema, mapping or {})
+        stored = self._stored_images(images, geometry)
+        self._own_values(labels, geometry, schema, mapping or {})
+        return self._same_image(self.listing(), voxels.voxels_sha256(stored), geometry)
 
     def add_truth(
         self,
@@ -471,6 +494,7 @@ class Dataset:
         before, number = record.current, entry.revision + 1
         kept = change.stage_copy(self.folder / before.label.file)
         past = replace(before, label=replace(before.label, file=history_file(name, before.number)))
+        provenance = replace(provenance, replaces=before.number)
         current = Revision(number, self._schema_number, StoredFile.of(label, label_file(name, number)), provenance)
         new = replace(record, current=current, history=(*record.history, past))
         staged_record = change.stage_text(new.to_json())

@@ -38,6 +38,7 @@ class Provenance:
     correction : ``Correction.to_dict()``: changes, regions, seconds, annotator, notes. Notes and annotator are the
         user's own words and are stored as they are: tell the user that they must not name the patient
     training : ``TrainingSummary.to_dict()``: the review and what became ignore
+    replaces : the revision of the case whose label map this one took the place of; None for a case's first
     """
 
     origin: Origin
@@ -48,6 +49,7 @@ class Provenance:
     decided: tuple[str, ...] | None = None
     correction: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    replaces: int | None = None
 
     @classmethod
     def of_correction(
@@ -55,13 +57,13 @@ class Provenance:
         correction: Correction,
         training: TrainingSummary,
         *,
-        model: str,
         decided: Sequence[str] | None,
+        model: str = "",
         version: str = "",
         settings: Mapping[str, Any] | None = None,
         prediction_sha256: str = "",
     ) -> Provenance:
-        """Of a prediction that a person went through."""
+        """Of a prediction, or a case of a dataset, that a person went through."""
         return cls(
             Origin.CORRECTED,
             model,
@@ -84,6 +86,7 @@ class Provenance:
             "decided": None if self.decided is None else list(self.decided),
             "correction": dict(self.correction),
             "training": dict(self.training),
+            "replaces": self.replaces,
         }
         for key, text in _texts(record):
             if _PATH.match(text) or _UID.search(text):
@@ -107,6 +110,7 @@ class Provenance:
             None if decided is None else tuple(str(name) for name in decided),
             dict(data["correction"]),
             dict(data["training"]),
+            data.get("replaces"),
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from activeseg.client import arrays
 from activeseg.corrections import RegionState, Review
 from activeseg.dataset import Dataset
+from activeseg.draft import Base, Draft
 from activeseg.engine.params import Params, WrongParams
 from activeseg.engine.worker import Job
 from activeseg.errors import InputError
@@ -18,11 +19,14 @@ from activeseg.volume import Volume, read_label_map
 
 
 def export(job: Job, kept: None) -> dict[str, Any]:
-    """Store a corrected prediction in a dataset; see ``export_correction``."""
+    """Store a correction in a dataset, of a prediction folder or of a draft; see ``export_correction``."""
     from activeseg.engine.segment_job import read_image
 
     with job.params as params:
-        prediction, dataset = params.path("prediction"), params.path("dataset")
+        folder, draft = params.optional_path("prediction"), params.optional_path("draft")
+        if (folder is None) == (draft is None):
+            raise WrongParams("Give either 'prediction' or 'draft'.")
+        dataset, store = params.path("dataset"), params.flag("store", True)
         edited = params.any("edited")
         images = params.mapping("images") or None
         review = params.choice("review", Review, Review.REGIONS)
@@ -33,8 +37,15 @@ def export(job: Job, kept: None) -> dict[str, Any]:
         seconds, private = params.number("seconds"), params.optional_path("private_dir")
     job.progress("read", 0.0)
     volumes = None if images is None else {name: read_image(image, job.notice) for name, image in images.items()}
+    base: Base | Path
+    if draft is not None:
+        opened = Draft.open(draft)
+        base, volumes = opened.read_base(), opened.read_images() if volumes is None else volumes
+    else:
+        assert folder is not None
+        base = folder
     exported = export_correction(
-        prediction,
+        base,
         _edited_file(edited, job.folder),
         dataset,
         images=volumes,
@@ -46,6 +57,7 @@ def export(job: Job, kept: None) -> dict[str, Any]:
         seconds=seconds,
         notes=notes,
         private_dir=private,
+        store=store,
         progress=job.progress,
     )
     return exported.to_dict()
@@ -128,6 +140,7 @@ def open_case(job: Job, kept: None) -> dict[str, Any]:
         "labels": arrays.volume_message(job.folder / "labels.npy", opened.labels),
         "schema": dataset.schema.to_dict(),
         "waiting": list(opened.waiting),
+        "revision": opened.record.current.number,
     }
 
 

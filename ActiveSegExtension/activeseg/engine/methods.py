@@ -45,6 +45,10 @@ METHODS = {
     "dataset.migrate": Method(Lane.WORKER, "dataset_jobs:migrate"),
     "dataset.remove": Method(Lane.WORKER, "dataset_jobs:remove"),
     "dataset.create": Method(Lane.WORKER, "dataset_jobs:create"),
+    "draft.save": Method(Lane.CLERK, "draft_jobs:save"),  # not behind a segmentation that runs on
+    "draft.open": Method(Lane.CLERK, "draft_jobs:open_draft", keeps_scratch=True),
+    "draft.discard": Method(Lane.CLERK, "draft_jobs:discard"),
+    "draft.list": _quick("draft_jobs:list_all"),
     "dataset.show": _quick("dataset_jobs:show"),
     "models.list": _quick("segment_job:list_all"),
     "system.info": _quick("system_info:system_info"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from activeseg import draft as drafts
 from activeseg.client import arrays
 from activeseg.engine import memory
 from activeseg.engine.calibration import Calibration
@@ -17,7 +19,7 @@ from activeseg.engine.ladder import Rung, ladder
 from activeseg.engine.params import Params, WrongParams
 from activeseg.engine.warm import WarmModels, warm_bytes
 from activeseg.engine.worker import Job, Keeping
-from activeseg.errors import DeviceError, InputError
+from activeseg.errors import ActiveSegError, DeviceError, InputError
 from activeseg.prediction import Prediction, check_output
 from activeseg.regions import write_regions
 from activeseg.segment import segment as segment_images
@@ -96,13 +98,18 @@ def warm(job: Job, kept: Kept) -> dict[str, Any]:
 
 
 def segment(job: Job, kept: Kept) -> dict[str, Any]:
-    """Segment, going down the ladder when memory is short; the result names files in the job's folder."""
+    """Segment, going down the ladder when memory is short; the result names files in the job's folder.
+
+    The label is told as soon as it is there: with ``label_first`` before any view has voted, else before anything is
+    saved. The result's label map is always the one that was told.
+    """
     with job.params as params:
         model = params.text("model")
         settings = read_settings(params.mapping("settings"))
         focus, regions = params.texts("focus"), params.count("regions", 10)
         output, overwrite = params.optional_path("output"), params.flag("overwrite")
-        allow_coarser = params.flag("allow_coarser")
+        allow_coarser, label_first = params.flag("allow_coarser"), params.flag("label_first")
+        draft = params.optional_path("draft")
         given = _given_images(params)
     if output is not None:
         check_output(output, overwrite)
@@ -116,10 +123,28 @@ def segment(job: Job, kept: Kept) -> dict[str, Any]:
     images = {channel: read_image(file, job.notice) for channel, file in files.items()}
     geometry = next(iter(images.values())).geometry
     ways = _ladder(segmenter, geometry, settings, allow_coarser)
-    try:
-        way, estimate, prediction = _climb_down(job, kept, ways, images, focus, regions, _sources(files))
+    result: dict[str, Any] = {}
+
+    def tell(folder: Path, way: Rung, estimate: Estimate, prediction: Prediction) -> None:
+        """The label to the client, and into the draft; ``result`` is what the job's would be now."""
+        nonlocal result
         job.progress("save", 0.0)
-        result = _write(job.folder, prediction)
+        told, result = bool(result), _write(folder, prediction) | _run_said(way, estimate)
+        if not told:
+            job.label(result)
+        if draft is not None:
+            try:
+                drafts.store_base(draft, prediction, images)
+            except ActiveSegError as error:  # the user still wants the segmentation
+                job.notice(f"{error} A crash of the application would lose this case.")
+
+    early = partial(tell, job.folder / "label") if label_first else None
+    try:
+        way, estimate, prediction = _climb_down(job, kept, ways, images, focus, regions, _sources(files), early)
+        if prediction.grid is not None:
+            tell(job.folder, way, estimate, prediction)
+        else:  # it was told, and nothing came after it
+            result |= _run_said(way, estimate)
         if output is not None:
             prediction.save(output, images, overwrite)
             result["prediction"] = str(output)
@@ -130,12 +155,7 @@ def segment(job: Job, kept: Kept) -> dict[str, Any]:
     key = kept.calibration.key(way.model, way.settings, str(prediction.details.get("device", "cpu")))
     voxels = geometry.shape_kji[0] * geometry.shape_kji[1] * geometry.shape_kji[2]
     kept.calibration.learn(key, prediction.timings, estimate.need.tiles, voxels)
-    return {
-        **result,
-        "fallbacks": list(way.said),
-        "estimate": estimate.to_dict(),
-        "peak_bytes": memory.peak_bytes(),
-    }
+    return result
 
 
 def read_settings(message: Mapping[str, Any]) -> Settings:
@@ -155,6 +175,7 @@ def read_settings(message: Mapping[str, Any]) -> Settings:
             structures=params.texts("structures"),
             mirroring=params.flag("mirroring") if params.has("mirroring") else None,
             threads=params.count("threads", default.threads),
+            usage_statistics=params.flag("usage_statistics"),
             offload=params.flag("offload"),
         )
 
@@ -224,14 +245,24 @@ def _climb_down(
     focus: tuple[str, ...],
     regions: int,
     sources: Mapping[str, Mapping[str, str]],
+    tell_label: Callable[[Rung, Estimate, Prediction], object] | None,
 ) -> tuple[Rung, Estimate, Prediction]:
-    """The first way that memory allows, by the estimate and then in fact. Raises DeviceError when there is none."""
+    """The first way that memory allows, by the estimate and then in fact. Raises DeviceError when there is none.
+
+    With ``tell_label`` the trained members are heard alone before the views; what they say is told at once. It is the
+    answer, without its ``grid``, when there is no memory for views.
+    """
     geometry = next(iter(images.values())).geometry
+    label: Prediction | None = None
+    label_estimate: Estimate | None = None
     for number, way in enumerate(ways):
         last = number == len(ways) - 1
         for sentence in way.said[len(ways[number - 1].said) if number else 0 :]:
             job.notice(sentence)
         segmenter = kept.models.get(way.model)
+        trained = _trained_only(segmenter, way) if tell_label else None
+        if label is not None and label_estimate is not None and trained is None:
+            return way, label_estimate, label
         estimate = _estimate(kept, segmenter, geometry, way)
         if not estimate.fits:
             kept.models.keep_only(way.model)
@@ -245,7 +276,13 @@ def _climb_down(
                 raise _too_little(estimate)
         try:
             with memory.at_most(memory.budget(kept.memory_limit)):
+                if tell_label and trained and label is None:
+                    label = _run(segmenter, trained, images, focus, regions, job, sources)
+                    tell_label(trained, estimate, label)
+                    label, label_estimate = replace(label, grid=None), estimate  # views need the memory
                 prediction = _run(segmenter, way, images, focus, regions, job, sources)
+            if label is not None:  # sums in another order may differ in a voxel, and this one is shown
+                prediction = replace(prediction, labels=label.labels)
             return way, estimate, prediction
         except (MemoryError, RuntimeError, DeviceError) as error:
             if not memory.is_out_of_memory(error):
@@ -255,6 +292,16 @@ def _climb_down(
             job.notice("The memory was not enough; trying with less.")
         memory.give_back()  # outside of the handler, whose traceback holds the arrays
     raise AssertionError("a ladder has at least one way")
+
+
+def _trained_only(segmenter: Segmenter, way: Rung) -> Rung | None:
+    """The same way without views; None when it has none."""
+    sizes = network_sizes(segmenter, way.settings)
+    if not sizes:
+        return None
+    trained = sizes[-1].folds
+    members = member_count(sizes[-1], way.settings, _device(way.settings.device) == "cuda")
+    return replace(way, settings=replace(way.settings, members=trained)) if members > trained > 0 else None
 
 
 def _run(
@@ -319,6 +366,10 @@ def _too_little(estimate: Estimate) -> DeviceError:
     )
 
 
+def _run_said(way: Rung, estimate: Estimate) -> dict[str, Any]:
+    return {"fallbacks": list(way.said), "estimate": estimate.to_dict(), "peak_bytes": memory.peak_bytes()}
+
+
 def _tell(kept: Kept) -> None:
     """What only this process knows: the devices that torch sees, and which models are warm."""
     torch = sys.modules.get("torch")
@@ -336,6 +387,7 @@ def _tell(kept: Kept) -> None:
 
 def _write(folder: Path, prediction: Prediction) -> dict[str, Any]:
     """The prediction's arrays as files, and everything else in words."""
+    folder.mkdir(exist_ok=True)
     grid = prediction.grid
     assert grid is not None
     measures = {

@@ -322,6 +322,8 @@ class Supervisor:
             self._tell("estimate", job=job.id, estimate=params["estimate"])
         elif message.method == "notice":
             self._tell("notice", job=job.id, text=str(params["text"]))
+        elif message.method == "label":
+            self._send(message)  # a part of the answer: never dropped
 
     def _about(self) -> dict[str, Any]:
         processes = {place.lane: place.child.pid for place in self._places.values() if place.child is not None}

@@ -54,6 +54,7 @@ class Job:
     progress : to be called often; it also knows of cancellation
     notice : tells the user something about the job
     estimate : tells what the job will need
+    label : gives the client the label map before the job's end, as the job's result will
     """
 
     name: str
@@ -62,6 +63,7 @@ class Job:
     progress: Progress
     notice: Callable[[str], None]
     estimate: Callable[[Mapping[str, Any]], None]
+    label: Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class Worker:
             self._progress(request.id),
             lambda text: self.send(Notification("notice", {"job": request.id, "text": text})),
             lambda estimate: self.send(Notification("estimate", {"job": request.id, "estimate": plain(estimate)})),
+            lambda result: self.send(Notification("label", {"job": request.id, "result": plain(result)})),
         )
         job.progress.check()
         with temporary_folder(folder / "temporary" if method.is_job else None):
