@@ -34,7 +34,7 @@ from ActiveSegModuleLib.exporting import Exporting
 from ActiveSegModuleLib.installation import Installation
 from ActiveSegModuleLib.listener import Listener
 from ActiveSegModuleLib.models import Models
-from ActiveSegModuleLib.panel.connecting import connect
+from ActiveSegModuleLib.signals import connect
 from ActiveSegModuleLib.panel.drafts import DraftsSection
 from ActiveSegModuleLib.panel.editing import EditingSection
 from ActiveSegModuleLib.panel.exporting import ExportingSection

@@ -29,6 +29,8 @@ from activeseg.client.launch import EngineOptions, engine_command, engine_enviro
 from activeseg.client.subprocess_engine import exit_reason, tail
 from activeseg.errors import ActiveSegError, EngineError
 
+from .signals import connect
+
 _STDERR_BYTES = 8192
 
 
@@ -127,7 +129,7 @@ class EngineProcess:
             ("finished(int,QProcess::ExitStatus)", self._finished),
             ("errorOccurred(QProcess::ProcessError)", self._failed),
         ):
-            _connect(self._process, signature, slot)
+            connect(self._process, signature, slot)
 
     @property
     def engine(self) -> Mapping[str, Any]:
@@ -292,11 +294,3 @@ class EngineProcess:
             self._listeners.exception(error)
         except Exception as another:
             _show(another)
-
-
-def _connect(sender: Any, signature: str, slot: Callable[..., None]) -> None:
-    """PythonQt names signals by their signature, and only prints when there is none; PySide6 has attributes."""
-    if type(sender).__module__.startswith("PySide6"):
-        getattr(sender, signature.partition("(")[0]).connect(slot)
-    elif not sender.connect(signature, slot):
-        raise AttributeError(f"This Qt's {type(sender).__name__} has no signal '{signature}'.")

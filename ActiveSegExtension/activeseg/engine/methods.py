@@ -36,6 +36,7 @@ def _quick(function: str) -> Method:
 
 METHODS = {
     "segment": Method(Lane.WORKER, "segment_job:segment", keeps_scratch=True),
+    "regions.find": Method(Lane.WORKER, "segment_job:find_again", keeps_scratch=True),
     "engine.warm": Method(Lane.WORKER, "segment_job:warm"),
     "models.check": Method(Lane.WORKER, "segment_job:check"),
     "export": Method(Lane.WORKER, "dataset_jobs:export"),

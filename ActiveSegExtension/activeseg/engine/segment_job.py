@@ -21,9 +21,9 @@ from activeseg.engine.warm import WarmModels, warm_bytes
 from activeseg.engine.worker import Job, Keeping
 from activeseg.errors import ActiveSegError, DeviceError, InputError
 from activeseg.prediction import Prediction, check_output
-from activeseg.regions import write_regions
+from activeseg.regions import body_volume_mm3, find_regions, write_regions
 from activeseg.segment import segment as segment_images
-from activeseg.segmenters.base import Mode, Resample, Segmenter, Settings
+from activeseg.segmenters.base import Mode, Resample, Segmented, Segmenter, Settings
 from activeseg.volume import Geometry, Volume
 
 Tell = Callable[..., None]
@@ -39,6 +39,15 @@ class Splitting(Protocol):
     force_split: bool
 
 
+@dataclass(frozen=True)
+class Voted:
+    """What the members said about the last case, for another list of regions; ``draft`` tells which case it is."""
+
+    draft: Path
+    prediction: Prediction
+    body_mm3: float
+
+
 @dataclass
 class Kept:
     """What stays between jobs."""
@@ -48,6 +57,7 @@ class Kept:
     memory_limit: int
     tell: Tell
     rate: float | None = None
+    voted: Voted | None = None
 
 
 def keep(keeping: Keeping, tell: Tell) -> Kept:
@@ -113,6 +123,7 @@ def segment(job: Job, kept: Kept) -> dict[str, Any]:
         given = _given_images(params)
     if output is not None:
         check_output(output, overwrite)
+    kept.voted = None
     segmenter = kept.models.get(model)
     files = _by_channel(given, segmenter)
     for name in focus:
@@ -143,6 +154,8 @@ def segment(job: Job, kept: Kept) -> dict[str, Any]:
         way, estimate, prediction = _climb_down(job, kept, ways, images, focus, regions, _sources(files), early)
         if prediction.grid is not None:
             tell(job.folder, way, estimate, prediction)
+            if draft is not None:
+                kept.voted = Voted(draft, prediction, body_volume_mm3(next(iter(images.values()))))
         else:  # it was told, and nothing came after it
             result |= _run_said(way, estimate)
         if output is not None:
@@ -156,6 +169,28 @@ def segment(job: Job, kept: Kept) -> dict[str, Any]:
     voxels = geometry.shape_kji[0] * geometry.shape_kji[1] * geometry.shape_kji[2]
     kept.calibration.learn(key, prediction.timings, estimate.need.tiles, voxels)
     return result
+
+
+def find_again(job: Job, kept: Kept) -> dict[str, Any]:
+    """The regions of the last case anew, in other structures; the result names files in the job's folder."""
+    with job.params as params:
+        draft, focus, count = params.path("draft"), params.texts("focus"), params.count("regions", 10)
+    voted = kept.voted
+    if voted is None or voted.draft != draft or voted.prediction.grid is None:
+        raise InputError(
+            "What the members said about this case is no longer in the engine's memory.",
+            "Segment the CT again with these structures in focus.",
+        )
+    prediction = voted.prediction
+    job.progress("regions", 0.0)
+    segmented = Segmented(prediction.labels.array, prediction.schema, prediction.decided, voted.prediction.grid)
+    found = find_regions(segmented, prediction.labels.geometry, focus, count, body_mm3=voted.body_mm3)
+    write_regions(job.folder, found, focus)
+    return {
+        "regions": [region.to_dict() for region in found],
+        "regions_folder": str(job.folder),
+        "geometry": arrays.geometry_message(prediction.labels.geometry),
+    }
 
 
 def read_settings(message: Mapping[str, Any]) -> Settings:

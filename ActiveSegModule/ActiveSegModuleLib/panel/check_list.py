@@ -8,7 +8,7 @@ from typing import Any
 import qt
 
 from ..models import found
-from .connecting import connect
+from ..signals import connect
 
 
 class CheckList:

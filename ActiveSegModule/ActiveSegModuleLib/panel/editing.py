@@ -11,7 +11,7 @@ from activeseg.errors import ActiveSegError
 
 from ..scene.case import Case
 from ..scene.region_mask import RegionMask
-from .connecting import connect
+from ..signals import connect
 
 _NODE_TAG = "ActiveSegEditor"
 

@@ -14,7 +14,7 @@ from activeseg.errors import ActiveSegError
 
 from ..exporting import DatasetCase, Export, ExportChoice
 from ..scene.case import Case
-from .connecting import connect
+from ..signals import connect
 
 ANNOTATOR = "ActiveSeg/annotator"
 LAST_DATASET = "ActiveSeg/dataset"

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from activeseg.errors import ActiveSegError, Crashed
 
-from .connecting import connect
+from ..signals import connect
 
 
 class Message:

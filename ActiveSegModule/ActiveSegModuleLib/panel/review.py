@@ -15,8 +15,8 @@ from ..review import Row
 from ..scene.case import Case
 from ..scene.uncertainty import UncertaintyVolume
 from ..scene.views import show_volume
+from ..signals import connect
 from .check_list import CheckList
-from .connecting import connect
 
 _COLORS = {
     RegionState.OPEN: (128, 128, 128, 40),

@@ -15,8 +15,8 @@ from activeseg.errors import ActiveSegError, Crashed
 
 from ..models import FAMILIES, Model
 from ..segmenting import PREVIEW_MODELS, Choice, Running
+from ..signals import connect
 from .check_list import CheckList
-from .connecting import connect
 
 
 class SegmentingSection:

@@ -1,0 +1,262 @@
+"""The engine's environment: which Python the engine gets, and what is installed, by a process that can be watched.
+
+Nothing here asks the user, and nothing begins by itself: the panel shows ``plan`` and asks before it calls ``install``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from activeseg.client.environment import EngineEnvironment, default_folder
+from activeseg.client.environment_command import command
+from activeseg.errors import ActiveSegError, Cancelled, EngineError, InputError
+
+from .signals import connect
+
+OWN_PYTHON = "ACTIVESEG_ENGINE_PYTHON"
+"""Environment variable that names the engine's Python; it wins over everything else."""
+
+FOLDER = "ActiveSeg/engineFolder"
+_STDERR_BYTES = 8192
+
+
+class Origin(Enum):
+    """Whose Python the engine gets."""
+
+    NONE = "none"
+    OURS = "ours"
+    OWN = "own"  # the user's, chosen in the panel
+    VARIABLE = "variable"  # named by ACTIVESEG_ENGINE_PYTHON
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where packages come from; the defaults suit a computer with internet."""
+
+    wheels: str = ""
+    offline: bool = False
+    proxy: str = ""
+    torch: str = "auto"
+
+    def options(self) -> list[str]:
+        """Arguments of ``environment_command``."""
+        options = [f"--torch={self.torch}"]
+        options += [f"--wheels={self.wheels}"] if self.wheels else []
+        options += ["--offline"] if self.offline else []
+        return options + ([f"--proxy={self.proxy}"] if self.proxy else [])
+
+
+@dataclass(frozen=True)
+class Working:
+    """What is being done to the environment, and how far it is."""
+
+    action: str
+    stage: str = ""
+    fraction: float = 0.0
+    text: str = ""
+
+
+class Installation:
+    """One action at a time, in a process of Slicer's own Python."""
+
+    def __init__(
+        self,
+        qt: Any,
+        settings: Any,
+        changed: Callable[[], None],
+        python: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """
+        Parameters
+        ----------
+        qt : the module that holds QProcess, QByteArray and QTimer
+        settings : as QSettings; remembers the folder
+        changed : is called whenever ``working`` or ``python`` changes
+        python : runs the actions; None takes Slicer's, which needs the variables that Slicer itself was started with
+        environment : where ACTIVESEG_ENGINE_PYTHON is looked up; None takes this process's
+        """
+        self._qt = qt
+        self._settings = settings
+        self._changed = changed
+        self._interpreter = python or shutil.which("PythonSlicer") or sys.executable
+        self._environment = os.environ if environment is None else environment
+        self._process: Any = None
+        self._action: _Action | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the environment is, or will be."""
+        return Path(str(self._settings.value(FOLDER) or default_folder()))
+
+    def set_folder(self, folder: str) -> None:
+        """Another place; what is in the old one stays there. Empty: the default."""
+        if folder and Path(folder) != default_folder():
+            self._settings.setValue(FOLDER, folder)
+        else:
+            self._settings.remove(FOLDER)
+        self._changed()
+
+    @property
+    def origin(self) -> Origin:
+        if self._environment.get(OWN_PYTHON):
+            return Origin.VARIABLE
+        ours = EngineEnvironment(self.folder)
+        if ours.python is None:
+            return Origin.NONE
+        return Origin.OWN if (ours.folder.marker() or {}).get("existing") else Origin.OURS
+
+    @property
+    def python(self) -> Path | None:
+        """What to start the engine with; looked up without starting anything. None when nothing is installed."""
+        named = self._environment.get(OWN_PYTHON)
+        return Path(named) if named else EngineEnvironment(self.folder).python
+
+    @property
+    def working(self) -> Working | None:
+        """None when nothing is being done."""
+        return self._action.working if self._action else None
+
+    def run(
+        self,
+        action: str,
+        on_result: Callable[[Mapping[str, Any]], None],
+        on_error: Callable[[ActiveSegError], None],
+        sources: Sources | None = None,
+        python: str = "",
+    ) -> None:
+        """Do something to the environment; either callback is called once, from the event loop.
+
+        Parameters
+        ----------
+        action : ``plan`` (what ``install`` would do; nothing is written), ``install``, ``check``, ``update``,
+            ``repair``, ``remove``, or ``use`` a Python that the user has
+        on_result : gets what ``environment_command`` prints as its result
+        python : for ``use``
+
+        Raises InputError while another action is being done.
+        """
+        if self._action is not None:
+            raise InputError(f"'{self._action.working.action}' is still going on.", "Wait for it, or press Cancel.")
+        options = sources.options() if sources is not None else []
+        options += [f"--python={python}"] if python else []
+        program, *arguments = command(action, self.folder, options, self._interpreter)
+        self._action = _Action(Working(action), on_result, on_error)
+        process = self._process = self._qt.QProcess()
+        connect(process, "readyReadStandardOutput()", self._read)
+        connect(process, "readyReadStandardError()", self._read_errors)
+        connect(process, "finished(int,QProcess::ExitStatus)", self._finished)
+        connect(process, "errorOccurred(QProcess::ProcessError)", self._failed)
+        process.start(program, arguments)
+        self._changed()
+
+    def cancel(self) -> None:
+        """End what is being done; its ``on_error`` gets a Cancelled when all that it started has ended."""
+        if self._process is not None:
+            self._process.closeWriteChannel()
+
+    def shutdown(self, timeout_s: float = 5.0) -> None:
+        """End what is being done and wait until it is gone; nobody is called back."""
+        process, self._process, self._action = self._process, None, None
+        if process is not None and process.state() != self._qt.QProcess.ProcessState.NotRunning:
+            process.closeWriteChannel()
+            if not process.waitForFinished(round(timeout_s * 1000)):
+                process.kill()
+                process.waitForFinished(round(timeout_s * 1000))
+
+    def _read(self) -> None:
+        action = self._action
+        if action is None:
+            return
+        action.buffer += self._process.readAllStandardOutput().data()
+        *lines, action.buffer = action.buffer.split(b"\n")
+        for line in lines:
+            action.take(line)
+        self._changed()
+
+    def _read_errors(self) -> None:
+        if self._action is not None:
+            printed = self._process.readAllStandardError().data()
+            self._action.printed = (self._action.printed + printed)[-_STDERR_BYTES:]
+
+    def _finished(self, code: int, _status: Any) -> None:
+        action = self._action
+        if action is None:
+            return
+        self._read()
+        self._read_errors()
+        error = action.error
+        if action.result is None and error is None:
+            log = action.printed.decode("utf-8", "replace").splitlines()
+            error = EngineError(
+                f"The program that works on the engine's environment ended unexpectedly (exit code {code}).",
+                "Try again.",
+                log=log,
+            )
+        self._end(action, error)
+
+    def _failed(self, kind: Any) -> None:
+        if self._action is not None and kind == self._qt.QProcess.ProcessError.FailedToStart:
+            sentence = f"'{self._interpreter}' cannot be started: {self._process.errorString()}."
+            self._end(self._action, EngineError(sentence, "Start Slicer again."))
+
+    def _end(self, action: _Action, error: ActiveSegError | None) -> None:
+        """From the next turn of the event loop on another action may begin, also in the callbacks."""
+
+        def tell() -> None:
+            if self._action is not action:
+                return  # shut down in the meantime
+            self._process = self._action = None
+            self._changed()
+            if error is not None:
+                action.on_error(error)
+            else:
+                action.on_result(action.result or {})
+
+        self._qt.QTimer.singleShot(0, tell)
+
+
+class _Action:
+    """One run of ``environment_command``, and what it has said so far."""
+
+    def __init__(
+        self,
+        working: Working,
+        on_result: Callable[[Mapping[str, Any]], None],
+        on_error: Callable[[ActiveSegError], None],
+    ) -> None:
+        self.working = working
+        self.on_result = on_result
+        self.on_error = on_error
+        self.buffer = b""
+        self.printed = b""
+        self.result: Mapping[str, Any] | None = None
+        self.error: ActiveSegError | None = None
+
+    def take(self, line: bytes) -> None:
+        """One line of what the program prints; what is none of its messages is left out."""
+        try:
+            message = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(message, dict):
+            return
+        if "progress" in message:
+            told = message["progress"]
+            self.working = Working(self.working.action, told["stage"], float(told["fraction"]), told["text"])
+        elif "result" in message:
+            self.result = message["result"]
+        elif "error" in message:
+            said = message["error"]
+            if said["code"] == Cancelled.code:
+                self.error = Cancelled()
+            else:
+                self.error = EngineError(said["message"], said["action"], **said["details"])

@@ -1,0 +1,17 @@
+"""Signals of Qt, in Slicer's PythonQt and in PySide6."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def connect(sender: Any, signature: str, slot: Callable[..., None]) -> None:
+    """Connect a signal by its signature, such as ``clicked()``. Raises AttributeError when there is none.
+
+    PythonQt names signals by their signature, and only prints when there is none; PySide6 has attributes.
+    """
+    if type(sender).__module__.startswith("PySide6"):
+        getattr(sender, signature.partition("(")[0]).connect(slot)
+    elif not sender.connect(signature, slot):
+        raise AttributeError(f"This Qt's {type(sender).__name__} has no signal '{signature}'.")
