@@ -26,6 +26,7 @@ from slicer_application import SlicerCore  # noqa: E402
 from activeseg.labels import LabelSchema  # noqa: E402
 from activeseg.volume import Geometry, Volume  # noqa: E402
 from ActiveSegModuleLib.scene.labelmap import image_of  # noqa: E402
+from ActiveSegModuleLib.scene.layers import put, same_voxels, take  # noqa: E402
 from ActiveSegModuleLib.scene.placement import ijk_to_ras  # noqa: E402
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode  # noqa: E402
 
@@ -77,6 +78,11 @@ def main() -> None:
     figures["ours: label map to segmentation"], ours = best(create, options.repeat)
     figures["ours: segmentation to label map"], back = best(lambda: ours.read_back(original), options.repeat)
     assert np.array_equal(back.labels, labels)
+
+    figures["ours: snapshot for a draft"], snapshot = best(lambda: take(ours.node), options.repeat)
+    restored = core.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Restored")
+    figures["ours: snapshot back into the scene"], _ = best(lambda: put(restored, snapshot), options.repeat)
+    assert same_voxels(take(restored), labels)
 
     edit(core, ct, ours, schema)
     figures["ours: the same after an edit with overlap"], back = best(lambda: ours.read_back(original), options.repeat)
