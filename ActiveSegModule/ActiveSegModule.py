@@ -428,7 +428,7 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
         drafts = self.dataFolder / "drafts"
         self.segmenting = Segmenting(scene, self.engine, drafts, later, listener)
         self.review = Review(scene)
-        self.drafts = Drafts(self.engine, drafts)
+        self.drafts = Drafts(self.engine, drafts, listener.notice)
         self.exporting = Exporting(scene, self.engine, self.drafts)
 
     def getParameterNode(self):

@@ -7,11 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import slicer
-import vtk
-from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
-
 from activeseg.client.arrays import read_array, read_geometry
 from activeseg.errors import ActiveSegError, InputError
 from activeseg.labels import LabelSchema
@@ -21,7 +16,7 @@ from .drafts import Drafts
 from .inbox import Inbox
 from .scene.case import Case
 from .scene.edited import EditedSegment, EditedSegmentation
-from .scene.placement import vtk_matrix
+from .scene.volume_node import add_volume
 
 OnError = Callable[[ActiveSegError], None]
 
@@ -195,7 +190,7 @@ class Exporting:
         """The opened case as a CT and a segmentation."""
         image = next(iter(result["images"].values()))
         name = str(result["case"])
-        ct_node = _add_volume(self._scene, Volume(read_array(image["array"]), read_geometry(image["geometry"])), name)
+        ct_node = add_volume(self._scene, Volume(read_array(image["array"]), read_geometry(image["geometry"])), name)
         labels = Volume(read_array(result["labels"]["array"]), read_geometry(result["labels"]["geometry"]), "labels")
         schema = LabelSchema.from_dict(result["schema"])
         record = {
@@ -208,21 +203,3 @@ class Exporting:
 
 def _values(schema: LabelSchema, mapping: Mapping[str, str | None]) -> dict[str, int | None]:
     return {segment_id: None if name is None else schema.named(name).value for segment_id, name in mapping.items()}
-
-
-def _add_volume(scene: Any, volume: Volume, name: str) -> Any:
-    """A volume node shown as a CT is (window 400, level 40 HU)."""
-    image = vtk.vtkImageData()
-    image.SetDimensions(*volume.array.shape[::-1])
-    image.AllocateScalars(get_vtk_array_type(volume.array.dtype), 1)
-    vtk_to_numpy(image.GetPointData().GetScalars())[...] = np.ravel(volume.array)
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
-    node.SetIJKToRASMatrix(vtk_matrix(volume.geometry.ijk_to_ras))
-    node.SetAndObserveImageData(image)
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
-    display.AutoWindowLevelOff()
-    display.SetWindowLevel(400, 40)
-    assert slicer is not None
-    return node

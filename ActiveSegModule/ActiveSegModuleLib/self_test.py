@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,10 @@ class SelfTest:
     def __init__(self, case: TestCase) -> None:
         self._assert = case
         self._folder = Path(tempfile.mkdtemp(prefix="activeseg-test-"))
-        self._errors: list[BaseException] = []
+        self._errors: list[str] = []
         self._hook = sys.excepthook
         # Slicer only prints what slots, timers and observers raise.
-        sys.excepthook = lambda _type, error, _trace: self._errors.append(error)
+        sys.excepthook = lambda *error: self._errors.append("".join(traceback.format_exception(*error)))
         if slicer.util.mainWindow() is not None:
             slicer.util.selectModule(MODULE)
         self.widget = slicer.util.getModuleWidget(MODULE)

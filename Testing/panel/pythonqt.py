@@ -1,0 +1,71 @@
+"""PySide6 that behaves like PythonQt, which is how Python in Slicer sees Qt: the module ``qt``.
+
+Qt's properties are attributes (``edit.text``, not ``edit.text()``), some functions return other things, and what slots
+raise goes to ``sys.excepthook``.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+from PySide6 import QtCore, QtGui, QtWidgets
+
+_MODULES = (QtCore, QtGui, QtWidgets)
+_MISSING = {"QVariant"}  # not in PythonQt
+_STATIC = {("QTimer", "singleShot")}  # a property, and a static function that is called by that name
+
+
+def make_qt() -> types.ModuleType:
+    """The module ``qt``. From then on properties of all of PySide6's classes are attributes."""
+    qt = types.ModuleType("qt")
+    for module in _MODULES:
+        for name in dir(module):
+            if name.startswith("Q") and name not in _MISSING:
+                value = getattr(module, name)
+                setattr(qt, name, value)
+                if isinstance(value, type) and issubclass(value, QtCore.QObject):
+                    properties_as_attributes(value)
+    qt.Qt = QtCore.Qt
+    qt.QFileDialog = FileDialog
+    return qt
+
+
+class FileDialog:
+    """Dialogs that answer what a test put into ``answer``; PythonQt returns the path alone."""
+
+    answer = ""
+
+    @classmethod
+    def getExistingDirectory(cls, *_: Any) -> str:  # noqa: N802
+        return cls.answer
+
+    @classmethod
+    def getOpenFileName(cls, *_: Any) -> str:  # noqa: N802
+        return cls.answer
+
+
+def properties_as_attributes(cls: Any) -> None:
+    """Qt's own properties of one class, not those that it inherits."""
+    if "staticMetaObject" not in vars(cls) and not hasattr(cls, "staticMetaObject"):
+        return
+    meta = cls.staticMetaObject
+    for index in range(meta.propertyOffset(), meta.propertyCount()):
+        name = meta.property(index).name()
+        if (cls.__name__, name) not in _STATIC:
+            setattr(cls, name, _attribute(cls, name))
+
+
+def _attribute(cls: Any, name: str) -> property:
+    setter = f"set{name[0].upper()}{name[1:]}"
+
+    def get(self: Any) -> Any:
+        return QtCore.QObject.property(self, name)
+
+    def put(self: Any, value: Any) -> None:
+        if hasattr(type(self), setter):
+            getattr(self, setter)(value)
+        elif not self.setProperty(name, value):
+            raise AttributeError(f"{type(self).__name__}.{name} cannot be set to {value!r}")
+
+    return property(get, put)

@@ -1,0 +1,392 @@
+"""What a scripted module finds in Slicer and slicer-core lacks: the application, its widgets, its Python classes.
+
+Where Slicer only prints an error, this raises. What Slicer draws is not here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import inspect
+import os
+import sys
+import tempfile
+import types
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import mrml_widgets
+import slicer
+import vtk
+from PySide6 import QtCore, QtUiTools, QtWidgets
+from pythonqt import make_qt
+from slicer_application import SlicerCore
+
+from activeseg.volume import Volume
+
+
+class Application:
+    """``slicer.app``."""
+
+    def __init__(self, core: SlicerCore, folder: Path) -> None:
+        self.core = core
+        self.cachePath = str(folder / "cache")
+        self.temporaryPath = str(folder)
+        self.slots: list[tuple[str, Callable[[], None]]] = []
+
+    def applicationLogic(self) -> Any:  # noqa: N802
+        return self.core.app
+
+    def layoutManager(self) -> None:  # noqa: N802
+        return None
+
+    def testingEnabled(self) -> bool:  # noqa: N802
+        return True
+
+    def processEvents(self) -> None:  # noqa: N802
+        QtCore.QCoreApplication.processEvents()
+
+    def connect(self, signal: str, slot: Callable[[], None]) -> bool:
+        if signal not in ("startupCompleted()", "aboutToQuit()"):
+            raise AttributeError(f"slicer.app has no signal '{signal}'")
+        self.slots.append((signal, slot))
+        return True
+
+    def disconnect(self, signal: str, slot: Callable[[], None]) -> None:
+        self.slots.remove((signal, slot))
+
+    def emit(self, signal: str) -> None:
+        for name, slot in list(self.slots):
+            if name == signal:
+                slot()
+
+
+class Said(list):  # type: ignore[type-arg]
+    """Dialogs that would have been shown."""
+
+
+# The parameter node.
+
+
+class WithinRange:
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+
+def parameterNodeWrapper(cls: type) -> type:  # noqa: N802
+    """Typed fields of a scripted module node, and their connections to widgets; as strict as Slicer's, or more."""
+    hints = get_type_hints(cls, include_extras=True)
+    defaults = {name: getattr(cls, name) for name in hints if hasattr(cls, name)}
+
+    class Wrapper:
+        def __init__(self, node: Any) -> None:
+            object.__setattr__(self, "parameterNode", node)
+            object.__setattr__(self, "_connections", {})
+            object.__setattr__(self, "_observed", [])
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in hints:
+                return getattr(self.parameterNode, name)
+            kind, _ = _kind(hints[name])
+            if _is_node(kind):
+                return self.parameterNode.GetNodeReference(name)
+            text = self.parameterNode.GetParameter(name)
+            if not text and not self.parameterNode.GetParameterNamesAsCommaSeparatedList().split(",").count(name):
+                return defaults[name]
+            if issubclass(kind, Enum):
+                return kind[text]
+            return text == "True" if kind is bool else kind(text)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name not in hints:
+                raise AttributeError(f"The parameter node has no '{name}'")
+            kind, bounds = _kind(hints[name])
+            if _is_node(kind):
+                assert value is None or value.IsA(kind.__name__), value
+                if self.parameterNode.GetNodeReference(name) is not value:
+                    self.parameterNode.SetNodeReferenceID(name, value.GetID() if value is not None else None)
+                    self.parameterNode.Modified()
+                return
+            if kind is float and isinstance(value, int) and not isinstance(value, bool):
+                value = float(value)
+            if not isinstance(value, kind):
+                raise TypeError(f"'{name}' is a {kind.__name__}, not {value!r}")
+            if bounds is not None and not bounds.low <= value <= bounds.high:
+                raise ValueError(f"'{name}' is out of range: {value}")
+            self.parameterNode.SetParameter(name, value.name if isinstance(value, Enum) else str(value))
+
+        def connectGui(self, ui: Any) -> int:  # noqa: N802
+            tag = len(self._connections) + 1
+            undo = []
+            for widget in vars(ui).values():
+                name = widget.property("SlicerParameterName") if isinstance(widget, QtCore.QObject) else None
+                if name:
+                    if name not in hints:
+                        raise ValueError(f"'{widget.objectName}' wants the parameter '{name}', which does not exist")
+                    undo.append(_connect(self, name, widget, *_kind(hints[name])))
+            self._connections[tag] = undo
+
+            def show(*_: Any) -> None:
+                for _, refresh in undo:
+                    refresh()
+
+            self._observed.append(self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, show))
+            show()
+            return tag
+
+        def disconnectGui(self, tag: int) -> None:  # noqa: N802
+            for disconnect, _ in self._connections.pop(tag):
+                disconnect()
+            for observer in self._observed:
+                self.parameterNode.RemoveObserver(observer)
+            self._observed.clear()
+
+    Wrapper.__name__ = cls.__name__
+    return Wrapper
+
+
+def _kind(hint: Any) -> tuple[Any, Any]:
+    if get_origin(hint) is not None:
+        kind, *marks = get_args(hint)
+        return kind, next((mark for mark in marks if isinstance(mark, WithinRange)), None)
+    return hint, None
+
+
+def _is_node(kind: Any) -> bool:
+    return kind.__name__.startswith("vtkMRML")
+
+
+def _connect(
+    node: Any, name: str, widget: Any, kind: Any, bounds: Any
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Both ways between a parameter and a widget: how to end it, and how to show the parameter."""
+    if isinstance(widget, mrml_widgets.qMRMLNodeComboBox):
+        assert _is_node(kind), name
+        signal, read, write = widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode
+    elif isinstance(widget, mrml_widgets.ctkSliderWidget):
+        assert kind is float, name
+        assert bounds is not None, f"the slider for '{name}' would be dead without WithinRange"
+        signal, read, write = widget.valueChanged, lambda: widget.value, lambda v: setattr(widget, "value", v)
+    elif isinstance(widget, QtWidgets.QCheckBox):
+        assert kind is bool, name
+        signal, read, write = widget.toggled, lambda: widget.checked, lambda v: setattr(widget, "checked", v)
+    elif isinstance(widget, QtWidgets.QSpinBox):
+        assert kind is int, name
+        if bounds is not None:
+            widget.setRange(bounds.low, bounds.high)
+        signal, read, write = widget.valueChanged, lambda: widget.value, lambda v: setattr(widget, "value", v)
+    elif isinstance(widget, QtWidgets.QLineEdit):
+        assert kind is str, name
+        signal, read, write = widget.textChanged, lambda: widget.text, lambda v: setattr(widget, "text", v)
+    elif isinstance(widget, QtWidgets.QComboBox):
+        assert issubclass(kind, Enum), name
+        if widget.count == 0:
+            for member in kind:
+                widget.addItem(member.label(), member.name)
+        signal = widget.currentIndexChanged
+        read = lambda: kind[widget.currentData]  # noqa: E731
+        write = lambda v: widget.setCurrentIndex(widget.findData(v.name))  # noqa: E731
+    else:
+        raise TypeError(f"no connector for {type(widget).__name__}")
+
+    def store(*_: Any) -> None:
+        setattr(node, name, read())
+
+    def refresh() -> None:
+        value = getattr(node, name)
+        if value != read():
+            write(value)
+
+    refresh()
+    signal.connect(store)
+    return lambda: signal.disconnect(store), refresh
+
+
+# The four classes of a scripted module.
+
+
+class ScriptedLoadableModule:
+    def __init__(self, parent: Any) -> None:
+        self.parent = parent
+
+
+class Panel(QtWidgets.QWidget):
+    """What Slicer gives a module's widget as parent."""
+
+    isEntered = False  # noqa: N815
+
+
+class ScriptedLoadableModuleWidget:
+    def __init__(self, parent: Any = None) -> None:
+        self.parent = parent
+        self.layout = parent.layout()
+        self.moduleName = type(self).__name__.removesuffix("Widget")
+
+    def setup(self) -> None:
+        pass
+
+    def resourcePath(self, name: str) -> str:  # noqa: N802
+        return str(Path(inspect.getfile(type(self))).parent / "Resources" / name)
+
+
+class ScriptedLoadableModuleLogic:
+    def __init__(self, parent: Any = None) -> None:
+        self.moduleName = type(self).__name__.removesuffix("Logic")
+
+    def getParameterNode(self) -> Any:  # noqa: N802
+        scene = slicer.mrmlScene
+        node = scene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        if node is None:
+            node = slicer.vtkMRMLScriptedModuleNode()
+            node.SetAttribute("ModuleName", self.moduleName)
+            node.SetSingletonTag(self.moduleName)
+            node = scene.AddNode(node)
+        return node
+
+
+def make_test_class() -> type:
+    import unittest
+
+    class ScriptedLoadableModuleTest(unittest.TestCase):
+        pass
+
+    return ScriptedLoadableModuleTest
+
+
+# slicer.util.
+
+
+def load_ui(path: str) -> Any:
+    loader = QtUiTools.QUiLoader()
+    for widget in mrml_widgets.WIDGETS:
+        loader.registerCustomWidget(widget)
+    tree = ElementTree.parse(path)
+    connections = tree.getroot().find("connections")
+    wanted = [tuple(c.findtext(part) for part in ("sender", "signal", "receiver", "slot")) for c in connections or ()]
+    if connections is not None:
+        tree.getroot().remove(connections)  # their C++ signatures mean nothing to widgets made in Python
+    with tempfile.NamedTemporaryFile(suffix=".ui", delete=False) as file:
+        tree.write(file)
+    ui = loader.load(file.name)
+    os.unlink(file.name)
+    assert ui is not None, loader.errorString()
+    by_name = child_widgets(ui)
+    for sender, signal, receiver, slot in wanted:
+        source = ui if sender == ui.objectName else getattr(by_name, sender)
+        getattr(source, signal.partition("(")[0]).connect(getattr(getattr(by_name, receiver), slot.partition("(")[0]))
+    return ui
+
+
+def child_widgets(widget: Any) -> types.SimpleNamespace:
+    """By object name; layouts of group boxes and buttons too, those in tab pages not."""
+    children = widget.findChildren(QtCore.QObject)
+    return types.SimpleNamespace(**{child.objectName: child for child in children if child.objectName})
+
+
+@contextlib.contextmanager
+def installed(folder: Path) -> Any:
+    """Slicer with an empty scene; gives the SlicerCore and what was said in dialogs."""
+    before = dict(sys.modules)
+    attributes = dict(vars(slicer))
+    util_attributes = dict(vars(slicer.util))
+    core, said = SlicerCore.start(), Said()
+    core.app.SetMRMLScene(core.scene)
+    qt = make_qt()
+    QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
+    QtCore.QSettings.setPath(QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, str(folder))
+    QtCore.QCoreApplication.setOrganizationName("tests")
+    QtCore.QCoreApplication.setApplicationName("tests")
+    sys.modules["qt"] = qt
+    _module("slicer.i18n", tr=lambda text: text, translate=lambda _context, text: text)
+    _module("slicer.parameterNodeWrapper", parameterNodeWrapper=parameterNodeWrapper, WithinRange=WithinRange)
+    _module(
+        "slicer.ScriptedLoadableModule",
+        ScriptedLoadableModule=ScriptedLoadableModule,
+        ScriptedLoadableModuleWidget=ScriptedLoadableModuleWidget,
+        ScriptedLoadableModuleLogic=ScriptedLoadableModuleLogic,
+        ScriptedLoadableModuleTest=make_test_class(),
+    )
+    slicer.mrmlScene = core.scene
+    slicer.app = Application(core, folder)
+    slicer.modules = types.SimpleNamespace()
+    slicer.qMRMLSegmentEditorWidget = mrml_widgets.qMRMLSegmentEditorWidget
+
+    def load_volume(path: str, properties: Any = None) -> Any:
+        volume = Volume.read(Path(path))
+        return core.add_volume(volume.array, volume.geometry, (properties or {}).get("name") or Path(path).stem)
+
+    def save_scene(path: str) -> bool:
+        core.save(Path(path))
+        return True
+
+    slicer.util.loadUI = load_ui
+    slicer.util.childWidgetVariables = child_widgets
+    slicer.util.mainWindow = lambda: None
+    slicer.util.loadVolume = load_volume
+    slicer.util.saveScene = save_scene
+    slicer.util.loadScene = lambda path: core.load(Path(path))
+    slicer.util.startupEnvironment = lambda: dict(os.environ)
+    slicer.util.infoDisplay = lambda text, *_, **__: said.append(text)
+    slicer.util.errorDisplay = lambda text, *_, **__: said.append(text)
+    slicer.util.confirmYesNoDisplay = lambda text, *_, **__: said.append(text)
+    slicer.util.toBool = lambda value: str(value).lower() in ("true", "1")
+    slicer.util.settingsValue = lambda key, default, converter=lambda value: value: (
+        converter(QtCore.QSettings().value(key)) if QtCore.QSettings().contains(key) else default
+    )
+    try:
+        yield core, said
+    finally:
+        for name in set(sys.modules) - set(before):
+            if name.split(".")[0] in ("qt", "ActiveSegModule", "ActiveSegModuleLib") or name.startswith("slicer."):
+                del sys.modules[name]
+        for holder, kept in ((slicer, attributes), (slicer.util, util_attributes)):
+            for name in set(vars(holder)) - set(kept):
+                delattr(holder, name)
+
+
+def _module(name: str, **content: Any) -> None:
+    module = types.ModuleType(name)
+    vars(module).update(content)
+    sys.modules[name] = module
+    setattr(slicer, name.rpartition(".")[2], module)
+
+
+class LoadedModule:
+    """A scripted module as Slicer loads it: its file, its widget in a panel that the user has opened."""
+
+    def __init__(self, path: Path) -> None:
+        name = path.stem
+        if str(path.parent) not in sys.path:
+            sys.path.append(str(path.parent))
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        self.module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = self.module
+        spec.loader.exec_module(self.module)
+        self.about = types.SimpleNamespace()
+        getattr(self.module, name)(self.about)
+        self.parent = Panel()
+        self.parent.setLayout(QtWidgets.QVBoxLayout())
+        self.widget = getattr(self.module, f"{name}Widget")(self.parent)
+        self.widget.setup()
+        slicer.util.getModuleWidget = lambda _name: self.widget
+        slicer.util.getModuleLogic = lambda _name: self.widget.logic
+
+    def enter(self) -> None:
+        self.parent.isEntered = True
+        self.widget.enter()
+
+    def exit(self) -> None:
+        self.parent.isEntered = False
+        self.widget.exit()
+
+    def close(self) -> None:
+        if self.parent.isEntered:
+            self.exit()
+        self.widget.cleanup()
+        self.parent.deleteLater()
+        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
