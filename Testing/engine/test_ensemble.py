@@ -13,7 +13,7 @@ from activeseg import ensemble
 from activeseg.errors import Cancelled
 from activeseg.progress import Progress
 from activeseg.segmenters.base import Member, MemberKind, Mode, Settings
-from activeseg.segmenters.network import Network, sweep_fast
+from activeseg.segmenters.network import Network, sweep_exact, sweep_fast
 from activeseg.views import standard_views
 
 LABELS = {"background": 0, "liver": 1, "spleen": 2, "aorta": 3}
@@ -100,13 +100,36 @@ def test_measures_are_those_of_the_definition(
 
 
 @pytest.mark.parametrize("mode", list(Mode))
-def test_one_member_gives_entropy_and_no_variance(mode: Mode, tmp_path: Path) -> None:
-    network = loaded(tmp_path, LABELS, 1)
+@pytest.mark.parametrize(
+    ("labels", "order"),
+    [(LABELS, None), (MANY, None), (REGIONS, (1, 2, 3))],
+    ids=["few classes", "many classes", "regions"],
+)
+def test_one_member_gives_entropy_and_no_variance(
+    mode: Mode, labels: dict[str, object], order: tuple[int, ...] | None, tmp_path: Path
+) -> None:
+    network = loaded(tmp_path, labels, 1, regions_class_order=order)
+    network.bf16_pays = False
     result = ensemble.run(network, image(), Settings(device="cpu", mode=mode), Progress(), keep_logits=False)
-    assert result.entropy.max() > 0
+    if mode is Mode.EXACT:  # its float16 sums differ from float32 ones where tiles' weights are tiny
+        logits = sweep_exact(network, image(), False, Progress()).double().numpy()
+    else:
+        (logits,) = member_logits(network, image())
+    measures = softmax_measures if order is None else sigmoid_measures
+    np.testing.assert_allclose(result.entropy, measures([logits, logits])["entropy"], atol=2e-3)
+    assert np.array_equal(result.votes[0], result.labels)
+    if order is None:
+        assert np.mean(result.labels == logits.argmax(axis=0)) > 0.999
     assert result.variance is None
     assert result.mutual_information is None
     assert result.members == (Member("fold 0", MemberKind.TRAINED),)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_of_equal_logits_the_first_class_wins(dtype: torch.dtype) -> None:
+    logits = torch.zeros((5, 2, 3), dtype=dtype)
+    logits[[2, 4]] = 1
+    assert (ensemble.Decision(5, None, np.uint8).labels(logits) == 2).all()
 
 
 @pytest.mark.parametrize("mode", list(Mode))

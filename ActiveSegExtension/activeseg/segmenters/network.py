@@ -251,7 +251,7 @@ def sweep_exact(network: Network, data: torch.Tensor, mirror: bool, progress: Pr
             logits[tile] += output
             weights[tile[1:]] += gaussian
     torch.div(logits, weights, out=logits)
-    if torch.any(torch.isinf(logits)):
+    if not all(torch.isfinite(extreme) for extreme in torch.aminmax(logits)):
         raise ModelError("The network's logits overflow float16, so exact mode cannot be used.", "Use --mode fast.")
     return logits[(slice(None), *back)]
 
@@ -337,17 +337,18 @@ def _blend(
                 output = _mirrored(network, padded[tile][None].to(device), mirror).float().to(results)
             if len(network.patch) == 2:
                 output = output[:, None]
+            done += 1
+            if gaussian is None:  # nothing to blend
+                part = slice(max(first - z, 0), min(last - z, depth))
+                yield Slab(z + part.start - first, z + part.stop - first, output[:, part, *back[1:]])
+                continue
             if sums is None:
                 sums = torch.zeros((output.shape[0], depth, *padded.shape[2:]), device=results)
             where = tile[-2:]
-            if gaussian is None:
-                sums[:, :, *where] = output
-                weights[:, *where] = 1
-            else:
-                sums[:, :, *where] += output.mul_(gaussian)
-                weights[:, *where] += gaussian
-            done += 1
-        assert sums is not None
+            sums[:, :, *where] += output.mul_(gaussian)
+            weights[:, *where] += gaussian
+        if sums is None:
+            continue
         following = groups[number + 1][0] if number + 1 < len(groups) else z + depth
         finished = following - z
         a, b = max(z, first), min(following, last)
