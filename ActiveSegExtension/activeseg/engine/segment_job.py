@@ -163,7 +163,6 @@ def segment(job: Job, kept: Kept) -> dict[str, Any]:
             result["prediction"] = str(output)
     finally:
         kept.models.shrink()
-        memory.give_back()
         _tell(kept)
     key = kept.calibration.key(way.model, way.settings, str(prediction.details.get("device", "cpu")))
     voxels = geometry.shape_kji[0] * geometry.shape_kji[1] * geometry.shape_kji[2]

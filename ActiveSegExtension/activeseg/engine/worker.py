@@ -31,7 +31,7 @@ from activeseg.client.protocol import (
     decode,
     encode,
 )
-from activeseg.engine import lifetime
+from activeseg.engine import lifetime, memory
 from activeseg.engine.methods import METHODS
 from activeseg.engine.params import Params, WrongParams
 from activeseg.engine.pipes import Pipes
@@ -95,6 +95,7 @@ class Worker:
             self.send(self._answer(request))
             self._cancelled.discard(request.id)
             self._busy = False
+            memory.give_back()  # takes a part of a second, for which nobody has to wait
 
     def send(self, message: Message) -> None:
         """Raises EngineError when the message is too long."""
@@ -118,10 +119,12 @@ class Worker:
                 elif isinstance(message, Notification) and message.method == "cancel":
                     self._cancelled.add(str(message.params["job"]))
 
-        self._pipes.read_all(received)
-        if self._busy:
-            lifetime.end_own_group()
-        self._requests.put(None)
+        try:
+            self._pipes.read_all(received)
+        finally:  # also when memory is short: nobody would notice a worker that no longer listens
+            if self._busy:
+                lifetime.end_own_group()
+            self._requests.put(None)
 
     def _answer(self, request: Request) -> Message:
         """The response; whatever a job raises becomes an error in words."""
