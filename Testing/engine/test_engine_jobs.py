@@ -1,4 +1,4 @@
-"""Jobs of a real engine: segment, warm models, progress, cancel at any moment, crashes, the queue, memory."""
+"""Jobs of a real engine: segment, warm models, progress, cancel at any moment, crashes, the queue."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ from nnunet_models import make_model
 from running_engine import DEADLINE_S, WatchedEngine, gone, in_memory, noise_ct
 
 from activeseg.client.arrays import read_array, read_geometry
-from activeseg.client.engine_client import EstimateEvent, NoticeEvent, ProgressEvent
+from activeseg.client.engine_client import EstimateEvent, ProgressEvent
 from activeseg.client.launch import EngineOptions
-from activeseg.engine.estimate import need_of
-from activeseg.engine.plans import read_size
 from activeseg.errors import Cancelled, Crashed, DeviceError, InputError, ModelError
 from activeseg.prediction import Prediction
 from activeseg.progress import Progress
@@ -321,45 +319,6 @@ def test_what_libraries_print_goes_to_the_log(engine: WatchedEngine, model: Path
         engine.do("segment", {"model": "nothing", "image": in_memory(engine, ct)})
     assert any("ModelError" in line for line in engine.do("log.tail", {"lines": 50})["lines"])
     assert any("ModelError" in line for line in engine.printed())
-
-
-def big_need(folder: Path, volume: Volume, members: int, loaded: bool) -> int:
-    size = read_size(folder, "3d_fullres")
-    assert size is not None
-    settings = Settings(mode=Mode.EXACT, members=members)
-    return need_of(volume.geometry, [size], settings, loaded=loaded).ram
-
-
-@pytest.fixture(scope="module")
-def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two members and sixty classes: large results, little work."""
-    labels = {"background": 0, **{f"s{n}": n for n in range(1, 60)}}
-    folder = tmp_path_factory.mktemp("wide") / "model"
-    return make_model(folder, labels, patch=(32, 64, 64), folds=(0, 1))
-
-
-def test_when_the_estimate_says_no_fewer_members_vote_and_it_is_said(wide_model: Path, tmp_path: Path) -> None:
-    volume = noise_ct((64, 128, 128))
-    limit = (big_need(wide_model, volume, 2, False) + big_need(wide_model, volume, 1, False)) / 2
-    with WatchedEngine(tmp_path / "home", EngineOptions(memory_gib=limit / 2**30)) as engine:
-        image = in_memory(engine, volume)
-        job = engine.submit("segment", wish(wide_model, image, regions=0, settings={"mode": "exact"}))
-        result = engine.wait(job, DEADLINE_S)
-        assert len(result["members"]) == 1
-        assert result["fallbacks"] == ["Only the first trained member votes."]
-        assert NoticeEvent(job, "Only the first trained member votes.") in engine.events
-        estimates = [e.estimate for e in engine.events if isinstance(e, EstimateEvent) and e.job == job]
-        assert [e["fits"] for e in estimates] == [False, True]
-
-
-def test_a_hopeless_wish_is_refused_before_the_work(wide_model: Path, tmp_path: Path) -> None:
-    volume = noise_ct((96, 192, 192))
-    with WatchedEngine(tmp_path / "home", EngineOptions(memory_gib=0.1)) as engine:
-        job = engine.submit("segment", wish(wide_model, in_memory(engine, volume), settings={"mode": "exact"}))
-        failure = engine.failure(job)
-        assert isinstance(failure.error, DeviceError)
-        assert failure.error.details["estimate"]["fits"] is False
-        assert not any(isinstance(e, ProgressEvent) and e.stage == "network" for e in engine.events)
 
 
 def test_offloaded_sums_give_the_same_labels(model: Path, ct: Volume) -> None:

@@ -1,0 +1,142 @@
+"""Lack of memory in a real engine: foreseen by the estimate, or met on the way; each step down is said."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from nnunet_models import make_model
+from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
+
+from activeseg.client.arrays import read_array
+from activeseg.client.engine_client import EstimateEvent, NoticeEvent, ProgressEvent
+from activeseg.client.launch import EngineOptions, engine_environment
+from activeseg.engine.estimate import need_of
+from activeseg.engine.plans import read_size
+from activeseg.errors import DeviceError
+from activeseg.segment import segment
+from activeseg.segmenters.base import Mode, Settings
+from activeseg.segmenters.nnunet import NnUNetSegmenter
+from activeseg.volume import Volume
+
+CLASSES = 120
+SMALL, LARGE = (32, 64, 64), (64, 128, 128)
+LOGITS = 2 * CLASSES * int(np.prod(LARGE))
+"""Bytes of one member's float16 logits of the large image, which exact mode cannot do without."""
+
+
+def wish(model: Path, image: Any, **more: Any) -> dict[str, Any]:
+    return {"model": f"nnunet:{model}", "image": image, "regions": 0, "settings": {"mode": "exact"}, **more}
+
+
+def big_need(folder: Path, volume: Volume, members: int, loaded: bool) -> int:
+    size = read_size(folder, "3d_fullres")
+    assert size is not None
+    settings = Settings(mode=Mode.EXACT, members=members)
+    return need_of(volume.geometry, [size], settings, loaded=loaded).ram
+
+
+@pytest.fixture(scope="module")
+def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two members and many classes: large results, little work."""
+    labels = {"background": 0, **{f"s{n}": n for n in range(1, CLASSES)}}
+    folder = tmp_path_factory.mktemp("wide") / "model"
+    return make_model(folder, labels, patch=(32, 32, 64), folds=(0, 1))
+
+
+def test_when_the_estimate_says_no_fewer_members_vote_and_it_is_said(wide_model: Path, tmp_path: Path) -> None:
+    volume = noise_ct(LARGE)
+    limit = (big_need(wide_model, volume, 2, False) + big_need(wide_model, volume, 1, False)) / 2
+    with WatchedEngine(tmp_path / "home", EngineOptions(memory_gib=limit / 2**30)) as engine:
+        image = in_memory(engine, volume)
+        job = engine.submit("segment", wish(wide_model, image))
+        result = engine.wait(job, DEADLINE_S)
+        assert len(result["members"]) == 1
+        assert result["fallbacks"] == ["Only the first trained member votes."]
+        assert NoticeEvent(job, "Only the first trained member votes.") in engine.events
+        estimates = [e.estimate for e in engine.events if isinstance(e, EstimateEvent) and e.job == job]
+        assert [e["fits"] for e in estimates] == [False, True]
+
+
+def test_a_hopeless_wish_is_refused_before_the_work(wide_model: Path, tmp_path: Path) -> None:
+    volume = noise_ct((96, 192, 192))
+    with WatchedEngine(tmp_path / "home", EngineOptions(memory_gib=0.1)) as engine:
+        job = engine.submit("segment", wish(wide_model, in_memory(engine, volume)))
+        failure = engine.failure(job)
+        assert isinstance(failure.error, DeviceError)
+        assert failure.error.details["estimate"]["fits"] is False
+        assert not any(isinstance(e, ProgressEvent) and e.stage == "network" for e in engine.events)
+
+
+@pytest.fixture
+def warm(wide_model: Path, tmp_path: Path) -> Iterator[WatchedEngine]:
+    """An engine whose worker has imported and loaded all that it needs for the model.
+
+    Its allocator returns what is freed at once, so that what a limit leaves is what arrays can have.
+    """
+    environment = {**engine_environment(), "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+    with WatchedEngine(tmp_path / "home", environment=environment) as engine:
+        job = engine.submit("segment", wish(wide_model, in_memory(engine, noise_ct(SMALL), "small")))
+        engine.wait(job, DEADLINE_S)
+        engine.do("job.release", {"job": job})
+        yield engine
+
+
+def give_no_more_than(engine: WatchedEngine, more: int) -> None:
+    """The worker's next allocations beyond so many bytes fail, whatever it has taken until now.
+
+    The estimate does not know of this limit, so that the job begins.
+    """
+    worker = engine.child("worker")
+    most = worker.memory_info().data + more
+    worker.rlimit(psutil.RLIMIT_DATA, (most, most))
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_DATA is a limit of Linux")
+
+
+@linux
+def test_when_memory_runs_out_on_the_way_fewer_members_vote_and_it_is_said(
+    warm: WatchedEngine, wide_model: Path
+) -> None:
+    volume = noise_ct(LARGE)
+    give_no_more_than(warm, 3 * LOGITS)  # two members need a mean (1), logits (1), probabilities (2); one less than 2
+    worker = warm.child("worker").pid
+    job = warm.submit("segment", wish(wide_model, in_memory(warm, volume)))
+    result = warm.wait(job, DEADLINE_S)
+    estimates = [e.estimate for e in warm.events if isinstance(e, EstimateEvent) and e.job == job]
+    assert [e["fits"] for e in estimates] == [True, True]
+    notices = [e.text for e in warm.events if isinstance(e, NoticeEvent) and e.job == job]
+    assert notices == ["The memory was not enough; trying with less.", "Only the first trained member votes."]
+    assert result["fallbacks"] == ["Only the first trained member votes."]
+    assert warm.child("worker").pid == worker
+    alone = segment({"CT": volume}, NnUNetSegmenter(wide_model), Settings(mode=Mode.EXACT, members=1), regions=0)
+    assert np.array_equal(read_array(result["labels"]), alone.labels.array)
+
+
+@linux
+def test_when_there_is_no_step_down_the_job_fails_in_words_and_the_engine_stays(
+    warm: WatchedEngine, wide_model: Path, tmp_path: Path
+) -> None:
+    small, large = in_memory(warm, noise_ct(SMALL), "small"), in_memory(warm, noise_ct(LARGE), "large")
+    give_no_more_than(warm, LOGITS * 4 // 5)
+    worker, output = warm.child("worker").pid, tmp_path / "prediction"
+    one = {"mode": "exact", "members": 1}
+    job = warm.submit("segment", wish(wide_model, large, settings=one, output=str(output)))
+    failure = warm.failure(job)
+    assert isinstance(failure.error, DeviceError), failure
+    assert failure.error.message.startswith("The memory is not enough")
+    assert failure.error.action
+    assert any("allocate memory" in line for line in warm.do("log.tail", {"lines": 200})["lines"])
+    assert any(isinstance(e, ProgressEvent) and e.job == job and e.stage == "preprocess" for e in warm.events)
+    assert not output.exists()
+    assert warm.scratch_entries() == set()
+    assert not any(warm.temporary.iterdir())
+    result = warm.do("segment", wish(wide_model, small, settings=one))
+    assert read_array(result["labels"]).shape == SMALL
+    assert warm.child("worker").pid == worker
