@@ -15,8 +15,14 @@ from activeseg.client.arrays import geometry_message, read_array, read_geometry,
 from activeseg.client.engine_client import LabelEvent, NoticeEvent, ProgressEvent, Result
 from activeseg.dataset import Dataset
 from activeseg.draft import Draft
+from activeseg.engine import segment_job
+from activeseg.engine.params import Params
+from activeseg.engine.worker import Job, Keeping
 from activeseg.errors import Cancelled, DatasetError, InputError
 from activeseg.prediction import Prediction
+from activeseg.progress import Progress
+from activeseg.segment import segment
+from activeseg.segmenters.base import Settings
 from activeseg.volume import Volume
 
 LABELS = {"background": 0, "one": 1, "two": 2, "three": 3}
@@ -147,6 +153,36 @@ def test_cancelling_the_views_leaves_the_draft_with_the_label(engine: WatchedEng
     release_all(engine)
 
 
+def test_without_memory_for_views_the_label_is_the_answer(
+    model: Path, ct: Volume, draft: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, so that the views can be told that the memory is not enough."""
+
+    def short(images: Any, segmenter: Any, settings: Settings, *more: Any) -> Prediction:
+        if settings.members != 1:
+            raise MemoryError
+        runs.append(settings)
+        return segment(images, segmenter, settings, *more)
+
+    monkeypatch.setattr(segment_job, "segment_images", short)
+    runs: list[Settings] = []
+    labels: list[Any] = []
+    notices: list[str] = []
+    image = volume_message(tmp_path / "ct.npy", ct)
+    params = Params("segment", wish(model, image, settings=VIEWS, label_first=True, draft=draft))
+    job = Job("segment", params, tmp_path / "job", Progress(), notices.append, lambda estimate: None, labels.append)
+    job.folder.mkdir()
+    kept = segment_job.keep(Keeping(tmp_path, 1 << 30, 0), lambda **said: None)
+    result = segment_job.segment(job, kept)
+    assert len(runs) == 1, "what is known is not computed again"
+    assert len(labels) == 1
+    assert [member["name"] for member in result["members"]] == ["fold 0"]
+    assert "no views" in result["fallbacks"][-1]
+    assert any("memory was not enough" in notice for notice in notices)
+    assert read_array(result["labels"]).shape == ct.array.shape
+    assert {**result, "fallbacks": [], "peak_bytes": 0} == {**labels[0], "fallbacks": [], "peak_bytes": 0}
+
+
 def test_a_draft_that_cannot_be_stored_does_not_cost_the_segmentation(
     engine: WatchedEngine, ct: Volume, tmp_path: Path
 ) -> None:
@@ -184,9 +220,8 @@ def test_edits_are_saved_listed_opened_and_discarded(engine: WatchedEngine, ct: 
     assert np.array_equal(read_volume(opened["image"]).array, ct.array)
     assert read_geometry(opened["image"]["geometry"]) == read_geometry(opened["geometry"]) == ct.geometry
     assert np.array_equal(read_array(opened["labels"]), read_array(result["labels"]))
-    assert {key: opened[key] for key in ("model", "members", "schema", "decided")} == {
-        key: result[key] for key in ("model", "members", "schema", "decided")
-    }
+    known = ("model", "members", "schema", "decided", "images", "created", "settings", "threshold")
+    assert {key: opened[key] for key in known} == {key: result[key] for key in known}
     assert opened["regions"] == result["regions"], "saved without regions, it has the prediction's"
     assert (Path(opened["regions_folder"]) / "alternatives.npz").is_file()
     assert opened["measures"].keys() == {result["measure"]}

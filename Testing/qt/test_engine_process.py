@@ -13,7 +13,7 @@ import pytest
 from watched_process import Answer, WatchedProcess, until
 
 from activeseg.client.arrays import read_array
-from activeseg.client.engine_client import EstimateEvent
+from activeseg.client.engine_client import EstimateEvent, LabelEvent
 from activeseg.client.protocol import LINE_LIMIT
 from activeseg.errors import Cancelled, Crashed, EngineError, InputError
 
@@ -130,6 +130,7 @@ def test_a_segmentation_tells_what_it_needs_and_how_far_it_is(process: WatchedPr
     assert stages[-1] == "save"
     estimates = [event.estimate for event in job.notices if isinstance(event, EstimateEvent)]
     assert estimates == [result["estimate"]]
+    assert [event.result for event in job.notices if isinstance(event, LabelEvent)] == [result]
     process.ask("job.release", {"job": job.id}).result()
     assert not Path(result["labels"]).exists()
     assert (len(job.results), process.raised) == (1, [])

@@ -14,7 +14,7 @@ import pytest
 from PySide6 import QtCore
 
 from activeseg.client.arrays import volume_message
-from activeseg.client.engine_client import EstimateEvent, NoticeEvent, ProgressEvent
+from activeseg.client.engine_client import EstimateEvent, LabelEvent, NoticeEvent, ProgressEvent
 from activeseg.errors import ActiveSegError
 from activeseg.volume import Geometry, Volume
 from ActiveSegModuleLib.engine_process import EngineProcess, Listeners
@@ -43,7 +43,7 @@ class Answer:
     results: list[Any] = field(default_factory=list)
     errors: list[ActiveSegError] = field(default_factory=list)
     progress: list[ProgressEvent] = field(default_factory=list)
-    notices: list[EstimateEvent | NoticeEvent] = field(default_factory=list)
+    notices: list[EstimateEvent | NoticeEvent | LabelEvent] = field(default_factory=list)
 
     @property
     def arrived(self) -> bool:

@@ -200,6 +200,14 @@ class TestAdding:
         assert dataset.record(saved.name).current.provenance.origin is Origin.TRUTH
         assert np.array_equal(dataset.open_case(saved.name).labels.array, labels())
 
+    def test_a_label_map_that_takes_anothers_place_says_whose(self, dataset: Dataset) -> None:
+        """Also when a case was opened, corrected elsewhere and added again as truth."""
+        for revision in (1, 2, 3):
+            dataset.add_truth(ct(), Volume(labels(revision), oblique()))
+        record = dataset.record("CT_0001")
+        replaced = [past.provenance.replaces for past in (*record.history, record.current)]
+        assert replaced == [None, 1, 2]
+
     def test_a_name_may_be_given_but_not_any(self, dataset: Dataset) -> None:
         assert add(dataset, 0, "phantom-3") == "phantom-3"
         for name in ("", "a/b", "../a", "a b", "a.r2", "x" * 65, "ä"):

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from activeseg import draft as drafts
 from activeseg.client import arrays
 from activeseg.draft import Base, Draft, Edits, OpenedLabels
@@ -49,26 +51,28 @@ def open_draft(job: Job, kept: None) -> dict[str, Any]:
         draft = Draft.open(params.path("draft"))
     job.progress("read", 0.0)
     base, edits = draft.read_base(), draft.read_edits()
-    images = draft.image_messages()
-    image = next(iter(images.values()))
+    image = next(iter(draft.image_messages().values()))
     grid = arrays.read_geometry(image["geometry"])
     if not grid.same_grid(base.labels.geometry):
         raise InputError(f"The draft in '{draft.folder}' is damaged: its label map is not of its image.", "Discard it.")
     result: dict[str, Any] = {
         **base.to_dict(),
-        **_said(draft),
+        "id": draft.id,
+        "has_edits": draft.has_edits,
+        "state": dict(draft.state),
         "labels": arrays.write_array(job.folder / "labels.npy", base.labels.array),
         "geometry": image["geometry"],
         "image": image,
-        "images": images,
         "layers": None,
         "measures": {},
         "regions": [],
     }
     job.progress("write", 0.5)
     if isinstance(base, Prediction):
+        if np.isfinite(base.uncertainty.array).any():
+            file = arrays.write_array(job.folder / "uncertainty.npy", base.uncertainty.array)
+            result["measures"] = {base.measure: file}
         result |= {
-            "measures": {base.measure: arrays.write_array(job.folder / "uncertainty.npy", base.uncertainty.array)},
             "measures_geometry": arrays.geometry_message(base.uncertainty.geometry),
             "regions": [region.to_dict() for region in base.regions],
             "regions_folder": str(job.folder),
@@ -128,8 +132,8 @@ def _base(message: Mapping[str, Any], folder: Path) -> tuple[Base, dict[str, Vol
         )
     if record.get("origin"):
         return OpenedLabels.from_record(record, labels), {"CT": image}
-    if uncertainty is None:
-        raise InputError("The uncertainty map of the prediction is missing.", "Segment the CT again.")
+    if uncertainty is None:  # nothing was computed: an export tells of how many voxels nothing is known
+        uncertainty = Volume(np.full((2, 2, 2), np.nan, np.float32), replace(labels.geometry, shape_kji=(2, 2, 2)))
     regions: tuple[Region, ...] = ()
     if entries is not None:
         drafts.write_region_files(folder, entries, patches)
