@@ -168,8 +168,11 @@ class _Chooser:
         blocks = np.bincount(flat, weights=self.left[rows], minlength=int(np.prod(shape))).reshape(shape)
         mass = uniform_filter(blocks, tuple(self.patch), mode="constant")
         # A blob smaller than the box gives a plateau: a little of the same filter again prefers its middle.
-        preferred = mass + (1 - _PEAK_OF_MOST) * uniform_filter(mass, tuple(self.patch))
-        best = np.array(np.unravel_index(preferred.argmax(), shape))
+        plateau = np.argwhere(mass >= _PEAK_OF_MOST * mass.max())
+        start = np.maximum(plateau.min(axis=0) - self.patch, 0)
+        near = mass[tuple(slice(a, b) for a, b in zip(start, plateau.max(axis=0) + self.patch + 1, strict=True))]
+        preferred = near + (1 - _PEAK_OF_MOST) * uniform_filter(near, tuple(self.patch))
+        best = start + np.unravel_index(preferred.argmax(), near.shape)
         middle = (best + low + 0.5 - 0.5 * (self.patch % 2 == 0)) * self.block - 0.5
         return float(mass[tuple(best)]) * float(np.prod(self.patch)), middle @ self.matrix.T + self.shift
 
