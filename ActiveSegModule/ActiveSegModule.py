@@ -140,6 +140,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.scene, self.settings = slicer.mrmlScene, qt.QSettings()
         self.logic = ActiveSegModuleLogic(self)
         self._observedCase = None
+        self._hiddenMaps = []
         self._draftIsDue = False
         self._editTimer = self._timer(self.EDIT_DELAY_MS, self.note_edits, once=True)
         self._draftTimer = self._timer(self.DRAFT_INTERVAL_MS, self.save_draft)
@@ -172,6 +173,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.setParameterNode(None)
         self.review.leave()
         self.editing.cleanup()
+        self.installation.cleanup()
         slicer.app.disconnect("aboutToQuit()", self.logic.shutdown)
         self.logic.shutdown()
 
@@ -234,6 +236,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         """Everything that the panel shows, from the scene."""
         if self.parameterNode is None:
             return
+        self._hide_maps()
         self.review.update()
         self.segmenting.update()
         self.editing.update()
@@ -243,16 +246,20 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
     def choose_loaded_ct(self):
         """The loaded CT is chosen already: the one in the views, or the only one."""
         node = self.parameterNode
-        if node is None:
+        if node is None or node.ct is not None:
             return
         volumes = [volume for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if is_ct(volume)]
-        others = [volume.GetID() for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
-        self.ui.ctSelector.sortFilterProxyModel().hiddenNodeIDs = [
-            identity for identity in others if identity not in {volume.GetID() for volume in volumes}
-        ]
-        if node.ct is None and volumes:
+        if volumes:
             active = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
             node.ct = next((volume for volume in volumes if volume.GetID() == active), volumes[-1])
+
+    def _hide_maps(self):
+        """Uncertainty maps are volumes, too, but nothing to segment."""
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        hidden = [volume.GetID() for volume in volumes if not is_ct(volume)]
+        if hidden != self._hiddenMaps:
+            self._hiddenMaps = hidden
+            self.ui.ctSelector.sortFilterProxyModel().hiddenNodeIDs = hidden
 
     # What sections ask of the panel.
 

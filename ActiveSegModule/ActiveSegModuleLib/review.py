@@ -71,6 +71,13 @@ class Review:
             self._scene.RemoveNode(self._box.node)
         self._box, self._case, self._current = None, None, None
 
+    def forget_region(self) -> None:
+        """The list is another one: no region of it is looked at."""
+        self._preview.hide()
+        if self._box is not None and self._scene.IsNodePresent(self._box.node):
+            self._box.hide()
+        self._current = None
+
     def rows(self) -> list[Row]:
         """All regions, worst first; empty while there are none."""
         table = self._table

@@ -153,6 +153,32 @@ class Segmenting:
         for job in run.jobs:
             self._engine.cancel(job)
 
+    def list_regions(
+        self,
+        case: Case,
+        focus: tuple[str, ...],
+        count: int,
+        on_done: Callable[[], None],
+        on_error: Callable[[ActiveSegError], None],
+    ) -> None:
+        """Find the uncertain places of a case anew, in some structures only (empty: in all), in place of its list.
+
+        The error says so when the engine has forgotten what the members said about the case.
+        """
+
+        def found(result: Mapping[str, Any]) -> None:
+            try:
+                if self._scene.IsNodePresent(case.node):
+                    case.set_regions(result["regions"], _patches_of(result), read_geometry(result["geometry"]))
+                    on_done()
+            except (ActiveSegError, OSError) as error:
+                on_error(_as_told(error))
+            finally:
+                self._engine.request("job.release", {"job": job}, on_error=_ignore)
+
+        params = {"draft": str(self._drafts / case.id), "focus": list(focus), "regions": count}
+        job = self._engine.request("regions.find", params, on_result=found, on_error=on_error)
+
     def _send(self, run: _Run) -> None:
         image = self._image_of(run)
         if image is None:
@@ -278,8 +304,7 @@ class Segmenting:
         assert case is not None
         table = case.regions
         if table is None or all(state is RegionState.OPEN for state in table.states().values()):
-            patches = (Path(result["regions_folder"]) / "alternatives.npz").read_bytes()
-            case.set_regions(result["regions"], patches, read_geometry(result["geometry"]))
+            case.set_regions(result["regions"], _patches_of(result), read_geometry(result["geometry"]))
         else:
             self._listener.notice("The list of regions stays as it is, because you have begun to review it.")
         geometry, default = read_geometry(result["measures_geometry"]), result["measure"]
@@ -302,13 +327,12 @@ class Segmenting:
         self._later(lambda: self._end(run))  # when all maps are in the scene
 
     def _fail(self, run: _Run, error: Exception) -> None:
-        if not isinstance(error, ActiveSegError):
-            error = InputError(f"A file could not be written or read: {error}.", "Check the free space on the disk.")
-        self._end(run, error)
+        told = _as_told(error)
+        self._end(run, told)
         for job in run.jobs:
             self._engine.cancel(job)
-        if not isinstance(error, Cancelled):
-            self._listener.error(error)
+        if not isinstance(told, Cancelled):
+            self._listener.error(told)
 
     def _end(self, run: _Run, error: ActiveSegError | None = None) -> None:
         if run is not self._run:
@@ -340,6 +364,16 @@ class _Run:
 
 def _labels_of(result: Mapping[str, Any]) -> Volume:
     return Volume(read_array(result["labels"]), read_geometry(result["geometry"]), "labels")
+
+
+def _patches_of(result: Mapping[str, Any]) -> bytes:
+    return (Path(result["regions_folder"]) / "alternatives.npz").read_bytes()
+
+
+def _as_told(error: Exception) -> ActiveSegError:
+    if isinstance(error, ActiveSegError):
+        return error
+    return InputError(f"A file could not be written or read: {error}.", "Check the free space on the disk.")
 
 
 def _record_of(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,8 +44,7 @@ class SelfTest:
         if slicer.util.mainWindow() is not None:
             slicer.util.selectModule(MODULE)
         self.widget = slicer.util.getModuleWidget(MODULE)
-        if self.widget.parameterNode is None:  # without a main window nobody enters the module
-            self.widget.enter()
+        self._enter()
         self.ui = self.widget.ui
         self._assert.assertTrue(self.widget.isReady)
         self._settings = {LAST_DATASET: qt.QSettings().value(LAST_DATASET)}
@@ -165,6 +164,7 @@ class SelfTest:
         slicer.mrmlScene.Clear()
         self._assert.assertIsNone(self.widget.logic.review.case)
         slicer.util.loadScene(str(scene))
+        self._enter()
         self._wait(lambda: self.widget.logic.review.case is not None)
         self._assert.assertEqual(self.case.id, identity)
         self._assert.assertEqual(self.case.regions.states(), states)
@@ -197,6 +197,11 @@ class SelfTest:
         with contextlib.suppress(OSError):
             shutil.rmtree(self._folder)
         self._assert.assertEqual(self._errors, [])
+
+    def _enter(self) -> None:
+        """Without a main window nobody enters the module."""
+        if self.widget.parameterNode is None:
+            self.widget.enter()
 
     def _load_phantom(self) -> None:
         path = sample_data.make_phantom_file(self._folder)

@@ -26,7 +26,6 @@ class EditingSection:
         self._mask = RegionMask(panel.scene)
         self._entered = False
         connect(panel.ui.editSection, "contentsCollapsed(bool)", lambda _collapsed: self.update())
-        connect(panel.ui.confineCheckBox, "toggled(bool)", lambda _checked: self.confine())
 
     @property
     def editor(self) -> Any:
@@ -35,15 +34,19 @@ class EditingSection:
             self._editor = self._made()
             if self._entered:
                 self.enter()
-        self._give_case()
+        self._give_case_to(self._editor)
         return self._editor
 
     def update(self) -> None:
         """Follow the case; only when the section is open or was before."""
         case = self._panel.logic.review.case
         self._ui.editSection.enabled = case is not None
-        if self._editor is not None or (case is not None and not self._ui.editSection.collapsed):
-            self._give_case() if self._editor is not None else self.editor
+        if self._editor is None and (case is None or self._ui.editSection.collapsed):
+            return
+        self._give_case_to(self.editor)
+        node = self._panel.parameterNode
+        if node is not None and node.confine != (self._mask.node is not None):
+            self.confine()
 
     def enter(self) -> None:
         self._entered = True
@@ -51,7 +54,7 @@ class EditingSection:
             self._editor.setMRMLSegmentEditorNode(self._node())
             self._editor.setupViewObservations()
             self._editor.installKeyboardShortcuts()
-            self._give_case()
+            self._give_case_to(self._editor)
 
     def exit(self) -> None:
         self._entered = False
@@ -134,7 +137,7 @@ class EditingSection:
         editor.setAutoShowSourceVolumeNode(False)
         editor.setMRMLSegmentEditorNode(self._node())
         editor.setMRMLScene(self._panel.scene)
-        self._ui.editorLayout.addWidget(editor)
+        self._ui.editorFrame.layout().addWidget(editor)
         return editor
 
     def _node(self) -> Any:
@@ -148,17 +151,16 @@ class EditingSection:
     def _source_of(self, case: Case) -> Any:
         return self._mask.node or case.ct_node
 
-    def _give_case(self) -> None:
+    def _give_case_to(self, editor: Any) -> None:
         """The case's nodes into the editor, where it has others; a closed scene took its node away, too."""
-        case = self._panel.logic.review.case
-        node = self._node()
-        if self._editor.mrmlSegmentEditorNode() is not node:
-            self._editor.setMRMLSegmentEditorNode(node)
+        case, node = self._panel.logic.review.case, self._node()
+        if editor.mrmlSegmentEditorNode() is not node:
+            editor.setMRMLSegmentEditorNode(node)
         wanted = case.node if case is not None else None
-        if self._editor.segmentationNode() is not wanted:
+        if editor.segmentationNode() is not wanted:
             if self._mask.node is not None:
                 self._mask.lift(node)
-            self._editor.setSegmentationNode(wanted)
+            editor.setSegmentationNode(wanted)
         source = self._source_of(case) if case is not None else None
-        if self._editor.sourceVolumeNode() is not source:
-            self._editor.setSourceVolumeNode(source)
+        if editor.sourceVolumeNode() is not source:
+            editor.setSourceVolumeNode(source)

@@ -29,7 +29,10 @@ class InstallationSection:
         self._installation = panel.logic.installation
         self._checked: Mapping[str, Any] | None = None
         self._log: deque[str] = deque(maxlen=LOG_LINES)
-        self._log_is_due = False
+        self._log_timer = qt.QTimer()
+        self._log_timer.setSingleShot(True)
+        self._log_timer.setInterval(200)
+        connect(self._log_timer, "timeout()", self._show_log)
         for text, torch in ((_("this computer, found out"), "auto"), (_("the processor only"), "cpu")):
             ui.torchSelector.addItem(text, torch)
         ui.statisticsCheckBox.checked = slicer.util.settingsValue(STATISTICS, False, converter=slicer.util.toBool)
@@ -75,12 +78,13 @@ class InstallationSection:
     def add_log_line(self, line: str) -> None:
         """Many lines come at once; the view is filled once for all of them."""
         self._log.append(line)
-        if not self._log_is_due:
-            self._log_is_due = True
-            qt.QTimer.singleShot(200, self._show_log)
+        if not self._log_timer.isActive():
+            self._log_timer.start()
+
+    def cleanup(self) -> None:
+        self._log_timer.stop()
 
     def _show_log(self) -> None:
-        self._log_is_due = False
         self._ui.logView.setPlainText("\n".join(self._log))
         self._ui.logView.moveCursor(qt.QTextCursor.End)
 

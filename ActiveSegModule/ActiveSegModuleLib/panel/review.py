@@ -153,8 +153,11 @@ class ReviewSection:
             self._buttons = []
             for index, text in enumerate(texts):
                 button = qt.QPushButton(text)
-                button.toolTip = _("Hover to see it in the views, click to take it")
-                self._ui.alternativesLayout.addWidget(button)
+                button.toolTip = _("{what}. Hover to see it in the views, click to take it.").format(what=text)
+                button.setSizePolicy(
+                    qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed
+                )  # a long text does not widen the panel
+                self._ui.alternativesFrame.layout().addWidget(button)
                 connect(button, "clicked()", lambda index=index: self._take(index))
                 self._hover.watch(button, index)
                 self._buttons.append(button)
@@ -210,8 +213,32 @@ class ReviewSection:
 
     def _on_apply_focus(self) -> None:
         case = self._review.case
-        if case is not None:
-            self._panel.list_regions(case, tuple(self._focus.ticked))
+        if case is None:
+            return
+        reviewed, _total = self._review.reviewed
+        question = _("{count} regions were reviewed. Replace the list? Your edits stay.").format(count=reviewed)
+        if reviewed and not self._panel.confirm(question):
+            return
+        self._ui.focusApplyButton.enabled = False
+        try:
+            self._panel.logic.segmenting.list_regions(
+                case,
+                tuple(self._focus.ticked),
+                self._panel.parameterNode.regionCount,
+                lambda: self._relisted(case),
+                self._not_relisted,
+            )
+        except ActiveSegError as error:
+            self._not_relisted(error)
+
+    def _relisted(self, case: Case) -> None:
+        if case == self._review.case:
+            self._review.forget_region()
+            self.update()
+
+    def _not_relisted(self, error: ActiveSegError) -> None:
+        self._ui.focusApplyButton.enabled = True
+        self._panel.show_error(error)
 
 
 class _Hover(qt.QObject):

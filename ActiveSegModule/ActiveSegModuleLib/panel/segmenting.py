@@ -18,6 +18,9 @@ from ..segmenting import PREVIEW_MODELS, Choice, Running
 from ..signals import connect
 from .check_list import CheckList
 
+NONE_TICKED = "-"
+"""The parameter node's ``structures`` when there is nothing to segment; empty there means all."""
+
 
 class SegmentingSection:
     """``panel`` is the module's widget."""
@@ -85,9 +88,15 @@ class SegmentingSection:
         """Bar, stage and time left of what runs."""
         ui, node, running = self._ui, self._panel.parameterNode, self._panel.logic.segmenting.running
         ui.progressFrame.setVisible(running is not None)
-        ready = node is not None and node.ct is not None and self.model is not None
-        ui.segmentButton.enabled = running is None and ready
-        ui.segmentButton.toolTip = "" if ready else _("Load a CT, and set up the engine.")
+        missing = ""
+        if node is None or node.ct is None:
+            missing = _("Load a CT.")
+        elif self.model is None:
+            missing = _("Set up the engine, and choose a model.")
+        elif node.structures == NONE_TICKED:
+            missing = _("Tick at least one structure.")
+        ui.segmentButton.enabled = running is None and not missing
+        ui.segmentButton.toolTip = missing
         if running is not None:
             ui.stageLabel.text = stage_text(running)
             ui.progressBar.value = round(1000 * running.fraction)
@@ -99,8 +108,8 @@ class SegmentingSection:
         if model is None:
             return
         self._panel.message.clear()
-        ticked = self._structures.ticked
-        structures = () if len(ticked) == len(model.structures) else tuple(ticked)
+        wanted = node.structures.split("\n")
+        structures = tuple(name for name in model.structures if name in wanted)
         focus = [name for name in node.focus.split("\n") if name in (structures or model.structures)]
         choice = Choice(
             model.name,
@@ -185,13 +194,13 @@ class SegmentingSection:
     def _on_structures(self) -> None:
         ticked, model = self._structures.ticked, self.model
         everything = model is not None and len(ticked) == len(model.structures)
-        self._panel.parameterNode.structures = "" if everything else "\n".join(ticked)
+        self._panel.parameterNode.structures = "" if everything else "\n".join(ticked) or NONE_TICKED
 
     def _tick_all(self, tick: bool) -> None:
         model = self.model
         if model is not None:
             self._structures.fill(model.structures, model.structures if tick else ())
-            self._on_structures()
+            self._panel.parameterNode.structures = "" if tick else NONE_TICKED
 
     def _store(self, name: str, selector: Any) -> None:
         setattr(self._panel.parameterNode, name, selector.currentData)

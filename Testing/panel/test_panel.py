@@ -1,0 +1,487 @@
+"""The panel as users work with it, and what happens to it in the middle of their work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import slicer
+from conftest import ENGINE_PYTHON, ROOT
+from pythonqt import FileDialog
+from slicer_stand_in import LoadedModule
+from user import User, until
+
+MODULE = ROOT / "ActiveSegModule" / "ActiveSegModule.py"
+
+
+@pytest.fixture
+def user(panel: LoadedModule, slicer_core: Any) -> User:
+    return User(panel, slicer_core)
+
+
+def composites(core: Any) -> Any:
+    return core.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+
+
+def cases_of(user: User) -> list[Any]:
+    from ActiveSegModuleLib.scene.case import Case
+
+    return Case.all_in(user.core.scene)
+
+
+def test_the_loaded_ct_is_chosen_already(user: User) -> None:
+    ct = user.load_ct()
+    assert user.node.ct is ct
+    assert user.ui.ctSelector.currentNode() is ct
+
+
+def test_models_are_grouped_by_family_with_a_line_of_help(user: User) -> None:
+    user.load_ct()
+    user.choose_demo()
+    selector = user.ui.modelSelector
+    texts = [selector.itemText(index) for index in range(selector.count)]
+    headers = [text for text in texts if not text.startswith(" ")]
+    assert headers == ["TotalSegmentator", "Rules", "Demonstration"]
+    assert not selector.model().item(texts.index("Rules")).isEnabled()
+    until(lambda: selector.currentText.strip() == "demo")
+    assert "11 structures" in user.ui.modelHelpLabel.text
+
+
+def test_a_folder_that_nnunet_trained_can_be_added(user: User) -> None:
+    user.load_ct()
+    user.choose_demo()
+    folder = ROOT / "ActiveSegExtension" / "activeseg" / "resources" / "demo_model"
+    FileDialog.answer = str(folder)
+    user.ui.modelAddButton.click()
+    until(lambda: user.node.model == f"nnunet:{folder}")
+    until(lambda: "demo_model" in user.ui.modelSelector.currentText)
+    assert "liver" in user.widget.segmenting.model.structures
+
+
+def test_structures_are_found_by_words_and_kept_in_the_scene(user: User) -> None:
+    user.load_ct()
+    user.choose_demo()
+    user.ui.structureSearch.text = "left kid"
+    rows = [user.ui.structureList.item(row) for row in range(user.ui.structureList.count)]
+    assert [item.text() for item in rows if not item.isHidden()] == ["kidney left"]
+    user.ui.structureNoneButton.click()
+    next(item for item in rows if item.text() == "liver").setCheckState(slicer_checked())
+    assert user.node.structures == "liver"
+    until(lambda: user.ui.structureCountLabel.text == "1 of 11")
+
+
+def slicer_checked() -> Any:
+    import qt
+
+    return qt.Qt.Checked
+
+
+def test_only_ticked_structures_are_segmented(user: User) -> None:
+    user.load_ct()
+    user.choose_demo("1")
+    user.node.structures = "liver\nspleen"
+    case = user.segment("1")
+    assert set(case.decided) == {"liver", "spleen"}
+
+
+def test_after_segmenting_the_worst_region_is_listed_first(user: User) -> None:
+    user.load_ct()
+    case = user.segment()
+    table = user.ui.regionTable
+    assert table.rowCount == len(case.regions.regions)
+    scores = [float(table.item(row, 1).text()) for row in range(table.rowCount)]
+    assert scores == sorted(scores, reverse=True)
+    assert user.ui.reviewedLabel.text == f"0 of {table.rowCount} reviewed"
+    assert not user.ui.reviewSection.collapsed
+
+
+def test_uncertainty_is_coloured_over_the_ct_and_can_be_switched_and_hidden(user: User) -> None:
+    view = composites(user.core)
+    ct = user.load_ct()
+    case = user.segment()
+    until(lambda: view.GetForegroundVolumeID() is not None)
+    maps = case.uncertainty
+    assert view.GetBackgroundVolumeID() == ct.GetID()
+    assert view.GetForegroundVolumeID() == maps[user.node.measure].node.GetID()
+    other = next(measure for measure in maps if measure != user.node.measure)
+    user.node.measure = other
+    until(lambda: view.GetForegroundVolumeID() == maps[other].node.GetID())
+    user.node.threshold, user.node.opacity = 0.5, 0.3
+    until(lambda: view.GetForegroundOpacity() == pytest.approx(0.3))
+    assert maps[other].threshold == pytest.approx(0.5)
+    user.ui.uncertaintyCheckBox.checked = False
+    until(lambda: view.GetForegroundVolumeID() is None)
+    assert view.GetBackgroundVolumeID() == ct.GetID()
+
+
+def test_uncertainty_maps_are_not_offered_as_cts(user: User) -> None:
+    user.load_ct()
+    case = user.segment()
+    until(lambda: len(case.uncertainty) == 3)
+    until(lambda: user.ui.ctSelector.sortFilterProxyModel().hiddenNodeIDs)
+    hidden = user.ui.ctSelector.sortFilterProxyModel().hiddenNodeIDs
+    assert {volume.node.GetID() for volume in case.uncertainty.values()} <= set(hidden)
+
+
+def test_next_and_previous_have_keys(user: User) -> None:
+    assert user.ui.nextButton.shortcut.toString() == "N"
+    assert user.ui.previousButton.shortcut.toString() == "P"
+
+
+def test_accepting_goes_on_to_the_next_open_region_and_saves_a_draft(user: User) -> None:
+    user.load_ct()
+    case = user.segment()
+    user.ui.nextButton.click()
+    user.ui.acceptButton.click()
+    assert user.states()[0] == "accepted"
+    assert user.logic.review.current == 2
+    draft = user.logic.drafts.folder_of(case.id) / "draft.json"
+    until(lambda: json.loads(draft.read_text("utf-8"))["has_edits"])
+
+
+def test_editing_in_another_module_marks_the_region(user: User) -> None:
+    user.load_ct()
+    case = user.segment()
+    region = case.regions.regions[0]
+    user.paint(case, "aorta", region.box_kji)
+    until(lambda: user.states()[0] == "corrected")
+    assert user.ui.regionTable.item(0, 3).text() == "corrected"
+
+
+def test_edits_can_be_confined_to_the_region(user: User) -> None:
+    user.load_ct()
+    case = user.segment()
+    user.ui.nextButton.click()
+    user.ui.editButton.click()
+    editor = user.widget.editing.editor
+    assert editor.sourceVolumeNode() is case.ct_node
+    user.ui.confineCheckBox.checked = True
+    until(lambda: editor.sourceVolumeNode() is not case.ct_node)
+    assert editor.mrmlSegmentEditorNode().GetSourceVolumeIntensityMask()
+    user.ui.confineCheckBox.checked = False
+    until(lambda: editor.sourceVolumeNode() is case.ct_node)
+    assert not editor.mrmlSegmentEditorNode().GetSourceVolumeIntensityMask()
+
+
+def test_regions_are_listed_anew_for_focus_structures(user: User) -> None:
+    user.load_ct()
+    case = user.segment()
+    user.node.focus = "liver"
+    until(lambda: user.ui.focusCountLabel.text == "1 ticked")
+    user.ui.focusApplyButton.click()
+    until(lambda: user.ui.focusApplyButton.enabled)
+    assert user.widget.message.text == ""
+    assert case.regions.regions
+    assert all("liver" in region.structures for region in case.regions.regions)
+
+
+def test_progress_can_be_seen_and_cancelled(user: User) -> None:
+    user.load_ct()
+    user.choose_demo()
+    user.press_segment()
+    user.reach("network")
+    assert "Segmenting" in user.ui.stageLabel.text
+    user.ui.cancelButton.click()
+    until(lambda: user.ui.segmentButton.enabled)
+    assert cases_of(user) == []
+    assert user.widget.message.text == ""
+
+
+def test_an_engine_that_crashes_is_one_message_with_a_button_that_tries_again(user: User) -> None:
+    user.load_ct()
+    user.choose_demo("1")
+    user.press_segment()
+    user.reach("network")
+    psutil.Process(user.logic.engine.engine["pid"]).kill()
+    until(lambda: user.widget.message.text)
+    assert "ended unexpectedly" in user.widget.message.text
+    assert user.ui.messageActionButton.text == "Try again"
+    user.ui.messageActionButton.click()
+    until(lambda: user.case is not None)
+    until(lambda: user.logic.segmenting.running is None)
+    assert user.widget.message.text == ""
+
+
+def test_closing_the_scene_ends_the_run_in_peace(user: User) -> None:
+    user.load_ct()
+    user.choose_demo()
+    user.press_segment()
+    user.reach("network")
+    user.core.scene.Clear(False)
+    assert user.logic.segmenting.running is None
+    assert user.widget.message.text == ""
+    user.load_ct()
+    assert user.segment("1") is not None
+
+
+def test_deleting_the_segmentation_takes_along_what_belongs_to_it(user: User) -> None:
+    ct = user.load_ct()
+    case = user.segment()
+    until(lambda: len(case.uncertainty) == 3)
+    user.ui.nextButton.click()
+    user.core.scene.RemoveNode(case.node)
+    until(lambda: user.core.scene.GetNumberOfNodesByClass("vtkMRMLTextNode") == 0)
+    volumes = user.core.scene.GetNodesByClass("vtkMRMLScalarVolumeNode")
+    volumes.UnRegister(None)
+    assert [volumes.GetItemAsObject(n) for n in range(volumes.GetNumberOfItems())] == [ct]
+    until(lambda: not user.ui.reviewSection.enabled)
+    assert user.case is None
+
+
+def test_a_renamed_segmentation_goes_on(user: User) -> None:
+    user.load_ct()
+    case = user.segment()
+    case.node.SetName("liver | of Mr. X")
+    user.ui.nextButton.click()
+    user.ui.acceptButton.click()
+    assert user.states()[0] == "accepted"
+
+
+def test_removing_the_ct_in_the_middle_is_told_once(user: User) -> None:
+    ct = user.load_ct()
+    user.choose_demo()
+    user.press_segment()
+    user.reach("network")
+    user.core.scene.RemoveNode(ct)
+    until(lambda: user.logic.segmenting.running is None)
+    assert "removed while it was segmented" in user.widget.message.text
+    assert cases_of(user) == []
+
+
+def test_removing_the_ct_of_a_case_is_told_and_nothing_breaks(user: User) -> None:
+    ct = user.load_ct()
+    user.segment()
+    user.core.scene.RemoveNode(ct)
+    user.ui.nextButton.click()
+    assert "no longer in the scene" in user.widget.message.text
+
+
+def test_two_cases_live_side_by_side(user: User) -> None:
+    first_ct = user.load_ct(12, "One")
+    first = user.segment("1")
+    second_ct = user.load_ct(13, "Two")
+    user.node.ct = second_ct
+    user.press_segment()
+    until(lambda: user.case is not None and user.case != first and user.logic.segmenting.running is None)
+    second = user.case
+    assert second.ct_node is second_ct
+    until(lambda: user.ui.regionTable.rowCount)
+    user.ui.nextButton.click()
+    user.ui.skipButton.click()
+    user.ui.caseSelector.setCurrentNode(first.node)
+    until(lambda: user.case == first)
+    assert user.case.ct_node is first_ct
+    assert set(user.states()) == {"open"}
+    user.ui.caseSelector.setCurrentNode(second.node)
+    until(lambda: user.case == second)
+    assert user.states()[0] == "skipped"
+
+
+def test_leaving_and_coming_back_keeps_everything(user: User) -> None:
+    user.load_ct()
+    case = user.segment()
+    user.ui.editButton.click()
+    user.module.exit()
+    assert user.node is None
+    user.module.enter()
+    until(lambda: user.case == case)
+    assert user.ui.regionTable.rowCount == len(case.regions.regions)
+
+
+def test_reloading_the_module_in_the_middle_of_a_job_leaves_no_process(user: User, slicer_core: Any) -> None:
+    user.load_ct()
+    user.choose_demo()
+    user.press_segment()
+    user.reach("network")
+    engine = psutil.Process(user.logic.engine.engine["pid"])
+    processes = [engine, *engine.children(recursive=True)]
+    user.widget.cleanup()
+    until(lambda: not any(process.is_running() for process in processes))
+    again = LoadedModule(MODULE)
+    try:
+        again.enter()
+        successor = User(again, slicer_core)
+        assert successor.segment("1") is not None
+    finally:
+        again.close()
+        user.widget.cleanup = lambda: None
+        user.module.parent.isEntered = False
+
+
+def test_corrections_after_a_crash_are_offered_and_restored(user: User, slicer_core: Any) -> None:
+    user.load_ct()
+    case = user.segment()
+    region = case.regions.regions[0]
+    user.ui.nextButton.click()
+    user.paint(case, "aorta", region.box_kji)
+    until(lambda: user.states()[0] == "corrected")
+    case.notes = "aorta was missed"
+    user.ui.nextButton.click()
+    user.ui.skipButton.click()
+    edited, states, identity = case.read_back().labels.copy(), user.states(), case.id
+    draft = user.logic.drafts.folder_of(case.id) / "draft.json"
+    until(lambda: json.loads(draft.read_text("utf-8"))["state"].get("reviewed") == 2)
+
+    user.widget.draftBar._asked = False  # as after a new start
+    slicer_core.scene.Clear(False)
+    user.module.exit()
+    user.module.enter()
+    until(lambda: user.ui.draftFrame.isVisibleTo(user.ui.draftFrame.parent()))
+    assert "Phantom" in user.ui.draftLabel.text
+    assert "2 of" in user.ui.draftLabel.text
+    user.ui.draftOpenButton.click()
+    until(lambda: user.case is not None)
+    assert user.case.id == identity
+    assert (user.case.read_back().labels == edited).all()
+    assert user.states() == states
+    assert user.case.notes == "aorta was missed"
+
+
+def test_a_discarded_draft_is_gone(user: User) -> None:
+    user.load_ct()
+    case = user.segment()
+    user.ui.nextButton.click()
+    user.ui.acceptButton.click()
+    folder = user.logic.drafts.folder_of(case.id)
+    until(lambda: json.loads((folder / "draft.json").read_text("utf-8"))["has_edits"])
+    user.core.scene.Clear(False)
+    user.widget.draftBar._asked = False
+    user.module.exit()
+    user.module.enter()
+    until(lambda: user.ui.draftFrame.isVisibleTo(user.ui.draftFrame.parent()))
+    user.ui.draftDiscardButton.click()
+    until(lambda: not folder.exists())
+
+
+def test_what_will_be_written_is_told_and_nothing_is(user: User, tmp_path: Path) -> None:
+    user.load_ct()
+    case = user.segment()
+    user.paint(case, "aorta", case.regions.regions[0].box_kji)
+    dataset = tmp_path / "Dataset801_Test"
+    user.node.dataset = str(dataset)
+    until(lambda: user.ui.summaryButton.enabled)
+    user.ui.summaryButton.click()
+    until(lambda: user.ui.summaryButton.enabled)
+    assert "'aorta'" in user.ui.summaryBrowser.plainText
+    assert not dataset.exists()
+
+
+def test_a_case_is_exported_listed_opened_again_and_updated(user: User, tmp_path: Path) -> None:
+    user.load_ct()
+    case = user.segment()
+    user.paint(case, "aorta", case.regions.regions[0].box_kji)
+    dataset = tmp_path / "Dataset801_Test"
+    user.export(dataset)
+    assert user.widget.message.text == ""
+    until(lambda: user.ui.datasetTable.rowCount == 1)
+    name = user.ui.datasetTable.item(0, 0).text()
+    assert not user.logic.drafts.folder_of(case.id).exists()
+
+    user.ui.datasetTable.selectRow(0)
+    user.ui.caseOpenButton.click()
+    until(lambda: user.case is not None and user.case != case)
+    opened = user.case
+    assert opened.origin is not None
+    assert opened.origin["case"] == name
+    box = ((2, 6), (2, 6), (2, 6))
+    user.paint(opened, "spleen", box)
+    user.export(dataset)
+    assert user.widget.message.text == ""
+    until(lambda: user.ui.datasetTable.rowCount == 1 and user.ui.datasetTable.item(0, 1).text() == "2")
+
+
+def test_a_segment_that_nobody_knows_has_to_be_named_or_left_out(user: User, tmp_path: Path) -> None:
+    user.load_ct()
+    case = user.segment()
+    user.add_segment(case, "something")
+    dataset = tmp_path / "Dataset801_Test"
+    user.export(dataset)
+    assert "'something'" in user.widget.message.text
+    assert not dataset.exists()
+    table = user.ui.unclearTable
+    assert table.item(0, 0).text() == "something"
+    selector = table.cellWidget(0, 1)
+    selector.setCurrentIndex(selector.findData("-"))
+    user.export(dataset)
+    assert user.widget.message.text == ""
+    assert (dataset / "dataset.json").is_file()
+
+
+def test_a_script_needs_three_lines(user: User) -> None:
+    ct = user.load_ct()
+    logic = slicer.util.getModuleLogic("ActiveSegModule")
+    node = logic.segment(ct, "demo", members=1)
+    assert node.IsA("vtkMRMLSegmentationNode")
+    assert node.GetSegmentation().GetNumberOfSegments() == 11
+
+
+def test_a_script_gets_the_error(user: User) -> None:
+    from activeseg.errors import ModelError
+
+    ct = user.load_ct()
+    with pytest.raises(ModelError, match="no model 'nonsense'"):
+        slicer.util.getModuleLogic("ActiveSegModule").segment(ct, "nonsense")
+
+
+@pytest.fixture
+def without_engine(slicer_core: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
+    monkeypatch.delenv(ENGINE_PYTHON, raising=False)
+    module = LoadedModule(MODULE)
+    module.enter()
+    yield User(module, slicer_core)
+    module.close()
+
+
+def test_without_an_engine_the_panel_says_how_to_get_one(without_engine: User) -> None:
+    user = without_engine
+    user.load_ct()
+    assert "not installed" in user.ui.engineStateLabel.text
+    assert not user.ui.engineSection.collapsed
+    assert not user.ui.segmentButton.enabled
+    assert user.ui.installButton.enabled
+    assert user.widget.message.text == ""
+
+
+def test_what_an_installation_needs_is_told_before_anything_is_done(
+    without_engine: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = without_engine
+    asked: list[str] = []
+    monkeypatch.setattr(user.widget, "confirm", lambda question: asked.append(question))
+    user.ui.installButton.click()
+    until(lambda: asked or user.widget.message.text)
+    assert user.widget.message.text == ""
+    assert "GiB" in asked[0] or "GB" in asked[0]
+    assert str(user.logic.installation.folder) in asked[0]
+    assert not user.logic.installation.folder.exists()
+
+
+def test_a_python_that_does_not_suit_is_refused_in_words(without_engine: User) -> None:
+    import sys
+
+    user = without_engine
+    FileDialog.answer = sys.executable
+    user.ui.ownPythonButton.click()
+    until(lambda: user.widget.message.text)
+    assert "does not suit" in user.widget.message.text
+    assert user.logic.installation.python is None
+
+
+def test_the_users_own_python_is_used_and_forgotten(
+    without_engine: User, engine_python: Path, monkeypatch: Any
+) -> None:
+    user = without_engine
+    monkeypatch.delenv(ENGINE_PYTHON)
+    FileDialog.answer = str(engine_python)
+    user.ui.ownPythonButton.click()
+    until(lambda: user.logic.installation.python is not None or user.widget.message.text)
+    assert user.widget.message.text == ""
+    until(lambda: user.logic.models.named("demo") is not None)
+    assert "Your own Python" in user.ui.engineDetailsLabel.text
+    user.ui.removeButton.click()
+    until(lambda: user.logic.installation.python is None)
+    assert engine_python.is_file()

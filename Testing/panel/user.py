@@ -1,0 +1,118 @@
+"""A user of the panel: presses its buttons and waits in Qt's event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+from PySide6 import QtCore
+from slicer_stand_in import LoadedModule
+
+from activeseg.phantom import Domain, make_phantom
+
+HANGS_AFTER_MS = 240_000
+"""A test that has waited for so long will never end."""
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Run the event loop until the condition holds."""
+    guard, ticks = QtCore.QTimer(), QtCore.QTimer()
+    guard.setSingleShot(True)
+    guard.start(HANGS_AFTER_MS)
+    ticks.start(20)
+    while not condition():
+        if not guard.isActive():
+            pytest.fail("What the test waits for does not happen.")
+        QtCore.QCoreApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
+
+
+class User:
+    """Works with one loaded module."""
+
+    def __init__(self, module: LoadedModule, core: Any) -> None:
+        self.module = module
+        self.widget = module.widget
+        self.ui = module.widget.ui
+        self.logic = module.widget.logic
+        self.core = core
+
+    @property
+    def node(self) -> Any:
+        return self.widget.parameterNode
+
+    @property
+    def case(self) -> Any:
+        return self.logic.review.case
+
+    def load_ct(self, seed: int = 12, name: str = "Phantom") -> Any:
+        phantom = make_phantom(Domain.NATIVE, seed)
+        node = self.core.add_volume(phantom.ct.array, phantom.ct.geometry, name)
+        until(lambda: self.node is None or self.node.ct is not None)
+        return node
+
+    def choose_demo(self, members: str = "2") -> None:
+        until(lambda: self.logic.models.named("demo") is not None)
+        self.node.model, self.node.members = "demo", members
+        until(lambda: self.ui.segmentButton.enabled and self.ui.modelSelector.currentData == "demo")
+
+    def press_segment(self) -> None:
+        self.ui.segmentButton.click()
+        assert self.logic.segmenting.running is not None, self.widget.message.text
+
+    def segment(self, members: str = "2") -> Any:
+        """To its end; the case that is reviewed then."""
+        self.choose_demo(members)
+        self.press_segment()
+        until(lambda: self.logic.segmenting.running is None)
+        assert self.widget.message.text == ""
+        until(lambda: self.case is not None and self.ui.regionTable.rowCount)
+        return self.case
+
+    def reach(self, stage: str) -> None:
+        """Wait until the run is that far."""
+        until(lambda: self.logic.segmenting.running is None or self.logic.segmenting.running.stage == stage)
+        assert self.logic.segmenting.running is not None, "the run ended before"
+
+    def paint(self, case: Any, name: str, box: Any) -> None:
+        """A stroke of the Segment Editor, as its own module would make it."""
+        editor = self.core.editor(case.node, case.ct_node)
+        editor.SetCurrentSegmentID(case.segmentation.segment_id(case.schema.named(name)))
+        editor.ResetModifierLabelmapToDefault()
+        from ActiveSegModuleLib.scene.labelmap import array_of
+
+        array_of(editor.GetModifierLabelmap())[tuple(slice(*span) for span in box)] = 1
+        editor.ModifySegmentByLabelmap(
+            case.node,
+            editor.GetCurrentSegmentID(),
+            editor.GetModifierLabelmap(),
+            editor.ModificationModeAdd,
+            False,
+            False,
+        )
+
+    def add_segment(self, case: Any, name: str) -> None:
+        """A segment that the model does not know."""
+        labels = np.zeros(case.original_on_ct().shape, np.uint8)
+        labels[2:6, 2:6, 2:6] = 1
+        from ActiveSegModuleLib.scene.labelmap import BINARY_LABELMAP, image_of
+        from ActiveSegModuleLib.scene.placement import ijk_to_ras
+
+        segment = slicer.vtkSegment()
+        segment.SetName(name)
+        segment.AddRepresentation(BINARY_LABELMAP, image_of(labels, ijk_to_ras(case.ct_node)))
+        case.node.GetSegmentation().AddSegment(segment)
+
+    def states(self) -> list[str]:
+        """As the table shows them, in the order of the regions' numbers."""
+        return [str(row.state) for row in self.logic.review.rows()]
+
+    def export(self, dataset: Path) -> None:
+        """Press the button and wait for the end."""
+        self.node.dataset = str(dataset)
+        until(lambda: self.ui.exportButton.enabled)
+        self.ui.exportButton.click()
+        until(lambda: self.ui.exportButton.enabled)
