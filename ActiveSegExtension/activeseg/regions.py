@@ -92,9 +92,7 @@ class Region:
                 float(data["size_mm3"]),
                 {str(name): int(votes) for name, votes in data["votes"].items()},
                 tuple(
-                    Alternative.from_dict(
-                        entry, *(patches[name] for name in patch_names(number, n))
-                    )
+                    Alternative.from_dict(entry, *(patches[name] for name in patch_names(number, n)))
                     for n, entry in enumerate(data["alternatives"], start=1)
                 ),
                 RegionState(data["state"]),
