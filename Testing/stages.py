@@ -131,6 +131,7 @@ STAGES: tuple[Check | Tests, ...] = (
     Tests("mrml", SLICER, ("mrml",)),
     Tests("render", SLICER, ("render",)),
     Tests("qt", SLICER, ("qt",), starts_engine=True),
+    Tests("panel", SLICER, ("panel",), starts_engine=True),
 )
 
 

@@ -23,6 +23,7 @@ CORE = {
     "activeseg.label_map",
     "activeseg.labels",
     "activeseg.nifti",
+    "activeseg.phantom",
     "activeseg.progress",
     "activeseg.segment_layers",
     "activeseg.segment_matching",
@@ -33,7 +34,17 @@ CORE = {
 """Modules and packages (with everything in them) that import in Slicer with nothing installed."""
 
 SLICER_HAS = {"numpy", "scipy", "SimpleITK", "requests"}
-SLICER_ITSELF = {"slicer", "vtk", "qt", "ctk", "vtkmodules", "PythonQt", "ScriptedLoadableModule", "ActiveSegModuleLib"}
+SLICER_ITSELF = {
+    "slicer",
+    "vtk",
+    "qt",
+    "ctk",
+    "vtkmodules",
+    "PythonQt",
+    "ScriptedLoadableModule",
+    "SampleData",
+    "ActiveSegModuleLib",
+}
 HEAVY = {"torch", "nnunetv2", "totalsegmentator", "matplotlib", "SimpleITK", "scipy", "cc3d", "nibabel", "pandas"}
 
 

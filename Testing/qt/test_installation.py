@@ -1,0 +1,167 @@
+"""The engine's environment as the panel changes it: in a process of its own, watched, cancelled, never in doubt."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from PySide6 import QtCore
+from watched_process import until
+
+from activeseg.errors import ActiveSegError, Cancelled, EngineError, InputError
+from ActiveSegModuleLib.installation import FOLDER, Installation, Origin, Sources
+
+
+class Settings(dict[str, Any]):
+    """As QSettings."""
+
+    def value(self, key: str) -> Any:
+        return self.get(key)
+
+    def setValue(self, key: str, value: Any) -> None:  # noqa: N802
+        self[key] = value
+
+    def remove(self, key: str) -> None:
+        self.pop(key, None)
+
+
+class Answers:
+    """What the callbacks of one action were given."""
+
+    def __init__(self) -> None:
+        self.results: list[Mapping[str, Any]] = []
+        self.errors: list[ActiveSegError] = []
+
+    def wait(self) -> None:
+        until(lambda: self.results or self.errors)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[list[Installation]]:
+    made: list[Installation] = []
+    yield made
+    for installation in made:
+        installation.shutdown()
+    until(lambda: not psutil.Process().children(recursive=True))
+
+
+@pytest.fixture
+def installation(tmp_path: Path, made: list[Installation]) -> Installation:
+    made.append(Installation(QtCore, Settings({FOLDER: str(tmp_path / "engine")}), lambda: None, environment={}))
+    return made[0]
+
+
+def do(installation: Installation, action: str, **more: Any) -> Answers:
+    answers = Answers()
+    installation.run(action, answers.results.append, answers.errors.append, **more)
+    return answers
+
+
+def test_at_first_nothing_is_installed_and_looking_starts_nothing(installation: Installation) -> None:
+    assert installation.origin is Origin.NONE
+    assert installation.python is None
+    assert installation.working is None
+    assert not installation.folder.exists()
+
+
+def test_the_variable_wins_over_everything(tmp_path: Path, made: list[Installation]) -> None:
+    made.append(Installation(QtCore, Settings(), lambda: None, environment={"ACTIVESEG_ENGINE_PYTHON": "/some/python"}))
+    assert made[0].origin is Origin.VARIABLE
+    assert made[0].python == Path("/some/python")
+
+
+def test_a_plan_tells_size_and_place_and_writes_nothing(installation: Installation) -> None:
+    answers = do(installation, "plan", sources=Sources(torch="cpu"))
+    assert installation.working is not None
+    answers.wait()
+    assert not answers.errors
+    assert any(str(installation.folder) in sentence for sentence in answers.results[0]["sentences"])
+    assert not installation.folder.exists()
+    assert installation.working is None
+
+
+def test_an_installation_without_internet_and_wheels_fails_in_words(installation: Installation, tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    answers = do(installation, "install", sources=Sources(wheels=str(tmp_path / "wheels"), offline=True))
+    answers.wait()
+    assert not answers.results
+    assert "uv" in str(answers.errors[0])
+    assert installation.python is None
+
+
+def test_cancelling_ends_everything_that_was_started(installation: Installation) -> None:
+    told: list[str] = []
+    installation._changed = lambda: told.append(installation.working.stage if installation.working else "")
+    answers = do(installation, "install", sources=Sources(torch="cpu"))
+    until(lambda: any(told) or answers.errors)
+    installation.cancel()
+    answers.wait()
+    assert [type(error) for error in answers.errors] == [Cancelled]
+    assert installation.working is None
+    assert installation.python is None
+
+
+def test_one_action_at_a_time(installation: Installation) -> None:
+    first = do(installation, "plan")
+    with pytest.raises(InputError, match="'plan' is still going on"):
+        do(installation, "check")
+    first.wait()
+    second = do(installation, "check")
+    second.wait()
+    assert second.results[0]["state"] == "missing"
+
+
+def test_the_next_action_may_begin_in_the_answer_to_the_first(installation: Installation) -> None:
+    second = Answers()
+    installation.run(
+        "plan",
+        lambda _: installation.run("check", second.results.append, second.errors.append),
+        second.errors.append,
+    )
+    second.wait()
+    assert not second.errors
+
+
+def test_a_program_that_cannot_be_started_is_one_error(tmp_path: Path, made: list[Installation]) -> None:
+    made.append(Installation(QtCore, Settings(), lambda: None, python=str(tmp_path / "nothing"), environment={}))
+    answers = do(made[0], "check")
+    answers.wait()
+    assert "cannot be started" in str(answers.errors[0])
+    assert made[0].working is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a '#!' script")
+def test_a_program_that_dies_is_one_error_with_what_it_said(tmp_path: Path, made: list[Installation]) -> None:
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\necho broken pipe dream >&2\nexit 3\n", "utf-8")
+    script.chmod(0o755)
+    made.append(Installation(QtCore, Settings(), lambda: None, python=str(script), environment={}))
+    answers = do(made[0], "check")
+    answers.wait()
+    (error,) = answers.errors
+    assert isinstance(error, EngineError)
+    assert "exit code 3" in str(error)
+    assert error.details["log"] == ["broken pipe dream"]
+
+
+def test_shutting_down_ends_the_process_and_tells_nobody(installation: Installation) -> None:
+    answers = do(installation, "install", sources=Sources(torch="cpu"))
+    until(lambda: psutil.Process().children())
+    installation.shutdown()
+    until(lambda: not psutil.Process().children(recursive=True))
+    QtCore.QCoreApplication.processEvents()
+    assert not answers.results
+    assert not answers.errors
+
+
+def test_another_folder_is_remembered_and_the_default_is_not(installation: Installation, tmp_path: Path) -> None:
+    from activeseg.client.environment import default_folder
+
+    installation.set_folder(str(tmp_path / "elsewhere"))
+    assert installation.folder == tmp_path / "elsewhere"
+    installation.set_folder("")
+    assert installation.folder == default_folder()
