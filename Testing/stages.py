@@ -105,6 +105,7 @@ CORE = (
     "environment_plan",
     "environment_uv",
     "labels",
+    "phantom",
     "protocol",
     "segmentation_file",
     "training_labels",
