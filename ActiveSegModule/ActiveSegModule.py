@@ -433,7 +433,7 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
         )
         self.models = Models(self.engine, settings)
         drafts = self.dataFolder / "drafts"
-        self.segmenting = Segmenting(scene, self.engine, drafts, later, listener)
+        self.segmenting = Segmenting(scene, self.engine, drafts, listener)
         self.review = Review(scene)
         self.drafts = Drafts(self.engine, drafts, listener.notice)
         self.exporting = Exporting(scene, self.engine, self.drafts)

@@ -20,6 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from activeseg.volume import Geometry, Volume
+
+MOST_SHOWN_VOXELS = 1 << 24
+"""A map of more voxels is shown coarser: it would be slower to show, and larger to save, than the CT itself."""
 SHOWN_THRESHOLD = 0.25
 """Above this part of the maximum a voxel is shown as uncertain, and is not taken as truth unseen."""
 
@@ -67,6 +71,27 @@ def measures_from_votes(
     information = np.zeros(first.shape, np.float32)
     information[differ] = bits / np.log(min(members, classes))
     return entropy, variance, information
+
+
+def coarsened(uncertainty: Volume, most_voxels: int = MOST_SHOWN_VOXELS) -> Volume:
+    """A map to look at, of at most ``most_voxels``: each of its voxels has the highest value of those it stands for.
+
+    Axes are halved, those of the finest spacing first, so a place that is above a threshold stays above it. NaN only
+    where nothing was computed. A map that is small enough is given back as it is.
+    """
+    array, spacing = uncertainty.array, np.array(uncertainty.geometry.spacing_xyz)
+    steps = np.ones(3, int)  # x, y, z
+    while np.prod(-(-np.array(array.shape[::-1]) // steps)) > most_voxels:
+        steps[np.argmin(np.where(np.array(array.shape[::-1]) > steps, spacing * steps, np.inf))] *= 2
+    if (steps == 1).all():
+        return uncertainty
+    for axis, step in enumerate(steps[::-1]):
+        if step > 1:
+            array = np.fmax.reduceat(array, np.arange(0, array.shape[axis], step), axis=axis)
+    scale = np.diag([*steps.astype(float), 1.0])
+    scale[:3, 3] = (steps - 1) / 2  # centre of the first voxels' block
+    geometry = Geometry.from_ijk_to_ras(uncertainty.geometry.ijk_to_ras @ scale, array.shape)
+    return Volume(array, geometry, uncertainty.name)
 
 
 def pairwise_dice(votes: Sequence[npt.NDArray[Any]], value_count: int) -> float | None:

@@ -17,7 +17,7 @@ from activeseg.errors import ActiveSegError, InputError
 from activeseg.segment_matching import segment_id_of
 from activeseg.volume import Volume
 
-from .inbox import Inbox
+from .inbox import Inbox, file_error
 from .scene.case import Case
 from .scene.layers import Snapshot, put, same_voxels, take
 from .scene.placement import geometry_of
@@ -167,11 +167,14 @@ class _Saving:
             else:
                 on_error(error)
 
-        def ask() -> None:
-            params = self._params(inbox, with_base)
-            self._engine.request("draft.save", params, on_result=done, on_error=failed)
+        def ask(params: Mapping[str, Any]) -> None:
+            _tried(lambda: self._engine.request("draft.save", params, on_result=done, on_error=failed), failed)
 
-        _tried(ask, failed)
+        def fill() -> None:
+            params = self._params(inbox, with_base)
+            inbox.fill(lambda: ask(params), failed)
+
+        _tried(fill, failed)
 
     def _params(self, inbox: Inbox, with_base: bool) -> dict[str, Any]:
         files = [inbox.array(array) for array in self.snapshot.arrays]
@@ -270,4 +273,4 @@ def _tried(work: Callable[[], object], on_error: OnError) -> None:
     except ActiveSegError as error:
         on_error(error)
     except OSError as error:
-        on_error(InputError(f"A file could not be written or read: {error}.", "Check the free space on the disk."))
+        on_error(file_error(error))

@@ -46,6 +46,10 @@ class Engine:
         """As ``EngineProcess.request``. Raises EngineError when no engine is installed."""
         return self._current().request(method, params, **callbacks)
 
+    def later(self, function: Callable[[], None]) -> None:
+        """Call a function at the next turn of the event loop, so that the window is drawn in between."""
+        self._qt.QTimer.singleShot(0, function)
+
     def cancel(self, id: str) -> None:
         """As ``EngineProcess.cancel``."""
         if self._process is not None:

@@ -168,6 +168,10 @@ class EngineProcess:
             self.start()
         return id
 
+    def later(self, function: Callable[[], None]) -> None:
+        """Call a function at the next turn of the event loop, so that the window is drawn in between."""
+        self._qt.QTimer.singleShot(0, function)
+
     def cancel(self, id: str) -> None:
         """Ask to end a job; its own ``on_error`` then gets a Cancelled. Does nothing when it has been answered."""
         if id in self._client.pending:
@@ -260,7 +264,7 @@ class EngineProcess:
     def _deliver_soon(self) -> None:
         if self._events and not self._delivery_is_due:
             self._delivery_is_due = True
-            self._qt.QTimer.singleShot(0, self._deliver)
+            self.later(self._deliver)
 
     def _deliver(self) -> None:
         self._delivery_is_due = False

@@ -13,7 +13,7 @@ from activeseg.labels import LabelSchema
 from activeseg.volume import Volume
 
 from .drafts import Drafts
-from .inbox import Inbox
+from .inbox import Inbox, file_error
 from .scene.case import Case
 from .scene.edited import EditedSegment, EditedSegmentation
 from .scene.volume_node import add_volume
@@ -111,7 +111,7 @@ class Exporting:
             try:
                 on_result(self._put(dataset, result))
             except (ActiveSegError, OSError) as error:
-                on_error(error if isinstance(error, ActiveSegError) else InputError(f"The case was not read: {error}."))
+                on_error(error if isinstance(error, ActiveSegError) else file_error(error))
             finally:
                 self._engine.request("job.release", {"job": job}, on_error=lambda _: None)
 
@@ -144,12 +144,7 @@ class Exporting:
 
         def send() -> None:
             inbox = Inbox(self._engine)
-            try:
-                method, params = self._request(case, choice, found, store, inbox)
-            except (ActiveSegError, OSError) as error:
-                inbox.remove()
-                on_error(error if isinstance(error, ActiveSegError) else InputError(f"Not written: {error}."))
-                return
+            method, params = self._request(case, choice, found, store, inbox)
 
             def done(result: Mapping[str, Any]) -> None:
                 inbox.remove()
@@ -163,7 +158,13 @@ class Exporting:
                 inbox.remove()
                 on_error(error)
 
-            self._engine.request(method, params, on_result=done, on_error=failed)
+            def ask() -> None:
+                try:
+                    self._engine.request(method, params, on_result=done, on_error=failed)
+                except ActiveSegError as error:
+                    failed(error)
+
+            inbox.fill(ask, failed)
 
         self._drafts.save(case, send, on_error)
 

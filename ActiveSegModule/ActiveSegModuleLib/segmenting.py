@@ -16,7 +16,7 @@ from activeseg.corrections import RegionState
 from activeseg.errors import ActiveSegError, Cancelled, InputError
 from activeseg.volume import Volume
 
-from .inbox import Inbox
+from .inbox import Inbox, file_error
 from .listener import Listener
 from .scene.case import Case
 from .scene.placement import geometry_of
@@ -101,7 +101,6 @@ class Segmenting:
         scene: Any,
         engine: Any,
         drafts: Path,
-        later: Callable[[Callable[[], None]], None],
         listener: Listener,
     ) -> None:
         """
@@ -109,12 +108,10 @@ class Segmenting:
         ----------
         engine : an EngineProcess
         drafts : the folder in which the engine keeps a copy of each case, for what a crash would lose
-        later : calls a function at the next turn of the event loop, so that the window is drawn in between
         """
         self._scene = scene
         self._engine = engine
         self._drafts = drafts
-        self._later = later
         self._listener = listener
         self._run: _Run | None = None
         self.last_case: Case | None = None
@@ -139,7 +136,7 @@ class Segmenting:
         self._listener.segmenting_changed()
         try:
             # Its answer also says that the engine is there, and where it takes files.
-            self._ask(run, "system.info", {}, lambda _: self._send(run))
+            self._ask(run, "system.info", {}, lambda _: self._hand_over(run))
         except ActiveSegError:
             self._end(run)
             raise
@@ -179,10 +176,15 @@ class Segmenting:
         params = {"draft": str(self._drafts / case.id), "focus": list(focus), "regions": count}
         job = self._engine.request("regions.find", params, on_result=found, on_error=on_error)
 
-    def _send(self, run: _Run) -> None:
-        image = self._image_of(run)
-        if image is None:
-            return
+    def _hand_over(self, run: _Run) -> None:
+        """The CT to the engine, then the request."""
+        geometry = geometry_of(self._ct_of(run))
+        voxels = vtk_to_numpy(run.ct_node.GetImageData().GetPointData().GetScalars())
+        run.inbox = inbox = Inbox(self._engine)
+        image = inbox.volume(Volume(voxels.reshape(geometry.shape_kji), geometry))
+        inbox.fill(lambda: self._go_on(run, lambda: self._send(run, image)), lambda error: self._fail(run, error))
+
+    def _send(self, run: _Run, image: Mapping[str, Any]) -> None:
         params = {"image": image, "regions": run.choice.regions, "focus": list(run.choice.focus)}
         settings = run.choice.settings()
         coarser = PREVIEW_MODELS.get(run.choice.model) if run.choice.preview else None
@@ -220,11 +222,7 @@ class Segmenting:
         """A request of this run; once the run has ended nobody hears of its answer."""
 
         def answered(result: Any) -> None:
-            if run is self._run:
-                try:
-                    on_result(result)
-                except (ActiveSegError, OSError) as error:
-                    self._fail(run, error)
+            self._go_on(run, lambda: on_result(result))
 
         def failed(error: ActiveSegError) -> None:
             if run is self._run:
@@ -243,20 +241,18 @@ class Segmenting:
         run.jobs.append(job)
         return job
 
-    def _image_of(self, run: _Run) -> dict[str, Any] | None:
-        try:
-            geometry = geometry_of(self._ct_of(run))
-            voxels = vtk_to_numpy(run.ct_node.GetImageData().GetPointData().GetScalars())
-            run.inbox = Inbox(self._engine)
-            return run.inbox.volume(Volume(voxels.reshape(geometry.shape_kji), geometry))
-        except (ActiveSegError, OSError) as error:
-            self._fail(run, error)
-            return None
-
     def _ct_of(self, run: _Run) -> Any:
         if not self._scene.IsNodePresent(run.ct_node):
             raise InputError("The CT was removed while it was segmented; nothing was added.", "Load it again.")
         return run.ct_node
+
+    def _go_on(self, run: _Run, work: Callable[[], None]) -> None:
+        """The next step of a run, unless it has ended; an error ends it."""
+        if run is self._run:
+            try:
+                work()
+            except (ActiveSegError, OSError) as error:
+                self._fail(run, error)
 
     def _progress(self, run: _Run, event: ProgressEvent) -> None:
         if run is self._run:
@@ -264,15 +260,10 @@ class Segmenting:
             self._listener.segmenting_changed()
 
     def _notice(self, run: _Run, event: EstimateEvent | NoticeEvent | LabelEvent) -> None:
-        if run is not self._run:
-            return
         if isinstance(event, NoticeEvent):
-            self._listener.notice(event.text)
+            self._go_on(run, lambda: self._listener.notice(event.text))
         elif isinstance(event, LabelEvent):
-            try:
-                self._show(run, event.result)
-            except (ActiveSegError, OSError) as error:
-                self._fail(run, error)
+            self._go_on(run, lambda: self._show(run, event.result))
 
     def _preview(self, run: _Run, result: Mapping[str, Any]) -> None:
         if run.case is None:
@@ -310,7 +301,7 @@ class Segmenting:
         geometry, default = read_geometry(result["measures_geometry"]), result["measure"]
         for measure in sorted(result["measures"], key=lambda name: name != default):
             volume = Volume(read_array(result["measures"][measure]), geometry)
-            self._later(lambda m=measure, v=volume: self._add_uncertainty(case, m, v, m == default))
+            self._engine.later(lambda m=measure, v=volume: self._add_uncertainty(case, m, v, m == default))
 
     def _add_uncertainty(self, case: Case, measure: str, volume: Volume, shown: bool) -> None:
         if self._scene.IsNodePresent(case.node):
@@ -324,9 +315,9 @@ class Segmenting:
             run.case.update_record(_record_of(result))
             self._complete(run, result)
         self._engine.request("job.release", {"job": job}, on_error=_ignore)
-        self._later(lambda: self._end(run))  # when all maps are in the scene
+        self._engine.later(lambda: self._end(run))  # when all maps are in the scene
 
-    def _fail(self, run: _Run, error: Exception) -> None:
+    def _fail(self, run: _Run, error: ActiveSegError | OSError) -> None:
         told = _as_told(error)
         self._end(run, told)
         for job in run.jobs:
@@ -370,10 +361,8 @@ def _patches_of(result: Mapping[str, Any]) -> bytes:
     return (Path(result["regions_folder"]) / "alternatives.npz").read_bytes()
 
 
-def _as_told(error: Exception) -> ActiveSegError:
-    if isinstance(error, ActiveSegError):
-        return error
-    return InputError(f"A file could not be written or read: {error}.", "Check the free space on the disk.")
+def _as_told(error: ActiveSegError | OSError) -> ActiveSegError:
+    return error if isinstance(error, ActiveSegError) else file_error(error)
 
 
 def _record_of(result: Mapping[str, Any]) -> dict[str, Any]:

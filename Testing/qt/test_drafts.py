@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PySide6 import QtCore
 from slicer_application import SlicerCore
 from test_layers import seen
 from watched_process import WatchedProcess, until
@@ -52,7 +51,7 @@ def drafts(process: WatchedProcess, folder: Path) -> Drafts:
 @pytest.fixture
 def case(core: SlicerCore, process: WatchedProcess, folder: Path, image: Volume) -> Case:
     """As one click makes it."""
-    segmenting = Segmenting(core.scene, process, folder, lambda f: QtCore.QTimer.singleShot(0, f), Listener())
+    segmenting = Segmenting(core.scene, process, folder, Listener())
     ct_node = core.add_volume(image.array, image.geometry, "Phantom")
     segmenting.start(ct_node, Choice("hounsfield", structures=STRUCTURES, regions=3))
     until(lambda: segmenting.running is None)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-from PySide6 import QtCore
 from slicer_application import SlicerCore
 from watched_process import WatchedProcess, until
 
@@ -64,10 +62,7 @@ def heard() -> Heard:
 
 @pytest.fixture
 def segmenting(core: SlicerCore, process: WatchedProcess, tmp_path: Path, heard: Heard) -> Segmenting:
-    def later(function: Callable[[], None]) -> None:
-        QtCore.QTimer.singleShot(0, function)
-
-    heard.segmenting = Segmenting(core.scene, process, tmp_path / "drafts", later, heard)
+    heard.segmenting = Segmenting(core.scene, process, tmp_path / "drafts", heard)
     return heard.segmenting
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from activeseg.uncertainty import measures_from_votes, pairwise_dice, variance_maximum
+from activeseg.uncertainty import coarsened, measures_from_votes, pairwise_dice, variance_maximum
+from activeseg.volume import Geometry, Volume
 
 
 def by_definition(votes: list[np.ndarray], classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,3 +59,25 @@ def test_agreement_of_one_member_or_of_nothing_is_not_a_number_made_up() -> None
     empty = np.zeros((2, 2, 2), np.uint8)
     assert pairwise_dice([np.ones((2, 2, 2), np.uint8)], 2) is None
     assert pairwise_dice([empty, empty], 2) is None
+
+
+def test_a_large_map_is_shown_coarser_with_its_peaks_in_place() -> None:
+    turned = np.array([[0, -1.0, 0, 5], [0.8, 0, 0, 6], [0, 0, 3.0, 7], [0, 0, 0, 1]])
+    geometry = Geometry.from_ijk_to_ras(turned, (5, 9, 10))
+    array = np.random.default_rng(3).random(geometry.shape_kji).astype(np.float32)
+    array[0, :2, :4] = np.nan
+    array[1, 8, 0] = np.nan
+    found = coarsened(Volume(array, geometry), 100)
+    assert found.geometry.spacing_xyz == pytest.approx((3.2, 2.0, 3.0))  # each time the finest axis
+    assert found.array.shape == (5, 5, 3) == found.geometry.shape_kji
+    assert np.isnan(found.array[0, 0, 0])
+    assert np.isfinite(found.array).sum() == found.array.size - 1
+    assert found.array[2, 1, 1] == array[2, 2:4, 4:8].max()
+    block = geometry.ras_of_ijk([[i, j, 2] for i in range(4, 8) for j in (2, 3)])
+    np.testing.assert_allclose(found.geometry.ras_of_ijk([[1, 1, 2]])[0], block.mean(axis=0), atol=1e-6)
+
+
+def test_a_small_map_is_shown_as_it_is() -> None:
+    map_ = Volume(np.zeros((2, 3, 4), np.float32), Geometry.from_ijk_to_ras(np.eye(4), (2, 3, 4)))
+    assert coarsened(map_, 24) is map_
+    assert coarsened(map_, 1).array.shape == (1, 1, 1)

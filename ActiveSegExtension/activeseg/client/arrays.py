@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,26 @@ import numpy.typing as npt
 from activeseg.errors import InputError
 from activeseg.volume import Geometry, Volume
 
+PART_BYTES = 8 << 20
+"""As much as a slow disk's cache takes in some milliseconds."""
+
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> str:
     """Write ``.npy``; gives the path as it goes into a message. Raises OSError."""
-    with path.open("wb") as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+    for _ in writing_array(path, array):
+        pass
     return str(path)
+
+
+def writing_array(path: Path, array: npt.NDArray[Any]) -> Iterator[None]:
+    """Write ``.npy`` by and by: ``PART_BYTES`` with each step of the iterator. Raises OSError."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        voxels = array.reshape(-1).view(np.uint8)
+        for start in range(0, voxels.size, PART_BYTES):
+            file.write(voxels[start : start + PART_BYTES].data)
+            yield
 
 
 def read_array(path: str | Path) -> npt.NDArray[Any]:

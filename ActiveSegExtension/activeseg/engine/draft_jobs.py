@@ -17,6 +17,7 @@ from activeseg.engine.worker import Job
 from activeseg.errors import InputError
 from activeseg.prediction import Prediction
 from activeseg.regions import Region, read_regions, write_regions
+from activeseg.uncertainty import coarsened
 from activeseg.volume import Volume
 
 
@@ -70,10 +71,10 @@ def open_draft(job: Job, kept: None) -> dict[str, Any]:
     job.progress("write", 0.5)
     if isinstance(base, Prediction):
         if np.isfinite(base.uncertainty.array).any():
-            file = arrays.write_array(job.folder / "uncertainty.npy", base.uncertainty.array)
-            result["measures"] = {base.measure: file}
+            shown = coarsened(base.uncertainty)
+            result["measures"] = {base.measure: arrays.write_array(job.folder / "uncertainty.npy", shown.array)}
+            result["measures_geometry"] = arrays.geometry_message(shown.geometry)
         result |= {
-            "measures_geometry": arrays.geometry_message(base.uncertainty.geometry),
             "regions": [region.to_dict() for region in base.regions],
             "regions_folder": str(job.folder),
         }

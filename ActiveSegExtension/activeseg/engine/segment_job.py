@@ -24,6 +24,7 @@ from activeseg.prediction import Prediction, check_output
 from activeseg.regions import body_volume_mm3, find_regions, write_regions
 from activeseg.segment import segment as segment_images
 from activeseg.segmenters.base import Mode, Resample, Segmented, Segmenter, Settings
+from activeseg.uncertainty import coarsened
 from activeseg.volume import Geometry, Volume
 
 Tell = Callable[..., None]
@@ -424,8 +425,8 @@ def _write(folder: Path, prediction: Prediction) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     grid = prediction.grid
     assert grid is not None
-    measures = {
-        name: arrays.write_array(folder / f"{name}.npy", measure)
+    maps = {
+        name: coarsened(Volume(measure, grid.geometry))
         for name in MEASURES
         if (measure := grid.measure(name)) is not None
     }
@@ -434,8 +435,8 @@ def _write(folder: Path, prediction: Prediction) -> dict[str, Any]:
         **prediction.to_dict(),
         "labels": arrays.write_array(folder / "labels.npy", prediction.labels.array),
         "geometry": arrays.geometry_message(prediction.labels.geometry),
-        "measures": measures,
-        "measures_geometry": arrays.geometry_message(grid.geometry),
+        "measures": {name: arrays.write_array(folder / f"{name}.npy", shown.array) for name, shown in maps.items()},
+        "measures_geometry": arrays.geometry_message(next(iter(maps.values())).geometry),
         "regions_folder": str(folder),
         "regions": [region.to_dict() for region in prediction.regions],
     }

@@ -54,17 +54,17 @@ class UncertaintyVolume:
         node.SetAttribute(_ROLE_ATTRIBUTE, _ROLE)
         node.SetIJKToRASMatrix(vtk_matrix(uncertainty.geometry.ijk_to_ras))
         put_under_transform_of(node, ct_node)
-        image = vtk.vtkImageData()
-        image.SetDimensions(*uncertainty.geometry.shape_kji[::-1])
-        image.AllocateScalars(vtk.VTK_FLOAT, 1)
-        node.SetAndObserveImageData(image)
-        node.CreateDefaultDisplayNodes()
+        node.CreateDefaultDisplayNodes()  # before the voxels are there, of which it would make a histogram
         display = node.GetDisplayNode()
         display.SetAndObserveColorNodeID(_colors(scene).GetID())
         display.AutoWindowLevelOff()
         display.SetWindowLevelMinMax(0.0, 1.0)
         display.ApplyThresholdOn()
         display.SetAutoThreshold(False)
+        image = vtk.vtkImageData()
+        image.SetDimensions(*uncertainty.geometry.shape_kji[::-1])
+        image.AllocateScalars(vtk.VTK_FLOAT, 1)
+        node.SetAndObserveImageData(image)
         made = cls(node)
         made.set_threshold(threshold)
         made.set_measure(uncertainty.array, measure)
@@ -112,11 +112,11 @@ class UncertaintyVolume:
         voxels = self._voxels()
         if values.shape != voxels.shape:
             raise InputError(f"The uncertainty map has shape {values.shape}, its grid {voxels.shape}.")
-        computed = ~np.isnan(values)
-        low, high = values.min(initial=0, where=computed), values.max(initial=0, where=computed)
+        low, high = np.fmin.reduce(values, axis=None, initial=0), np.fmax.reduce(values, axis=None, initial=0)
         if low < 0 or high > 1 + 1e-3:
             raise InputError(f"Uncertainty lies between 0 and 1; this map has {low:.4g} to {high:.4g}.")
-        voxels[...] = np.where(computed, values, NOT_COMPUTED)
+        voxels[...] = values
+        voxels[np.isnan(voxels)] = NOT_COMPUTED
         self.node.SetAttribute(_MEASURE_ATTRIBUTE, measure)
         self.node.GetImageData().GetPointData().GetScalars().Modified()
         self.node.GetImageData().Modified()
