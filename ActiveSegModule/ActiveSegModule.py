@@ -459,7 +459,7 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
         """End the engine and the installer, when Slicer quits or the module is reloaded."""
         self.segmenting.cancel()
         self.installation.shutdown()
-        self.engine.shutdown()
+        self.engine.close()
 
 
 def later(function):

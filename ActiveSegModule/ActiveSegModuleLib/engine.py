@@ -36,6 +36,7 @@ class Engine:
         self._listeners = listeners
         self._process: EngineProcess | None = None
         self._started_with: Path | None = None
+        self._closed = False
 
     @property
     def engine(self) -> Mapping[str, Any]:
@@ -47,8 +48,9 @@ class Engine:
         return self._current().request(method, params, **callbacks)
 
     def later(self, function: Callable[[], None]) -> None:
-        """Call a function at the next turn of the event loop, so that the window is drawn in between."""
-        self._qt.QTimer.singleShot(0, function)
+        """Call a function at the next turn of the event loop, so that the window is drawn in between; not after
+        ``close``."""
+        self._qt.QTimer.singleShot(0, lambda: None if self._closed else function())
 
     def cancel(self, id: str) -> None:
         """As ``EngineProcess.cancel``."""
@@ -61,7 +63,14 @@ class Engine:
             self._process.shutdown()
             self._process = None
 
+    def close(self) -> None:
+        """``shutdown`` for good: Slicer quits, or the module is reloaded."""
+        self._closed = True
+        self.shutdown()
+
     def _current(self) -> EngineProcess:
+        if self._closed:
+            raise EngineError("The engine was shut down.", "Reload the module, or restart Slicer.")
         python = self._python()
         if python is None:
             raise EngineError("The engine is not installed.", "Install it in the section 'Engine'.", cause="missing")

@@ -11,9 +11,12 @@ import psutil
 import pytest
 import slicer
 from conftest import ENGINE_PYTHON, ROOT
+from PySide6 import QtCore
 from pythonqt import FileDialog
 from slicer_stand_in import LoadedModule
 from user import User, until
+
+from activeseg.client import arrays
 
 MODULE = ROOT / "ActiveSegModule" / "ActiveSegModule.py"
 
@@ -485,3 +488,19 @@ def test_the_users_own_python_is_used_and_forgotten(
     user.ui.removeButton.click()
     until(lambda: user.logic.installation.python is None)
     assert engine_python.is_file()
+
+
+def test_a_draft_on_its_way_when_the_module_closes_starts_no_engine_again(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "PART_BYTES", 1 << 14)  # so that it is surely still on its way
+    user.load_ct()
+    user.segment()
+    user.ui.nextButton.click()
+    user.ui.acceptButton.click()
+    user.widget.cleanup()
+    for _ in range(100):
+        QtCore.QCoreApplication.processEvents()
+    assert not psutil.Process().children(recursive=True)
+    user.widget.cleanup = lambda: None
+    user.module.parent.isEntered = False
