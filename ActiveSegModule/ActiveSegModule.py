@@ -26,12 +26,14 @@ find_activeseg()
 
 from activeseg.client.environment import default_folder
 from activeseg.client.launch import default_home
+from activeseg.errors import ActiveSegError
 from ActiveSegModuleLib import sample_data
 from ActiveSegModuleLib.drafts import Drafts
 from ActiveSegModuleLib.engine import Engine
 from ActiveSegModuleLib.engine_process import Listeners
 from ActiveSegModuleLib.exporting import Exporting
 from ActiveSegModuleLib.installation import Installation
+from ActiveSegModuleLib.later import Later
 from ActiveSegModuleLib.listener import Listener
 from ActiveSegModuleLib.models import Models
 from ActiveSegModuleLib.signals import connect
@@ -139,7 +141,11 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.scene, self.settings = slicer.mrmlScene, qt.QSettings()
         self.logic = ActiveSegModuleLogic(self)
+        self._later = Later(qt)
         self._observedCase = None
+        self._observerTags = []
+        self._casesTold = set()
+        self._caseArrived = None
         self._hiddenMaps = []
         self._draftIsDue = False
         self._editTimer = self._timer(self.EDIT_DELAY_MS, self.note_edits, once=True)
@@ -168,6 +174,8 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
 
     def cleanup(self):
         self.removeObservers()
+        self._observe(None)
+        self._later.close()
         for timer in (self._editTimer, self._draftTimer, self._updateTimer):
             timer.stop()
         self.setParameterNode(None)
@@ -179,6 +187,9 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
 
     def enter(self):
         self.initializeParameterNode()
+        if self._caseArrived is not None and self.in_scene(self._caseArrived.node):
+            self.choose(self._caseArrived)
+        self._caseArrived = None
         self.editing.enter()
         self.installation.update()
         self.segmenting.refresh()
@@ -195,13 +206,14 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.setParameterNode(None)
 
     def onSceneReady(self, caller, event):
+        self.logic.forgetParameterNode()
         if self.parent.isEntered:
             self.initializeParameterNode()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, caller, event, node):
         if self.parameterNode is not None and self.parameterNode.ct is None and is_ct(node):
-            later(self.choose_loaded_ct)  # its image comes after the node
+            self._later(self.choose_loaded_ct)  # its image comes after the node
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAboutToBeRemoved(self, caller, event, node):
@@ -209,13 +221,12 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         case = Case.of(node)
         if case is not None and not self.scene.IsClosing():
             companions = case.companions()
-            later(lambda: self.remove_nodes(companions))
+            self._later(lambda: self.remove_nodes(companions))
             self._updateTimer.start()
 
     # The parameter node.
 
     def initializeParameterNode(self):
-        """A new wrapper: one from before a scene was loaded would have lost its nodes."""
         self.setParameterNode(self.logic.getParameterNode())
         self.choose_loaded_ct()
 
@@ -225,6 +236,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
             self.removeObserver(self.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameterNodeModified)
         self.parameterNode = parameterNode
         if parameterNode is not None:
+            self._hide_maps()  # before the selectors look for nodes
             self._guiTag = parameterNode.connectGui(self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameterNodeModified)
             self.update()
@@ -293,8 +305,9 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
 
     def choose(self, case):
         """Turn to a case, and to its CT."""
+        ctNode = case.ct_node
         modifying = self.parameterNode.StartModify()
-        self.parameterNode.ct = case.ct_node
+        self.parameterNode.ct = ctNode
         self.parameterNode.segmentation = case.node
         self.parameterNode.EndModify(modifying)
         self.open_section(self.ui.reviewSection)
@@ -322,8 +335,11 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         if self.logic.review.case is None:
             return
         self._draftIsDue = True
-        if self.logic.review.note_edits():
-            self.review.update_regions()
+        try:
+            if self.logic.review.note_edits():
+                self.review.update_regions()
+        except ActiveSegError as error:  # the CT was removed
+            self.show_error(error)
 
     def edit_current_region(self):
         """Open the editor on the current region's first structure."""
@@ -339,7 +355,11 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         case = self.logic.review.case
         if self._draftIsDue and case is not None and self.logic.installation.python is not None:
             self._draftIsDue = False
-            self.logic.drafts.save(case, lambda: None, self.show_error)
+            self.logic.drafts.save(case, lambda: None, self._draftFailed)
+
+    def _draftFailed(self, error):
+        self._draftIsDue = True  # tried again in two minutes
+        self.show_error(error)
 
     # Listener: what the logic tells.
 
@@ -347,10 +367,12 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.segmenting.show_progress()
 
     def case_changed(self, case):
-        if self.parameterNode is None:
-            return
-        if self.parameterNode.segmentation is not case.node and self.logic.segmenting.running is not None:
-            self.choose(case)
+        if case.id not in self._casesTold:  # later on the user may have turned to another one
+            self._casesTold.add(case.id)
+            if self.parameterNode is None:
+                self._caseArrived = case  # another module is shown
+            else:
+                self.choose(case)
         self._updateTimer.start()
 
     def notice(self, text):
@@ -383,11 +405,10 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
             slicer.vtkSegmentation.SegmentRemoved,
             slicer.vtkSegmentation.SegmentModified,
         )
-        for event in events:
-            if self._observedCase is not None:
-                self.removeObserver(self._observedCase, event, self.onSegmentationEdited)
-            if node is not None:
-                self.addObserver(node, event, self.onSegmentationEdited)
+        # Not by the mixin, which would keep every segmentation, with its voxels, until the module goes.
+        for tag in self._observerTags:
+            self._observedCase.RemoveObserver(tag)
+        self._observerTags = [node.AddObserver(event, self.onSegmentationEdited) for event in events] if node else []
         self._observedCase = node
 
     def onSegmentationEdited(self, caller, event):
@@ -420,6 +441,7 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self, listener=None):
         ScriptedLoadableModuleLogic.__init__(self)
+        self._parameters = None
         listener = listener or Listener()
         scene, settings = slicer.mrmlScene, qt.QSettings()
         self.dataFolder = Path(str(settings.value(DATA_FOLDER) or default_folder().parent))
@@ -439,7 +461,15 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
         self.exporting = Exporting(scene, self.engine, self.drafts)
 
     def getParameterNode(self):
-        return ActiveSegModuleParameterNode(super().getParameterNode())
+        """The same wrapper for as long as it may be: each one observes the node for good."""
+        node = super().getParameterNode()
+        if self._parameters is None or self._parameters.parameterNode is not node:
+            self._parameters = ActiveSegModuleParameterNode(node)
+        return self._parameters
+
+    def forgetParameterNode(self):
+        """A scene was closed or loaded: a wrapper from before has lost its nodes."""
+        self._parameters = None
 
     def segment(self, ctNode, model="totalsegmentator:total", **options):
         """Segment a volume node and wait for it, with Slicer usable meanwhile; for scripts and the Python console.
@@ -460,11 +490,6 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
         self.segmenting.cancel()
         self.installation.shutdown()
         self.engine.close()
-
-
-def later(function):
-    """Call a function at the next turn of the event loop."""
-    qt.QTimer.singleShot(0, function)
 
 
 class ActiveSegModuleTest(ScriptedLoadableModuleTest):

@@ -125,7 +125,7 @@ def label_for_training(
             )
         limits = _limits(edited, schema)
         most = _MostUncertain(limits)
-        for start, values in _sampled(uncertainty, geometry):
+        for start, values in sampled(uncertainty, geometry):
             slab = slice(start, start + len(values))
             free = np.ones(values.shape, bool)
             _exclude(free, edited[slab], predicted[slab], reviewed, start)
@@ -208,7 +208,7 @@ class _MostUncertain:
         return self._at
 
 
-def _sampled(uncertainty: Volume, target: Geometry) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+def sampled(uncertainty: Volume, target: Geometry) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
     """The map at the voxels of ``target``, in slabs: first k and float32 (slab, j, i); NaN where there is no value.
 
     Linear between voxel centres; within half a voxel beyond the outermost centres the border value counts.

@@ -9,10 +9,16 @@ from typing import Any
 from activeseg.errors import EngineError
 
 from .engine_process import EngineProcess, Listeners
+from .later import Later
 
 
 class Engine:
-    """Answers like an EngineProcess, over whichever one runs now."""
+    """Answers like an EngineProcess, over whichever one runs now.
+
+    Attributes
+    ----------
+    later : calls functions at later turns of the event loop, until ``close``
+    """
 
     def __init__(
         self,
@@ -37,6 +43,7 @@ class Engine:
         self._process: EngineProcess | None = None
         self._started_with: Path | None = None
         self._closed = False
+        self.later = Later(qt)
 
     @property
     def engine(self) -> Mapping[str, Any]:
@@ -46,11 +53,6 @@ class Engine:
     def request(self, method: str, params: Mapping[str, Any] | None = None, **callbacks: Any) -> str:
         """As ``EngineProcess.request``. Raises EngineError when no engine is installed."""
         return self._current().request(method, params, **callbacks)
-
-    def later(self, function: Callable[[], None]) -> None:
-        """Call a function at the next turn of the event loop, so that the window is drawn in between; not after
-        ``close``."""
-        self._qt.QTimer.singleShot(0, lambda: None if self._closed else function())
 
     def cancel(self, id: str) -> None:
         """As ``EngineProcess.cancel``."""
@@ -66,6 +68,7 @@ class Engine:
     def close(self) -> None:
         """``shutdown`` for good: Slicer quits, or the module is reloaded."""
         self._closed = True
+        self.later.close()
         self.shutdown()
 
     def _current(self) -> EngineProcess:

@@ -29,6 +29,7 @@ from activeseg.client.launch import EngineOptions, engine_command, engine_enviro
 from activeseg.client.subprocess_engine import exit_reason, tail
 from activeseg.errors import ActiveSegError, EngineError
 
+from .later import Later
 from .signals import connect
 
 _STDERR_BYTES = 8192
@@ -81,6 +82,8 @@ class EngineProcess:
     Callbacks come from the event loop, in the order of the events, and never from within a call of this class. They
     may call it, open dialogs, or raise.
 
+    ``later`` calls functions at later turns of the event loop, until ``shutdown``.
+
     Keep a reference, and call ``shutdown`` when the application quits (``aboutToQuit()``) or the module is reloaded.
     """
 
@@ -117,6 +120,7 @@ class EngineProcess:
         self._shut_down = False
         self._events: deque[Event | _Lost] = deque()
         self._delivery_is_due = False
+        self.later = Later(qt)
         variables = qt.QProcessEnvironment()
         for key, value in engine_environment(environment).items():
             variables.insert(key, value)
@@ -168,10 +172,6 @@ class EngineProcess:
             self.start()
         return id
 
-    def later(self, function: Callable[[], None]) -> None:
-        """Call a function at the next turn of the event loop, so that the window is drawn in between."""
-        self._qt.QTimer.singleShot(0, function)
-
     def cancel(self, id: str) -> None:
         """Ask to end a job; its own ``on_error`` then gets a Cancelled. Does nothing when it has been answered."""
         if id in self._client.pending:
@@ -183,6 +183,7 @@ class EngineProcess:
         An engine that does not end by itself within ``timeout_s`` is killed; its own processes end with it.
         """
         self._shut_down = True
+        self.later.close()
         self._client.closed("The engine was shut down.")
         for left in (self._callbacks, self._waiting, self._events):
             left.clear()

@@ -19,6 +19,7 @@ from activeseg.client.environment import EngineEnvironment, default_folder
 from activeseg.client.environment_command import command
 from activeseg.errors import ActiveSegError, Cancelled, EngineError, InputError
 
+from .later import Later
 from .signals import connect
 
 OWN_PYTHON = "ACTIVESEG_ENGINE_PYTHON"
@@ -85,6 +86,7 @@ class Installation:
         environment : where ACTIVESEG_ENGINE_PYTHON is looked up; None takes this process's
         """
         self._qt = qt
+        self._later = Later(qt)
         self._settings = settings
         self._changed = changed
         self._interpreter = python or shutil.which("PythonSlicer") or sys.executable
@@ -221,7 +223,7 @@ class Installation:
             else:
                 action.on_result(action.result or {})
 
-        self._qt.QTimer.singleShot(0, tell)
+        self._later(tell)
 
 
 class _Action:

@@ -14,6 +14,7 @@ from activeseg.errors import InputError
 
 from .scene.alternatives import apply_alternative
 from .scene.case import Case, OfferedAlternative
+from .scene.hierarchy import place_under
 from .scene.preview import AlternativePreview
 from .scene.regions import RegionBox, RegionTable
 from .scene.views import look_at
@@ -165,11 +166,14 @@ class Review:
         """Bring states up to date with the segmentation; gives the numbers of regions that changed their state.
 
         An edit makes a region corrected. Where an undo took it back, the region is open again. Takes a few
-        milliseconds, so it can follow every stroke.
+        milliseconds, so it can follow every stroke. Raises InputError when the CT was removed.
         """
         case, table = self.case, self._table
         changed: set[int] = set()
-        if case is None or table is None:
+        if case is None:
+            return changed
+        place_under(self._scene, case.ct_node, case.node)  # the Segment Editor moves what it edits beside its source
+        if table is None:
             return changed
         for number, state in table.states().items():
             differs = self._differs(case, number)

@@ -202,3 +202,8 @@ def test_without_activeseg_the_error_says_where_it_was_looked_for(tmp_path):
     assert done.returncode == 1
     assert str(tmp_path) in done.stderr
     assert "Install ActiveSeg again" in done.stderr
+
+
+def test_nothing_uses_slicers_single_shot_which_keeps_what_it_is_given() -> None:
+    for path in [MODULE / "ActiveSegModule.py", *(MODULE / "ActiveSegModuleLib").rglob("*.py")]:
+        assert ".singleShot(" not in path.read_text(encoding="utf-8"), path

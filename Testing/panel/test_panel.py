@@ -17,6 +17,7 @@ from slicer_stand_in import LoadedModule
 from user import User, until
 
 from activeseg.client import arrays
+from activeseg.errors import InputError
 
 MODULE = ROOT / "ActiveSegModule" / "ActiveSegModule.py"
 
@@ -258,9 +259,17 @@ def test_removing_the_ct_in_the_middle_is_told_once(user: User) -> None:
 def test_removing_the_ct_of_a_case_is_told_and_nothing_breaks(user: User) -> None:
     ct = user.load_ct()
     user.segment()
+    user.ui.editButton.click()  # so that there is an editor
+    user.ui.editSection.collapsed = False
+    user.widget.update()
     user.core.scene.RemoveNode(ct)
     user.ui.nextButton.click()
     assert "no longer in the scene" in user.widget.message.text
+    user.widget.update()
+    user.widget.note_edits()
+    user.widget.exit()
+    user.widget.enter()
+    assert not user.ui.editSection.enabled
 
 
 def test_two_cases_live_side_by_side(user: User) -> None:
@@ -504,3 +513,77 @@ def test_a_draft_on_its_way_when_the_module_closes_starts_no_engine_again(
     assert not psutil.Process().children(recursive=True)
     user.widget.cleanup = lambda: None
     user.module.parent.isEntered = False
+
+
+def test_a_result_that_arrives_while_another_module_is_shown_is_turned_to(user: User) -> None:
+    ct = user.load_ct()
+    user.choose_demo()
+    user.press_segment()
+    user.widget.exit()
+    until(lambda: user.logic.segmenting.running is None)
+    assert user.case is None
+    user.widget.enter()
+    assert user.node.segmentation is user.logic.segmenting.last_case.node
+    until(lambda: user.case is not None)
+    assert user.case.ct_node is ct
+
+
+def test_turning_to_another_case_while_uncertainty_is_refined_lasts(user: User) -> None:
+    user.load_ct()
+    first = user.segment("1")
+    user.press_segment()
+    until(lambda: user.case is not None and user.case != first)
+    second = user.case
+    user.node.segmentation = first.node
+    until(lambda: user.case == first)
+    until(lambda: user.logic.segmenting.running is None)
+    user.widget.case_changed(second)
+    user.widget.update()
+    assert user.case == first
+
+
+def test_a_closed_scene_leaves_a_model_chosen(user: User) -> None:
+    user.load_ct()
+    user.choose_demo()
+    user.core.scene.Clear(0)
+    user.load_ct()
+    until(lambda: user.ui.segmentButton.enabled)
+    assert user.node.model
+
+
+def test_an_edit_leaves_the_segmentation_under_its_ct(user: User) -> None:
+    ct = user.load_ct()
+    case = user.segment("1")
+    user.paint(case, "liver", ((5, 9), (5, 9), (5, 9)))
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(user.core.scene)
+    below = hierarchy.GetItemByDataNode(ct)
+    until(lambda: hierarchy.GetItemParent(hierarchy.GetItemByDataNode(case.node)) == below)
+
+
+def test_the_threshold_that_was_chosen_stays_when_the_panel_is_left(user: User) -> None:
+    user.load_ct()
+    case = user.segment()
+    until(lambda: case.uncertainty)
+    user.node.threshold = 0.6
+    user.node.measure = "entropy"
+    user.widget.exit()
+    user.logic.review.leave()
+    user.widget.enter()
+    assert user.case == case
+    assert (user.node.threshold, user.node.measure) == (0.6, "entropy")
+
+
+def test_a_draft_that_failed_is_tried_again(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    user.load_ct()
+    user.segment("1")
+    saved = []
+
+    def save(case: Any, on_done: Any, on_error: Any) -> None:
+        saved.append(case)
+        on_error(InputError("The disk is full."))
+
+    monkeypatch.setattr(user.logic.drafts, "save", save)
+    user.ui.nextButton.click()
+    user.ui.acceptButton.click()
+    user.widget.save_draft()
+    assert len(saved) == 2

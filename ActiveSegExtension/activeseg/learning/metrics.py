@@ -101,7 +101,8 @@ def _surface(mask: Mask, seen: Mask) -> Mask:
     from scipy.ndimage import binary_dilation
 
     outside = np.pad(~mask & seen, 1, constant_values=False)
-    return mask & binary_dilation(outside)[(slice(1, -1),) * mask.ndim]
+    touched: Mask = binary_dilation(outside)[(slice(1, -1),) * mask.ndim]
+    return mask & touched
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class EditingSection:
 
     def update(self) -> None:
         """Follow the case; only when the section is open or was before."""
-        case = self._panel.logic.review.case
+        case = self._case
         self._ui.editSection.enabled = case is not None
         if self._editor is None and (case is None or self._ui.editSection.collapsed):
             return
@@ -102,7 +102,7 @@ class EditingSection:
     def confine(self) -> None:
         """Let edits happen only in the current region where that is ticked, everywhere else."""
         review, node = self._panel.logic.review, self._panel.parameterNode
-        case = review.case
+        case = self._case
         if self._editor is None or node is None:
             return
         if case is None or case.regions is None or review.current is None or not node.confine:
@@ -119,6 +119,12 @@ class EditingSection:
             return
         self._editor.setSourceVolumeNode(source)
         self._mask.switch_on(self._node())
+
+    @property
+    def _case(self) -> Case | None:
+        """What can be edited: the case that is reviewed, while its CT is there."""
+        case = self._panel.logic.review.case
+        return case if case is not None and case.has_ct else None
 
     def _made(self) -> Any:
         editor = slicer.qMRMLSegmentEditorWidget()
@@ -153,14 +159,14 @@ class EditingSection:
 
     def _give_case_to(self, editor: Any) -> None:
         """The case's nodes into the editor, where it has others; a closed scene took its node away, too."""
-        case, node = self._panel.logic.review.case, self._node()
+        case, node = self._case, self._node()
         if editor.mrmlSegmentEditorNode() is not node:
             editor.setMRMLSegmentEditorNode(node)
         wanted = case.node if case is not None else None
-        if editor.segmentationNode() is not wanted:
+        if node.GetSegmentationNode() is not wanted:
             if self._mask.node is not None:
                 self._mask.lift(node)
             editor.setSegmentationNode(wanted)
         source = self._source_of(case) if case is not None else None
-        if editor.sourceVolumeNode() is not source:
+        if node.GetSourceVolumeNode() is not source:
             editor.setSourceVolumeNode(source)

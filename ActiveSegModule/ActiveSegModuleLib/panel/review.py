@@ -80,7 +80,7 @@ class ReviewSection:
             if self._panel.in_scene(self._shown.node):
                 self._shown.hide()
             self._shown = None
-        if wanted is None or case is None:
+        if wanted is None or case is None or not case.has_ct:
             return
         if self._shown is None:
             wanted.node.SetHideFromEditors(False)
@@ -123,9 +123,11 @@ class ReviewSection:
         node = self._panel.parameterNode
         if case is None:
             return
-        show_volume(self._panel.scene, case.ct_node)
-        node.measure = str(case.record.get("measure", ""))
-        node.threshold = min(1.0, max(0.0, float(case.record.get("threshold", node.threshold))))
+        if case.has_ct:
+            show_volume(self._panel.scene, case.ct_node)
+        if node.measure not in case.uncertainty:  # else what the user chose, in this scene or in a saved one, stays
+            node.measure = str(case.record.get("measure", ""))
+            node.threshold = min(1.0, max(0.0, float(case.record.get("threshold", node.threshold))))
         self._panel.case_opened(case)
 
     def _fill_measures(self, measures: list[str]) -> None:

@@ -58,14 +58,15 @@ class SegmentingSection:
         if self._panel.logic.installation.python is None:
             return
         logic = self._panel.logic
-        logic.models.refresh(self._on_models, self._panel.show_error)
         logic.engine.request("system.info", on_result=self._on_system, on_error=lambda _error: None)
+        logic.models.refresh(self._on_models, self._panel.show_error)  # after it: the default depends on the device
 
     def update(self) -> None:
         """Show what the parameter node says."""
         node = self._panel.parameterNode
         if node is None:
             return
+        self._choose_default()  # a closed scene took the choice along
         for selector, value in (
             (self._ui.modelSelector, node.model),
             (self._ui.deviceSelector, node.device),
@@ -149,12 +150,11 @@ class SegmentingSection:
                 header.setFont(font)
             selector.addItem("   " + model.title, model.name)
         selector.setCurrentIndex(-1)
-        self._choose_default()
         self.update()
 
     def _choose_default(self) -> None:
         node, models = self._panel.parameterNode, self._panel.logic.models
-        if node is None or models.named(node.model) is not None:
+        if not models.all or models.named(node.model) is not None:
             return
         wanted = ("totalsegmentator:total", "demo") if self._gpus else ("totalsegmentator:total-fast", "demo")
         node.model = next((name for name in wanted if models.named(name) is not None), "")

@@ -172,6 +172,11 @@ class Case:
         return ct_node
 
     @property
+    def has_ct(self) -> bool:
+        """Without one nothing can be shown, edited or exported."""
+        return self.node.GetNodeReference(self.node.GetReferenceImageGeometryReferenceRole()) is not None
+
+    @property
     def segmentation(self) -> SegmentationNode:
         return SegmentationNode(self.node, self.ct_node, self.schema, self.decided)
 

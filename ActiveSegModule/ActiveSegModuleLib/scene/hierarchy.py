@@ -30,7 +30,8 @@ def place_under(scene: Any, parent_node: Any, node: Any) -> int:
     item = hierarchy.GetItemByDataNode(node)
     if not item:
         return _new_item(hierarchy, parent, node)
-    hierarchy.SetItemParent(item, parent)
+    if hierarchy.GetItemParent(item) != parent:
+        hierarchy.SetItemParent(item, parent)
     return int(item)
 
 

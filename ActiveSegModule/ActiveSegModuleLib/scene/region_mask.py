@@ -44,7 +44,7 @@ class RegionMask:
         Raises InputError for values that do not fit into 16 bits.
         """
         voxels = _voxels_of(ct_node)
-        low, high = float(voxels.min()), float(voxels.max())
+        low, high = ct_node.GetImageData().GetScalarRange()  # which VTK remembers
         if low <= _OUTSIDE or high > _LARGEST:
             raise InputError(
                 f"The CT has values from {low:g} to {high:g}; edits can be confined where they lie within 16 bits.",

@@ -1,0 +1,177 @@
+"""The network that a fine-tuning begins with: the base model's, or that of a version."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from activeseg.errors import InputError, ModelError
+from activeseg.labels import IGNORE, LabelSchema
+from activeseg.learning.project import Project
+from activeseg.learning.version import BASE, MODEL, ModelKind
+from activeseg.segmenters import open_segmenter
+from activeseg.segmenters.base import Segmenter
+from activeseg.segmenters.network import model_folds
+from activeseg.segmenters.nnunet import NnUNetSegmenter
+from activeseg.segmenters.safe_loading import safe_unpickling
+from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter
+from activeseg.segmenters.totalsegmentator_sandbox import UserHome
+from activeseg.segmenters.totalsegmentator_tasks import Model
+
+CHECKPOINT = "checkpoint_final.pth"
+
+
+@dataclass(frozen=True)
+class ParentNetwork:
+    """One nnU-Net model folder that learns.
+
+    Attributes
+    ----------
+    version : id of the version that it belongs to, or ``base``
+    kind, task : how the whole model is opened
+    folder : with plans.json, dataset.json and fold_*
+    folds : names of its members
+    plans, dataset : the two files; ``dataset`` may lack ``ignore``
+    configuration, trainer, mirror_axes : from the first member's checkpoint
+    values : structure -> its value in this network's label maps
+    schema : of the whole model's result
+    part : of a model of several networks, the dataset folder of this one (``Dataset291_...``); else empty
+    """
+
+    version: str
+    kind: ModelKind
+    task: str
+    folder: Path
+    folds: tuple[str, ...]
+    plans: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    configuration: str
+    trainer: str
+    mirror_axes: tuple[int, ...] | None
+    values: Mapping[str, int]
+    schema: LabelSchema
+    part: str = ""
+
+    @property
+    def has_regions(self) -> bool:
+        return any(isinstance(v, list) and len(v) > 1 for v in self.dataset["labels"].values())
+
+    @property
+    def encoder_stages(self) -> int:
+        """0 where the plans do not say (those of nnU-Net's first years)."""
+        architecture = self.plans["configurations"][self.configuration].get("architecture", {})
+        return int(architecture.get("arch_kwargs", {}).get("n_stages", 0))
+
+
+def open_version(project: Project, id: str) -> Segmenter:
+    """The segmenter of a version of a project, or of its base model. Raises ModelError."""
+    if id == BASE:
+        return open_segmenter(project.state.base_model)
+    version = project.version(id)
+    name, model = f"project:{project.folder}@{id}", project.version_folder(id) / MODEL
+    if version.kind is ModelKind.NNUNET:
+        return NnUNetSegmenter(model, name, LabelSchema.from_dict(version.schema))
+    user = UserHome.of_environment()
+    link_rest(model, user.weights)
+    return TotalSegmentatorSegmenter(version.task, UserHome(user.home, model))
+
+
+def parent_network(
+    project: Project, id: str, changed: Mapping[str, int] | None = None, part: str = ""
+) -> ParentNetwork:
+    """The network of a version that owns the corrected structures.
+
+    Parameters
+    ----------
+    changed : structure of the model -> voxels that were corrected; of several networks the one that owns most of them
+        learns
+    part : its dataset folder or number, when the user chose
+
+    Raises ModelError when it cannot learn, InputError when there is no such part.
+    """
+    segmenter = open_version(project, id)
+    if isinstance(segmenter, NnUNetSegmenter):
+        dataset = _json(segmenter.folder / "dataset.json")
+        values = {label.name: label.value for label in segmenter.schema.labels}
+        return _read(id, ModelKind.NNUNET, "", segmenter.folder, None, dataset, values, segmenter.schema)
+    assert isinstance(segmenter, TotalSegmentatorSegmenter)
+    model = _part(segmenter.task.parts(), changed or {}, part)
+    folder = segmenter.user.weights / model.dataset / model.trained
+    values = {name: value for value, name in model.classes.items()}
+    dataset = _json(folder / "dataset.json")
+    folds = None if model.folds is None else [str(fold) for fold in model.folds]
+    task = segmenter.task.name
+    return _read(id, ModelKind.TOTALSEGMENTATOR, task, folder, folds, dataset, values, segmenter.schema, model.dataset)
+
+
+def _part(parts: Sequence[Model], changed: Mapping[str, int], wanted: str) -> Model:
+    if wanted:
+        for model in parts:
+            if wanted in (model.dataset, str(model.dataset_id)):
+                return model
+        raise InputError(f"The model has no part '{wanted}'.", f"Its parts: {', '.join(m.dataset for m in parts)}.")
+    return max(parts, key=lambda model: sum(changed.get(name, 0) for name in model.classes.values()))
+
+
+def _read(
+    version: str,
+    kind: ModelKind,
+    task: str,
+    folder: Path,
+    folds: Sequence[str] | None,
+    dataset: Mapping[str, Any],
+    values: Mapping[str, int],
+    schema: LabelSchema,
+    part: str = "",
+) -> ParentNetwork:
+    import torch
+
+    names = tuple(model_folds(folder) if folds is None else folds)
+    with safe_unpickling():
+        checkpoint = torch.load(folder / f"fold_{names[0]}" / CHECKPOINT, map_location="cpu", weights_only=True)
+    configuration = str(checkpoint["init_args"]["configuration"])
+    plans = _json(folder / "plans.json")
+    if plans["configurations"][configuration].get("previous_stage"):
+        raise ModelError(f"The model in {folder} is the second stage of a cascade, which cannot learn by itself.")
+    axes = checkpoint.get("inference_allowed_mirroring_axes")
+    return ParentNetwork(
+        version,
+        kind,
+        task,
+        folder,
+        names,
+        plans,
+        dataset,
+        configuration,
+        str(checkpoint["trainer_name"]),
+        tuple(axes) if axes else None,
+        {name: value for name, value in values.items() if name != IGNORE},
+        schema,
+        part,
+    )
+
+
+def link_rest(model: Path, weights: Path) -> None:
+    """Let a version's TotalSegmentator root lead to the user's own weights for all that the version did not train."""
+    for theirs in sorted(weights.glob("Dataset*")):
+        ours = model / theirs.name
+        if ours.is_symlink() and not ours.exists():
+            ours.unlink()
+        if not ours.exists():
+            try:
+                os.symlink(theirs, ours, target_is_directory=True)
+            except OSError:  # Windows without the right to
+                shutil.copytree(theirs, ours)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content
+    except (OSError, ValueError) as error:
+        raise ModelError(f"'{path}' is missing or damaged: {error}.") from error

@@ -1,0 +1,258 @@
+"""A fine-tuning on disk: what was asked for, how far it is, and what it is told to do.
+
+The folder is all that the training's process and everybody who watches it have in common, so a training goes on
+without whoever began it, and shows up again when he comes back. Nothing here imports torch.
+
+    run.json       what was asked for
+    state.json     how far it is; replaced whole
+    events.jsonl   one line for each iteration, epoch and stage
+    control        what it is told: run, pause, stop, cancel
+    log.txt        what nnU-Net prints
+    tensorboard/   loss and Dice
+    members/       weights of members that are done
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from activeseg.errors import DatasetError, EngineError, InputError
+from activeseg.learning.plan import TrainingPlan
+from activeseg.learning.preparation import TrainingCases
+from activeseg.learning.project import RUNS, Project, now
+from activeseg.volume import replacing
+
+RUN, STATE, EVENTS, CONTROL, LOG = "run.json", "state.json", "events.jsonl", "control", "log.txt"
+_ALIVE = ".alive"
+_START_S = 60.0
+
+
+class Stage(StrEnum):
+    """How far a fine-tuning is; the last four are its ends, of which ``stopped`` can be resumed."""
+
+    WAITING = "waiting"
+    PREPARING = "preparing"
+    TRAINING = "training"
+    MEASURING = "measuring"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
+
+    @property
+    def ended(self) -> bool:
+        return self in (Stage.DONE, Stage.FAILED, Stage.CANCELLED, Stage.STOPPED)
+
+
+class Control(StrEnum):
+    """What a training is told: ``stop`` ends its process so that it can be resumed, ``cancel`` for good."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    STOP = "stop"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What ``state.json`` says.
+
+    Attributes
+    ----------
+    fraction : of everything, 0..1
+    eta_s : seconds left, None while nobody knows
+    member, epoch : that are trained, counted from 1; 0 before
+    loss, dice : of the last epoch, the Dice by structure on patches of the training cases
+    version : id, once it is written
+    verdict : the gate's decision in words, once it is made
+    error : what went wrong, as ``ActiveSegError.to_dict``
+    """
+
+    stage: Stage = Stage.WAITING
+    fraction: float = 0.0
+    eta_s: float | None = None
+    member: int = 0
+    epoch: int = 0
+    loss: float | None = None
+    dice: Mapping[str, float] | None = None
+    version: str = ""
+    promoted: bool = False
+    verdict: str = ""
+    error: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "stage": self.stage.value}
+
+
+class RunFolder:
+    """One fine-tuning of a project."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def create(
+        cls, project: Project, parent: str, plan: TrainingPlan, cases: TrainingCases, part: str = ""
+    ) -> RunFolder:
+        """A new one, not started yet. Raises DatasetError while another one of the project runs."""
+        for other in cls.all_of(project):
+            if other.is_alive:
+                raise DatasetError(
+                    f"The project '{project.folder.name}' is being trained already ({other.id}).",
+                    "Wait for it, or cancel it.",
+                )
+        folder = project.folder / RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+        folder.mkdir(parents=True)
+        asked = {
+            "project": str(project.folder),
+            "parent": parent,
+            "part": part,
+            "plan": plan.to_dict(),
+            "cases": asdict(cases),
+            "created": now(),
+        }
+        with replacing(folder / RUN, ".json") as fresh:
+            fresh.write_text(json.dumps(asked, indent=1), encoding="utf-8")
+        run = cls(folder)
+        run.write_state(RunState())
+        return run
+
+    @classmethod
+    def all_of(cls, project: Project) -> list[RunFolder]:
+        """Oldest first."""
+        return [cls(path.parent) for path in sorted((project.folder / RUNS).glob(f"*/{RUN}"))]
+
+    @classmethod
+    def last_of(cls, project: Project) -> RunFolder:
+        """Raises InputError when there was none."""
+        runs = cls.all_of(project)
+        if not runs:
+            raise InputError(f"Nothing was trained in the project '{project.folder.name}' yet.", "Start a fine-tuning.")
+        return runs[-1]
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Raises DatasetError when the file is damaged."""
+        try:
+            content: dict[str, Any] = json.loads((self.folder / RUN).read_text(encoding="utf-8"))
+            return content
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"'{self.folder / RUN}' is damaged: {error}.", "Remove the folder.") from error
+
+    @property
+    def state(self) -> RunState:
+        """As its process wrote it last; a process that vanished in the middle leaves ``stopped``."""
+        data = json.loads((self.folder / STATE).read_text(encoding="utf-8"))
+        data["stage"] = Stage(data["stage"])
+        state = RunState(**data)
+        if not state.stage.ended and state.stage is not Stage.WAITING and not self.is_alive:
+            return replace(state, stage=Stage.STOPPED, eta_s=None)
+        return state
+
+    def write_state(self, state: RunState) -> None:
+        with replacing(self.folder / STATE, ".json") as fresh:
+            fresh.write_text(json.dumps(state.to_dict()), encoding="utf-8")
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process runs."""
+        lock = FileLock(str(self.folder / _ALIVE))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    @contextlib.contextmanager
+    def alive(self) -> Iterator[None]:
+        """Held by its process. Raises EngineError when there is one already."""
+        lock = FileLock(str(self.folder / _ALIVE))
+        try:
+            lock.acquire(timeout=2)  # somebody may just be looking whether it is alive
+        except Timeout as error:
+            raise EngineError(f"The fine-tuning {self.id} runs already.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def control(self) -> Control:
+        try:
+            return Control((self.folder / CONTROL).read_text(encoding="utf-8").strip())
+        except (OSError, ValueError):
+            return Control.RUN
+
+    def tell(self, control: Control) -> None:
+        """Pause, go on, stop or cancel; a process notices within a fifth of a second."""
+        with replacing(self.folder / CONTROL, "") as fresh:
+            fresh.write_text(control.value, encoding="utf-8")
+        if control is Control.CANCEL and not self.is_alive and not self.state.stage.ended:
+            self.write_state(replace(self.state, stage=Stage.CANCELLED, eta_s=None))
+
+    def add_event(self, event: Mapping[str, Any]) -> None:
+        with (self.folder / EVENTS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
+
+    def events(self, after: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """Events from that byte on, and where to go on reading; a line that is being written waits."""
+        path = self.folder / EVENTS
+        if not path.exists():
+            return [], after
+        with path.open("rb") as file:
+            file.seek(after)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        return [json.loads(line) for line in whole.splitlines()], after + len(whole)
+
+    def start(self) -> None:
+        """Start its process, or start it again where it was; it does not end with this one.
+
+        Raises EngineError when it does not come up, or runs already.
+        """
+        if self.is_alive:
+            raise EngineError(f"The fine-tuning {self.id} runs already.")
+        self.tell(Control.RUN)
+        self.write_state(replace(self.state, stage=Stage.WAITING, error=None))
+        package = Path(__file__).resolve().parents[2]
+        main = f"import sys; sys.path.insert(0, {str(package)!r}); from activeseg.learning.run import main; main()"
+        command = [sys.executable, "-X", "utf8", "-u", "-c", main, str(self.folder)]
+        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "0"}
+        # glibc gives large blocks back to the system and takes them again in every step: a fifth of the time.
+        environment |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(8 << 30)}
+        with (self.folder / LOG).open("ab") as log:
+            _detached(command, environment, log)
+        end = time.monotonic() + _START_S
+        while not self.is_alive and self.state.stage is Stage.WAITING:
+            if time.monotonic() > end:
+                raise EngineError(f"The fine-tuning did not start; see '{self.folder / LOG}'.")
+            time.sleep(0.05)
+
+
+def _detached(command: list[str], environment: Mapping[str, str], log: Any) -> None:
+    """A process that is nobody's child, so that the end of this one's family does not end it."""
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "env": dict(environment)}
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS | subprocess.CREATE_BREAKAWAY_FROM_JOB
+        subprocess.Popen(command, creationflags=flags, **options)
+        return
+    between = f"import subprocess, sys; subprocess.Popen({command!r}, start_new_session=True)"
+    subprocess.run([sys.executable, "-I", "-c", between], start_new_session=True, check=True, **options)
