@@ -118,6 +118,7 @@ def export_correction(
     annotator: str = "",
     seconds: float | None = None,
     notes: str = "",
+    patient: str = "",
     private_dir: Path | None = None,
     store: bool = True,
     progress: Progress | None = None,
@@ -134,6 +135,7 @@ def export_correction(
         stays as it was in the dataset
     states : what became of the regions, by number; an edit inside a region makes it corrected in any case
     case : neutral name; None takes the next free one. The same image again updates its case
+    patient : whose image it is, so that a project keeps all his images on one side; goes to the private file only
     store : False only says what would be stored; nothing on disk changes
 
     Raises
@@ -182,7 +184,7 @@ def export_correction(
         _provenance(base, correction, training, decided),
         schema,
         _left_out(schema, decided),
-        {channel: dict(image) for channel, image in predicted.images.items()} if predicted else None,
+        _source(predicted, patient),
     )
     about_rest = training.sentences() if predicted else ("What you did not change stays as it was in the dataset.",)
     told = (*found.sentences, *correction.sentences(), *about_rest)
@@ -245,6 +247,14 @@ def _provenance(base: Base, correction: Correction, training: TrainingSummary, d
     return Provenance.of_correction(
         correction, training, decided=decided, model=base.model, settings=settings, prediction_sha256=sha256
     )
+
+
+def _source(predicted: Prediction | None, patient: str) -> dict[str, Any] | None:
+    """For the private file; None leaves what it says."""
+    if predicted is None:
+        return None
+    source: dict[str, Any] = {channel: dict(image) for channel, image in predicted.images.items()}
+    return {**source, "patient": patient} if patient else source
 
 
 def _with_states(base: Base, states: Mapping[int, RegionState]) -> list[Any]:

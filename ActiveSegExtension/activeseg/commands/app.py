@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from activeseg import __version__
-from activeseg.commands import dataset, environment
+from activeseg.commands import dataset, environment, finetune, project, versions
 from activeseg.commands.export import export
 from activeseg.commands.models import models
 from activeseg.commands.segment import segment
@@ -28,6 +28,10 @@ app = typer.Typer(
 app.command()(models)
 app.command()(segment)
 app.command()(export)
+app.command()(finetune.finetune)
+app.add_typer(finetune.app, name="training")
+app.add_typer(project.app, name="project")
+app.add_typer(versions.app, name="versions")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(environment.app, name="environment")
 

@@ -41,6 +41,16 @@ class Conversation:
         """Remember that the user wants to stop, for work that swallows KeyboardInterrupt."""
         self._interrupted = True
 
+    @property
+    def errors(self) -> Console:
+        """Where everything but the result goes."""
+        return self._errors
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the user pressed Ctrl+C."""
+        return self._interrupted
+
     def notice(self, text: str) -> None:
         """Tell the user something that is not the result."""
         self._errors.print(text, soft_wrap=True)

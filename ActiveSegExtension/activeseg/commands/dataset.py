@@ -45,6 +45,9 @@ def add(
     series: Annotated[str | None, typer.Option(help="DICOM series: its number, UID or description.")] = None,
     channel: Annotated[list[str] | None, typer.Option(metavar="NAME=FILE", help="Image of a further channel.")] = None,
     channels: Annotated[str, typer.Option(metavar="A,B", help="Names of a new dataset's channels.")] = "CT",
+    patient: Annotated[
+        str, typer.Option(metavar="ID", help="Whose image it is: decides whether a project holds it out. Kept private.")
+    ] = "",
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -67,7 +70,9 @@ def add(
                 wanted = {}
             else:
                 schema, truth = _from_values(talk, labels, known, given)
-            source = {name: {"path": str(path.absolute())} for name, path in files.items()}
+            source: dict[str, Any] = {name: {"path": str(path.absolute())} for name, path in files.items()}
+            if patient:
+                source["patient"] = patient
             source["labels"] = {"path": str(labels.absolute())}
             with Dataset.opened_or_created(folder, schema, tuple(files)) as dataset:
                 saved = dataset.add_truth(

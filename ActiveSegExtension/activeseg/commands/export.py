@@ -41,6 +41,9 @@ def export(
     series: Annotated[str | None, typer.Option(help="DICOM series of --image.")] = None,
     annotator: Annotated[str, typer.Option(help="Who corrected it; kept in the provenance.")] = "",
     notes: Annotated[str, typer.Option(help="Kept in the provenance: nothing that tells who the patient is.")] = "",
+    patient: Annotated[
+        str, typer.Option(metavar="ID", help="Whose image it is: decides whether a project holds it out. Kept private.")
+    ] = "",
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -68,6 +71,7 @@ def export(
                 case=case,
                 annotator=annotator,
                 notes=notes,
+                patient=patient,
                 progress=progress,
             )
         talk.result(exported.to_dict(), *_report(exported))

@@ -19,10 +19,11 @@ _OWN_WORDS = ("notes", "annotator")
 
 
 class Origin(StrEnum):
-    """How the label map came about."""
+    """How the label map came about; a merely predicted one is only ever replayed, never held out."""
 
     CORRECTED = "corrected"
     TRUTH = "truth"
+    PREDICTED = "predicted"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Provenance:
 
     Attributes
     ----------
-    origin : a corrected prediction, or truth that existed before
+    origin : a corrected prediction, truth that existed before, or a prediction as it is
     model, version, settings : what made the prediction; folders are cut off, they belong into the private file
     prediction_sha256 : fingerprint of the predicted label map
     decided : names of the structures that were looked for; None means all of the dataset

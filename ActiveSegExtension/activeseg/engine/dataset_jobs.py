@@ -34,6 +34,7 @@ def export(job: Job, kept: None) -> dict[str, Any]:
         mapping = params.names("mapping") or None
         case = params.text("case") if params.has("case") else None
         annotator, notes = params.text("annotator", ""), params.text("notes", "")
+        patient = params.text("patient", "")
         seconds, private = params.number("seconds"), params.optional_path("private_dir")
     job.progress("read", 0.0)
     volumes = None if images is None else {name: read_image(image, job.notice) for name, image in images.items()}
@@ -56,6 +57,7 @@ def export(job: Job, kept: None) -> dict[str, Any]:
         annotator=annotator,
         seconds=seconds,
         notes=notes,
+        patient=patient,
         private_dir=private,
         store=store,
         progress=job.progress,

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from activeseg.segmenters import open_segmenter
+from activeseg.segmenters import open_segmenter, resolved
 from activeseg.segmenters.base import Segmenter
 
 
@@ -27,6 +27,7 @@ class WarmModels:
 
     def get(self, name: str) -> Segmenter:
         """The segmenter of that name, the kept one if its files have not changed since. Raises ModelError."""
+        name = resolved(name)
         kept = self._kept.pop(name, None)
         segmenter = kept[1] if kept is not None and kept[0] == _fingerprint(kept[1]) else open_segmenter(name)
         self._kept[name] = (_fingerprint(segmenter), segmenter)
@@ -39,11 +40,11 @@ class WarmModels:
 
     def keep_only(self, name: str) -> None:
         """Let all others go: memory is short."""
-        for other in [kept for kept in self._kept if kept != name]:
+        for other in [kept for kept in self._kept if kept != resolved(name)]:
             del self._kept[other]
 
     def forget(self, name: str) -> None:
-        self._kept.pop(name, None)
+        self._kept.pop(resolved(name), None)
 
 
 def warm_bytes(segmenter: Segmenter) -> int:

@@ -72,8 +72,8 @@ def dice_of(results: Results) -> CaseDice:
 def reviewed_voxels(record: CaseRecord, labels: npt.NDArray[Any], ignore: int) -> npt.NDArray[np.bool_]:
     """Voxels (k, j, i) of a case that a person vouches for.
 
-    All but ``ignore`` of a truth, and of a case that was reviewed as a whole; else the boxes of the reviewed regions, of
-    this revision and of earlier ones. What was edited outside of them is not known any more, and does not count.
+    All but ``ignore`` of a truth, and of a case that was reviewed as a whole; else the boxes of the reviewed regions,
+    of this revision and of earlier ones. What was edited outside of them is not known any more, and does not count.
     """
     known: npt.NDArray[np.bool_] = labels != ignore
     boxes = np.zeros(labels.shape, bool)

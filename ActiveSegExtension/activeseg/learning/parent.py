@@ -13,7 +13,7 @@ from typing import Any
 from activeseg.errors import InputError, ModelError
 from activeseg.labels import IGNORE, LabelSchema
 from activeseg.learning.project import Project
-from activeseg.learning.version import BASE, MODEL, ModelKind
+from activeseg.learning.version import BASE, MODEL, VERSION_ID, ModelKind
 from activeseg.segmenters import open_segmenter
 from activeseg.segmenters.base import Segmenter
 from activeseg.segmenters.network import model_folds
@@ -79,6 +79,20 @@ def open_version(project: Project, id: str) -> Segmenter:
     user = UserHome.of_environment()
     link_rest(model, user.weights)
     return TotalSegmentatorSegmenter(version.task, UserHome(user.home, model))
+
+
+def open_named(text: str) -> Segmenter:
+    """``<project's folder>`` for its current version, or ``<folder>@<version>``. Raises DatasetError, ModelError."""
+    folder, id = version_named(text)
+    return open_version(Project.open(folder), id)
+
+
+def version_named(text: str) -> tuple[Path, str]:
+    """Folder and version of what ``open_named`` opens. Raises DatasetError."""
+    folder, at, id = text.rpartition("@")
+    if at and (id == BASE or VERSION_ID.fullmatch(id)):
+        return Path(folder), id
+    return Path(text), Project.open(Path(text)).state.current
 
 
 def parent_network(

@@ -29,9 +29,9 @@ from activeseg.learning.plan import MembersFrom, TrainingPlan
 from activeseg.learning.preparation import DATASET, PLANS, Target, TrainingCases, changed_voxels, prepare
 from activeseg.learning.project import VERSIONS, Project, now
 from activeseg.learning.run_folder import Control, RunFolder, Stage
-from activeseg.learning.version import MEASURED, MODEL, RECORD, Version, next_id
+from activeseg.learning.version import MEASURED, MODEL, Version, add_version
 from activeseg.progress import Progress
-from activeseg.volume import replacing, sync_to_disk
+from activeseg.volume import replacing
 
 _LOOK_S = 0.2
 _GRACE_S = 1.5
@@ -258,9 +258,11 @@ class _Running:
             held_out = {
                 c: dataset.record(c).current.label.sha256 for c in hold_out.on(Side.HELD_OUT) if c in dataset.cases()
             }
-            while True:
-                version = Version(
-                    next_id({path.name for path in versions.glob("v*")}),
+            version = add_version(
+                versions,
+                staging,
+                lambda id: Version(
+                    id,
                     self.parent_id,
                     now(),
                     parent.kind,
@@ -273,16 +275,8 @@ class _Running:
                     tuple(self.plan.seed + number for number in range(self.plan.trainings)),
                     {name: metadata.version(name) for name in ("nnunetv2", "torch", "TotalSegmentator")},
                     round(time.monotonic() - self.started, 1),
-                )
-                (staging / RECORD).write_text(json.dumps(version.to_dict(), indent=1) + "\n", encoding="utf-8")
-                sync_to_disk(staging / RECORD)
-                try:
-                    os.rename(staging, versions / version.id)
-                    break
-                except OSError:
-                    if not (versions / version.id).exists():
-                        raise
-            sync_to_disk(versions)
+                ),
+            )
             self._tell(version=version.id)
         finally:
             shutil.rmtree(staging, ignore_errors=True)

@@ -21,11 +21,11 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -38,6 +38,7 @@ from activeseg.volume import replacing
 RUN, STATE, EVENTS, CONTROL, LOG = "run.json", "state.json", "events.jsonl", "control", "log.txt"
 _ALIVE = ".alive"
 _START_S = 60.0
+T = TypeVar("T")
 
 
 class Stage(StrEnum):
@@ -159,7 +160,7 @@ class RunFolder:
     @property
     def state(self) -> RunState:
         """As its process wrote it last; a process that vanished in the middle leaves ``stopped``."""
-        data = json.loads((self.folder / STATE).read_text(encoding="utf-8"))
+        data = json.loads(_patiently(lambda: (self.folder / STATE).read_text(encoding="utf-8")))
         data["stage"] = Stage(data["stage"])
         state = RunState(**data)
         if not state.stage.ended and state.stage is not Stage.WAITING and not self.is_alive:
@@ -167,8 +168,11 @@ class RunFolder:
         return state
 
     def write_state(self, state: RunState) -> None:
-        with replacing(self.folder / STATE, ".json") as fresh:
-            fresh.write_text(json.dumps(state.to_dict()), encoding="utf-8")
+        def write() -> None:
+            with replacing(self.folder / STATE, ".json") as fresh:
+                fresh.write_text(json.dumps(state.to_dict()), encoding="utf-8")
+
+        _patiently(write)
 
     @property
     def is_alive(self) -> bool:
@@ -234,7 +238,7 @@ class RunFolder:
         self.write_state(replace(self.state, stage=Stage.WAITING, error=None))
         package = Path(__file__).resolve().parents[2]
         main = f"import sys; sys.path.insert(0, {str(package)!r}); from activeseg.learning.run import main; main()"
-        command = [sys.executable, "-X", "utf8", "-u", "-c", main, str(self.folder)]
+        command = [sys.executable, "-I", "-X", "utf8", "-u", "-c", main, str(self.folder)]
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "0"}
         # glibc gives large blocks back to the system and takes them again in every step: a fifth of the time.
         environment |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(8 << 30)}
@@ -245,6 +249,16 @@ class RunFolder:
             if time.monotonic() > end:
                 raise EngineError(f"The fine-tuning did not start; see '{self.folder / LOG}'.")
             time.sleep(0.05)
+
+
+def _patiently(work: Callable[[], T]) -> T:
+    """Again after a moment when somebody else is just replacing or reading the file: on Windows, and on some network
+    and overlay file systems, the one gets in the other's way."""
+    for _ in range(20):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            return work()
+        time.sleep(0.02)
+    return work()
 
 
 def _detached(command: list[str], environment: Mapping[str, str], log: Any) -> None:

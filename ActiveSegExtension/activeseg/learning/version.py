@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from activeseg.errors import ModelError
 from activeseg.learning.gate import Verdict
+from activeseg.volume import sync_to_disk
 
 FORMAT = 1
 RECORD, MODEL, MEASURED = "version.json", "model", "measured.json"
 BASE = "base"
 """The version that a project begins with: the base model itself."""
-_ID = re.compile(r"v\d{4,}")
+VERSION_ID = re.compile(r"v\d{4,}")
 
 
 class ModelKind(StrEnum):
@@ -46,6 +48,7 @@ class Version:
     seeds : of its members
     libraries : versions
     seconds : of training and measuring
+    imported : where it comes from, for example ``livers v0003``; empty when it was trained here
     metrics : measured on the hold-out: ``parent`` and ``child``, see ``evaluation``
     verdict : the gate's decision
     """
@@ -63,6 +66,7 @@ class Version:
     seeds: tuple[int, ...]
     libraries: Mapping[str, str]
     seconds: float
+    imported: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     verdict: Verdict | None = None
 
@@ -80,7 +84,9 @@ class Version:
     def from_dict(cls, data: Mapping[str, Any]) -> Version:
         """Raises KeyError, TypeError or ValueError for something else."""
         fields = {name: data[name] for name in cls.__dataclass_fields__}
-        if not _ID.fullmatch(str(fields["id"])) or not (fields["parent"] == BASE or _ID.fullmatch(fields["parent"])):
+        if not VERSION_ID.fullmatch(str(fields["id"])) or not (
+            fields["parent"] == BASE or VERSION_ID.fullmatch(fields["parent"])
+        ):
             raise ValueError(f"'{fields['id']}' from '{fields['parent']}' is no version")
         fields["kind"] = ModelKind(fields["kind"])
         fields["seeds"] = tuple(int(seed) for seed in fields["seeds"])
@@ -101,11 +107,24 @@ class Version:
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"'{folder / RECORD}' is missing or damaged: {error!r}.", "Restore it.") from error
 
-    def renamed(self, id: str) -> Version:
-        return replace(self, id=id)
-
 
 def next_id(taken: set[str]) -> str:
     """The id after the highest one."""
-    numbers = [int(id[1:]) for id in taken if _ID.fullmatch(id)]
+    numbers = [int(id[1:]) for id in taken if VERSION_ID.fullmatch(id)]
     return f"v{max(numbers, default=0) + 1:04d}"
+
+
+def add_version(versions: Path, staging: Path, make: Callable[[str], Version]) -> Version:
+    """Give a folder with a ``model`` its record and the next free id; it appears whole. Returns the version."""
+    while True:
+        version = make(next_id({path.name for path in versions.glob("v*")}))
+        (staging / RECORD).write_text(json.dumps(version.to_dict(), indent=1) + "\n", encoding="utf-8")
+        sync_to_disk(staging / RECORD)
+        try:
+            os.rename(staging, versions / version.id)
+        except OSError:
+            if not (versions / version.id).exists():
+                raise  # else somebody else was quicker
+        else:
+            sync_to_disk(versions)
+            return version

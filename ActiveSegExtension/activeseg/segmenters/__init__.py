@@ -27,9 +27,10 @@ class ModelInfo:
 
 
 def open_segmenter(name: str) -> Segmenter:
-    """The segmenter of that name: ``demo``, ``hounsfield``, ``totalsegmentator:<task>`` or ``nnunet:<model folder>``.
+    """The segmenter of that name: ``demo``, ``hounsfield``, ``totalsegmentator:<task>``, ``nnunet:<model folder>``,
+    ``project:<folder>`` (its current version) or ``project:<folder>@<version>``.
 
-    Raises ModelError when there is none.
+    Raises ModelError when there is none, DatasetError when there is no such project.
     """
     family, _, rest = name.partition(":")
     if family == "nnunet" and rest:
@@ -42,13 +43,29 @@ def open_segmenter(name: str) -> Segmenter:
         from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter
 
         return TotalSegmentatorSegmenter(rest or "total")
+    if family == "project" and rest:
+        from activeseg.learning.parent import open_named
+
+        return open_named(rest)
     simple: dict[str, Callable[[], Segmenter]] = {"demo": _demo, "hounsfield": _hounsfield}
     if name in simple:
         return simple[name]()
     raise ModelError(
         f"There is no model '{name}'.",
-        "Choose demo, hounsfield, totalsegmentator:<task> or nnunet:<model folder>; 'activeseg models' lists them.",
+        "Choose demo, hounsfield, totalsegmentator:<task>, nnunet:<model folder> or project:<folder>; "
+        "'activeseg models' lists those with a name.",
     )
+
+
+def resolved(name: str) -> str:
+    """A name that always means the same model: that of a project's current version instead of the project's."""
+    family, _, rest = name.partition(":")
+    if family != "project" or not rest:
+        return name
+    from activeseg.learning.parent import version_named
+
+    folder, version = version_named(rest)
+    return f"project:{folder}@{version}"
 
 
 def _demo() -> Segmenter:

@@ -1,0 +1,214 @@
+"""``activeseg finetune`` and ``activeseg training ...``: a model learns from a project's corrections."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.live import Live
+
+from activeseg.commands.arguments import numbers
+from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
+from activeseg.errors import Cancelled, InputError
+
+if TYPE_CHECKING:
+    from activeseg.learning.finetuning import Planned
+    from activeseg.learning.run_folder import RunFolder, RunState
+
+app = typer.Typer(no_args_is_help=True, help="Watch, pause, resume, stop and cancel a project's fine-tuning.")
+
+Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's folder.")]
+_LOOK_S = 0.5
+
+
+def finetune(
+    folder: Folder,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Only show what would be done, and what it takes.")] = False,
+    detach: Annotated[bool, typer.Option(help="Begin, and come back at once; see 'activeseg training show'.")] = False,
+    parent: Annotated[str, typer.Option(metavar="VERSION", help="Default: the current one.")] = "",
+    part: Annotated[str, typer.Option(help="Of several networks the one to train; default: the corrected one.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    members: Annotated[int | None, typer.Option(min=1, help="Members of the new ensemble.")] = None,
+    members_from: Annotated[str | None, typer.Option(help="seeds, or snapshots of one cyclic training.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of each member.")] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="In each epoch.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest one.")] = None,
+    warm_up: Annotated[float | None, typer.Option(help="Share of the iterations in which the rate rises.")] = None,
+    frozen_stages: Annotated[int | None, typer.Option(min=0, help="First stages of the encoder that stay.")] = None,
+    replay: Annotated[float | None, typer.Option(help="Share of replayed images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    patch: Annotated[str, typer.Option(metavar="K,J,I", help="A smaller patch saves time and memory.")] = "",
+    foreground: Annotated[float | None, typer.Option(help="Share of the patches centred on a structure.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    margin: Annotated[float | None, typer.Option(help="Dice that a structure may fall.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Fine-tune a project's current version on its corrections, measure the new one, and let the gate decide."""
+    with conversation(json, debug) as talk:
+        from activeseg.learning.finetuning import plan_finetuning, start_finetuning
+        from activeseg.learning.project import Project
+
+        changes = {
+            "members": members,
+            "members_from": members_from,
+            "epochs": epochs,
+            "iterations": iterations,
+            "learning_rate": learning_rate,
+            "warm_up": warm_up,
+            "frozen_stages": frozen_stages,
+            "replay": replay,
+            "batch_size": batch_size,
+            "patch_kji": numbers(patch, "--patch") or None,
+            "foreground": foreground,
+            "seed": seed,
+            "margin": margin,
+        }
+        project = Project.open(folder)
+        planned = plan_finetuning(project, changes, parent=parent, part=part, device=device)
+        if plan_only:
+            talk.result(planned.to_dict(), *_plan_report(planned))
+            return
+        for sentence in planned.sentences():
+            talk.notice(sentence)
+        run = start_finetuning(project, planned)
+        if detach:
+            told = f"It goes on by itself: activeseg training show {folder}"
+            talk.result({"run": run.id, **run.state.to_dict()}, told)
+            return
+        _watch(talk, run)
+        _end(talk, run)
+
+
+@app.command()
+def show(folder: Folder, json: Json = False, debug: Debug = False) -> None:
+    """How far the last fine-tuning is."""
+    with conversation(json, debug) as talk:
+        run = _last(folder)
+        state = run.state
+        talk.result({"run": run.id, **state.to_dict()}, _state_table(run, state))
+
+
+@app.command()
+def watch(folder: Folder, json: Json = False, debug: Debug = False) -> None:
+    """Follow the last fine-tuning to its end; leaving it with Ctrl+C leaves it running."""
+    with conversation(json, debug) as talk:
+        run = _last(folder)
+        _watch(talk, run, cancels=False)
+        _end(talk, run)
+
+
+@app.command()
+def pause(folder: Folder, json: Json = False, debug: Debug = False) -> None:
+    """Let it wait, in memory; 'resume' goes on."""
+    _tell(folder, "pause", json, debug)
+
+
+@app.command()
+def stop(folder: Folder, json: Json = False, debug: Debug = False) -> None:
+    """End its process; 'resume' goes on after the last whole epoch."""
+    _tell(folder, "stop", json, debug)
+
+
+@app.command()
+def cancel(folder: Folder, json: Json = False, debug: Debug = False) -> None:
+    """End it for good; no version is made."""
+    _tell(folder, "cancel", json, debug)
+
+
+@app.command()
+def resume(folder: Folder, json: Json = False, debug: Debug = False) -> None:
+    """Go on: after a pause, a stop, a killed process or a restarted machine."""
+    with conversation(json, debug) as talk:
+        from activeseg.learning.finetuning import resume_finetuning
+
+        run = _last(folder)
+        resume_finetuning(run)
+        talk.result({"run": run.id, **run.state.to_dict()}, f"{run.id} goes on.")
+
+
+def _tell(folder: Path, what: str, json: bool, debug: bool) -> None:
+    with conversation(json, debug) as talk:
+        from activeseg.learning.finetuning import wait_for_end
+        from activeseg.learning.run_folder import Control
+
+        run = _last(folder)
+        if run.state.stage.ended:
+            raise InputError(f"The fine-tuning {run.id} has ended ({run.state.stage}).", "Start a new one.")
+        run.tell(Control(what))
+        if what != "pause":
+            wait_for_end(run)
+        talk.result({"run": run.id, **run.state.to_dict()}, f"{run.id}: {run.state.stage}.")
+
+
+def _last(folder: Path) -> RunFolder:
+    from activeseg.learning.project import Project
+    from activeseg.learning.run_folder import RunFolder
+
+    return RunFolder.last_of(Project.open(folder))
+
+
+def _watch(talk: Conversation, run: RunFolder, cancels: bool = True) -> None:
+    """Show it until it ends. Ctrl+C cancels it, or only ends the watching."""
+    from activeseg.learning.finetuning import wait_for_end
+    from activeseg.learning.run_folder import Control
+
+    said = 0.0
+    try:
+        with Live(console=talk.errors, transient=True, auto_refresh=False) as live:
+            while not (state := run.state).stage.ended:
+                if talk.errors.is_terminal:
+                    live.update(_state_table(run, state), refresh=True)
+                elif time.monotonic() - said > 10:
+                    said = time.monotonic()
+                    talk.notice(_line(state))
+                if talk.interrupted:
+                    raise KeyboardInterrupt
+                time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        if cancels:
+            run.tell(Control.CANCEL)
+            wait_for_end(run)
+        raise Cancelled() from None
+
+
+def _end(talk: Conversation, run: RunFolder) -> None:
+    """The result, or what went wrong."""
+    from activeseg.learning.finetuning import outcome
+
+    state = outcome(run)
+    lines = [f"Version {state.version}: {state.verdict}"]
+    lines.append(f"It is {'the current version now' if state.promoted else 'kept, and not current'}.")
+    talk.result({"run": run.id, **state.to_dict()}, *lines)
+
+
+def _line(state: RunState) -> str:
+    left = "" if state.eta_s is None else f", {state.eta_s:.0f} s left"
+    loss = "" if state.loss is None else f", loss {state.loss:.3f}"
+    return f"{state.fraction:4.0%} {state.stage}, member {state.member}, epoch {state.epoch}{loss}{left}"
+
+
+def _state_table(run: RunFolder, state: RunState) -> Any:
+    shown = table("FINE-TUNING", run.id)
+    shown.add_row("stage", str(state.stage))
+    shown.add_row("done", f"{state.fraction:.0%}" + ("" if state.eta_s is None else f", {state.eta_s:.0f} s left"))
+    if state.epoch:
+        shown.add_row("member, epoch", f"{state.member}, {state.epoch}")
+    if state.loss is not None:
+        shown.add_row("loss", f"{state.loss:.3f}")
+    for name, dice in (state.dice or {}).items():
+        shown.add_row(name, f"{dice:.2f} {'█' * round(20 * dice)}")
+    if state.verdict:
+        shown.add_row("version", f"{state.version}: {state.verdict}")
+    if state.error:
+        shown.add_row("failed", str(state.error.get("message", "")))
+    return shown
+
+
+def _plan_report(planned: Planned) -> list[Any]:
+    shown = table("FINE-TUNING", "")
+    for name, value in planned.rows():
+        shown.add_row(name, value)
+    return [shown, *planned.sentences()]

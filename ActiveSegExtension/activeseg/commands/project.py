@@ -1,0 +1,143 @@
+"""``activeseg project ...``: a labelling task with its base model, dataset, hold-out and versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from activeseg.commands.arguments import mapping, names, read_channels
+from activeseg.commands.conversation import Debug, Json, conversation, table
+
+if TYPE_CHECKING:
+    from activeseg.learning.project import Project
+
+app = typer.Typer(no_args_is_help=True, help="Begin and look into a project: base model, dataset, hold-out, versions.")
+
+Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's folder.")]
+
+
+@app.command()
+def new(
+    folder: Folder,
+    model: Annotated[str, typer.Option("--model", "-m", help="The model to begin with, as for 'segment'.")],
+    dataset: Annotated[
+        Path | None, typer.Option("--dataset", "-d", help="A dataset that is there; default: a new one inside.")
+    ] = None,
+    add: Annotated[str, typer.Option(metavar="A,B", help="Structures that the model does not know yet.")] = "",
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="STRUCTURE=MODELS", help="The model's name of a structure; 'STRUCTURE=' is new."),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Begin a project."""
+    with conversation(json, debug) as talk:
+        from activeseg.learning.project import Project
+
+        project = Project.create(
+            folder, model, dataset=dataset, new_structures=names(add, "--add"), matching=mapping(map_ or [])
+        )
+        talk.result(_document(project), *_report(project))
+
+
+@app.command()
+def show(folder: Folder, json: Json = False, debug: Debug = False) -> None:
+    """Structures, cases with their side, versions, and whether fine-tuning is worth it again."""
+    with conversation(json, debug) as talk:
+        from activeseg.learning.project import Project
+
+        project = Project.open(folder)
+        project.admit_known()
+        talk.result(_document(project), *_report(project))
+
+
+@app.command()
+def admit(
+    folder: Folder,
+    case: Annotated[str, typer.Argument(help="The case's name, from 'project show'.")],
+    patient: Annotated[str, typer.Option(metavar="ID", help="The same for all images of a patient. Kept private.")],
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say whose a case is: all images of a patient are trained on, or all are held out, for good."""
+    with conversation(json, debug) as talk:
+        from activeseg.learning.holdout import Side
+        from activeseg.learning.project import Project
+
+        side = Project.open(folder).admit(case, patient)
+        told = f"{case}: {side}."
+        if side is Side.HELD_OUT:
+            told += " It measures versions and is never trained on: review it fully, only reviewed voxels count."
+        talk.result({"case": case, "side": side.value}, told)
+
+
+@app.command()
+def replay(
+    folder: Folder,
+    images: Annotated[list[Path], typer.Argument(metavar="CT...", help="Images that nobody corrected.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Keep what the current version can do: its result on more images is trained on beside the corrections."""
+    with conversation(json, debug) as talk:
+        from activeseg.learning.project import Project
+        from activeseg.learning.replay import add_replay
+
+        project = Project.open(folder)
+        added = []
+        with talk.progress() as progress:
+            for number, image in enumerate(images):
+                (channel,) = project.dataset().channel_names
+                volume = read_channels(talk, {channel: image}, image, None)[channel]
+                part = progress.part(number / len(images), (number + 1) / len(images))
+                added.append(add_replay(project, volume, device, part))
+        talk.result({"added": added}, f"{len(added)} images will be replayed.")
+
+
+def _document(project: Project) -> dict[str, Any]:
+    from activeseg.learning.waiting import waiting_cases
+
+    state, dataset = project.state, project.dataset()
+    return {
+        "project": str(project.folder),
+        "base_model": state.base_model,
+        "dataset": str(dataset.folder),
+        "matching": dict(state.matching),
+        "cases": {case: _side(project, case) for case in dataset.cases()},
+        "replay": sorted(replayed.cases()) if (replayed := project.replay_dataset()) else [],
+        "current": state.current,
+        "versions": list(project.versions()),
+        "waiting": list(waiting_cases(project)),
+        "promotions": [promotion.to_dict() for promotion in state.promotions],
+    }
+
+
+def _side(project: Project, case: str) -> str | None:
+    side = project.state.hold_out.side(case)
+    return None if side is None else side.value
+
+
+def _report(project: Project) -> list[Any]:
+    from activeseg.learning.waiting import worth_it
+
+    document = _document(project)
+    matched = table("STRUCTURE", "IN THE MODEL")
+    for name, structure in document["matching"].items():
+        matched.add_row(name, structure or "new")
+    cases = table("CASE", "SIDE")
+    for case, side in document["cases"].items():
+        cases.add_row(case, side or "whose? say it with 'activeseg project admit'")
+    return [
+        f"Base model: {document['base_model']}",
+        f"Dataset: {document['dataset']}",
+        f"Current version: {document['current']} (of {', '.join(['base', *document['versions']])})",
+        "",
+        matched,
+        "",
+        *([cases, ""] if document["cases"] else []),
+        worth_it(project),
+    ]

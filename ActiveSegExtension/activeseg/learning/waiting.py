@@ -1,0 +1,39 @@
+"""When is it worth fine-tuning again: what was corrected since, and what the last corrections gained."""
+
+from __future__ import annotations
+
+from activeseg.learning.holdout import Side
+from activeseg.learning.project import Project
+from activeseg.learning.version import BASE
+
+
+def waiting_cases(project: Project) -> tuple[str, ...]:
+    """Cases to train on that the current version has not seen, or not with their latest label map."""
+    dataset, state = project.dataset(), project.state
+    seen = {} if state.current == BASE else project.version(state.current).data
+    entries = dataset.cases()
+    return tuple(
+        case
+        for case in state.hold_out.on(Side.TRAIN)
+        if case in entries and not entries[case].waiting and dataset.record(case).current.label.sha256 != seen.get(case)
+    )
+
+
+def worth_it(project: Project) -> str:
+    """In a sentence or two."""
+    count = len(waiting_cases(project))
+    held_out = len(project.state.hold_out.on(Side.HELD_OUT))
+    cases = f"{count} corrected case{'' if count == 1 else 's'}"
+    told = (
+        f"{cases} {'is' if count == 1 else 'are'} waiting to be learnt from." if count else "Nothing new to learn from."
+    )
+    measured = [version for version in project.versions().values() if version.verdict and version.verdict.after]
+    if measured:
+        last = measured[-1]
+        assert last.verdict is not None
+        before, after = last.verdict.before or 0.0, last.verdict.after or 0.0
+        told += f" The last fine-tuning ({last.id}, {len(last.data)} cases) took"
+        told += f" the mean Dice from {before:.3f} to {after:.3f}."
+    elif not held_out:
+        told += " No case is held out yet, so a version could not be measured: the second patient's cases will be."
+    return told

@@ -1,0 +1,161 @@
+"""The loop closes: corrections of three cases teach the model, the new version is measured, and the gate decides.
+
+Also what must not happen: a dataset with shuffled labels, of which the gate refuses the version.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from activeseg.corrections import RegionState, Review
+from activeseg.export import export_correction
+from activeseg.learning.evaluation import CaseResult, means
+from activeseg.learning.finetuning import outcome, plan_finetuning, start_finetuning
+from activeseg.learning.holdout import Side
+from activeseg.learning.project import Project
+from activeseg.learning.replay import add_replay
+from activeseg.learning.version import BASE
+from activeseg.phantom import Domain, Phantom, make_phantom
+from activeseg.prediction import Prediction
+from activeseg.progress import Progress
+from activeseg.segment import segment
+from activeseg.segmenters import open_segmenter
+from activeseg.segmenters.base import Settings
+from activeseg.volume import Volume
+
+HELD_OUT_NEW, HELD_OUT_OLD, REPLAYED = (40, 41, 42), (43, 44, 45), (46, 47, 48)
+Labels = npt.NDArray[Any]
+Correct = Callable[[Prediction, Labels], tuple[Labels, dict[int, RegionState]]]
+"""Stands in for the user: the corrected label map, and what became of the regions."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one fine-tuning gave: mean Dice over the structures of the held-out cases, before and after."""
+
+    version: str
+    promoted: bool
+    reason: str
+    new_domain: tuple[float, float]
+    old_domain: tuple[float, float]
+    seconds: float
+
+
+def make_project(folder: Path, cases: Sequence[int], correct: Correct, regions: int, review: Review) -> Project:
+    """A project with corrected native phantoms (those seeds), held-out ones of both domains, and replayed ones.
+
+    The second patient is held out: all his images, known to be true.
+    """
+    os.environ.setdefault("ACTIVESEG_PRIVATE_DIR", str(folder.parent / "private"))
+    project = Project.create(folder, "demo")
+    dataset, segmenter = project.dataset(), open_segmenter("demo")
+    for number, seed in enumerate(cases):
+        phantom = make_phantom(Domain.NATIVE, seed)
+        prediction = segment({"CT": phantom.ct}, segmenter, Settings(device="cpu"), regions=regions)
+        edited, states = correct(prediction, phantom.labels.array)
+        file = folder / f"edited_{seed}.nii.gz"
+        Volume(edited, phantom.ct.geometry).write(file)
+        export_correction(
+            prediction,
+            file,
+            dataset.folder,
+            images={"CT": phantom.ct},
+            review=review,
+            states=states,
+            patient=f"phantom {seed}",
+        )
+        file.unlink()
+        project.admit_known()
+        if number == 0:
+            for held_out in _held_out():
+                project.admit(dataset.add_truth(held_out.ct, held_out.labels).name, "the held-out phantom")
+    for seed in REPLAYED:
+        add_replay(project, make_phantom(Domain.CONTRAST, seed).ct, "cpu", Progress())
+    return project
+
+
+def _held_out() -> list[Phantom]:
+    new = [make_phantom(Domain.NATIVE, seed) for seed in HELD_OUT_NEW]
+    return new + [make_phantom(Domain.CONTRAST, seed) for seed in HELD_OUT_OLD]
+
+
+def fine_tune(project: Project, console: Console | None = None, **changes: Any) -> Trained:
+    """Train, measure, judge; tells how far it is."""
+    started = time.monotonic()
+    planned = plan_finetuning(project, changes, device="cpu")
+    run = start_finetuning(project, planned)
+    told = ""
+    while not (state := run.state).stage.ended:
+        line = f"  {state.stage}, member {state.member}, epoch {state.epoch}"
+        if console is not None and line != told:
+            told = line
+            console.print(line, highlight=False)
+        time.sleep(0.5)
+    state = outcome(run)
+    metrics = project.version(state.version).metrics
+    held_out = list(metrics["parent"])
+    new, old = held_out[: len(HELD_OUT_NEW)], held_out[len(HELD_OUT_NEW) :]
+    return Trained(
+        state.version,
+        state.promoted,
+        state.verdict,
+        _before_and_after(metrics, new),
+        _before_and_after(metrics, old),
+        round(time.monotonic() - started, 1),
+    )
+
+
+def _before_and_after(metrics: dict[str, Any], cases: Sequence[str]) -> tuple[float, float]:
+    before, after = (
+        float(np.mean(list(means({case: CaseResult.from_dict(metrics[who][case]) for case in cases}).values())))
+        for who in ("parent", "child")
+    )
+    return round(before, 4), round(after, 4)
+
+
+def spoil(project: Project, folder: Path) -> Project:
+    """The same project with the labels of its corrected cases shuffled."""
+    shutil.copytree(project.folder, folder, ignore=shutil.ignore_patterns("runs", "versions", "measured"))
+    spoiled = Project.open(folder)
+    spoiled.change(lambda state: state.promoted(BASE, "user", "to be spoiled"))
+    dataset = spoiled.dataset()
+    held_out = spoiled.state.hold_out.on(Side.HELD_OUT)
+    for case in dataset.cases():
+        if case in held_out:
+            continue
+        opened, record = dataset.open_case(case), dataset.record(case)
+        values = np.arange(dataset.schema.ignore_value + 1)
+        values[1:-1] = np.roll(values[1:-1], 3)
+        shuffled = values[opened.labels.array].astype(opened.labels.array.dtype)
+        dataset.update_case(case, shuffled, opened.labels.geometry, record.current.provenance)
+    return spoiled
+
+
+def draw(path: Path, trained: Trained) -> None:
+    """Dice before and after, on both domains."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for offset, which, color in ((-0.2, 0, "#b8c4d0"), (0.2, 1, "#2f7d5b")):
+        values = [trained.new_domain[which], trained.old_domain[which]]
+        bars = axes.bar(np.arange(2) + offset, values, 0.38, color=color, label=("before", "after")[which])
+        axes.bar_label(bars, [f"{value:.3f}" for value in values])
+    axes.set_xticks(range(2), ["new domain (native)", "old domain (contrast)"])
+    axes.set_ylim(0, 1.05)
+    axes.set_ylabel("mean Dice, held-out phantoms")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    figure.savefig(path, dpi=120)
