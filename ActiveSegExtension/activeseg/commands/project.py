@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from activeseg.commands.arguments import mapping, names, read_channels
-from activeseg.commands.conversation import Debug, Json, conversation, table
+from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
 
 if TYPE_CHECKING:
     from activeseg.learning.project import Project
@@ -40,7 +40,7 @@ def new(
         project = Project.create(
             folder, model, dataset=dataset, new_structures=names(add, "--add"), matching=mapping(map_ or [])
         )
-        talk.result(_document(project), *_report(project))
+        _show(talk, project)
 
 
 @app.command()
@@ -51,7 +51,7 @@ def show(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 
         project = Project.open(folder)
         project.admit_known()
-        talk.result(_document(project), *_report(project))
+        _show(talk, project)
 
 
 @app.command()
@@ -98,46 +98,25 @@ def replay(
         talk.result({"added": added}, f"{len(added)} images will be replayed.")
 
 
-def _document(project: Project) -> dict[str, Any]:
-    from activeseg.learning.waiting import waiting_cases
+def _show(talk: Conversation, project: Project) -> None:
+    from activeseg.learning.summary import project_summary
 
-    state, dataset = project.state, project.dataset()
-    return {
-        "project": str(project.folder),
-        "base_model": state.base_model,
-        "dataset": str(dataset.folder),
-        "matching": dict(state.matching),
-        "cases": {case: _side(project, case) for case in dataset.cases()},
-        "replay": sorted(replayed.cases()) if (replayed := project.replay_dataset()) else [],
-        "current": state.current,
-        "versions": list(project.versions()),
-        "waiting": list(waiting_cases(project)),
-        "promotions": [promotion.to_dict() for promotion in state.promotions],
-    }
-
-
-def _side(project: Project, case: str) -> str | None:
-    side = project.state.hold_out.side(case)
-    return None if side is None else side.value
-
-
-def _report(project: Project) -> list[Any]:
-    from activeseg.learning.waiting import worth_it
-
-    document = _document(project)
+    document = project_summary(project)
     matched = table("STRUCTURE", "IN THE MODEL")
     for name, structure in document["matching"].items():
         matched.add_row(name, structure or "new")
     cases = table("CASE", "SIDE")
     for case, side in document["cases"].items():
         cases.add_row(case, side or "whose? say it with 'activeseg project admit'")
-    return [
+    versions = [version["id"] for version in document["versions"]]
+    talk.result(
+        document,
         f"Base model: {document['base_model']}",
         f"Dataset: {document['dataset']}",
-        f"Current version: {document['current']} (of {', '.join(['base', *document['versions']])})",
+        f"Current version: {document['current']} (of {', '.join(versions)})",
         "",
         matched,
         "",
         *([cases, ""] if document["cases"] else []),
-        worth_it(project),
-    ]
+        document["worth_it"],
+    )

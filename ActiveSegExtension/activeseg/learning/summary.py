@@ -1,0 +1,48 @@
+"""A project as its commands and its panel show it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from activeseg.learning.project import Project
+from activeseg.learning.run_folder import RunFolder
+from activeseg.learning.version import BASE
+from activeseg.learning.waiting import waiting_cases, worth_it
+
+
+def project_summary(project: Project) -> dict[str, Any]:
+    """JSON-ready: structures, cases with their side, versions oldest first, the last fine-tuning, and what waits."""
+    state, dataset = project.state, project.dataset()
+    replayed, runs = project.replay_dataset(), RunFolder.all_of(project)
+    sides = {case: state.hold_out.side(case) for case in dataset.cases()}
+    return {
+        "project": str(project.folder),
+        "name": state.name,
+        "base_model": state.base_model,
+        "dataset": str(dataset.folder),
+        "matching": dict(state.matching),
+        "cases": {case: None if side is None else side.value for case, side in sides.items()},
+        "replay": sorted(replayed.cases()) if replayed else [],
+        "current": state.current,
+        "versions": [_version(id, project) for id in (BASE, *project.versions())],
+        "run": {"id": runs[-1].id, **runs[-1].state.to_dict()} if runs else None,
+        "waiting": list(waiting_cases(project)),
+        "worth_it": worth_it(project),
+        "promotions": [promotion.to_dict() for promotion in state.promotions],
+    }
+
+
+def _version(id: str, project: Project) -> dict[str, Any]:
+    if id == BASE:
+        return {"id": BASE, "parent": "", "created": "", "cases": None, "before": None, "after": None, "reason": ""}
+    version = project.version(id)
+    verdict = version.verdict
+    return {
+        "id": id,
+        "parent": version.imported or version.parent,
+        "created": version.created,
+        "cases": len(version.data),
+        "before": verdict.before if verdict else None,
+        "after": verdict.after if verdict else None,
+        "reason": verdict.reason if verdict else "It was not measured.",
+    }
