@@ -100,7 +100,7 @@ def _surface(mask: Mask, seen: Mask) -> Mask:
     because nobody looked beyond is no surface of it."""
     from scipy.ndimage import binary_dilation
 
-    outside = np.pad(~mask & seen, 1, constant_values=False)
+    outside = np.pad(~mask & seen, 1, constant_values=True)
     touched: Mask = binary_dilation(outside)[(slice(1, -1),) * mask.ndim]
     return mask & touched
 
