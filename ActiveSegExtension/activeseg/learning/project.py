@@ -163,11 +163,13 @@ class Project:
         schema, channels = _fine_tunable(open_segmenter(base_model))
         if dataset is None:
             wanted = _with_new(schema, new_structures)
+            matched = _matched(wanted, schema, matching or {})  # before anything is written
             made = Dataset.create(folder / folder.name, wanted, channels, private_dir=private_dir)
         else:
             made = Dataset.open(dataset, private_dir=private_dir)
             if new_structures:
                 raise InputError("The dataset's structures are fixed.", "Add some with 'activeseg dataset migrate'.")
+            matched = _matched(made.schema, schema, matching or {})
         if made.channel_names != channels:
             raise InputError(f"The dataset has images of {list(made.channel_names)}, the model needs {list(channels)}.")
         state = ProjectState(
@@ -175,7 +177,7 @@ class Project:
             folder.name,
             base_model,
             _relative(made.folder, folder),
-            _matched(made.schema, schema, matching or {}),
+            matched,
         )
         project = cls(folder, private_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -218,6 +220,18 @@ class Project:
         found = sorted((self.folder / REPLAY).glob("Dataset*"))
         return Dataset.open(found[0], private_dir=self._private) if found else None
 
+    def match(self, given: Mapping[str, str | None]) -> ProjectState:
+        """Say what structures of the dataset are in the base model (None: new ones). Raises InputError for a structure
+        that neither has, DatasetError when a version was trained by the matching that is there."""
+        from activeseg.segmenters import open_segmenter
+
+        if self.versions():
+            raise DatasetError("Versions were trained with these structures already.", "Begin another project.")
+        state, dataset = self.state, self.dataset().schema
+        schema = open_segmenter(state.base_model).schema
+        matching = _matched(dataset, schema, {**state.matching, **given})
+        return self.change(lambda state: replace(state, matching=matching))
+
     # Hold-out.
 
     def admit(self, case: str, patient_id: str) -> Side:
@@ -225,10 +239,12 @@ class Project:
         if not patient_id.strip():
             raise InputError(f"The patient of '{case}' is empty.", "Any name that is the same for all his CTs will do.")
         self.dataset().listing().entry(case)
-        key = patient_key(self._secret(), patient_id)
-        side = self.change(lambda state: replace(state, hold_out=state.hold_out.with_case(case, key))).hold_out.side(
-            case
-        )
+
+        def admitted(state: ProjectState) -> ProjectState:
+            key = patient_key(self._secret(), patient_id)  # made here, where nobody else makes one
+            return replace(state, hold_out=state.hold_out.with_case(case, key))
+
+        side = self.change(admitted).hold_out.side(case)
         assert side is not None
         return side
 
@@ -324,6 +340,8 @@ def _matched(dataset: LabelSchema, model: LabelSchema, given: Mapping[str, str |
         dataset.named(name)
         if structure is not None:
             model.named(structure)
+        elif name in model.names:
+            raise InputError(f"The base model knows '{name}', so it cannot be new.", "Give it another name.")
     plain = {_plain(name): name for name in model.names}
     found = {name: given[name] if name in given else plain.get(_plain(name)) for name in dataset.names}
     taken = [structure for structure in found.values() if structure is not None]

@@ -102,7 +102,8 @@ class Version:
                 raise ModelError(f"The version in '{folder}' has format {data['format']}.", "Update ActiveSeg.")
             measured = folder / MEASURED  # comes later than the rest, which never changes
             if measured.exists():
-                data |= json.loads(measured.read_text(encoding="utf-8"))
+                later = json.loads(measured.read_text(encoding="utf-8"))
+                data |= {name: later[name] for name in ("metrics", "verdict")}
             return cls.from_dict(data)
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"'{folder / RECORD}' is missing or damaged: {error!r}.", "Restore it.") from error
