@@ -44,7 +44,12 @@ def main() -> None:
     """``python -c ... FOLDER``"""
     run = RunFolder(Path(sys.argv[1]))
     with run.alive():
-        _Running(run).go()
+        try:
+            running = _Running(run)
+        except ActiveSegError as error:  # the project was moved or damaged meanwhile
+            run.write_state(replace(run.state, stage=Stage.FAILED, eta_s=None, error=error.to_dict()))
+            return
+        running.go()
 
 
 class _Running:

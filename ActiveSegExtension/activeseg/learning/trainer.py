@@ -137,9 +137,13 @@ class FineTuningTrainer(nnUNetTrainer):  # type: ignore[misc]
         super().on_epoch_start()
 
     def on_epoch_end(self) -> None:
+        plan = self.course.plan
+        if plan.members_from is MembersFrom.SNAPSHOTS:  # before the epoch is noted as done: a kill repeats both
+            ends = [round(plan.epochs * (cycle + 1) / plan.members) for cycle in range(plan.members)]
+            if self.current_epoch + 1 in ends:
+                self.course.snapshot(ends.index(self.current_epoch + 1), self.network.state_dict())
         super().on_epoch_end()
         get = self.logger.get_value
-        plan = self.course.plan
         names = [name for name, value in self.course.labels.items() if name != IGNORE and value not in (0, [0])]
         dice = [float(value) for value in get("dice_per_class_or_region", step=-1)]
         self.course.tell(
@@ -151,10 +155,6 @@ class FineTuningTrainer(nnUNetTrainer):  # type: ignore[misc]
                 "seconds": round(get("epoch_end_timestamps", step=-1) - get("epoch_start_timestamps", step=-1), 3),
             }
         )
-        if plan.members_from is MembersFrom.SNAPSHOTS:
-            ends = [round(plan.epochs * (cycle + 1) / plan.members) for cycle in range(plan.members)]
-            if self.current_epoch in ends:
-                self.course.snapshot(ends.index(self.current_epoch), self.network.state_dict())
 
     def save_checkpoint(self, filename: str) -> None:
         """As nnU-Net's, but a process killed meanwhile leaves the one before."""
