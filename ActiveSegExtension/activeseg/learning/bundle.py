@@ -8,16 +8,17 @@ import re
 import shutil
 import uuid
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from activeseg.errors import ActiveSegError, InputError
+from activeseg.errors import ActiveSegError, InputError, ModelError
 from activeseg.labels import LabelSchema
 from activeseg.learning.parent import CHECKPOINT
 from activeseg.learning.project import VERSIONS, Project
-from activeseg.learning.version import MEASURED, MODEL, RECORD, Version, add_version
+from activeseg.learning.version import MEASURED, MODEL, RECORD, ModelKind, Version, add_version
 from activeseg.progress import Progress
 from activeseg.volume import replacing
 
@@ -26,6 +27,10 @@ _MANIFEST = "activeseg-version.json"
 _NAME = re.compile(rf"{RECORD}|{MEASURED}|{MODEL}(/(?!\.)[\w.+-]+)+\.(json|pth)")
 _MOST_FILES, _MOST_BYTES = 500, 16 << 30
 _BLOCK = 1 << 20
+_UNFIT = (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError)
+"""What reading something else raises; RuntimeError for an encrypted file or too deep JSON."""
+_LAYERS = ("torch.nn.", "dynamic_network_architectures.")
+"""Where the classes are that a network may be built of: plans name them, and nnU-Net imports whatever they name."""
 
 
 def export_version(project: Project, id: str, file: Path, progress: Progress | None = None) -> None:
@@ -69,7 +74,7 @@ def import_version(project: Project, file: Path, progress: Progress | None = Non
         with zipfile.ZipFile(file) as archive:
             manifest = _manifest(archive)
             _extract(archive, manifest["sha256"], staging, progress)
-        version = Version.read(staging)
+        version = _record(staging)
         _check_model(staging / MODEL, version)
         known = set(project.state.matching.values()) | set(project.state.matching)
         names = LabelSchema.from_dict(version.schema).names
@@ -78,7 +83,7 @@ def import_version(project: Project, file: Path, progress: Progress | None = Non
         (staging / RECORD).unlink()
         origin = f"{manifest['project']} {manifest['version']}"
         return add_version(versions, staging, lambda id: replace(version, id=id, imported=origin))
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, *_UNFIT) as error:
         raise InputError(f"'{file}' is no version that can be imported: {error}.", "Export it again.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -115,12 +120,20 @@ def _extract(archive: zipfile.ZipFile, sums: Mapping[str, str], target: Path, pr
             raise ValueError(f"'{name}' was changed")
 
 
+def _record(staging: Path) -> Version:
+    try:
+        return Version.read(staging)
+    except ModelError as error:
+        raise ValueError(f"its {RECORD} is missing, damaged, or of a later ActiveSeg") from error
+
+
 def _check_model(model: Path, version: Version) -> None:
     """Every checkpoint is loaded by the safe unpickler, which refuses whatever weights never need."""
     import pickle
 
     import torch
 
+    from activeseg.segmenters.nnunet import NnUNetSegmenter
     from activeseg.segmenters.safe_loading import safe_unpickling
 
     checkpoints = sorted(model.rglob("*.pth"))
@@ -136,9 +149,32 @@ def _check_model(model: Path, version: Version) -> None:
         except (pickle.UnpicklingError, RuntimeError, AttributeError, EOFError) as error:
             raise ValueError(f"'{path.parent.name}/{path.name}' is not only weights") from error
     try:
-        LabelSchema.from_dict(version.schema)
+        names = LabelSchema.from_dict(version.schema).names
+        if version.kind is ModelKind.NNUNET and NnUNetSegmenter(model).schema.names != names:
+            raise ValueError("its model has other structures than it says")
     except ActiveSegError as error:
         raise ValueError(str(error)) from error
+    for path in model.rglob("plans.json"):
+        _check_layers(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _check_layers(plans: Mapping[str, Any]) -> None:
+    """Raises ValueError when a network would be built of something else than layers."""
+    import pydoc
+
+    import torch
+
+    for configuration in plans["configurations"].values():
+        architecture = configuration.get("architecture")
+        if architecture is None:  # plans of nnU-Net's first years name no classes
+            continue
+        arguments = architecture["arch_kwargs"]
+        named = [architecture["network_class_name"]]
+        named += [arguments[key] for key in architecture["_kw_requires_import"] if arguments.get(key) is not None]
+        for name in named:
+            found = pydoc.locate(name) if name.startswith(_LAYERS) else None
+            if not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
+                raise ValueError(f"'{name}' is no layer of a network")
 
 
 def _sha256(path: Path) -> str:
