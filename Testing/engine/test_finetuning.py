@@ -33,6 +33,7 @@ from finetuned import (
     until_iteration,
     weights,
 )
+from nnunet_models import make_model
 
 from activeseg.dataset import Dataset
 from activeseg.errors import ActiveSegError, Cancelled, DatasetError, EngineError, InputError, ModelError
@@ -441,6 +442,18 @@ def test_a_fine_tuning_that_fails_says_why_and_goes_on_when_the_cause_is_gone(pr
     resume_finetuning(run)
     assert ended(run).stage is Stage.DONE, log(run)
     assert run.state.error is None
+
+
+def test_a_training_that_diverges_fails_and_leaves_no_version(tmp_path: Path) -> None:
+    # A network of two stages has one output, and nnU-Net gives the last one no weight: its loss is no number.
+    model = make_model(tmp_path / "model", LABELS, spacing=(4.0, 4.0, 4.0), features=(4, 8))
+    project = Project.create(tmp_path / "p", f"nnunet:{model}")
+    add(project, 0, "A")
+    run = fine_tuned(project)
+    assert run.state.stage is Stage.FAILED
+    with pytest.raises(ActiveSegError, match=r"diverged in epoch 1.*lower learning rate"):
+        outcome(run)
+    assert versions_of(project) == []
 
 
 def test_a_project_that_was_moved_while_its_fine_tuning_stood_still_is_told(project: Project, tmp_path: Path) -> None:

@@ -138,6 +138,11 @@ class FineTuningTrainer(nnUNetTrainer):  # type: ignore[misc]
 
     def on_epoch_end(self) -> None:
         plan = self.course.plan
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.network.parameters()):
+            raise ModelError(
+                f"The training diverged in epoch {self.current_epoch + 1}: the weights are no numbers any more.",
+                "Choose a lower learning rate.",
+            )
         if plan.members_from is MembersFrom.SNAPSHOTS:  # before the epoch is noted as done: a kill repeats both
             ends = [round(plan.epochs * (cycle + 1) / plan.members) for cycle in range(plan.members)]
             if self.current_epoch + 1 in ends:
