@@ -34,6 +34,7 @@ from ActiveSegModuleLib.engine_process import Listeners
 from ActiveSegModuleLib.exporting import Exporting
 from ActiveSegModuleLib.installation import Installation
 from ActiveSegModuleLib.later import Later
+from ActiveSegModuleLib.learning import Learning
 from ActiveSegModuleLib.listener import Listener
 from ActiveSegModuleLib.models import Models
 from ActiveSegModuleLib.signals import connect
@@ -41,6 +42,7 @@ from ActiveSegModuleLib.panel.drafts import DraftsSection
 from ActiveSegModuleLib.panel.editing import EditingSection
 from ActiveSegModuleLib.panel.exporting import ExportingSection
 from ActiveSegModuleLib.panel.installation import InstallationSection
+from ActiveSegModuleLib.panel.learning import LearningSection
 from ActiveSegModuleLib.panel.message import Message
 from ActiveSegModuleLib.panel.review import ReviewSection
 from ActiveSegModuleLib.panel.segmenting import SegmentingSection
@@ -117,6 +119,8 @@ class ActiveSegModuleParameterNode:
     confine: bool = False
     dataset: str = ""
     review: WhatCounts = WhatCounts.REGIONS
+    project: str = ""
+    goOn: bool = False
 
 
 class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener):
@@ -157,6 +161,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.editing = EditingSection(self)
         self.review = ReviewSection(self)
         self.exporting = ExportingSection(self)
+        self.learning = LearningSection(self)
         self.installation = InstallationSection(self)
         self.draftBar = DraftsSection(self)
 
@@ -166,7 +171,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.addObserver(scene, scene.EndImportEvent, self.onSceneReady)  # else the wrapper keeps the old scene's nodes
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
-        connect(slicer.app, "aboutToQuit()", self.logic.shutdown)
+        connect(slicer.app, "aboutToQuit()", self.onAboutToQuit)
         self._draftTimer.start()
         self.isReady = True
         if self.parent.isEntered:  # after a reload nobody calls enter()
@@ -182,7 +187,11 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.review.leave()
         self.editing.cleanup()
         self.installation.cleanup()
-        slicer.app.disconnect("aboutToQuit()", self.logic.shutdown)
+        slicer.app.disconnect("aboutToQuit()", self.onAboutToQuit)
+        self.onAboutToQuit()
+
+    def onAboutToQuit(self):
+        self.learning.leave()
         self.logic.shutdown()
 
     def enter(self):
@@ -253,6 +262,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.segmenting.update()
         self.editing.update()
         self.exporting.update()
+        self.learning.update()
         self._observe(self.logic.review.case)
 
     def choose_loaded_ct(self):
@@ -329,6 +339,19 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
 
     def case_exported(self):
         self._draftIsDue = False
+        self.learning.refresh()
+
+    def project_changed(self, summary):
+        """A project was read, or has a new version: its current one can be chosen, and takes the base model's place."""
+        self.logic.models.offer_project(summary, lambda: self._projectOffered(summary), self.show_error)
+
+    def _projectOffered(self, summary):
+        self.segmenting.list_models()
+        name = f"project:{summary['project']}"
+        node, current = self.parameterNode, summary["current"]
+        if node is not None and current != "base" and node.model == summary["base_model"]:
+            node.model = name
+            self.message.notice(_("From now on version {version} of the project segments.").format(version=current))
 
     def note_edits(self):
         """The segmentation was edited, here, in the Segment Editor's own module, or by a script."""
@@ -436,7 +459,8 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
 
     Attributes
     ----------
-    installation, engine, models, segmenting, review, drafts, exporting : one for each section, see ActiveSegModuleLib
+    installation, engine, models, segmenting, review, drafts, exporting, learning : one for each section, see
+        ActiveSegModuleLib
     """
 
     def __init__(self, listener=None):
@@ -459,6 +483,7 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
         self.review = Review(scene)
         self.drafts = Drafts(self.engine, drafts, listener.notice)
         self.exporting = Exporting(scene, self.engine, self.drafts)
+        self.learning = Learning(self.engine)
 
     def getParameterNode(self):
         """The same wrapper for as long as it may be: each one observes the node for good."""

@@ -30,6 +30,7 @@ class ExportChoice:
     dataset : folder of an nnU-Net dataset (``Dataset801_Name``); it is made if it is not there
     review : what counts of that which nobody looked at: ``all``, ``regions`` or ``none`` (design section 7)
     annotator : kept with the case; may be empty
+    patient : whose CT it is, for the private file; empty leaves what is known
     mapping : for segments that were not recognised, segment id -> name of a structure, or None to leave it out
     """
 
@@ -37,6 +38,7 @@ class ExportChoice:
     review: str = "regions"
     annotator: str = ""
     mapping: Mapping[str, str | None] = field(default_factory=dict)
+    patient: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ class Exporting:
             "review": choice.review,
             "states": states,
             "annotator": choice.annotator,
+            "patient": choice.patient,
             "notes": case.notes,
             "seconds": case.seconds,
             "store": store,

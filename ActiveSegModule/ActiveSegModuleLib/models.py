@@ -11,6 +11,7 @@ from activeseg.errors import ActiveSegError, InputError
 from activeseg.labels import LabelSchema
 
 FAMILIES = {
+    "project": "Project",
     "totalsegmentator": "TotalSegmentator",
     "nnunet": "nnU-Net",
     "hounsfield": "Rules",
@@ -45,6 +46,8 @@ class Model:
         if self.family == "nnunet":
             folder = Path(self.name.partition(":")[2])
             return f"{folder.parent.name}, {folder.name}" if folder.parent.name else folder.name
+        if self.family == "project":
+            return Path(self.name.partition(":")[2]).name
         return self.name.partition(":")[2] or self.name
 
     @property
@@ -62,6 +65,7 @@ class Models:
         self._engine = engine
         self._settings = settings
         self._listed: dict[str, Model] = {}
+        self._project: Model | None = None
 
     @property
     def all(self) -> list[Model]:
@@ -88,6 +92,8 @@ class Models:
                 for entry in result["models"]
                 if entry["family"] in FAMILIES
             }
+            if self._project is not None:
+                self._listed[self._project.name] = self._project
             on_result()
             for folder in self._folders():
                 self._check(folder, lambda _: on_result(), lambda _: None)
@@ -104,6 +110,23 @@ class Models:
             on_result(model)
 
         self._check(str(folder), usable, on_error)
+
+    def offer_project(
+        self, summary: Mapping[str, Any], on_result: Callable[[], None], on_error: Callable[[ActiveSegError], None]
+    ) -> None:
+        """Offer the current version of a project, in place of another project's; ``summary`` is the engine's."""
+        name = f"project:{summary['project']}"
+
+        def checked(result: Mapping[str, Any]) -> None:
+            if self._project is not None:
+                self._listed.pop(self._project.name, None)
+            names = LabelSchema.from_dict(result["schema"]).names
+            told = f"Version '{summary['current']}' of the project {summary['name']}"
+            self._project = Model(name, "project", told, result["channels"][0], names, "ready")
+            self._listed[name] = self._project
+            on_result()
+
+        self._engine.request("models.check", {"model": name}, on_result=checked, on_error=on_error)
 
     def _folders(self) -> list[str]:
         return [folder for folder in str(self._settings.value(_FOLDERS) or "").split("\n") if folder]

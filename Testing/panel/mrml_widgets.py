@@ -201,4 +201,32 @@ class qMRMLSegmentEditorWidget(QtWidgets.QWidget):  # noqa: N801
         self._segmentation = self._source = None
 
 
+class qMRMLPlotWidget(QtWidgets.QWidget):  # noqa: N801
+    """What a chart's view is, without drawing."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._view: Any = None
+        self.fitted = 0
+
+    def setMRMLScene(self, scene: Any) -> None:  # noqa: N802
+        pass
+
+    def setMRMLPlotViewNode(self, node: Any) -> None:  # noqa: N802
+        self._view = node
+
+    def plotController(self) -> Any:  # noqa: N802
+        return self
+
+    def plotView(self) -> Any:  # noqa: N802
+        return self
+
+    def setVisible(self, visible: bool) -> None:  # noqa: N802
+        pass
+
+    def fitToContent(self) -> None:  # noqa: N802
+        assert self._view.GetPlotChartNode() is not None, "there is nothing to fit"
+        self.fitted += 1
+
+
 WIDGETS = (qMRMLWidget, qMRMLNodeComboBox, ctkCollapsibleButton, ctkCollapsibleGroupBox, ctkSliderWidget)

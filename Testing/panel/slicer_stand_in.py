@@ -313,6 +313,7 @@ def installed(folder: Path) -> Any:
     slicer.app = Application(core, folder)
     slicer.modules = types.SimpleNamespace()
     slicer.qMRMLSegmentEditorWidget = mrml_widgets.qMRMLSegmentEditorWidget
+    slicer.qMRMLPlotWidget = mrml_widgets.qMRMLPlotWidget
 
     def load_volume(path: str, properties: Any = None) -> Any:
         volume = Volume.read(Path(path))

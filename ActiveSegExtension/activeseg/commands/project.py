@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -51,6 +51,24 @@ def show(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 
         project = Project.open(folder)
         project.admit_known()
+        _show(talk, project)
+
+
+@app.command()
+def match(
+    folder: Folder,
+    map_: Annotated[
+        list[str], typer.Argument(metavar="STRUCTURE=MODELS...", help="The model's name; 'STRUCTURE=' makes it new.")
+    ],
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what structures of the dataset are in the base model; only before the first version."""
+    with conversation(json, debug) as talk:
+        from activeseg.learning.project import Project
+
+        project = Project.open(folder)
+        project.match(mapping(map_))
         _show(talk, project)
 
 
@@ -108,6 +126,7 @@ def _show(talk: Conversation, project: Project) -> None:
     cases = table("CASE", "SIDE")
     for case, side in document["cases"].items():
         cases.add_row(case, side or "whose? say it with 'activeseg project admit'")
+    shown_cases: list[Any] = [cases, ""] if document["cases"] else []
     versions = [version["id"] for version in document["versions"]]
     talk.result(
         document,
@@ -117,6 +136,6 @@ def _show(talk: Conversation, project: Project) -> None:
         "",
         matched,
         "",
-        *([cases, ""] if document["cases"] else []),
+        *shown_cases,
         document["worth_it"],
     )

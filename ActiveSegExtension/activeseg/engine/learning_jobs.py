@@ -40,6 +40,14 @@ def admit(job: Job, kept: None) -> dict[str, Any]:
     return {"case": case, "side": project.admit(case, patient).value}
 
 
+def match(job: Job, kept: None) -> dict[str, Any]:
+    """Say what structures of the dataset are in the base model; only before the first version."""
+    with job.params as params:
+        project, matching = _open(params), params.names("matching")
+    project.match(matching)
+    return project_summary(project)
+
+
 def plan(job: Job, kept: Any) -> dict[str, Any]:
     """What a fine-tuning would do, and what it takes on this device."""
     from activeseg.learning.finetuning import plan_finetuning

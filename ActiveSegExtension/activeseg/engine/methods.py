@@ -52,6 +52,7 @@ METHODS = {
     "draft.list": _quick("draft_jobs:list_all"),
     "project.new": Method(Lane.CLERK, "learning_jobs:new"),
     "project.show": _quick("learning_jobs:show"),
+    "project.match": Method(Lane.CLERK, "learning_jobs:match"),
     "project.admit": _quick("learning_jobs:admit"),
     "finetune.plan": Method(Lane.WORKER, "learning_jobs:plan"),
     "finetune.start": Method(Lane.CLERK, "learning_jobs:start"),

@@ -14,6 +14,7 @@ from activeseg.errors import ActiveSegError
 
 from ..exporting import DatasetCase, Export, ExportChoice
 from ..scene.case import Case
+from ..scene.hierarchy import patient_of
 from ..signals import connect
 
 ANNOTATOR = "ActiveSeg/annotator"
@@ -56,6 +57,7 @@ class ExportingSection:
             blocked = self._ui.notesEdit.blockSignals(True)
             self._ui.notesEdit.setPlainText(case.notes if case is not None else "")
             self._ui.notesEdit.blockSignals(blocked)
+            self._ui.patientEdit.text = patient_of(case.ct_node) if case is not None and case.has_ct else ""
             self._ui.summaryBrowser.setVisible(False)
             self._ui.unclearFrame.setVisible(False)
         self._update_buttons()
@@ -75,13 +77,14 @@ class ExportingSection:
             button.enabled = ready
             button.toolTip = "" if ready or self._busy else _("Choose a segmentation and a dataset.")
         for button in (self._ui.caseOpenButton, self._ui.caseRemoveButton):
-            button.enabled = self._chosen_case() is not None and not self._busy
+            button.enabled = self.chosen_case is not None and not self._busy
 
     def _start(self, store: bool) -> None:
         case, node = self._panel.logic.review.case, self._panel.parameterNode
         if case is None:
             return
-        choice = ExportChoice(Path(node.dataset), node.review.value, str(self._ui.annotatorEdit.text), self._mapping())
+        annotator, patient = str(self._ui.annotatorEdit.text), str(self._ui.patientEdit.text).strip()
+        choice = ExportChoice(Path(node.dataset), node.review.value, annotator, self._mapping(), patient)
         self._panel.message.clear()
         self._show_unclear(case)
         run = self._exporting.export if store else self._exporting.summarise
@@ -156,13 +159,15 @@ class ExportingSection:
                 table.setItem(row, column, qt.QTableWidgetItem(text))
         self._update_buttons()
 
-    def _chosen_case(self) -> str | None:
+    @property
+    def chosen_case(self) -> str | None:
+        """Name of the case that is selected in the dataset's table."""
         table = self._ui.datasetTable
         item = table.item(table.currentRow(), 0) if table.currentRow() >= 0 else None
         return str(item.text()) if item else None
 
     def _on_open(self) -> None:
-        name, dataset = self._chosen_case(), Path(self._listed_dataset)
+        name, dataset = self.chosen_case, Path(self._listed_dataset)
         if name is not None:
             self._ask(lambda: self._exporting.open_case(dataset, name, self._opened, self._failed))
 
@@ -171,7 +176,7 @@ class ExportingSection:
         self._panel.choose(case)
 
     def _on_remove(self) -> None:
-        name, dataset = self._chosen_case(), Path(self._listed_dataset)
+        name, dataset = self.chosen_case, Path(self._listed_dataset)
         if name is None:
             return
         question = _("Remove {case} with its history from {dataset}? This cannot be undone.")

@@ -59,7 +59,7 @@ class SegmentingSection:
             return
         logic = self._panel.logic
         logic.engine.request("system.info", on_result=self._on_system, on_error=lambda _error: None)
-        logic.models.refresh(self._on_models, self._panel.show_error)  # after it: the default depends on the device
+        logic.models.refresh(self.list_models, self._panel.show_error)  # after it: the default depends on the device
 
     def update(self) -> None:
         """Show what the parameter node says."""
@@ -136,7 +136,8 @@ class SegmentingSection:
         else:
             self._panel.show_error(error)
 
-    def _on_models(self) -> None:
+    def list_models(self) -> None:
+        """Show which models there are to choose from."""
         selector, family = self._ui.modelSelector, None
         selector.clear()
         for model in self._panel.logic.models.all:
@@ -188,7 +189,7 @@ class SegmentingSection:
             self._panel.logic.models.add_folder(Path(folder), self._on_added, self._panel.show_error)
 
     def _on_added(self, model: Model) -> None:
-        self._on_models()
+        self.list_models()
         self._panel.parameterNode.model = model.name
 
     def _on_structures(self) -> None:

@@ -35,6 +35,13 @@ def place_under(scene: Any, parent_node: Any, node: Any) -> int:
     return int(item)
 
 
+def patient_of(node: Any) -> str:
+    """The PatientID of the DICOM data that a node was loaded from; empty for others."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    item = hierarchy.GetItemByDataNode(node)
+    return str(hierarchy.GetAttributeFromItemAncestor(item, "DICOM.PatientID", "Patient") or "") if item else ""
+
+
 def _new_item(hierarchy: Any, parent: int, node: Any) -> int:
     item = int(hierarchy.CreateItem(parent, node))
     hierarchy.SetItemOwnerPluginName(item, next((owner for kind, owner in _OWNERS if node.IsA(kind)), "Default"))

@@ -1,0 +1,122 @@
+"""A user lets the model learn from what he corrected."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from slicer_stand_in import LoadedModule
+from user import User, until
+
+
+@pytest.fixture
+def user(panel: LoadedModule, slicer_core: Any) -> User:
+    return User(panel, slicer_core)
+
+
+@pytest.fixture
+def project(user: User, tmp_path: Path) -> Path:
+    """Begun in the panel, with one case to train on and one that is held out."""
+    user.load_ct()
+    user.choose_demo("1")
+    folder = tmp_path / "livers"
+    user.node.dataset = ""
+    user.node.project = str(folder)
+    until(lambda: user.ui.projectNewButton.enabled)
+    user.ui.projectNewButton.click()
+    until(lambda: user.logic.learning.summary)
+    for seed, patient in ((12, "one"), (13, "two")):
+        user.core.scene.Clear(0)
+        user.load_ct(seed, patient)
+        user.node.project = str(folder)
+        user.node.dataset = user.logic.learning.summary["dataset"]
+        user.segment("1")
+        user.ui.patientEdit.text = patient
+        user.node.review = type(user.node.review)["ALL"]
+        user.export(Path(user.node.dataset))
+    until(lambda: len(user.logic.learning.summary["cases"]) == 2)
+    return folder
+
+
+def test_a_project_is_begun_trained_and_its_version_chosen_by_hand(user: User, project: Path) -> None:
+    summary = user.logic.learning.summary
+    assert list(summary["cases"].values()) == ["train", "held out"]
+    assert "1 corrected case is waiting" in user.ui.projectLabel.text
+    user.ui.epochsSpin.value, user.ui.iterationsSpin.value, user.ui.trainMembersSpin.value = 2, 1, 1
+    until(lambda: user.ui.finetuneButton.enabled)
+    user.ui.planButton.click()
+    until(lambda: user.ui.planBrowser.isVisibleTo(user.ui.projectBox))
+    assert "2 epochs of 1" in user.ui.planBrowser.toPlainText()
+    until(lambda: user.ui.finetuneButton.enabled)
+    user.ui.finetuneButton.click()
+    until(lambda: user.logic.learning.runs)
+    assert user.ui.trainingFrame.isVisibleTo(user.ui.projectBox)
+    until(lambda: user.logic.learning.run["stage"] == "done")
+    until(lambda: user.ui.versionsTable.rowCount == 2)
+    assert len(user.logic.learning.epochs) == 2
+    assert user.core.scene.GetFirstNodeByClass("vtkMRMLPlotChartNode").GetNumberOfPlotSeriesNodes() == 2
+    assert not user.ui.trainingFrame.isVisibleTo(user.ui.projectBox)
+    assert "v0001" in user.widget.message.text
+    if user.logic.learning.summary["current"] == "base":
+        user.ui.versionsTable.selectRow(1)
+        until(lambda: user.ui.versionPromoteButton.enabled)
+        user.ui.versionPromoteButton.click()
+    until(lambda: user.node.model == f"project:{project}")
+    until(lambda: user.ui.modelSelector.currentData == f"project:{project}")
+    until(lambda: user.ui.segmentButton.enabled)
+    user.press_segment()
+    until(lambda: user.logic.segmenting.running is None)
+    assert user.logic.segmenting.last_case.record["model"] == f"project:{project}@v0001"
+    user.ui.versionRollbackButton.click()
+    until(lambda: user.logic.learning.summary["current"] == "base")
+
+
+def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
+    user: User, project: Path, slicer_core: Any
+) -> None:
+    user.ui.epochsSpin.value, user.ui.iterationsSpin.value, user.ui.trainMembersSpin.value = 30, 20, 1
+    until(lambda: user.ui.finetuneButton.enabled)
+    user.ui.finetuneButton.click()
+    until(lambda: user.logic.learning.run.get("stage") == "training")
+    user.ui.trainingPauseButton.click()
+    until(lambda: user.logic.learning.run.get("paused"))
+    user.widget.cleanup()
+    again = LoadedModule(ROOT / "ActiveSegModule" / "ActiveSegModule.py")
+    try:
+        again.enter()
+        later = User(again, slicer_core)
+        until(lambda: later.logic.learning.run.get("stage") == "stopped" or later.widget.learning.refresh())
+        assert later.ui.trainingPauseButton.text == "Go on"
+        assert later.ui.trainingFrame.isVisibleTo(later.ui.projectBox)
+        until(lambda: later.ui.finetuneButton.enabled)
+        later.ui.trainingPauseButton.click()
+        until(lambda: later.logic.learning.run["stage"] == "training")
+        later.ui.trainingCancelButton.click()
+        until(lambda: later.logic.learning.run["stage"] == "cancelled")
+    finally:
+        again.close()
+        user.widget.cleanup = lambda: None
+        user.module.parent.isEntered = False
+    assert list((project / "versions").glob("v*")) == []
+    state = json.loads(next((project / "runs").glob("*/state.json")).read_text())
+    assert state["stage"] == "cancelled"
+
+
+def test_what_cannot_be_read_as_a_number_is_told(user: User, project: Path) -> None:
+    until(lambda: user.ui.planButton.enabled)
+    user.ui.rateEdit.text = "fast"
+    user.ui.planButton.click()
+    assert "'fast'" in user.widget.message.text
+
+
+def test_a_matching_that_cannot_be_is_told_and_taken_back(user: User, project: Path) -> None:
+    selector = user.ui.matchTable.cellWidget(0, 1)
+    assert selector.currentData == "spleen"
+    selector.setCurrentIndex(selector.findData("liver"))
+    selector.activated.emit(selector.currentIndex)
+    until(lambda: "liver" in user.widget.message.text)
+    assert user.ui.matchTable.cellWidget(0, 1).currentData == "spleen"
+    assert user.logic.learning.summary["matching"]["spleen"] == "spleen"
