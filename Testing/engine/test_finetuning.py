@@ -552,6 +552,9 @@ def test_a_plan_says_what_would_be_done(trained: tuple[Project, RunFolder]) -> N
         ({"frozen_stages": 4}, "cannot be frozen"),
         ({"speed": 3}, "speed"),
         ({"patch_kji": (0, 8, 8)}, "patch_kji"),
+        ({"patch_kji": (16, 24)}, "2 numbers; the network needs 3"),
+        ({"patch_kji": (16, 20, 24)}, "multiples of 8, 8, 8"),
+        ({"patch_kji": (8, 8, 8)}, "multiples of 8, 8, 8"),
     ],
 )
 def test_numbers_that_cannot_be_trained_with_are_refused_before_anything_begins(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.live import Live
 
-from activeseg.commands.arguments import numbers
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
 from activeseg.errors import Cancelled, InputError
 
@@ -61,7 +60,7 @@ def finetune(
             "frozen_stages": frozen_stages,
             "replay": replay,
             "batch_size": batch_size,
-            "patch_kji": numbers(patch, "--patch") or None,
+            "patch_kji": _sizes(patch),
             "foreground": foreground,
             "seed": seed,
             "margin": margin,
@@ -205,6 +204,14 @@ def _state_table(run: RunFolder, state: RunState) -> Any:
     if state.error:
         shown.add_row("failed", str(state.error.get("message", "")))
     return shown
+
+
+def _sizes(patch: str) -> tuple[int, ...] | None:
+    """``32,48,48`` as numbers, of which several may be the same. Raises InputError."""
+    parts = [part.strip() for part in patch.split(",")] if patch.strip() else []
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"--patch is '{patch}'.", "Give one number for each axis, such as 32,48,48.")
+    return tuple(int(part) for part in parts) or None
 
 
 def _plan_report(planned: Planned) -> list[Any]:

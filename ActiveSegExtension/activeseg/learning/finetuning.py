@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from activeseg.learning.run_folder import Control, RunFolder, RunState, Stage
 
 if TYPE_CHECKING:
     from activeseg.learning.estimate import TrainingEstimate
+    from activeseg.learning.parent import ParentNetwork
 
 _END_S = 10.0
 
@@ -130,6 +132,8 @@ def plan_finetuning(
         )
     if plan.frozen_stages >= max(stages, 1):
         raise InputError(f"{plan.frozen_stages} stages cannot be frozen: the encoder has {stages}.", "Freeze fewer.")
+    if plan.patch_kji is not None:
+        _check_patch(network, plan.patch_kji)
     owned = set(network.values)
     left_over = tuple(name for name in changed if name not in owned)
     held_out = sum(case in dataset.cases() for case in state.hold_out.on(Side.HELD_OUT))
@@ -144,6 +148,22 @@ def plan_finetuning(
         target.new,
         stages,
     )
+
+
+def _check_patch(network: ParentNetwork, patch: Sequence[int]) -> None:
+    """Raise InputError for a patch that does not go through the network."""
+    configuration = network.plans["configurations"][network.configuration]
+    axes = len(configuration["patch_size"])
+    if len(patch) != axes:
+        raise InputError(f"The patch has {len(patch)} numbers; the network needs {axes}.", "Give one for each axis.")
+    strides = configuration.get("architecture", {}).get("arch_kwargs", {}).get("strides", [])
+    steps = [math.prod(s if isinstance(s, int) else s[axis] for s in strides) for axis in range(axes)]
+    coarsest = [size / step for size, step in zip(patch, steps, strict=True)]
+    if any(size % 1 for size in coarsest) or math.prod(coarsest) < 2:
+        raise InputError(
+            f"The network cannot be trained with the patch {', '.join(map(str, patch))}.",
+            f"Take multiples of {', '.join(map(str, steps))}, not all of them the smallest.",
+        )
 
 
 def start_finetuning(project: Project, planned: Planned) -> RunFolder:
