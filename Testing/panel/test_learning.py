@@ -88,7 +88,7 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
     try:
         again.enter()
         later = User(again, slicer_core)
-        until(lambda: later.logic.learning.run.get("stage") == "stopped" or later.widget.learning.refresh())
+        until(lambda: later.logic.learning.run.get("stage") == "stopped")
         assert later.ui.trainingPauseButton.text == "Go on"
         assert later.ui.trainingFrame.isVisibleTo(later.ui.projectBox)
         until(lambda: later.ui.finetuneButton.enabled)
