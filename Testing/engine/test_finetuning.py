@@ -581,3 +581,15 @@ def test_defaults_fit_the_device_and_the_number_of_cases() -> None:
     assert many.all_iterations > small.all_iterations
     assert default_plan("cuda", 1, 5, 6, False).members == 4
     assert default_plan("cuda", 1, 1, 6, True).members == 1
+
+
+def test_a_stopped_fine_tuning_can_be_cancelled_for_good(project: Project) -> None:
+    run = started(project, epochs=1, iterations=50)
+    until_iteration(run, 1)
+    run.tell(Control.STOP)
+    wait_for_end(run)
+    run.tell(Control.CANCEL)
+    assert run.state.stage is Stage.CANCELLED
+    assert not (run.folder / "preprocessed").exists()
+    with pytest.raises(InputError, match="has ended"):
+        resume_finetuning(run)

@@ -113,7 +113,7 @@ def stop(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 
 @app.command()
 def cancel(folder: Folder, json: Json = False, debug: Debug = False) -> None:
-    """End it for good; no version is made."""
+    """End it for good. A version that is written already stays, and is not current."""
     _tell(folder, "cancel", json, debug)
 
 
@@ -134,7 +134,8 @@ def _tell(folder: Path, what: str, json: bool, debug: bool) -> None:
         from activeseg.learning.run_folder import Control
 
         run = _last(folder)
-        if run.state.stage.ended:
+        stopped = run.state.stage == "stopped" and what == "cancel"
+        if run.state.stage.ended and not stopped:
             raise InputError(f"The fine-tuning {run.id} has ended ({run.state.stage}).", "Start a new one.")
         run.tell(Control(what))
         if what != "pause":

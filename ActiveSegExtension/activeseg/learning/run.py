@@ -98,8 +98,7 @@ class _Running:
         self._tell(stage=stage, eta_s=None, error=error.to_dict() if error else None)
         self.run.add_event({"event": "end", "stage": stage.value})
         if stage in (Stage.DONE, Stage.CANCELLED):
-            for name in ("preprocessed", "results", "members"):
-                shutil.rmtree(self.run.folder / name, ignore_errors=True)
+            self.run.remove_scratch()
 
     def _tell(self, **changes: Any) -> None:
         self.state = replace(self.state, **changes)

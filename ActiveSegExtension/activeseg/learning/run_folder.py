@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -209,8 +210,14 @@ class RunFolder:
         """Pause, go on, stop or cancel; a process notices within a fifth of a second."""
         with replacing(self.folder / CONTROL, "") as fresh:
             fresh.write_text(control.value, encoding="utf-8")
-        if control is Control.CANCEL and not self.is_alive and not self.state.stage.ended:
+        if control is Control.CANCEL and not self.is_alive and self.state.stage in (Stage.WAITING, Stage.STOPPED):
             self.write_state(replace(self.state, stage=Stage.CANCELLED, eta_s=None))
+            self.remove_scratch()
+
+    def remove_scratch(self) -> None:
+        """What only a training that goes on needs."""
+        for name in ("preprocessed", "results", "members"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def add_event(self, event: Mapping[str, Any]) -> None:
         with (self.folder / EVENTS).open("a", encoding="utf-8") as file:

@@ -1,0 +1,145 @@
+"""Dice for the time of training: ours against the genuine ``nnUNetv2_train``, with pretrained weights and from scratch.
+
+    .venv/bin/python Testing/benchmarks/finetuning.py [--json FILE]
+
+The same three native phantoms with their whole truth, the same network (one member of the demonstration model); nnU-Net
+trains its shortest schedule (one epoch of 250 iterations), ours as many iterations as its plan says. Dice is that of
+one member, on held-out native phantoms and on contrast phantoms, on which the network was trained first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "ActiveSegExtension")]
+
+import demo_loop  # noqa: E402
+import numpy as np  # noqa: E402
+import psutil  # noqa: E402
+from learning_curve import CASES, whole  # noqa: E402
+
+from activeseg.corrections import Review  # noqa: E402
+from activeseg.learning.finetuning import plan_finetuning  # noqa: E402
+from activeseg.learning.preparation import DATASET  # noqa: E402
+from activeseg.learning.run_folder import RunFolder  # noqa: E402
+from activeseg.learning.version import MODEL  # noqa: E402
+from activeseg.phantom import Domain, make_phantom  # noqa: E402
+from activeseg.segment import segment  # noqa: E402
+from activeseg.segmenters.base import Settings  # noqa: E402
+from activeseg.segmenters.demo import demo_segmenter  # noqa: E402
+from activeseg.segmenters.nnunet import NnUNetSegmenter  # noqa: E402
+
+TRAINER = "nnUNetTrainer_1epoch_NoMirroring"
+OURS = {"members": 1, "epochs": 6, "iterations": 20, "replay": 0.5}
+
+
+def watched(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Seconds, and GiB of the process with its children at their peak."""
+    started, peak = time.perf_counter(), 0
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while process.poll() is None:
+        try:
+            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            peak = max(peak, sum(member.memory_info().rss for member in family))
+        except psutil.NoSuchProcess:
+            pass
+        time.sleep(0.1)
+    if process.returncode:
+        assert process.stderr is not None
+        raise SystemExit(process.stderr.read().decode()[-3000:])
+    return time.perf_counter() - started, peak / 2**30
+
+
+def dice(model: Path, domain: Domain, seeds: tuple[int, ...]) -> float:
+    """Mean over structures of the first member's Dice."""
+    segmenter = NnUNetSegmenter(model)
+    scores: dict[str, list[float]] = {}
+    for seed in seeds:
+        phantom = make_phantom(domain, seed)
+        found = segment({"CT": phantom.ct}, segmenter, Settings(device="cpu", members=1), regions=0)
+        for label in found.schema.labels:
+            a, b = found.labels.array == label.value, phantom.labels.array == label.value
+            if b.any():
+                scores.setdefault(label.name, []).append(2.0 * int((a & b).sum()) / (int(a.sum()) + int(b.sum())))
+    return round(float(np.mean([np.mean(values) for values in scores.values()])), 4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    options = parser.parse_args()
+    found: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        base = work / "base"
+        shutil.copytree(demo_segmenter().folder, base)
+        for fold in (1, 2, 3):
+            shutil.rmtree(base / f"fold_{fold}")
+        found["before"] = measured(base)
+        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "0"}
+        environment |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(8 << 30)}
+        ours(work, environment, found)
+        genuine(work, base, environment, found)
+    for who, figures in found.items():
+        told = f"{who:28s} new {figures['new']:.3f}  old {figures['old']:.3f}"
+        if "minutes" in figures:
+            gain = (figures["new"] - found["before"]["new"]) / figures["minutes"]
+            told += f"  {figures['minutes']:.1f} min  {figures['peak_gib']:.1f} GiB  {gain:+.3f} Dice a minute"
+        print(told)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+
+
+def measured(model: Path) -> dict[str, Any]:
+    new = dice(model, Domain.NATIVE, demo_loop.HELD_OUT_NEW)
+    return {"new": new, "old": dice(model, Domain.CONTRAST, demo_loop.OLD_DOMAIN)}
+
+
+def ours(work: Path, environment: dict[str, str], found: dict[str, dict[str, Any]]) -> None:
+    """The training process, the measuring at its end included."""
+    os.environ["ACTIVESEG_PRIVATE_DIR"] = environment["ACTIVESEG_PRIVATE_DIR"] = str(work / "private")
+    project = demo_loop.make_project(work / "project", CASES, lambda p, t: whole(p, t, 0), 1, Review.ALL)
+    planned = plan_finetuning(project, OURS, device="cpu")
+    run = RunFolder.create(project, planned.parent, planned.plan, planned.cases)
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'ActiveSegExtension')!r}); import activeseg.learning.run as run; "
+    )
+    code += "run.shutil.rmtree = lambda *_, **__: None; run.main()"  # what it was trained on is used again
+    seconds, peak = watched([sys.executable, "-c", code, str(run.folder)], environment)
+    shutil.copytree(run.folder / "preprocessed", work / "kept" / "nnUNet_preprocessed")
+    version = project.version_folder(run.state.version)
+    found["ours, with replay"] = {**measured(version / MODEL), "minutes": seconds / 60, "peak_gib": peak}
+
+
+def genuine(work: Path, base: Path, environment: dict[str, str], found: dict[str, dict[str, Any]]) -> None:
+    """nnU-Net's own command on the same preprocessed cases, without the replayed ones."""
+    folders = {name: work / "kept" / name for name in ("nnUNet_preprocessed", "nnUNet_results", "nnUNet_raw")}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    root = folders["nnUNet_preprocessed"] / DATASET
+    for path in (root / "cases").glob("replay_*"):
+        path.unlink()
+    shutil.copytree(root / "labels", root / "gt_segmentations")
+    environment |= {name: str(folder) for name, folder in folders.items()}
+    command = [str(Path(sys.executable).with_name("nnUNetv2_train")), "999", "3d_fullres", "all", "-tr", TRAINER]
+    command += ["-device", "cpu"]
+    weights = base / "fold_0" / "checkpoint_final.pth"
+    for who, more in (("nnUNetv2_train, pretrained", ["-pretrained_weights", str(weights)]), ("from scratch", [])):
+        seconds, peak = watched([*command, *more], environment)
+        trained = folders["nnUNet_results"] / DATASET / f"{TRAINER}__nnUNetPlans__3d_fullres"
+        found[who] = {**measured(trained), "minutes": seconds / 60, "peak_gib": peak}
+        shutil.rmtree(trained)
+
+
+if __name__ == "__main__":
+    main()
