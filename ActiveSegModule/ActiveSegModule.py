@@ -149,6 +149,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self._observedCase = None
         self._observerTags = []
         self._casesTold = set()
+        self._tookOver = set()
         self._caseArrived = None
         self._hiddenMaps = []
         self._draftIsDue = False
@@ -349,7 +350,14 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.segmenting.list_models()
         name = f"project:{summary['project']}"
         node, current = self.parameterNode, summary["current"]
-        if node is not None and current != "base" and node.model == summary["base_model"]:
+        once = (summary["project"], current)  # who then chooses the base model again means it
+        if (
+            node is not None
+            and current != "base"
+            and once not in self._tookOver
+            and node.model == summary["base_model"]
+        ):
+            self._tookOver.add(once)
             node.model = name
             self.message.notice(_("From now on version {version} of the project segments.").format(version=current))
 

@@ -31,7 +31,7 @@ from activeseg.prediction import Prediction
 from activeseg.progress import Progress
 from activeseg.segment import segment
 from activeseg.segmenters import open_segmenter
-from activeseg.segmenters.base import Settings
+from activeseg.segmenters.base import Segmenter, Settings
 from activeseg.volume import Volume
 
 HELD_OUT_NEW, OLD_DOMAIN, REPLAYED = tuple(range(40, 46)), (46, 47, 48), tuple(range(50, 58))
@@ -88,12 +88,16 @@ def make_project(folder: Path, cases: Sequence[int], correct: Correct, regions: 
 
 
 def old_domain(project: Project, version: str) -> float:
-    """Mean Dice over the structures of contrast phantoms, on which the base model was trained: is it forgotten?"""
-    segmenter = open_version(project, version)
+    """Mean Dice on contrast phantoms, on which the base model was trained: is it forgotten?"""
+    return mean_dice(open_version(project, version), Domain.CONTRAST, OLD_DOMAIN)
+
+
+def mean_dice(segmenter: Segmenter, domain: Domain, seeds: Sequence[int], members: int | str = "auto") -> float:
+    """Mean over structures of their mean Dice on phantoms."""
     scores: dict[str, list[float]] = {}
-    for seed in OLD_DOMAIN:
-        phantom = make_phantom(Domain.CONTRAST, seed)
-        found = segment({"CT": phantom.ct}, segmenter, Settings(device="cpu"), regions=0)
+    for seed in seeds:
+        phantom = make_phantom(domain, seed)
+        found = segment({"CT": phantom.ct}, segmenter, Settings(device="cpu", members=members), regions=0)
         for label in found.schema.labels:
             a, b = found.labels.array == label.value, phantom.labels.array == label.value
             if a.any() or b.any():

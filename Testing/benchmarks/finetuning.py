@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "ActiveSegExtension")]
 
 import demo_loop  # noqa: E402
-import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 from learning_curve import CASES, whole  # noqa: E402
 
@@ -33,9 +32,7 @@ from activeseg.learning.finetuning import plan_finetuning  # noqa: E402
 from activeseg.learning.preparation import DATASET  # noqa: E402
 from activeseg.learning.run_folder import RunFolder  # noqa: E402
 from activeseg.learning.version import MODEL  # noqa: E402
-from activeseg.phantom import Domain, make_phantom  # noqa: E402
-from activeseg.segment import segment  # noqa: E402
-from activeseg.segmenters.base import Settings  # noqa: E402
+from activeseg.phantom import Domain  # noqa: E402
 from activeseg.segmenters.demo import demo_segmenter  # noqa: E402
 from activeseg.segmenters.nnunet import NnUNetSegmenter  # noqa: E402
 
@@ -58,20 +55,6 @@ def watched(command: list[str], environment: dict[str, str]) -> tuple[float, flo
         assert process.stderr is not None
         raise SystemExit(process.stderr.read().decode()[-3000:])
     return time.perf_counter() - started, peak / 2**30
-
-
-def dice(model: Path, domain: Domain, seeds: tuple[int, ...]) -> float:
-    """Mean over structures of the first member's Dice."""
-    segmenter = NnUNetSegmenter(model)
-    scores: dict[str, list[float]] = {}
-    for seed in seeds:
-        phantom = make_phantom(domain, seed)
-        found = segment({"CT": phantom.ct}, segmenter, Settings(device="cpu", members=1), regions=0)
-        for label in found.schema.labels:
-            a, b = found.labels.array == label.value, phantom.labels.array == label.value
-            if b.any():
-                scores.setdefault(label.name, []).append(2.0 * int((a & b).sum()) / (int(a.sum()) + int(b.sum())))
-    return round(float(np.mean([np.mean(values) for values in scores.values()])), 4)
 
 
 def main() -> None:
@@ -101,8 +84,10 @@ def main() -> None:
 
 
 def measured(model: Path) -> dict[str, Any]:
-    new = dice(model, Domain.NATIVE, demo_loop.HELD_OUT_NEW)
-    return {"new": new, "old": dice(model, Domain.CONTRAST, demo_loop.OLD_DOMAIN)}
+    """Dice of one member."""
+    segmenter = NnUNetSegmenter(model)
+    new = demo_loop.mean_dice(segmenter, Domain.NATIVE, demo_loop.HELD_OUT_NEW, 1)
+    return {"new": new, "old": demo_loop.mean_dice(segmenter, Domain.CONTRAST, demo_loop.OLD_DOMAIN, 1)}
 
 
 def ours(work: Path, environment: dict[str, str], found: dict[str, dict[str, Any]]) -> None:

@@ -221,7 +221,7 @@ class LearningSection:
             self._panel.parameterNode.project = str(folder)
 
     def _on_begin(self) -> None:
-        node, self._learning.summary = self._panel.parameterNode, {}
+        node = self._panel.parameterNode
         dataset = Path(node.dataset) if node.dataset else None
         there = dataset is not None and (dataset / "dataset.json").is_file()
         self._panel.message.clear()
