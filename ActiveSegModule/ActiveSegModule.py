@@ -351,12 +351,8 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         name = f"project:{summary['project']}"
         node, current = self.parameterNode, summary["current"]
         once = (summary["project"], current)  # who then chooses the base model again means it
-        if (
-            node is not None
-            and current != "base"
-            and once not in self._tookOver
-            and node.model == summary["base_model"]
-        ):
+        replaces = node is not None and node.model == summary["base_model"]
+        if replaces and current != "base" and once not in self._tookOver:
             self._tookOver.add(once)
             node.model = name
             self.message.notice(_("From now on version {version} of the project segments.").format(version=current))

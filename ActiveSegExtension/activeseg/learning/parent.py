@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,16 @@ from activeseg.errors import InputError, ModelError
 from activeseg.labels import IGNORE, LabelSchema
 from activeseg.learning.project import Project
 from activeseg.learning.version import BASE, MODEL, VERSION_ID, ModelKind
+from activeseg.progress import Progress
 from activeseg.segmenters import open_segmenter
-from activeseg.segmenters.base import Segmenter
+from activeseg.segmenters.base import Segmented, Segmenter, Settings
 from activeseg.segmenters.network import model_folds
 from activeseg.segmenters.nnunet import NnUNetSegmenter
 from activeseg.segmenters.safe_loading import safe_unpickling
 from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter
 from activeseg.segmenters.totalsegmentator_sandbox import UserHome
 from activeseg.segmenters.totalsegmentator_tasks import Model
+from activeseg.volume import Volume
 
 CHECKPOINT = "checkpoint_final.pth"
 
@@ -84,7 +86,46 @@ def open_version(project: Project, id: str) -> Segmenter:
 def open_named(text: str) -> Segmenter:
     """``<project's folder>`` for its current version, or ``<folder>@<version>``. Raises DatasetError, ModelError."""
     folder, id = version_named(text)
-    return open_version(Project.open(folder), id)
+    project = Project.open(folder)
+    segmenter = open_version(project, id)
+    new = [name for name, known in project.state.matching.items() if known is None]
+    if set(new) <= set(segmenter.schema.names):
+        return segmenter
+    return WithNewStructures(segmenter, f"project:{project.folder}@{id}", new)
+
+
+class WithNewStructures:
+    """A model that is to learn further structures: they are in its schema, so that they can be drawn, and are never
+    found."""
+
+    def __init__(self, segmenter: Segmenter, name: str, new: Sequence[str]) -> None:
+        self._segmenter = segmenter
+        self._name = name
+        missing = [structure for structure in new if structure not in segmenter.schema.names]
+        more = LabelSchema.from_names([*segmenter.schema.names, *missing]).labels[len(segmenter.schema) :]
+        self._schema = LabelSchema((*segmenter.schema.labels, *more))
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def schema(self) -> LabelSchema:
+        return self._schema
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self._segmenter.channels
+
+    def __getattr__(self, name: str) -> Any:
+        """Its folder, and the memory that it keeps."""
+        return getattr(self._segmenter, name)
+
+    def check(self, settings: Settings) -> None:
+        self._segmenter.check(settings)
+
+    def segment(self, images: Mapping[str, Volume], settings: Settings, progress: Progress) -> Segmented:
+        return replace(self._segmenter.segment(images, settings, progress), schema=self._schema)
 
 
 def version_named(text: str) -> tuple[Path, str]:
