@@ -131,8 +131,9 @@ def export_correction(
     edited : label map or ``.seg.nrrd``
     dataset : nnU-Net raw dataset folder (``Dataset801_Name``)
     images : what was segmented, by channel; None reads it from where it was
-    review : what counts as truth of that which nobody looked at (design section 7). After a run
-        for all structures ``all`` also says that one which the model does not know, and nobody drew, is absent. In an opened case everything else stays as it was in the dataset
+    review : what counts as truth of that which nobody looked at (design section 7). After a run for all structures
+        ``all`` also says that one which the model does not know, and nobody drew, is absent. In an opened case
+        everything else stays as it was in the dataset
     states : what became of the regions, by number; an edit inside a region makes it corrected in any case
     case : neutral name; None takes the next free one. The same image again updates its case
     patient : whose image it is, so that a project keeps all his images on one side; goes to the private file only

@@ -593,3 +593,16 @@ def test_a_stopped_fine_tuning_can_be_cancelled_for_good(project: Project) -> No
     assert not (run.folder / "preprocessed").exists()
     with pytest.raises(InputError, match="has ended"):
         resume_finetuning(run)
+
+
+def test_cases_that_the_parent_has_learnt_are_replayed_beside_the_new_one(project: Project) -> None:
+    project.promote("v0001", "a test")
+    fresh = add(project, 7, "D")
+    planned = plan_finetuning(project, {**TINY, "iterations": 20, "replay": 0.5}, device="cpu")
+    assert planned.earlier == 2
+    assert dict(planned.rows())["corrected cases"] == "1"
+    run = start_finetuning(project, planned)
+    assert ended(run).stage is Stage.DONE, log(run)
+    served = [case for event in iterations(run) for case in event["cases"]]
+    assert {f"new_{case}" for case in planned.cases.corrected} <= set(served)
+    assert 0.25 < served.count(f"new_{fresh}") / len(served) < 0.75

@@ -28,6 +28,7 @@ class Planned:
     Attributes
     ----------
     parent : id of the version that it begins with
+    earlier : how many of the corrected cases the parent has learnt already
     part : dataset folder of the network that learns, where the model has several
     left_over : corrected structures that other networks of the model own: they do not learn
     new : structures that the network did not know
@@ -38,6 +39,7 @@ class Planned:
     parent: str
     part: str
     cases: TrainingCases
+    earlier: int
     held_out: int
     estimate: TrainingEstimate
     left_over: tuple[str, ...]
@@ -63,10 +65,11 @@ class Planned:
         plan, estimate = self.plan, self.estimate
         how = "trained one after the other" if plan.members_from is MembersFrom.SEEDS else "snapshots of one training"
         minutes = estimate.seconds / 60
+        replayed = f"{self.earlier} earlier cases, {len(self.cases.replayed)} images"
         return [
             ("begins with", f"{self.parent}{f', {self.part}' if self.part else ''}"),
-            ("corrected cases", str(len(self.cases.corrected))),
-            ("replayed images", f"{len(self.cases.replayed)} ({plan.replay:.0%} of what is drawn)"),
+            ("corrected cases", str(len(self.cases.corrected) - self.earlier)),
+            ("replayed", f"{replayed} ({plan.replay:.0%} of what is drawn)"),
             ("held out", str(self.held_out)),
             ("members", f"{plan.members}, {how}"),
             ("iterations", f"{plan.all_iterations} ({plan.epochs} epochs of {plan.iterations} for each)"),
@@ -142,6 +145,7 @@ def plan_finetuning(
         parent,
         network.part,
         cases,
+        len(cases.earlier(project, parent)),
         held_out,
         estimate(network, plan, target),
         left_over,

@@ -28,7 +28,8 @@ class TrainingPlan:
     epochs, iterations : of each member; iterations in an epoch. A killed run loses one epoch at most
     learning_rate, warm_up : the highest rate of AdamW, and the share of the iterations in which it rises to it
     frozen_stages : the first stages of the encoder, which stay as they are
-    replay : share of the images drawn that are replayed ones, where there are any
+    replay : share of the images drawn that are replayed ones, where there are any: cases that the parent has learnt
+        already, and images that nobody corrected
     batch_size, patch_kji : None takes those of the parent's plans; a smaller patch saves time and memory
     foreground : share of the patches that are centred on a structure
     seed : of the first member; the others follow

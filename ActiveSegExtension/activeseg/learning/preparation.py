@@ -22,6 +22,7 @@ from activeseg.labels import IGNORE, LabelSchema
 from activeseg.learning.holdout import Side
 from activeseg.learning.parent import ParentNetwork
 from activeseg.learning.project import Project
+from activeseg.learning.version import BASE
 from activeseg.progress import Progress
 from activeseg.segmenters.base import Mode, Settings
 from activeseg.segmenters.nnunet import NnUNetSegmenter
@@ -66,6 +67,13 @@ class TrainingCases:
                 "Export corrections, or say whose a case is with 'activeseg project admit'.",
             )
         return cls(corrected, replayed, without_side, waiting)
+
+    def earlier(self, project: Project, parent: str) -> tuple[str, ...]:
+        """Corrected cases that the parent was trained on as they are: they are replayed, too. None of them where all
+        are such."""
+        learnt = {} if parent == BASE else project.version(parent).data
+        found = tuple(case for case, sha256 in self.corrected.items() if learnt.get(case) == sha256)
+        return found if len(found) < len(self.corrected) else ()
 
 
 def _sha256(dataset: Dataset, case: str) -> str:

@@ -196,14 +196,15 @@ class _Running:
         def snapshot(cycle: int, state: Mapping[str, Any]) -> None:
             _save(files[cycle], state)
 
+        earlier = self.cases.earlier(self.project, self.parent_id)
         with self._tensorboard(number) as scalar:
             trainer.course = Course(
                 self.plan,
                 weights["network_weights"],
                 parent.dataset["labels"],
                 target.labels,
-                [f"new_{case}" for case in self.cases.corrected],
-                [f"replay_{case}" for case in self.cases.replayed],
+                [f"new_{case}" for case in self.cases.corrected if case not in earlier],
+                [*(f"new_{case}" for case in earlier), *(f"replay_{case}" for case in self.cases.replayed)],
                 parent.mirror_axes,
                 lambda event: self._trained(number, event, scalar),
                 self._wait,
