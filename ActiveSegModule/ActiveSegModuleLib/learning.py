@@ -64,6 +64,10 @@ class Learning:
         """Say whose a case is."""
         self._ask("project.admit", {"case": case, "patient": patient}, on_result, on_error)
 
+    def reviewed(self, case: str, on_result: OnResult, on_error: OnError) -> None:
+        """Say that somebody went through all of a held-out case."""
+        self._ask("project.reviewed", {"case": case}, self._summarised(on_result), on_error)
+
     def plan(self, changes: Mapping[str, Any], device: str, on_result: OnResult, on_error: OnError) -> None:
         """What a fine-tuning would do, and what it takes; one step of it is timed."""
 

@@ -93,6 +93,21 @@ def admit(
 
 
 @app.command()
+def reviewed(
+    folder: Folder,
+    case: Annotated[str, typer.Argument(help="A held-out case.")],
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say that somebody went through all of a held-out case: then all of it measures versions."""
+    with conversation(json, debug) as talk:
+        from activeseg.learning.project import Project
+
+        Project.open(folder).mark_reviewed(case)
+        talk.result({"case": case, "reviewed": True}, f"All of {case} counts from now on.")
+
+
+@app.command()
 def replay(
     folder: Folder,
     images: Annotated[list[Path], typer.Argument(metavar="CT...", help="Images that nobody corrected.")],

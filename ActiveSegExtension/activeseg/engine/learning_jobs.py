@@ -40,6 +40,14 @@ def admit(job: Job, kept: None) -> dict[str, Any]:
     return {"case": case, "side": project.admit(case, patient).value}
 
 
+def reviewed(job: Job, kept: None) -> dict[str, Any]:
+    """Say that somebody went through all of a held-out case."""
+    with job.params as params:
+        project, case = _open(params), params.text("case")
+    project.mark_reviewed(case)
+    return project_summary(project)
+
+
 def match(job: Job, kept: None) -> dict[str, Any]:
     """Say what structures of the dataset are in the base model; only before the first version."""
     with job.params as params:

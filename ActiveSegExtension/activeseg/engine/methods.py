@@ -53,6 +53,7 @@ METHODS = {
     "project.new": Method(Lane.CLERK, "learning_jobs:new"),
     "project.show": _quick("learning_jobs:show"),
     "project.match": Method(Lane.CLERK, "learning_jobs:match"),
+    "project.reviewed": _quick("learning_jobs:reviewed"),
     "project.admit": _quick("learning_jobs:admit"),
     "finetune.plan": Method(Lane.WORKER, "learning_jobs:plan"),
     "finetune.start": Method(Lane.CLERK, "learning_jobs:start"),

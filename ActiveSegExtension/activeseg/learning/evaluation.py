@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.corrections import RegionState, Review
-from activeseg.dataset import Dataset, OpenedCase, Origin
+from activeseg.dataset import Dataset, Origin
 from activeseg.dataset.record import CaseRecord
+from activeseg.labels import LabelSchema
 from activeseg.learning.gate import CaseDice
 from activeseg.learning.holdout import Side
 from activeseg.learning.metrics import Calibration, Scores, calibration, structure_scores
@@ -69,13 +70,18 @@ def dice_of(results: Results) -> CaseDice:
     return {case: {name: s.dice for name, s in result.scores.items()} for case, result in results.items()}
 
 
-def reviewed_voxels(record: CaseRecord, labels: npt.NDArray[Any], ignore: int) -> npt.NDArray[np.bool_]:
+def reviewed_voxels(
+    record: CaseRecord, labels: npt.NDArray[Any], ignore: int, whole: bool = False
+) -> npt.NDArray[np.bool_]:
     """Voxels (k, j, i) of a case that a person vouches for.
 
-    All but ``ignore`` of a truth, and of a case that was reviewed as a whole; else the boxes of the reviewed regions,
-    of this revision and of earlier ones. What was edited outside of them is not known any more, and does not count.
+    All but ``ignore`` of a truth, and of a case that was reviewed as a whole (``whole``: somebody said so later); else
+    the boxes of the reviewed regions, of this revision and of earlier ones. What was edited outside of them is not
+    known any more, and does not count.
     """
     known: npt.NDArray[np.bool_] = labels != ignore
+    if whole:
+        return known
     boxes = np.zeros(labels.shape, bool)
     for revision in (*record.history, record.current):
         provenance = revision.provenance
@@ -101,50 +107,42 @@ def measure(project: Project, version: str, device: str, progress: Progress) -> 
     segmenter: Segmenter | None = None
     for done, case in enumerate(cases):
         record = dataset.record(case)
-        kept = project.folder / _FOLDER / f"{version}-{record.current.label.sha256[:16]}.json"
+        whole = case in project.state.reviewed
+        kept = project.folder / _FOLDER / f"{version}-{record.current.label.sha256[:16]}{'-whole' * whole}.json"
         part = progress.part(done / len(cases), (done + 1) / len(cases))
         if kept.exists():
             results[case] = CaseResult.from_dict(json.loads(kept.read_text(encoding="utf-8")))
             continue
         segmenter = segmenter or open_version(project, version)
-        results[case] = _measure_case(project, dataset, case, record, segmenter, device, part)
+        opened = dataset.open_case(case)
+        truth = opened.labels.array
+        seen = reviewed_voxels(record, truth, dataset.schema.ignore_value, whole)
+        images = dict(zip(segmenter.channels, opened.images.values(), strict=True))
+        prediction = segment(images, segmenter, Settings(device=device), regions=REGIONS, progress=part)
+        found = in_dataset_values(prediction, dataset, project.state.matching)
+        results[case] = compare(found, opened.labels, seen, prediction, dataset.schema)
         kept.parent.mkdir(exist_ok=True)
         with replacing(kept, ".json") as fresh:
             fresh.write_text(json.dumps(results[case].to_dict()), encoding="utf-8")
     return results
 
 
-def _measure_case(
-    project: Project,
-    dataset: Dataset,
-    case: str,
-    record: CaseRecord,
-    segmenter: Segmenter,
-    device: str,
-    progress: Progress,
-) -> CaseResult:
-    opened = dataset.open_case(case)
-    images = dict(zip(segmenter.channels, opened.images.values(), strict=True))
-    prediction = segment(images, segmenter, Settings(device=device), regions=REGIONS, progress=progress)
-    found = in_dataset_values(prediction, dataset, project.state.matching)
-    return compare(found, prediction, opened, record, dataset)
-
-
 def compare(
-    found: npt.NDArray[Any], prediction: Prediction, opened: OpenedCase, record: CaseRecord, dataset: Dataset
+    found: npt.NDArray[Any],
+    truth: Volume,
+    seen: npt.NDArray[np.bool_],
+    prediction: Prediction,
+    schema: LabelSchema,
 ) -> CaseResult:
-    """``found`` is the prediction's label map in the dataset's values."""
-    truth = opened.labels.array
-    geometry = opened.labels.geometry
-    seen = reviewed_voxels(record, truth, dataset.schema.ignore_value)
+    """``found`` is the prediction's label map in the values of ``schema``; only voxels in ``seen`` count."""
     scores = {}
-    for label in dataset.schema.labels:
-        scored = structure_scores(found, truth, seen, label.value, geometry.spacing_xyz[::-1])
+    for label in schema.labels:
+        scored = structure_scores(found, truth.array, seen, label.value, truth.geometry.spacing_xyz[::-1])
         if scored is not None:
             scores[label.name] = scored
-    uncertainty = _on_grid(prediction.uncertainty, opened.labels)
+    uncertainty = _on_grid(prediction.uncertainty, truth)
     boxes = [region.slices for region in prediction.regions]
-    return CaseResult(scores, calibration(found, truth, seen, uncertainty, boxes), float(seen.mean()))
+    return CaseResult(scores, calibration(found, truth.array, seen, uncertainty, boxes), float(seen.mean()))
 
 
 def in_dataset_values(prediction: Prediction, dataset: Dataset, matching: Mapping[str, str | None]) -> npt.NDArray[Any]:

@@ -58,6 +58,7 @@ class ProjectState:
     dataset : folder, relative to the project's where it lies inside
     matching : structure of the dataset -> structure of the base model; None makes it a new one
     margin : Dice that a structure may fall before the gate refuses
+    reviewed : held-out cases that somebody went through as a whole
     current : id of the version that segments now, or ``base``
     promotions : oldest first
     """
@@ -69,6 +70,7 @@ class ProjectState:
     matching: Mapping[str, str | None]
     hold_out: HoldOut = field(default_factory=HoldOut)
     margin: float = MARGIN
+    reviewed: tuple[str, ...] = ()
     current: str = BASE
     promotions: tuple[Promotion, ...] = ()
 
@@ -82,6 +84,7 @@ class ProjectState:
             "matching": dict(self.matching),
             "hold_out": self.hold_out.to_dict(),
             "margin": self.margin,
+            "reviewed": list(self.reviewed),
             "current": self.current,
             "promotions": [promotion.to_dict() for promotion in self.promotions],
         }
@@ -104,6 +107,7 @@ class ProjectState:
                 dict(data["matching"]),
                 HoldOut.from_dict(data["hold_out"]),
                 float(data["margin"]),
+                tuple(data["reviewed"]),
                 str(data["current"]),
                 tuple(Promotion(**promotion) for promotion in data["promotions"]),
             )
@@ -270,6 +274,16 @@ class Project:
             return path.read_text(encoding="utf-8")
         except OSError as error:
             raise DatasetError(f"The private file '{path}' cannot be used: {error}.", "Check its folder.") from error
+
+    def mark_reviewed(self, case: str) -> ProjectState:
+        """Say that somebody went through all of a held-out case, so that all of it measures versions.
+
+        Raises InputError for a case that is not held out.
+        """
+        held_out = self.state.hold_out.on(Side.HELD_OUT)
+        if case not in held_out:
+            raise InputError(f"'{case}' is not held out.", f"Held out: {', '.join(held_out) or 'none'}.")
+        return self.change(lambda state: replace(state, reviewed=tuple(dict.fromkeys([*state.reviewed, case]))))
 
     # Versions.
 

@@ -7,7 +7,7 @@ from typing import Any
 from activeseg.learning.project import Project
 from activeseg.learning.run_folder import RunFolder
 from activeseg.learning.version import BASE
-from activeseg.learning.waiting import waiting_cases, worth_it
+from activeseg.learning.waiting import to_review, waiting_cases, worth_it
 
 
 def project_summary(project: Project) -> dict[str, Any]:
@@ -27,6 +27,7 @@ def project_summary(project: Project) -> dict[str, Any]:
         "versions": [_version(id, project) for id in (BASE, *project.versions())],
         "run": {"id": runs[-1].id, **runs[-1].state.to_dict()} if runs else None,
         "waiting": list(waiting_cases(project)),
+        "to_review": list(to_review(project)),
         "worth_it": worth_it(project),
         "promotions": [promotion.to_dict() for promotion in state.promotions],
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from activeseg.corrections import Review
+from activeseg.dataset import Origin
 from activeseg.learning.holdout import Side
 from activeseg.learning.project import Project
 from activeseg.learning.version import BASE
@@ -17,6 +19,20 @@ def waiting_cases(project: Project) -> tuple[str, ...]:
         for case in state.hold_out.on(Side.TRAIN)
         if case in entries and not entries[case].waiting and dataset.record(case).current.label.sha256 != seen.get(case)
     )
+
+
+def to_review(project: Project) -> tuple[str, ...]:
+    """Held-out cases of which only some places count, because nobody went through all of them."""
+    dataset, state = project.dataset(), project.state
+    there = dataset.cases()
+    found = []
+    for case in state.hold_out.on(Side.HELD_OUT):
+        if case in there and case not in state.reviewed:
+            provenance = dataset.record(case).current.provenance
+            whole = bool(provenance.model) and provenance.training.get("review") == Review.ALL
+            if provenance.origin is not Origin.TRUTH and not whole:
+                found.append(case)
+    return tuple(found)
 
 
 def worth_it(project: Project) -> str:
@@ -36,4 +52,7 @@ def worth_it(project: Project) -> str:
         told += f" the mean Dice from {before:.3f} to {after:.3f}."
     elif not held_out:
         told += " No case is held out yet, so a version could not be measured: the second patient's cases will be."
+    partly = to_review(project)
+    if partly:
+        told += f" Held out, and not yet gone through as a whole: {', '.join(partly[:5])}. Only reviewed voxels count."
     return told

@@ -29,6 +29,7 @@ class ExportingSection:
         self._ui = ui = panel.ui
         self._exporting = panel.logic.exporting
         self._case: Case | None = None
+        self._filled: Any = None
         self._listed_dataset = ""
         self._busy = False
         ui.annotatorEdit.text = str(panel.settings.value(ANNOTATOR) or "")
@@ -50,8 +51,9 @@ class ExportingSection:
         node, case = self._panel.parameterNode, self._panel.logic.review.case
         if node is None:
             return
-        if not node.dataset and self._panel.settings.value(LAST_DATASET):
-            node.dataset = str(self._panel.settings.value(LAST_DATASET))
+        if node is not self._filled:  # once for a scene, so that the field can be emptied
+            self._filled = node
+            node.dataset = node.dataset or str(self._panel.settings.value(LAST_DATASET) or "")
         if case != self._case:
             self._case = case
             blocked = self._ui.notesEdit.blockSignals(True)

@@ -31,6 +31,7 @@ class LearningSection:
         self._learning: Learning = panel.logic.learning
         self._chart = TrainingChart(panel.scene)
         self._plot: Any = None
+        self._filled: Any = None
         self._busy = False
         self._looking = False
         self._timer = qt.QTimer()
@@ -40,6 +41,7 @@ class LearningSection:
         connect(ui.projectBrowseButton, "clicked()", self._on_browse)
         connect(ui.projectNewButton, "clicked()", self._on_begin)
         connect(ui.admitButton, "clicked()", self._on_admit)
+        connect(ui.reviewedButton, "clicked()", self._on_reviewed)
         connect(ui.planButton, "clicked()", lambda: self._plan(None))
         connect(ui.finetuneButton, "clicked()", self._on_finetune)
         connect(ui.trainingPauseButton, "clicked()", self._on_pause)
@@ -58,8 +60,9 @@ class LearningSection:
         node = self._panel.parameterNode
         if node is None:
             return
-        if not node.project and self._panel.settings.value(LAST_PROJECT):
-            node.project = str(self._panel.settings.value(LAST_PROJECT))
+        if node is not self._filled:  # once for a scene, so that the field can be emptied
+            self._filled = node
+            node.project = node.project or str(self._panel.settings.value(LAST_PROJECT) or "")
         wanted = Path(node.project) if node.project else None
         if wanted != self._learning.project:
             self._learning.turn_to(wanted)
@@ -176,6 +179,7 @@ class LearningSection:
         for button in (ui.planButton, ui.finetuneButton):
             button.enabled = free and known and not going
         ui.admitButton.enabled = free and known
+        ui.reviewedButton.enabled = free and bool(learning.summary.get("to_review"))
         chosen = self._chosen_version()
         current = learning.summary.get("current")
         ui.versionCompareButton.enabled = free and bool(chosen) and chosen != current
@@ -241,6 +245,13 @@ class LearningSection:
     def _admitted(self, result: Mapping[str, Any]) -> None:
         self._panel.message.notice(_("{case}: {side}").format(case=result["case"], side=result["side"]))
         self.refresh()
+
+    def _on_reviewed(self) -> None:
+        case = self._panel.exporting.chosen_case
+        if not case:
+            self._panel.show_error(InputError("Choose a case in the table."))
+            return
+        self._ask(self._learning.reviewed, self._changed, case)
 
     def _plan(self, then: Callable[[], None] | None) -> None:
         try:
