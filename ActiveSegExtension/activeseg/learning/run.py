@@ -64,7 +64,8 @@ class _Running:
         self.started = time.monotonic()
         self.told_at = 0.0
         self.stopping = threading.Event()
-        self.seconds: list[float] = []
+        self.seconds: list[float] = []  # of iterations, with their data
+        self.iterated_at = 0.0
 
     # From its start to its end.
 
@@ -225,7 +226,9 @@ class _Running:
         plan = self.plan
         before = number * plan.epochs * plan.iterations
         if event["event"] == "iteration":
-            self.seconds.append(float(event["seconds"]))
+            now = time.monotonic()
+            self.seconds.append(now - self.iterated_at if self.iterated_at else float(event["seconds"]))
+            self.iterated_at = now
             if time.monotonic() - self.told_at > _TELL_S:
                 self.told_at = time.monotonic()
                 done = before + int(event["iteration"])
@@ -233,7 +236,7 @@ class _Running:
                 recent = sorted(self.seconds[-50:])
                 left = (plan.all_iterations - done) * recent[len(recent) // 2]
                 fraction = low + (high - low) * done / plan.all_iterations
-                self._tell(fraction=fraction, eta_s=round(left / 0.85, 1), member=number + 1)
+                self._tell(fraction=fraction, eta_s=round(left, 1), member=number + 1)
         else:
             self._tell(member=number + 1, epoch=event["epoch"], loss=event["loss"], dice=event["dice"])
             scalar("loss", event["loss"], event["epoch"])
