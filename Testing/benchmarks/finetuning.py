@@ -3,7 +3,7 @@
     .venv/bin/python Testing/benchmarks/finetuning.py [--json FILE]
 
 The same three native phantoms with their whole truth, the same network (one member of the demonstration model); nnU-Net
-trains its shortest schedule (one epoch of 250 iterations), ours as many iterations as its plan says. Dice is that of
+trains one epoch of its own (250 iterations, without mirroring), ours as many iterations as its plan says. Dice is that of
 one member, on held-out native phantoms and on contrast phantoms, on which the network was trained first.
 """
 
@@ -36,7 +36,20 @@ from activeseg.phantom import Domain  # noqa: E402
 from activeseg.segmenters.demo import demo_segmenter  # noqa: E402
 from activeseg.segmenters.nnunet import NnUNetSegmenter  # noqa: E402
 
-TRAINER = "nnUNetTrainer_1epoch_NoMirroring"
+TRAINER = "OneEpoch"
+TRAINER_CODE = """from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import (
+    nnUNetTrainerNoMirroring,
+)
+
+
+class OneEpoch(nnUNetTrainerNoMirroring):
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.num_epochs = 1
+
+    def plot_network_architecture(self):
+        pass
+"""
 OURS = {"members": 1, "epochs": 6, "iterations": 20, "replay": 0.5}
 
 
@@ -116,6 +129,10 @@ def genuine(work: Path, base: Path, environment: dict[str, str], found: dict[str
         path.unlink()
     shutil.copytree(root / "labels", root / "gt_segmentations")
     environment |= {name: str(folder) for name, folder in folders.items()}
+    environment["nnUNet_extTrainer"] = str(work / "trainer")
+    os.environ["nnUNet_extTrainer"] = str(work / "trainer")  # its checkpoints name it
+    (work / "trainer").mkdir()
+    (work / "trainer" / "one_epoch.py").write_text(TRAINER_CODE)
     command = [str(Path(sys.executable).with_name("nnUNetv2_train")), "999", "3d_fullres", "all", "-tr", TRAINER]
     command += ["-device", "cpu"]
     weights = base / "fold_0" / "checkpoint_final.pth"
