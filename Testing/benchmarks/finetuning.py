@@ -2,9 +2,10 @@
 
     .venv/bin/python Testing/benchmarks/finetuning.py [--json FILE]
 
-The same three native phantoms with their whole truth, the same network (one member of the demonstration model); nnU-Net
-trains one epoch of its own (250 iterations, without mirroring), ours as many iterations as its plan says. Dice is that of
-one member, on held-out native phantoms and on contrast phantoms, on which the network was trained first.
+The same three native phantoms with their whole truth, the same network (one member of the demonstration model);
+nnU-Net trains one epoch of its own (250 iterations, without mirroring), ours as many iterations as its plan says, half
+of the images replayed contrast phantoms. Dice is that of one member, on held-out native phantoms and on contrast
+phantoms, on which the network was trained first.
 """
 
 from __future__ import annotations
