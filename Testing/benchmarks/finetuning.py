@@ -44,9 +44,9 @@ TRAINER_CODE = """from nnunetv2.training.nnUNetTrainer.variants.data_augmentatio
 
 
 class OneEpoch(nnUNetTrainerNoMirroring):
-    def __init__(self, *arguments, **more):
-        super().__init__(*arguments, **more)
+    def initialize(self):
         self.num_epochs = 1
+        super().initialize()
 
     def plot_network_architecture(self):
         pass
