@@ -125,7 +125,7 @@ class TestSampling:
         k, j, i = np.indices(coarse.shape_kji)
         points = coarse.ras_of_ijk(np.stack([i, j, k], axis=-1))
         ramp = (points @ [0.01, 0.02, 0.03]).astype(np.float32)
-        got = np.concatenate([v for _, v in training_labels._sampled(Volume(ramp, coarse), GRID)])
+        got = np.concatenate([v for _, v in training_labels.sampled(Volume(ramp, coarse), GRID)])
         k, j, i = np.indices(SHAPE)
         expected = GRID.ras_of_ijk(np.stack([i, j, k], axis=-1)) @ [0.01, 0.02, 0.03]
         inside = ~np.isnan(got)
@@ -141,7 +141,7 @@ class TestSampling:
         crop = Geometry.from_ijk_to_ras(
             [[2.0, 0, 0, 4.5], [0, 2.0, 0, 10.0], [0, 0, 3.0, 6.0], [0, 0, 0, 1]], (3, 10, 4)
         )
-        got = np.concatenate([v for _, v in training_labels._sampled(flat(0.5, crop), GRID)])
+        got = np.concatenate([v for _, v in training_labels.sampled(flat(0.5, crop), GRID)])
         known = np.argwhere(~np.isnan(got))
         assert known.min(axis=0).tolist() == [2, 5, 4]
         assert known.max(axis=0).tolist() == [4, 14, 11]
