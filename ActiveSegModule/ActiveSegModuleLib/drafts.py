@@ -18,6 +18,7 @@ from activeseg.segment_matching import segment_id_of
 from activeseg.volume import Volume
 
 from .inbox import Inbox, file_error
+from .results import labels_of, patches_of, record_of
 from .scene.case import Case
 from .scene.layers import Snapshot, put, same_voxels, take
 from .scene.placement import geometry_of
@@ -26,11 +27,6 @@ from .scene.volume_node import add_volume, volume_of
 OnError = Callable[[ActiveSegError], None]
 UNTOUCHED_FOR = datetime.timedelta(days=1)
 """A draft in which nothing was edited is removed after so long: the scene can write it again, and it holds a CT."""
-
-_NOT_IN_RECORD = {
-    *("labels", "geometry", "measures", "measures_geometry", "regions", "regions_folder"),
-    *("id", "has_edits", "state", "image", "layers"),
-}
 
 
 def _ignore(*_: Any) -> None:
@@ -245,8 +241,7 @@ def _show(scene: Any, result: Mapping[str, Any]) -> Case:
     """A case with its CT, from the answer to ``draft.open``. Raises InputError and OSError."""
     state = result["state"]
     image = read_volume(result["image"])
-    labels = Volume(read_array(result["labels"]), read_geometry(result["geometry"]), "labels")
-    record = {key: value for key, value in result.items() if key not in _NOT_IN_RECORD}
+    labels, record = labels_of(result), record_of(result)
     layers = result["layers"]
     snapshot = layers and Snapshot(layers["json"], [read_array(path) for path in layers["arrays"]])
     maps = {}
@@ -256,8 +251,7 @@ def _show(scene: Any, result: Mapping[str, Any]) -> Case:
     name = scene.GenerateUniqueName(str(state.get("name", "Segmentation")))
     case = Case.create(scene, ct_node, labels, record, name, str(result["id"]))
     if result["regions"]:
-        patches = (Path(result["regions_folder"]) / "alternatives.npz").read_bytes()
-        case.set_regions(result["regions"], patches, labels.geometry)
+        case.set_regions(result["regions"], patches_of(result), labels.geometry)
     for measure, volume in maps.items():
         case.add_uncertainty(measure, volume, shown=True)
     case.notes, case.seconds = str(state.get("notes", "")), float(state.get("seconds", 0))

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vtk.util.numpy_support import vtk_to_numpy
-
 from activeseg.client.arrays import read_array, read_geometry
 from activeseg.client.engine_client import EstimateEvent, LabelEvent, NoticeEvent, ProgressEvent
 from activeseg.corrections import RegionState
@@ -18,19 +16,16 @@ from activeseg.volume import Volume
 
 from .inbox import Inbox, file_error
 from .listener import Listener
+from .results import labels_of, patches_of, record_of
 from .scene.case import Case
 from .scene.placement import geometry_of
+from .scene.volume_node import volume_of
 
 PREVIEW_MODELS = {
     "totalsegmentator:total": "totalsegmentator:total-fast",
     "totalsegmentator:total_mr": "totalsegmentator:total_mr-fast",
 }
 """Models that have a coarser one of the same structures, which answers many times sooner."""
-
-_NOT_IN_RECORD = {
-    *("labels", "geometry", "measures", "measures_geometry", "regions", "regions_folder", "prediction"),
-    *("fallbacks", "estimate", "peak_bytes"),
-}
 
 
 def _ignore(*_: Any) -> None:
@@ -166,7 +161,7 @@ class Segmenting:
         def found(result: Mapping[str, Any]) -> None:
             try:
                 if self._scene.IsNodePresent(case.node):
-                    case.set_regions(result["regions"], _patches_of(result), read_geometry(result["geometry"]))
+                    case.set_regions(result["regions"], patches_of(result), read_geometry(result["geometry"]))
                     on_done()
             except (ActiveSegError, OSError) as error:
                 on_error(_as_told(error))
@@ -178,10 +173,8 @@ class Segmenting:
 
     def _hand_over(self, run: _Run) -> None:
         """The CT to the engine, then the request."""
-        geometry = geometry_of(self._ct_of(run))
-        voxels = vtk_to_numpy(run.ct_node.GetImageData().GetPointData().GetScalars())
         run.inbox = inbox = Inbox(self._engine)
-        image = inbox.volume(Volume(voxels.reshape(geometry.shape_kji), geometry))
+        image = inbox.volume(volume_of(self._ct_of(run)))
         inbox.fill(lambda: self._go_on(run, lambda: self._send(run, image)), lambda error: self._fail(run, error))
 
     def _send(self, run: _Run, image: Mapping[str, Any]) -> None:
@@ -269,20 +262,20 @@ class Segmenting:
         if run.case is None:
             name = self._scene.GenerateUniqueName(f"{run.state.ct_name} preview")
             run.preview = Case.create(
-                self._scene, self._ct_of(run), _labels_of(result), _record_of(result), name, preview=True
+                self._scene, self._ct_of(run), labels_of(result), record_of(result), name, preview=True
             )
             self._listener.case_changed(run.preview)
 
     def _show(self, run: _Run, result: Mapping[str, Any]) -> None:
         """The label at once; the rest, read now because the engine may remove it, in turns of the event loop."""
-        ct_node, labels = self._ct_of(run), _labels_of(result)
+        ct_node, labels = self._ct_of(run), labels_of(result)
         if run.preview is not None and self._scene.IsNodePresent(run.preview.node):
             if run.preview.touched:
                 self._listener.notice(f"'{run.preview.name}' was edited, and stays beside the full result.")
             else:
                 run.preview.remove()
         name = self._scene.GenerateUniqueName(f"{run.state.ct_name} segmentation")
-        run.case = Case.create(self._scene, ct_node, labels, _record_of(result), name, run.id)
+        run.case = Case.create(self._scene, ct_node, labels, record_of(result), name, run.id)
         run.shown_members = len(result["members"])
         run.tell(label_shown=True)
         self._listener.case_changed(run.case)
@@ -295,7 +288,7 @@ class Segmenting:
         assert case is not None
         table = case.regions
         if table is None or all(state is RegionState.OPEN for state in table.states().values()):
-            case.set_regions(result["regions"], _patches_of(result), read_geometry(result["geometry"]))
+            case.set_regions(result["regions"], patches_of(result), read_geometry(result["geometry"]))
         else:
             self._listener.notice("The list of regions stays as it is, because you have begun to review it.")
         geometry, default = read_geometry(result["measures_geometry"]), result["measure"]
@@ -312,7 +305,7 @@ class Segmenting:
         if run.case is None:
             self._show(run, result)
         elif self._scene.IsNodePresent(run.case.node) and len(result["members"]) != run.shown_members:
-            run.case.update_record(_record_of(result))
+            run.case.update_record(record_of(result))
             self._complete(run, result)
         self._engine.request("job.release", {"job": job}, on_error=_ignore)
         self._engine.later(lambda: self._end(run))  # when all maps are in the scene
@@ -353,18 +346,5 @@ class _Run:
         self.state = replace(self.state, **changes)
 
 
-def _labels_of(result: Mapping[str, Any]) -> Volume:
-    return Volume(read_array(result["labels"]), read_geometry(result["geometry"]), "labels")
-
-
-def _patches_of(result: Mapping[str, Any]) -> bytes:
-    return (Path(result["regions_folder"]) / "alternatives.npz").read_bytes()
-
-
 def _as_told(error: ActiveSegError | OSError) -> ActiveSegError:
     return error if isinstance(error, ActiveSegError) else file_error(error)
-
-
-def _record_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a result that is ``prediction.json``."""
-    return {key: value for key, value in result.items() if key not in _NOT_IN_RECORD}

@@ -24,7 +24,7 @@ from activeseg.learning.preparation import TrainingCases, changed_voxels
 from activeseg.learning.project import FILE, REPLAY, VERSIONS, Project, ProjectState
 from activeseg.learning.replay import FOLDER, add_replay
 from activeseg.learning.version import BASE, RECORD, ModelKind, Version
-from activeseg.learning.waiting import waiting_cases, worth_it
+from activeseg.learning.waiting import to_review, waiting_cases, worth_it
 from activeseg.phantom import PHANTOM_SCHEMA
 from activeseg.progress import Progress
 from activeseg.volume import Volume
@@ -334,14 +334,14 @@ def test_waiting_cases_are_those_that_the_current_version_has_not_seen(project: 
     add(project, 0, "A"), add(project, 1, "B"), add(project, 2, "C")
     project.admit_known()
     assert waiting_cases(project) == ("CT_0001", "CT_0003")
-    assert worth_it(project).startswith("2 corrected cases are waiting")
+    assert worth_it(project, waiting_cases(project), to_review(project)).startswith("2 corrected cases are waiting")
     written_version(project, "v0001")
     record = project.version_folder("v0001") / RECORD
     seen = {"CT_0001": project.dataset().record("CT_0001").current.label.sha256, "CT_0003": "another"}
     record.write_text(json.dumps({**json.loads(record.read_text()), "data": seen}))
     project.promote("v0001", "better")
     assert waiting_cases(project) == ("CT_0003",)
-    assert worth_it(project).startswith("1 corrected case is waiting")
+    assert worth_it(project, waiting_cases(project), to_review(project)).startswith("1 corrected case is waiting")
 
 
 # Versions

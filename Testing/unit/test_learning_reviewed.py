@@ -13,7 +13,7 @@ from activeseg.errors import InputError
 from activeseg.labels import LabelSchema
 from activeseg.learning.evaluation import reviewed_voxels
 from activeseg.learning.project import Project
-from activeseg.learning.waiting import to_review, worth_it
+from activeseg.learning.waiting import to_review, waiting_cases, worth_it
 from activeseg.training_labels import TrainingSummary
 from activeseg.volume import Geometry, Volume
 
@@ -91,7 +91,7 @@ def test_held_out_cases_are_named_until_somebody_went_through_them(
     for seed, patient in enumerate("AB"):
         project.admit(dataset.add_case(ct(seed), found, GEOMETRY, half).name, patient)
     assert to_review(project) == ("CT_0002",)
-    assert "not yet gone through as a whole: CT_0002" in worth_it(project)
+    assert "not yet gone through as a whole: CT_0002" in worth_it(project, waiting_cases(project), to_review(project))
     with pytest.raises(InputError, match="'CT_0001' is not held out"):
         project.mark_reviewed("CT_0001")
     project.mark_reviewed("CT_0002")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from activeseg.corrections import Correction
+from activeseg.corrections import Correction, Review
 from activeseg.errors import DatasetError
 from activeseg.training_labels import TrainingSummary
 
@@ -51,6 +51,15 @@ class Provenance:
     correction: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     replaces: int | None = None
+
+    @property
+    def vouches_for_all(self) -> bool:
+        """Whether somebody knows the whole label map: a truth, or a prediction that was gone through as a whole.
+
+        A case that was opened again says 'all', too, but nobody predicted anything there: the rest stayed as it was.
+        """
+        whole = bool(self.model) and self.training.get("review") == Review.ALL
+        return self.origin is Origin.TRUTH or whole
 
     @classmethod
     def of_correction(

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from activeseg.dataset.record import StoredFile
 from activeseg.errors import ActiveSegError, InputError, ModelError
 from activeseg.labels import LabelSchema
 from activeseg.learning.parent import CHECKPOINT
@@ -41,7 +42,8 @@ def export_version(project: Project, id: str, file: Path, progress: Progress | N
         raise InputError(f"'{file}' exists already.", "Choose another name.")
     paths = [folder / RECORD, folder / MEASURED, *sorted(_own_files(folder / MODEL))]
     paths = [path for path in paths if path.exists()]
-    sums = {path.relative_to(folder).as_posix(): _sha256(path) for path in paths}
+    files = [StoredFile.of(path, path.relative_to(folder).as_posix()) for path in paths]
+    sums = {stored.file: stored.sha256 for stored in files}
     manifest = {"format": FORMAT, "project": project.state.name, "version": version.id, "sha256": sums}
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file, ".zip") as fresh, zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as archive:
@@ -175,8 +177,3 @@ def _check_layers(plans: Mapping[str, Any]) -> None:
             found = pydoc.locate(name) if name.startswith(_LAYERS) else None
             if not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
                 raise ValueError(f"'{name}' is no layer of a network")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

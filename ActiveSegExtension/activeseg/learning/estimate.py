@@ -37,19 +37,18 @@ def estimate(parent: ParentNetwork, plan: TrainingPlan, target: Target) -> Train
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+    from activeseg.learning.trainer import freeze
+
     device = torch.device(plan.device)
     plans = PlansManager(dict(parent.plans))
     configuration = plans.get_configuration(parent.configuration)
     labels = plans.get_label_manager({**parent.dataset, "labels": dict(target.labels)})
-    channels = len(parent.dataset.get("channel_names") or parent.dataset.get("modality") or {"0": "CT"})
+    channels = len(parent.channels)
     with contextlib.redirect_stdout(io.StringIO()):
         network = nnUNetTrainer.build_network_architecture(
             plans, configuration, channels, labels.num_segmentation_heads, True
         ).to(device)
-    stages = getattr(getattr(network, "encoder", None), "stages", [])
-    for stage in stages[: plan.frozen_stages]:
-        for parameter in stage.parameters():
-            parameter.requires_grad_(False)
+    freeze(network, plan.frozen_stages)
     kept = 0
 
     def count(_module: Any, _inputs: Any, output: Any) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.corrections import RegionState, Review
-from activeseg.dataset import Dataset, Origin
+from activeseg.corrections import RegionState
+from activeseg.dataset import Dataset
 from activeseg.dataset.record import CaseRecord
 from activeseg.labels import LabelSchema
 from activeseg.learning.gate import CaseDice
@@ -85,10 +85,7 @@ def reviewed_voxels(
     boxes = np.zeros(labels.shape, bool)
     for revision in (*record.history, record.current):
         provenance = revision.provenance
-        if provenance.origin is Origin.TRUTH:
-            return known
-        # A case that was opened again says 'all', too, but nobody predicted anything there: the rest stayed as it was.
-        if provenance.model and provenance.training.get("review") == Review.ALL:
+        if provenance.vouches_for_all:
             return known
         for region in provenance.correction.get("regions", []):
             if RegionState(region["state"]).reviewed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from activeseg.progress import Progress
 from activeseg.segmenters import open_segmenter
 from activeseg.segmenters.base import Segmented, Segmenter, Settings
 from activeseg.segmenters.network import model_folds
-from activeseg.segmenters.nnunet import NnUNetSegmenter
+from activeseg.segmenters.nnunet import NnUNetSegmenter, channels_of_dataset, read_json
 from activeseg.segmenters.safe_loading import safe_unpickling
 from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter
 from activeseg.segmenters.totalsegmentator_sandbox import UserHome
@@ -62,6 +61,10 @@ class ParentNetwork:
     @property
     def has_regions(self) -> bool:
         return any(isinstance(v, list) and len(v) > 1 for v in self.dataset["labels"].values())
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return channels_of_dataset(self.dataset)
 
     @property
     def encoder_stages(self) -> int:
@@ -151,14 +154,14 @@ def parent_network(
     """
     segmenter = open_version(project, id)
     if isinstance(segmenter, NnUNetSegmenter):
-        dataset = _json(segmenter.folder / "dataset.json")
+        dataset = read_json(segmenter.folder / "dataset.json")
         values = {label.name: label.value for label in segmenter.schema.labels}
         return _read(id, ModelKind.NNUNET, "", segmenter.folder, None, dataset, values, segmenter.schema)
     assert isinstance(segmenter, TotalSegmentatorSegmenter)
     model = _part(segmenter.task.parts(), changed or {}, part)
     folder = segmenter.user.weights / model.dataset / model.trained
     values = {name: value for value, name in model.classes.items()}
-    dataset = _json(folder / "dataset.json")
+    dataset = read_json(folder / "dataset.json")
     folds = None if model.folds is None else [str(fold) for fold in model.folds]
     task = segmenter.task.name
     return _read(id, ModelKind.TOTALSEGMENTATOR, task, folder, folds, dataset, values, segmenter.schema, model.dataset)
@@ -190,7 +193,7 @@ def _read(
     with safe_unpickling():
         checkpoint = torch.load(folder / f"fold_{names[0]}" / CHECKPOINT, map_location="cpu", weights_only=True)
     configuration = str(checkpoint["init_args"]["configuration"])
-    plans = _json(folder / "plans.json")
+    plans = read_json(folder / "plans.json")
     if plans["configurations"][configuration].get("previous_stage"):
         raise ModelError(f"The model in {folder} is the second stage of a cascade, which cannot learn by itself.")
     axes = checkpoint.get("inference_allowed_mirroring_axes")
@@ -222,11 +225,3 @@ def link_rest(model: Path, weights: Path) -> None:
                 os.symlink(theirs, ours, target_is_directory=True)
             except OSError:  # Windows without the right to
                 shutil.copytree(theirs, ours)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return content
-    except (OSError, ValueError) as error:
-        raise ModelError(f"'{path}' is missing or damaged: {error}.") from error

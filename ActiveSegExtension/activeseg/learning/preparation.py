@@ -242,6 +242,6 @@ def published_labels(target: Target) -> dict[str, Any]:
 
 def check_images_fit(parent: ParentNetwork, dataset: Dataset) -> None:
     """Raise InputError when the dataset's images are not those that the network needs."""
-    names = parent.dataset.get("channel_names") or parent.dataset.get("modality") or {}
-    if len(names) != len(dataset.channel_names):
-        raise InputError(f"The dataset has {len(dataset.channel_names)} images for each case, the model {len(names)}.")
+    needed, given = len(parent.channels), len(dataset.channel_names)
+    if needed != given:
+        raise InputError(f"The dataset has {given} images for each case, the model {needed}.")

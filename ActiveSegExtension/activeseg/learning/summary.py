@@ -14,6 +14,7 @@ def project_summary(project: Project) -> dict[str, Any]:
     """JSON-ready: structures, cases with their side, versions oldest first, the last fine-tuning, and what waits."""
     state, dataset = project.state, project.dataset()
     replayed, runs = project.replay_dataset(), RunFolder.all_of(project)
+    waiting, partly = waiting_cases(project), to_review(project)
     sides = {case: state.hold_out.side(case) for case in dataset.cases()}
     return {
         "project": str(project.folder),
@@ -26,9 +27,9 @@ def project_summary(project: Project) -> dict[str, Any]:
         "current": state.current,
         "versions": [_version(id, project) for id in (BASE, *project.versions())],
         "run": {"id": runs[-1].id, **runs[-1].state.to_dict()} if runs else None,
-        "waiting": list(waiting_cases(project)),
-        "to_review": list(to_review(project)),
-        "worth_it": worth_it(project),
+        "waiting": list(waiting),
+        "to_review": list(partly),
+        "worth_it": worth_it(project, waiting, partly),
         "promotions": [promotion.to_dict() for promotion in state.promotions],
     }
 

@@ -78,15 +78,7 @@ class FineTuningTrainer(nnUNetTrainer):  # type: ignore[misc]
         self.logger.plot_progress_png = lambda _folder: None  # the caller draws
 
     def configure_optimizers(self) -> tuple[Any, Any]:
-        frozen = self.course.plan.frozen_stages
-        stages = getattr(getattr(self.network, "encoder", None), "stages", None)
-        if frozen:
-            if stages is None or frozen >= len(stages):
-                count = 0 if stages is None else len(stages)
-                raise ModelError(f"{frozen} stages cannot be frozen: the encoder has {count}.", "Freeze fewer.")
-            for stage in stages[:frozen]:
-                for parameter in stage.parameters():
-                    parameter.requires_grad_(False)
+        freeze(self.network, self.course.plan.frozen_stages)
         learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         return torch.optim.AdamW(learning, self.course.plan.rate(0), weight_decay=_WEIGHT_DECAY), _RateByIteration()
 
@@ -203,6 +195,18 @@ class FineTuningTrainer(nnUNetTrainer):  # type: ignore[misc]
         self.bf16 = took[True] < took[False]
         self.network.load_state_dict(before)
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
+
+
+def freeze(network: torch.nn.Module, count: int) -> None:
+    """Let the first stages of the encoder stay as they are. Raises ModelError when it has not more than that."""
+    if not count:
+        return
+    stages = getattr(getattr(network, "encoder", None), "stages", ())
+    if count >= len(stages):
+        raise ModelError(f"{count} stages cannot be frozen: the encoder has {len(stages)}.", "Freeze fewer.")
+    for stage in stages[:count]:
+        for parameter in stage.parameters():
+            parameter.requires_grad_(False)
 
 
 def draws(corrected: Sequence[str], replayed: Sequence[str], share: float) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from activeseg.corrections import Review
-from activeseg.dataset import Origin
+from collections.abc import Sequence
+
 from activeseg.learning.holdout import Side
 from activeseg.learning.project import Project
 from activeseg.learning.version import BASE
@@ -25,19 +25,13 @@ def to_review(project: Project) -> tuple[str, ...]:
     """Held-out cases of which only some places count, because nobody went through all of them."""
     dataset, state = project.dataset(), project.state
     there = dataset.cases()
-    found = []
-    for case in state.hold_out.on(Side.HELD_OUT):
-        if case in there and case not in state.reviewed:
-            provenance = dataset.record(case).current.provenance
-            whole = bool(provenance.model) and provenance.training.get("review") == Review.ALL
-            if provenance.origin is not Origin.TRUTH and not whole:
-                found.append(case)
-    return tuple(found)
+    partly = [case for case in state.hold_out.on(Side.HELD_OUT) if case in there and case not in state.reviewed]
+    return tuple(case for case in partly if not dataset.record(case).current.provenance.vouches_for_all)
 
 
-def worth_it(project: Project) -> str:
-    """In a sentence or two."""
-    count = len(waiting_cases(project))
+def worth_it(project: Project, waiting: Sequence[str], partly: Sequence[str]) -> str:
+    """In a sentence or two; ``waiting`` and ``partly`` are what ``waiting_cases`` and ``to_review`` found."""
+    count = len(waiting)
     held_out = len(project.state.hold_out.on(Side.HELD_OUT))
     cases = f"{count} corrected case{'' if count == 1 else 's'}"
     told = (
@@ -52,7 +46,6 @@ def worth_it(project: Project) -> str:
         told += f" the mean Dice from {before:.3f} to {after:.3f}."
     elif not held_out:
         told += " No case is held out yet, so a version could not be measured: the second patient's cases will be."
-    partly = to_review(project)
     if partly:
         told += f" Held out, and not yet gone through as a whole: {', '.join(partly[:5])}. Only reviewed voxels count."
     return told

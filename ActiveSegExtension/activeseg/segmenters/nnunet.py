@@ -33,11 +33,10 @@ class NnUNetSegmenter:
         """Read the folder's two JSON files. Raises ModelError when they are missing or say something unsupported."""
         self.folder = Path(folder)
         self._name = name or f"nnunet:{folder}"
-        dataset = _read_json(self.folder / "dataset.json")
-        plans = _read_json(self.folder / "plans.json")
+        dataset = read_json(self.folder / "dataset.json")
+        plans = read_json(self.folder / "plans.json")
         self._schema = schema or schema_of_dataset(dataset, self.folder)
-        names = dataset.get("channel_names") or dataset.get("modality") or {}
-        self._channels = tuple(str(names[key]) for key in sorted(names, key=int))
+        self._channels = channels_of_dataset(dataset)
         reader = plans.get("image_reader_writer", "")
         if reader not in READERS:
             raise ModelError(
@@ -257,7 +256,8 @@ class PreprocessedCase:
         return np.ascontiguousarray(self.image.restore(full.transpose(self.backward)))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of a model's folder. Raises ModelError when it is missing or damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -270,6 +270,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ModelError(f"{path} is damaged: it holds no JSON object.", "Copy the model's folder again.")
     return data
+
+
+def channels_of_dataset(dataset: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the images that nnU-Net's dataset.json says a case has, in their order."""
+    names = dataset.get("channel_names") or dataset.get("modality") or {}
+    return tuple(str(names[key]) for key in sorted(names, key=int))
 
 
 def schema_of_dataset(dataset: Mapping[str, Any], folder: Path) -> LabelSchema:

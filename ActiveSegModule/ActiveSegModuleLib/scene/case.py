@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import vtk
-from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from activeseg.corrections import Box, patch_names
 from activeseg.errors import InputError
@@ -24,10 +22,12 @@ from activeseg.volume import Geometry, Volume
 from .alternatives import LabelPatch
 from .edited import EditedSegmentation, labels_in_box, on_ct_grid
 from .hierarchy import place_under
+from .labelmap import array_of
 from .placement import geometry_of, put_under_transform_of, vtk_matrix
 from .regions import RegionTable
 from .segmentation import DECIDED_ATTRIBUTE, SCHEMA_ATTRIBUTE, SegmentationNode
 from .uncertainty import UncertaintyVolume
+from .volume_node import voxel_image
 
 ID_ATTRIBUTE = "ActiveSeg.PredictionId"
 RECORD_ATTRIBUTE = "ActiveSeg.Record"
@@ -100,7 +100,7 @@ class Case:
             node.SetAttribute(_PREVIEW_ATTRIBUTE, "1")
         original = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", f"{name}, as predicted")
         original.SetHideFromEditors(True)
-        original.SetAndObserveImageData(_image_of(labels.array))
+        original.SetAndObserveImageData(voxel_image(labels.array))
         original.SetIJKToRASMatrix(vtk_matrix(labels.geometry.ijk_to_ras))
         put_under_transform_of(original, ct_node)
         made._refer(_ORIGINAL_ROLE, original)
@@ -188,7 +188,7 @@ class Case:
             raise InputError(
                 f"The prediction behind '{self.name}' was removed from the scene.", "Segment the CT again."
             )
-        return Volume(_voxels_of(node.GetImageData()), geometry_of(node), "labels")
+        return Volume(array_of(node.GetImageData()), geometry_of(node), "labels")
 
     @property
     def notes(self) -> str:
@@ -317,16 +317,3 @@ class Case:
         for node in list(self._referred(role)):
             self.node.GetScene().RemoveNode(node)
         self.node.RemoveNodeReferenceIDs(role)
-
-
-def _image_of(array: npt.NDArray[Any]) -> Any:
-    image = vtk.vtkImageData()
-    image.SetDimensions(*array.shape[::-1])
-    image.AllocateScalars(get_vtk_array_type(array.dtype), 1)
-    _voxels_of(image)[...] = array
-    return image
-
-
-def _voxels_of(image: Any) -> npt.NDArray[Any]:
-    voxels: npt.NDArray[Any] = vtk_to_numpy(image.GetPointData().GetScalars())
-    return voxels.reshape(image.GetDimensions()[::-1])

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
+from vtk.util.numpy_support import get_vtk_array_type
 
 from activeseg.corrections import Box
 from activeseg.errors import InputError
 
+from .labelmap import array_of
 from .placement import put_under_transform_of
 
 _OUTSIDE = -32768
@@ -43,7 +44,7 @@ class RegionMask:
         Set it with the editor's ``setSourceVolumeNode`` and then call ``switch_on``: setting a source resets masks.
         Raises InputError for values that do not fit into 16 bits.
         """
-        voxels = _voxels_of(ct_node)
+        voxels = array_of(ct_node.GetImageData())
         low, high = ct_node.GetImageData().GetScalarRange()  # which VTK remembers
         if low <= _OUTSIDE or high > _LARGEST:
             raise InputError(
@@ -54,7 +55,7 @@ class RegionMask:
             self.lift(editor_node)
             self._masked = self._blank_copy(ct_node)
             self._ct = ct_node
-        masked = _voxels_of(self._masked)
+        masked = array_of(self._masked.GetImageData())
         if self._box is not None:
             masked[_slices(self._box)] = _OUTSIDE
         masked[_slices(box_kji)] = np.rint(voxels[_slices(box_kji)])
@@ -95,8 +96,3 @@ class RegionMask:
 
 def _slices(box_kji: Box) -> tuple[slice, ...]:
     return tuple(slice(*span) for span in box_kji)
-
-
-def _voxels_of(volume_node: Any) -> Any:
-    image = volume_node.GetImageData()
-    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])

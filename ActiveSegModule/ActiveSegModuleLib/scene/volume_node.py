@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy.typing as npt
 import vtk
-from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
+from vtk.util.numpy_support import get_vtk_array_type
 
 from activeseg.volume import Volume
 
+from .labelmap import array_of
 from .placement import geometry_of, vtk_matrix
 
 
 def add_volume(scene: Any, volume: Volume, name: str) -> Any:
     """A new vtkMRMLScalarVolumeNode with a copy of the voxels, shown as a CT is (window 400, level 40 HU)."""
-    image = vtk.vtkImageData()
-    image.SetDimensions(*volume.array.shape[::-1])
-    image.AllocateScalars(get_vtk_array_type(volume.array.dtype), 1)
-    vtk_to_numpy(image.GetPointData().GetScalars())[...] = volume.array.ravel()
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
     node.SetIJKToRASMatrix(vtk_matrix(volume.geometry.ijk_to_ras))
-    node.SetAndObserveImageData(image)
+    node.SetAndObserveImageData(voxel_image(volume.array))
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
@@ -35,5 +33,13 @@ def volume_of(node: Any) -> Volume:
     Raises InputError for a node without an image, or sheared.
     """
     geometry = geometry_of(node)
-    voxels = vtk_to_numpy(node.GetImageData().GetPointData().GetScalars())
-    return Volume(voxels.reshape(geometry.shape_kji), geometry, node.GetName())
+    return Volume(array_of(node.GetImageData()), geometry, node.GetName())
+
+
+def voxel_image(array: npt.NDArray[Any]) -> Any:
+    """The vtkImageData of a volume node, with a copy of ``array`` (k, j, i)."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(*array.shape[::-1])
+    image.AllocateScalars(get_vtk_array_type(array.dtype), 1)
+    array_of(image)[...] = array
+    return image
