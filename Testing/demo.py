@@ -22,8 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import demo_loop
 import numpy as np
 import numpy.typing as npt
+from demo_loop import dice_per_structure
 from rich.console import Console
 from rich.table import Table
 
@@ -31,6 +33,7 @@ from activeseg.alternatives import apply_alternative
 from activeseg.corrections import RegionState, Review
 from activeseg.errors import ActiveSegError
 from activeseg.export import Exported, export_correction
+from activeseg.learning.evaluation import dice_bars
 from activeseg.phantom import Domain, make_phantom
 from activeseg.prediction import Prediction
 from activeseg.progress import Progress
@@ -91,16 +94,6 @@ def take_first_alternatives(prediction: Prediction, count: int = 10) -> Correcte
     return Corrected(labels, states, len(states), 0)
 
 
-def dice_per_structure(labels: Labels, truth: Labels, prediction: Prediction) -> dict[str, float]:
-    """Dice of every structure that the truth or the label map holds."""
-    scores = {}
-    for label in prediction.schema.labels:
-        found, true = labels == label.value, truth == label.value
-        if found.any() or true.any():
-            scores[label.name] = float(2 * (found & true).sum() / (found.sum() + true.sum()))
-    return scores
-
-
 def model_for_patients() -> str:
     """TotalSegmentator's quick model when its weights are installed, else the rules that need none."""
     ready = {model.name for model in list_models() if model.state == "ready"}
@@ -116,26 +109,6 @@ def show_regions(regions: Sequence[Region]) -> None:
         row = (", ".join(r.structures[:3]), f"{r.score:.2f}", f"{r.size_mm3 / 1000:.1f}", said)
         table.add_row(str(r.number), *row, str(len(r.alternatives)))
     console.print(table)
-
-
-def draw_dice(path: Path, before: dict[str, float], after: dict[str, float]) -> None:
-    """Dice of each structure before and after the correction, as bars."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 0.45 * len(before) + 1.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    rows = np.arange(len(before))
-    axes.barh(rows - 0.2, list(before.values()), 0.4, color="#b8c4d0", label="predicted")
-    axes.barh(rows + 0.2, [after.get(name, 0.0) for name in before], 0.4, color="#2f7d5b", label="after ten regions")
-    axes.set_yticks(rows, [name.replace("_", " ") for name in before])
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("Dice with the truth")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    figure.savefig(path, dpi=120)
 
 
 def write_scene(out: Path, ct: Path) -> list[str]:
@@ -203,14 +176,15 @@ def run(ct_path: Path | None, out: Path) -> dict[str, Any]:
         "dice_after": None,
     }
     if truth is not None:
-        before = dice_per_structure(prediction.labels.array, truth, prediction)
-        after = dice_per_structure(fixed.labels, truth, prediction)
+        before = dice_per_structure(prediction.labels.array, truth, prediction.schema)
+        after = dice_per_structure(fixed.labels, truth, prediction.schema)
         summary["dice_before"], summary["dice_after"] = (
             float(np.mean([*before.values()])),
             float(np.mean([*after.values()])),
         )
-        summary["dice_per_structure"] = {key: [before[key], after.get(key, 0.0)] for key in before}
-        draw_dice(out / "dice.png", before, after)
+        after = {key: after.get(key, 0.0) for key in before}
+        summary["dice_per_structure"] = {key: [before[key], after[key]] for key in before}
+        dice_bars(out / "dice.png", before, after, ("predicted", "after ten regions"), "Dice with the truth")
     console.print("Writing the Slicer scene and its pictures ...")
     summary["scene"] = write_scene(out, out / "ct.nii.gz")
     if truth is not None:
@@ -222,7 +196,6 @@ def run(ct_path: Path | None, out: Path) -> dict[str, Any]:
 
 def close_the_loop(out: Path) -> dict[str, Any]:
     """Corrections of three cases, fine-tuning, the gate; and once more with shuffled labels, which the gate refuses."""
-    import demo_loop
 
     def ten_regions(prediction: Prediction, truth: Labels) -> tuple[Labels, dict[int, RegionState]]:
         corrected = correct_from_truth(prediction, truth)

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from activeseg.corrections import RegionState, Review
 from activeseg.export import export_correction
+from activeseg.labels import LabelSchema
 from activeseg.learning.evaluation import CaseResult, means
 from activeseg.learning.finetuning import outcome, plan_finetuning, start_finetuning
 from activeseg.learning.holdout import Side
@@ -98,11 +99,19 @@ def mean_dice(segmenter: Segmenter, domain: Domain, seeds: Sequence[int], member
     for seed in seeds:
         phantom = make_phantom(domain, seed)
         found = segment({"CT": phantom.ct}, segmenter, Settings(device="cpu", members=members), regions=0)
-        for label in found.schema.labels:
-            a, b = found.labels.array == label.value, phantom.labels.array == label.value
-            if a.any() or b.any():
-                scores.setdefault(label.name, []).append(2.0 * int((a & b).sum()) / (int(a.sum()) + int(b.sum())))
+        for name, dice in dice_per_structure(found.labels.array, phantom.labels.array, found.schema).items():
+            scores.setdefault(name, []).append(dice)
     return round(float(np.mean([np.mean(values) for values in scores.values()])), 4)
+
+
+def dice_per_structure(labels: Labels, truth: Labels, schema: LabelSchema) -> dict[str, float]:
+    """Dice of every structure that the truth or the label map holds."""
+    scores = {}
+    for label in schema.labels:
+        found, true = labels == label.value, truth == label.value
+        if found.any() or true.any():
+            scores[label.name] = float(2 * (found & true).sum() / (found.sum() + true.sum()))
+    return scores
 
 
 def fine_tune(project: Project, console: Console | None = None, **changes: Any) -> Trained:
