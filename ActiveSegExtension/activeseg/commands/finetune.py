@@ -187,7 +187,7 @@ def _end(talk: Conversation, run: RunFolder) -> None:
 def _line(state: RunState) -> str:
     left = "" if state.eta_s is None else f", {state.eta_s:.0f} s left"
     loss = "" if state.loss is None else f", loss {state.loss:.3f}"
-    return f"{state.fraction:4.0%} {state.stage}, member {state.member}, epoch {state.epoch}{loss}{left}"
+    return f"{state.fraction:4.0%} {state.where}{loss}{left}"
 
 
 def _state_table(run: RunFolder, state: RunState) -> Any:

@@ -123,7 +123,7 @@ class _Running:
             raise Cancelled()
 
     def _stage(self, stage: Stage) -> None:
-        self._tell(stage=stage, fraction=_SHARES[stage][0])
+        self._tell(stage=stage, fraction=_SHARES[stage][0], eta_s=None, member=0, epoch=0)
         self.run.add_event({"event": "stage", "stage": stage.value})
 
     # The work.
@@ -222,26 +222,27 @@ class _Running:
 
     def _trained(self, number: int, event: Mapping[str, Any], scalar: Any) -> None:
         """An iteration or an epoch is over."""
-        self.run.add_event({**event, "member": number + 1})
         plan = self.plan
         before = number * plan.epochs * plan.iterations
         if event["event"] == "iteration":
             now = time.monotonic()
             self.seconds.append(now - self.iterated_at if self.iterated_at else float(event["seconds"]))
             self.iterated_at = now
-            if time.monotonic() - self.told_at > _TELL_S:
-                self.told_at = time.monotonic()
+            where = {"member": number + 1, "epoch": (int(event["iteration"]) - 1) // plan.iterations + 1}
+            if where != {"member": self.state.member, "epoch": self.state.epoch} or now - self.told_at > _TELL_S:
+                self.told_at = now
                 done = before + int(event["iteration"])
                 low, high = _SHARES[Stage.TRAINING]
                 recent = sorted(self.seconds[-50:])
                 left = (plan.all_iterations - done) * recent[len(recent) // 2]
                 fraction = low + (high - low) * done / plan.all_iterations
-                self._tell(fraction=fraction, eta_s=round(left, 1), member=number + 1)
+                self._tell(fraction=fraction, eta_s=round(left, 1), **where)
         else:
-            self._tell(member=number + 1, epoch=event["epoch"], loss=event["loss"], dice=event["dice"])
+            self._tell(loss=event["loss"], dice=event["dice"])
             scalar("loss", event["loss"], event["epoch"])
             for name, dice in event["dice"].items():
                 scalar(f"dice/{name}", dice, event["epoch"])
+        self.run.add_event({**event, "member": number + 1})
 
     @contextlib.contextmanager
     def _tensorboard(self, number: int) -> Iterator[Any]:

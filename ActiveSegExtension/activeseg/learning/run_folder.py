@@ -76,7 +76,7 @@ class RunState:
     ----------
     fraction : of everything, 0..1
     eta_s : seconds left, None while nobody knows
-    member, epoch : that are trained, counted from 1; 0 before
+    member, epoch : that are trained now, counted from 1; 0 in other stages
     loss, dice : of the last epoch, the Dice by structure on patches of the training cases
     version : id, once it is written
     verdict : the gate's decision in words, once it is made
@@ -94,6 +94,10 @@ class RunState:
     promoted: bool = False
     verdict: str = ""
     error: Mapping[str, Any] | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self.stage}, member {self.member}, epoch {self.epoch}" if self.epoch else str(self.stage)
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "stage": self.stage.value}
