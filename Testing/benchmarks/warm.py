@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT / "Testing" / "engine"))
 
 from standin import write_standin  # noqa: E402
 
-from activeseg.client.engine_client import EstimateEvent, ProgressEvent  # noqa: E402
+from activeseg.client.engine_client import ProgressEvent  # noqa: E402
 from activeseg.client.launch import engine_environment  # noqa: E402
 from activeseg.client.subprocess_engine import SubprocessEngine  # noqa: E402
 from activeseg.errors import Cancelled  # noqa: E402
@@ -154,7 +154,6 @@ def measure(image: Path, rounds: int) -> dict[str, Any]:
                     seconds, result = engine.click(image, mode)
                     times[mode].append(seconds)
                     stages[mode] = result["timings_s"]
-            estimate = [event.estimate for event in engine.seen if isinstance(event, EstimateEvent)][-1]
             empty = [empty_call(engine) for _ in range(200)]
             cancels = [engine.cancel_to_idle(image) for _ in range(3)]
     middle = {name: statistics.median(values) for name, values in times.items()}
@@ -171,7 +170,6 @@ def measure(image: Path, rounds: int) -> dict[str, Any]:
         "empty_call_ms": round(statistics.median(empty) * 1000, 2),
         "cancel_to_idle_s": [round(value, 2) for value in cancels],
         "worker_peak_gib": round(result["peak_bytes"] / 2**30, 2),
-        "estimated_gib": round(estimate["ram_bytes"] / 2**30, 2),
         "genuine_peak_gib": round(genuine_peak, 2),
     }
 

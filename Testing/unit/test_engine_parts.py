@@ -41,6 +41,9 @@ def geometry(*shape_kji: int, spacing: float = 3.0) -> Geometry:
     return Geometry((k, j, i), (spacing,) * 3, (0.0, 0.0, 0.0), IDENTITY)
 
 
+SMALL, LARGE = geometry(112, 101, 122), geometry(400, 512, 512, spacing=0.7)
+
+
 def total_fast() -> NetworkSize:
     """The architecture of TotalSegmentator's 3 mm model (facts of the engine, section 6)."""
     plans = {
@@ -64,10 +67,28 @@ def total_fast() -> NetworkSize:
 # Memory and time.
 
 
-def test_the_estimate_of_the_real_3_mm_model_is_near_what_was_measured() -> None:
-    """A resident process took 3.4 GB in exact mode for an image of 122 x 101 x 112 voxels."""
-    need = need_of(geometry(112, 101, 122), [total_fast()], Settings(mode=Mode.EXACT), copies=4)
-    assert 2.5 * GIB < need.ram < 6 * GIB
+@pytest.mark.parametrize(
+    ("image", "mode", "members", "measured_gib"),
+    [
+        (SMALL, Mode.FAST, 1, 0.79),
+        (SMALL, Mode.FAST, 4, 1.09),
+        (SMALL, Mode.EXACT, 1, 2.48),
+        (SMALL, Mode.EXACT, 4, 3.90),
+        (LARGE, Mode.FAST, 1, 2.98),
+        (LARGE, Mode.EXACT, 1, 4.23),
+    ],
+)
+def test_the_estimate_of_the_real_3_mm_model_is_near_what_was_measured(
+    image: Geometry, mode: Mode, members: int, measured_gib: float
+) -> None:
+    """By ``benchmarks/memory.py``, where the network ran in bfloat16: in float32, as the estimate has it, more."""
+    settings = Settings(mode=mode, members=members)
+    need = need_of(image, [total_fast()], settings, loaded=True, totalsegmentator=True)
+    assert measured_gib < need.ram / GIB < (3 if mode is Mode.FAST else 2) * measured_gib
+
+
+def test_tiles_and_work_of_the_real_3_mm_model() -> None:
+    need = need_of(SMALL, [total_fast()], Settings(mode=Mode.EXACT), totalsegmentator=True)
     assert (need.tiles, need.classes, need.members) == (1, 118, 1)
     assert 0.3e12 < need.flops < 3e12
 
@@ -88,8 +109,10 @@ def test_more_image_members_and_classes_need_more() -> None:
 
 def test_a_gpu_needs_less_when_sums_are_kept_elsewhere() -> None:
     size, where = total_fast(), geometry(400, 200, 200)
-    on_gpu = need_of(where, [size], Settings(mode=Mode.EXACT, members=1), on_gpu=True)
-    offloaded = need_of(where, [size], Settings(mode=Mode.EXACT, members=1, offload=True), on_gpu=True)
+    on_gpu = need_of(where, [size], Settings(mode=Mode.EXACT, members=1), on_gpu=True, totalsegmentator=True)
+    offloaded = need_of(
+        where, [size], Settings(mode=Mode.EXACT, members=1, offload=True), on_gpu=True, totalsegmentator=True
+    )
     assert offloaded.vram < on_gpu.vram
     assert offloaded.ram > on_gpu.ram
     assert need_of(where, [size], Settings(), on_gpu=False).vram == 0

@@ -1,14 +1,22 @@
 """What a segmentation will need: RAM, GPU memory and time, from sizes alone.
 
-The formulas follow the arrays that ``ensemble.py`` and ``network.py`` allocate. V is the number of voxels on the
-network's grid, V0 on the image's, P in the patch, C classes, F decoder features, M members, T trained ones; bytes:
+A run has phases that follow one another, and the need is that of the greatest one. V is the number of voxels on the
+network's grid, V0 on the image's, P in the patch, C classes, F decoder features, W = F where features are blended and
+else C, M members. Bytes, those for V0 measured (``Testing/benchmarks/memory.py``), the others counted
+in ``ensemble.py`` and ``network.py``:
 
-* image: 4 V0 as float32 and 16 V0 for resampling it in float64, then 4 V
-* one tile: 4 P (6 F + sum of the deeper stages' features) and its output 8 P W, W = F with feature blending, else C
-* fast, one member on one grid: two windows of sums, 8 W x patch depth x plane
-* fast, several members: features 2 F V M where that is less than sums of logits and probabilities, 8 C V
-* exact: 2 C V for a member's logits, 2 C V for their mean if T > 1, 4 C V for probabilities if M > 1
-* maps and votes: (12 + M) V; resampling to the image's grid: 24 V0, one class at a time
+* preparing the image in float64: ``_Image.preparing`` V0 + 48 V
+* network: ``_Image.held`` V0 + 4 V for its image, one tile, sums and what is kept of each member:
+
+  * a tile: 24 F P and the deeper stages' features within the network, 4 (2.5 F + 2 W) P at its end
+  * fast: two windows of sums, 8 W x patch depth x plane, where there are several tiles; kept are features 2 F V M
+    where that is less than sums of logits and probabilities, 8 C V, and nothing of a lone member whose label is decided
+    on this grid
+  * exact: 2 C V for a member's logits, and if M > 1 2 C V for the mean and 4 C V for probabilities
+  * maps and votes: (12 + M) V, and probabilities of some planes
+
+* resampling to the image's grid, one class at a time: ``_Image.back`` V0 and what is kept
+* regions: (44 + M) V + 6 V0
 """
 
 from __future__ import annotations
@@ -30,6 +38,18 @@ SLACK = 192 * MIB
 """Allocators hold more than they are asked for: threads' arenas and stacks, oneDNN's buffers (measured)."""
 CUDA_CONTEXT = 512 * MIB
 VIEWS_ON_GPU = 6
+
+
+@dataclass(frozen=True)
+class _Image:
+    """Bytes for each voxel of the image that a package takes while it prepares, while the network runs, and after."""
+
+    preparing: int
+    held: int
+    back: int
+
+
+_NNUNET, _TOTALSEGMENTATOR = _Image(40, 5, 28), _Image(32, 18, 18)
 
 
 @dataclass(frozen=True)
@@ -122,7 +142,7 @@ def need_of(
     on_gpu: bool = False,
     pieces: int = 1,
     loaded: bool = False,
-    copies: int = 1,
+    totalsegmentator: bool = False,
 ) -> Need:
     """The most that a run needs at one time; several networks run one after the other, their weights stay.
 
@@ -130,18 +150,18 @@ def need_of(
     ----------
     pieces : in how many pieces along z the image is segmented
     loaded : whether libraries and weights are in memory already
-    copies : float64 copies of the image that the caller's package keeps (TotalSegmentator: four)
+    totalsegmentator : whether its package prepares the image and takes the label on the network's grid
     """
     voxels0 = geometry.shape_kji[0] * geometry.shape_kji[1] * geometry.shape_kji[2]
-    image = voxels0 * (4 + 16 + 8 * (copies - 1))
-    if not sizes:
-        return Need(ram=int(MARGIN * (image + 20 * voxels0)) + SLACK)
-    parts = [_part(geometry, size, settings, on_gpu, pieces) for size in sizes]
+    if not sizes:  # the image's own grid is the only one
+        return Need(ram=int(MARGIN * 48 * voxels0) + SLACK)
+    image = _TOTALSEGMENTATOR if totalsegmentator else _NNUNET
+    parts = [_part(geometry, size, settings, on_gpu, pieces, image) for size in sizes]
     biggest = max(parts, key=lambda part: part.ram)
     weights = sum(size.weight_bytes * (size.folds + 1) for size in sizes)
     kept = 0 if loaded else LIBRARIES + weights
     return Need(
-        ram=int(MARGIN * (kept + image + biggest.ram + 24 * voxels0)) + SLACK,
+        ram=int(MARGIN * (kept + biggest.ram)) + SLACK,
         vram=max(part.vram for part in parts) + weights + CUDA_CONTEXT if on_gpu else 0,
         voxels=sum(part.voxels for part in parts),
         tiles=sum(part.tiles for part in parts),
@@ -151,36 +171,44 @@ def need_of(
     )
 
 
-def _part(geometry: Geometry, size: NetworkSize, settings: Settings, on_gpu: bool, pieces: int) -> Need:
+def _part(geometry: Geometry, size: NetworkSize, settings: Settings, on_gpu: bool, pieces: int, image: _Image) -> Need:
     k, j, i = size.grid(geometry)
+    voxels0 = geometry.shape_kji[0] * geometry.shape_kji[1] * geometry.shape_kji[2]
+    same_grid = image is _TOTALSEGMENTATOR or (k, j, i) == geometry.shape_kji
+    whole = k * j * i
     k = max(-(-k // pieces), size.patch[0])
     voxels, plane = k * j * i, j * i
     members = member_count(size, settings, on_gpu)
-    trained = min(size.folds, members)
     classes, wide = size.heads, size.features[0]
     exact = settings.mode is Mode.EXACT
-    by_features = not exact and wide < classes
-    output = wide if by_features else classes
+    lone = members == 1 and same_grid
+    as_features = not exact and not lone and 2 * wide * members < 8 * classes
+    output = wide if as_features or (not exact and wide < classes) else classes
     deeper = sum(
         features * size.patch_voxels // _divided(size.strides[: stage + 1])
         for stage, features in enumerate(size.features)
         if stage > 0
     )
-    tile = 4 * (6 * wide * size.patch_voxels + deeper) + 8 * size.patch_voxels * output
+    tile = max(4 * (6 * wide * size.patch_voxels + deeper), 4 * size.patch_voxels * (5 * wide + 4 * output) // 2)
     if exact:
-        kept = 2 * classes * voxels * (2 if trained > 1 else 1) + (4 * classes * voxels if members > 1 else 0)
-    elif members == 1:
-        kept = 4 * classes * voxels if not by_features else 2 * wide * voxels
+        logits, kept = 2 * classes * voxels, 6 * classes * voxels if members > 1 else 0
+        sums = logits + 2 * voxels
     else:
-        kept = min(2 * wide * members * voxels, 8 * classes * voxels)
-    sums = 2 * classes * voxels + 2 * voxels if exact else 8 * output * size.patch[0] * plane
+        logits = 0 if lone else 2 * wide * members * voxels if as_features else 8 * classes * voxels
+        kept, sums = logits, 8 * output * size.patch[0] * plane if size.tiles((k, j, i)) > 1 else 0
     maps = (12 + members) * voxels + 4 * classes * 8 * plane * 4
     data = 4 * size.channels * voxels
     tiles = size.tiles((k, j, i)) * pieces
     passes = members * (8 if settings.mirroring else 1)
     offload = on_gpu and settings.offload
     on_device = 0 if not on_gpu else tile // 2 + 4 * size.channels * size.patch_voxels + (0 if offload else sums + data)
-    ram = kept + maps + data + (0 if on_gpu else tile) + (0 if on_gpu and not offload else sums)
+    network = kept + maps + data + (0 if on_gpu else tile) + (sums if not on_gpu or offload else logits if exact else 0)
+    ram = max(
+        size.channels * (image.preparing * voxels0 + 48 * voxels),
+        size.channels * image.held * voxels0 + network,
+        image.back * voxels0 + logits + maps,
+        (44 + members) * whole + 6 * voxels0,
+    )
     return Need(ram, on_device, voxels, tiles * passes, members, classes, tiles * passes * size.flops())
 
 

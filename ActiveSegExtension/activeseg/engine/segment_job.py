@@ -364,7 +364,7 @@ def _estimate(kept: Kept, segmenter: Segmenter, geometry: Geometry, way: Rung) -
         on_gpu,
         pieces=3 if way.in_pieces else 1,
         loaded=warm_bytes(segmenter) > 0,
-        copies=4 if way.model.startswith("totalsegmentator:") else 1,
+        totalsegmentator=way.model.startswith("totalsegmentator:"),
     )
     free = memory.budget(kept.memory_limit)
     free_gpu = memory.free_vram() if on_gpu else None

@@ -1,0 +1,128 @@
+"""The memory that a segmentation was said to need against what its worker took.
+
+    python Testing/benchmarks/memory.py [--json] [--only TEXT]
+
+Each row is one segmentation by a warm engine: the estimate, the rise of the worker's resident memory from before the
+job to its peak (Linux resets that on request), and their ratio, which should be somewhat above 1 everywhere. The
+networks have random weights and the sizes of real ones; times mean nothing here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import SimpleITK as sitk  # noqa: N813
+from warm import CT, ROOT, Engine, standin
+
+from activeseg.client.engine_client import EstimateEvent
+
+sys.path.insert(0, str(ROOT / "Testing" / "engine"))
+
+from nnunet_models import make_model
+
+GIB = 2**30
+FAST_3_MM = "totalsegmentator:total-fast"
+
+
+def resampled(image: Path, size: tuple[int, int, int], spacing: float, path: Path) -> Path:
+    """The same body in another number of voxels (x, y, z)."""
+    ct = sitk.ReadImage(str(image))
+    grid = sitk.Image(*size, sitk.sitkInt16)
+    grid.SetSpacing([spacing] * 3)
+    grid.SetOrigin(ct.GetOrigin())
+    grid.SetDirection(ct.GetDirection())
+    sitk.WriteImage(sitk.Resample(ct, grid, sitk.Transform(), sitk.sitkLinear, -1000), str(path))
+    return path
+
+
+def jobs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and parameters of each segmentation."""
+    middle = resampled(CT, (200, 200, 160), 1.3, folder / "middle.nii.gz")
+    large = resampled(CT, (512, 512, 400), 0.7, folder / "large.nii.gz")
+    labels = {"background": 0, **{f"structure_{value}": value for value in range(1, 25)}}
+    model = make_model(
+        folder / "model",
+        labels,
+        spacing=(1.5, 1.5, 1.5),
+        patch=(128, 128, 128),
+        folds=(0, 1, 2),
+        features=(32, 64, 128, 128, 128),
+    )
+    for mode in ("fast", "exact"):
+        for members in (1, 4):
+            settings = {"mode": mode, "members": members}
+            yield f"3 mm, 118 classes, small CT, {mode}, {members}", wish(FAST_3_MM, CT, settings)
+        yield f"3 mm, 118 classes, 512x512x400, {mode}, 1", wish(FAST_3_MM, large, {"mode": mode, "members": 1})
+        for members in (1, 3):
+            settings = {"mode": mode, "members": members, "mirroring": False}
+            yield f"1.5 mm, 25 classes, 200x200x160, {mode}, {members}", wish(f"nnunet:{model}", middle, settings)
+    yield "HU rules, 512x512x400", wish("hounsfield", large, {"members": 4})
+
+
+def wish(model: str, image: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    return {"model": model, "image": str(image), "regions": 10, "settings": {"device": "cpu", **settings}}
+
+
+def resident(pid: int, key: str) -> int:
+    """Bytes of ``VmRSS`` (now) or ``VmHWM`` (the most)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key + ":")) * 1024
+
+
+def worker() -> int:
+    """Of this process's children the one with the most memory."""
+    return int(max(psutil.Process().children(recursive=True), key=lambda p: p.memory_info().rss).pid)
+
+
+def measure(only: str) -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        standin(folder / "totalsegmentator")
+        first = resampled(CT, (64, 64, 64), 1.5, folder / "first.nii.gz")
+        for name, parameters in jobs(folder):
+            if only not in name:
+                continue
+            with Engine(folder / "engine", folder / "totalsegmentator") as engine:
+                engine.start()
+                engine.wait(engine.submit("segment", {**parameters, "image": str(first)}))  # loads the model
+                pid = worker()
+                before = resident(pid, "VmRSS")
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+                job = engine.submit("segment", parameters)
+                engine.wait(job)
+                taken = resident(pid, "VmHWM") - before
+                said = [e.estimate for e in engine.seen if isinstance(e, EstimateEvent) and e.job == job][-1]
+            rows[name] = {
+                "estimated_gib": round(said["ram_bytes"] / GIB, 2),
+                "taken_gib": round(taken / GIB, 2),
+                "ratio": round(said["ram_bytes"] / taken, 2),
+            }
+            print(f"{name:45} {rows[name]}", file=sys.stderr, flush=True)
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--only", default="", help="rows whose name has this in it")
+    given = parser.parse_args(arguments)
+    if not Path("/proc/self/clear_refs").exists():
+        raise SystemExit("Peaks can be read again and again on Linux only.")
+    found = measure(given.only)
+    if given.json:
+        print(json.dumps(found))
+        return
+    for name, row in found.items():
+        print(f"{name:45} {row['estimated_gib']:6.2f} {row['taken_gib']:6.2f} {row['ratio']:6.2f}")
+
+
+if __name__ == "__main__":
+    main()
