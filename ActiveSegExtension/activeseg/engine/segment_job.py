@@ -311,6 +311,8 @@ def _climb_down(
                 raise _too_little(estimate)
         try:
             with memory.at_most(memory.budget(kept.memory_limit)):
+                if network_sizes(segmenter, way.settings):
+                    memory.keep_libraries()
                 if tell_label and trained and label is None:
                     label = _run(segmenter, trained, images, focus, regions, job, sources)
                     tell_label(trained, estimate, label)

@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from activeseg import heap
 from activeseg.errors import ActiveSegError, Cancelled, EngineError
 from activeseg.learning.gate import judge
 from activeseg.learning.holdout import Side
@@ -42,6 +43,7 @@ _SHARES = {Stage.PREPARING: (0.0, 0.05), Stage.TRAINING: (0.05, 0.9), Stage.MEAS
 
 def main() -> None:
     """``python -c ... FOLDER``"""
+    heap.keep_freed()
     run = RunFolder(Path(sys.argv[1]))
     with run.alive():
         try:

@@ -251,8 +251,6 @@ class RunFolder:
         main = f"import sys; sys.path.insert(0, {str(package)!r}); from activeseg.learning.run import main; main()"
         command = [sys.executable, "-I", "-X", "utf8", "-X", "faulthandler", "-u", "-c", main, str(self.folder)]
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "0"}
-        # glibc gives large blocks back to the system and takes them again in every step: a fifth of the time.
-        environment |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(8 << 30)}
         with (self.folder / LOG).open("ab") as log:
             _detached(command, environment, log)
         end = time.monotonic() + _START_S

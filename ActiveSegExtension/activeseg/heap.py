@@ -1,0 +1,40 @@
+"""The heap of a process that makes large arrays again and again; with another C library than glibc nothing happens.
+
+By itself glibc asks the kernel for each large array and gives it back at once, and the kernel clears its pages for
+the next one: on a CPU that was a quarter of a network's time, and a fifth of a training's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from typing import Any
+
+_MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
+_SET_BY_HAND = {"MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+
+
+def keep_freed() -> None:
+    """From now on this process uses freed memory again before it asks for more; ``trim`` gives it back.
+
+    Whoever has set glibc's own variables for this keeps what they say.
+    """
+    libc = _glibc()
+    if libc is not None and not _SET_BY_HAND & set(os.environ):
+        libc.mallopt(_MMAP_MAX, 0)
+        libc.mallopt(_TRIM_THRESHOLD, -1)
+
+
+def trim() -> None:
+    """Give freed memory back to the system."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+def _glibc() -> Any:
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "malloc_trim") and hasattr(libc, "mallopt") else None
