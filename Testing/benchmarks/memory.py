@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,7 @@ def measure(only: str) -> dict[str, Any]:
             with Engine(folder / "engine", folder / "totalsegmentator") as engine:
                 engine.start()
                 engine.wait(engine.submit("segment", {**parameters, "image": str(first)}))  # loads the model
+                time.sleep(2)  # the worker gives back what it freed after it has answered
                 pid = worker()
                 before = resident(pid, "VmRSS")
                 Path(f"/proc/{pid}/clear_refs").write_text("5")
