@@ -11,19 +11,21 @@ import os
 import sys
 from typing import Any
 
-_MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
+_MMAP_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -4, -3, -1  # of glibc's malloc.h
 _SET_BY_HAND = {"MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
 
 
-def keep_freed() -> None:
+def keep_freed(wanted: bool = True) -> None:
     """From now on this process uses freed memory again before it asks for more; ``trim`` gives it back.
 
-    Whoever has set glibc's own variables for this keeps what they say.
+    Its peak rises by up to a half, because gaps remain, so that it is not ``wanted`` where memory is scarce. Whoever
+    has set glibc's own variables for this keeps what they say.
     """
     libc = _glibc()
     if libc is not None and not _SET_BY_HAND & set(os.environ):
-        libc.mallopt(_MMAP_MAX, 0)
-        libc.mallopt(_TRIM_THRESHOLD, -1)
+        libc.mallopt(_MMAP_MAX, 0 if wanted else 1 << 16)
+        libc.mallopt(_MMAP_THRESHOLD, 32 << 20)  # what glibc itself arrives at, as the next one
+        libc.mallopt(_TRIM_THRESHOLD, -1 if wanted else 64 << 20)
 
 
 def trim() -> None:

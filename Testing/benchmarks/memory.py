@@ -1,9 +1,10 @@
 """The memory that a segmentation was said to need against what its worker took.
 
-    python Testing/benchmarks/memory.py [--json] [--only TEXT]
+    python Testing/benchmarks/memory.py [--json] [--only TEXT] [--scarce]
 
 Each row is one segmentation by a warm engine: the estimate, the rise of the worker's resident memory from before the
-job to its peak (Linux resets that on request), and their ratio, which should be somewhat above 1 everywhere. The
+job to its peak (Linux resets that on request), and their ratio. ``--scarce``: with the heap as it is where memory is no
+more than enough; that is what the estimate is about, so that the ratio should be somewhat above 1 everywhere. The
 networks have random weights and the sizes of real ones; times mean nothing here.
 """
 
@@ -82,8 +83,9 @@ def worker() -> int:
     return int(max(psutil.Process().children(recursive=True), key=lambda p: p.memory_info().rss).pid)
 
 
-def measure(only: str) -> dict[str, Any]:
+def measure(only: str, scarce: bool) -> dict[str, Any]:
     rows: dict[str, Any] = {}
+    variables = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20)} if scarce else {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         standin(folder / "totalsegmentator")
@@ -91,7 +93,7 @@ def measure(only: str) -> dict[str, Any]:
         for name, parameters in jobs(folder):
             if only not in name:
                 continue
-            with Engine(folder / "engine", folder / "totalsegmentator") as engine:
+            with Engine(folder / "engine", folder / "totalsegmentator", **variables) as engine:
                 engine.start()
                 engine.wait(engine.submit("segment", {**parameters, "image": str(first)}))  # loads the model
                 time.sleep(2)  # the worker gives back what it freed after it has answered
@@ -115,10 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--only", default="", help="rows whose name has this in it")
+    parser.add_argument("--scarce", action="store_true", help="as where there is just enough memory")
     given = parser.parse_args(arguments)
     if not Path("/proc/self/clear_refs").exists():
         raise SystemExit("Peaks can be read again and again on Linux only.")
-    found = measure(given.only)
+    found = measure(given.only, given.scarce)
     if given.json:
         print(json.dumps(found))
         return

@@ -82,8 +82,8 @@ def genuine(image: Path, home: Path, output: Path) -> tuple[float, float]:
 class Engine(SubprocessEngine):
     """A resident engine whose weights are the stand-in's."""
 
-    def __init__(self, folder: Path, home: Path) -> None:
-        extra = {"TOTALSEG_HOME_DIR": str(home)}
+    def __init__(self, folder: Path, home: Path, **variables: str) -> None:
+        extra = {"TOTALSEG_HOME_DIR": str(home), **variables}
         self.seen: list[Any] = []
         super().__init__(
             sys.executable, folder, None, "benchmark", engine_environment(extra=extra), listener=self.seen.append

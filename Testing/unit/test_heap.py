@@ -21,8 +21,10 @@ def resident():
 def array():
     np.ones(1 << 24)  # 128 MiB
 
-if sys.argv[1] == "keep":
+if sys.argv[1] != "leave":
     heap.keep_freed()
+if sys.argv[1] == "undo":
+    heap.keep_freed(False)
 array()
 before = faults()
 for _ in range(5):
@@ -43,4 +45,5 @@ def test_freed_memory_is_used_again_until_it_is_given_back() -> None:
     kept_faults, given_back = run("keep")
     usual_faults, _ = run("leave")
     assert kept_faults < usual_faults / 10
+    assert run("undo")[0] > usual_faults / 2
     assert given_back > 100 << 20

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from activeseg import draft as drafts
+from activeseg import heap
 from activeseg.client import arrays
 from activeseg.engine import memory
 from activeseg.engine.calibration import Calibration
@@ -30,6 +31,7 @@ from activeseg.volume import Geometry, Volume
 Tell = Callable[..., None]
 MEASURES = ("entropy", "variance", "mutual_information")
 _PLANES_TO_SPLIT = 120  # on the network's grid; TotalSegmentator's thirds overlap by 20 planes
+_PLENTY = 2.0  # times what is needed: memory enough to be wasted for speed
 _HOPELESS = 2.0  # an estimate is no measurement: the last step down is tried up to so many times what is free
 
 
@@ -309,6 +311,7 @@ def _climb_down(
                 continue
             if estimate.need.ram > _HOPELESS * estimate.ram_free:
                 raise _too_little(estimate)
+        heap.keep_freed(_PLENTY * estimate.need.ram <= estimate.ram_free)
         try:
             with memory.at_most(memory.budget(kept.memory_limit)):
                 if network_sizes(segmenter, way.settings):

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activeseg import heap
 from activeseg.client.protocol import (
     Code,
     ErrorResponse,
@@ -229,6 +228,5 @@ def work(pipes: Pipes, role: str, home: Path, parent: int, warm_gib: float, memo
     """Be one of the engine's processes; the exit code."""
     lifetime.die_with_parent(parent)
     faulthandler.enable(2)
-    heap.keep_freed()
     Worker(pipes, Keeping(home, int(warm_gib * GIB), int(memory_gib * GIB))).run()
     return 0
