@@ -426,8 +426,8 @@ def _run_fast(
             votes = [maps.labels.copy()]
             continue
         if view is not None and view.moves:
-            whole = _whole(slabs, decision.classes if weights is None else wide, shape)
-            slabs = iter([Slab(0, shape[0], view.bring_back(whole))])
+            channels = decision.classes if weights is None else wide
+            slabs = iter([Slab(0, shape[0], view.bring_back(_whole(slabs, channels, shape)))])
         for a, b, values in _split(slabs):
             logits = values if weights is None else _headed(values, weights)
             votes[number][a:b] = decision.labels(logits)

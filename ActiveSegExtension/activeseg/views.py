@@ -86,11 +86,12 @@ def _warp(values: torch.Tensor, matrix: np.ndarray, border: str) -> torch.Tensor
     swapped = scaled[[2, 1, 0], :][:, [2, 1, 0, 3]]
     theta = torch.tensor(swapped[None], dtype=torch.float32, device=values.device)
     grid = functional.affine_grid(theta, [1, 1, *shape], align_corners=True)
-    parts = [
-        functional.grid_sample(part[None].float(), grid, mode="bilinear", padding_mode=border, align_corners=True)[0]
-        for part in torch.split(values, 8)
-    ]
-    return torch.cat(parts).to(values.dtype)
+    result = torch.empty_like(values)
+    for part, into in zip(torch.split(values, 8), torch.split(result, 8), strict=True):
+        into[:] = functional.grid_sample(
+            part[None].float(), grid, mode="bilinear", padding_mode=border, align_corners=True
+        )[0]
+    return result
 
 
 def _noise(deviation: float, seed: int) -> Callable[[torch.Tensor], torch.Tensor]:

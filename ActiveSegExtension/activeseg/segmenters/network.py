@@ -356,9 +356,7 @@ def _blend(
             part = slice(a - z, b - z)
             values = sums[:, part] / weights[part]
             yield Slab(a - first, b - first, values[(slice(None), slice(None), *back[1:])])
-        if finished < depth:
-            sums = torch.cat([sums[:, finished:], torch.zeros_like(sums[:, :finished])], 1)
-            weights = torch.cat([weights[finished:], torch.zeros_like(weights[:finished])], 0)
-        else:
-            sums.zero_()
-            weights.zero_()
+        for window in (sums, weights[None]):
+            if finished < depth:
+                window[:, :-finished] = window[:, finished:].clone()
+            window[:, -finished:] = 0
