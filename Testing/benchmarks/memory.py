@@ -1,11 +1,11 @@
 """The memory that a segmentation was said to need against what its worker took.
 
-    python Testing/benchmarks/memory.py [--json] [--only TEXT] [--scarce]
+    python Testing/benchmarks/memory.py [--json] [--only TEXT] [--plenty]
 
 Each row is one segmentation by a warm engine: the estimate, the rise of the worker's resident memory from before the
-job to its peak (Linux resets that on request), and their ratio. ``--scarce``: with the heap as it is where memory is no
-more than enough; that is what the estimate is about, so that the ratio should be somewhat above 1 everywhere. The
-networks have random weights and the sizes of real ones; times mean nothing here.
+job to its peak (Linux resets that on request), and their ratio, which should be somewhat above 1 everywhere. The heap
+is as where memory is no more than enough, for that is what the estimate is about; with ``--plenty`` it is as the engine
+itself decides on this computer. The networks have random weights and the sizes of real ones; times mean nothing here.
 """
 
 from __future__ import annotations
@@ -19,18 +19,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import psutil
 import SimpleITK as sitk  # noqa: N813
-from warm import CT, ROOT, Engine, standin
+from warm import CT, MODEL, ROOT, WINDOWS, Engine, standin
 
 from activeseg.client.engine_client import EstimateEvent
+from activeseg.segmenters.totalsegmentator_sandbox import UserHome
+from activeseg.segmenters.totalsegmentator_tasks import task_named
 
 sys.path.insert(0, str(ROOT / "Testing" / "engine"))
 
 from nnunet_models import make_model
+from standin import write_standin
 
 GIB = 2**30
-FAST_3_MM = "totalsegmentator:total-fast"
+REAL_1_5_MM = {"features": (32, 64, 128, 128, 128), "patch": (128, 128, 128)}
+SCARCE = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+"""As ``activeseg.heap`` has it there."""
 
 
 def resampled(image: Path, size: tuple[int, int, int], spacing: float, path: Path) -> Path:
@@ -44,32 +50,44 @@ def resampled(image: Path, size: tuple[int, int, int], spacing: float, path: Pat
     return path
 
 
+def parts_standin(home: Path) -> None:
+    """The five networks of ``total`` beside the 3 mm one, smaller in their deeper stages."""
+    user, image = UserHome(home, home / "nnunet" / "results"), nibabel.load(CT)
+    for model in task_named("total").parts():
+        windows = {name: window for name, window in WINDOWS.items() if name in model.classes.values()}
+        write_standin(user, model, windows, image, **REAL_1_5_MM)  # type: ignore[arg-type]
+
+
 def jobs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and parameters of each segmentation."""
     middle = resampled(CT, (200, 200, 160), 1.3, folder / "middle.nii.gz")
     large = resampled(CT, (512, 512, 400), 0.7, folder / "large.nii.gz")
     labels = {"background": 0, **{f"structure_{value}": value for value in range(1, 25)}}
-    model = make_model(
-        folder / "model",
-        labels,
-        spacing=(1.5, 1.5, 1.5),
-        patch=(128, 128, 128),
-        folds=(0, 1, 2),
-        features=(32, 64, 128, 128, 128),
+    model = (
+        f"nnunet:{make_model(folder / 'model', labels, (1.5,) * 3, folds=(0, 1, 2), mirror=(0, 1, 2), **REAL_1_5_MM)}"
     )
     for mode in ("fast", "exact"):
         for members in (1, 4):
-            settings = {"mode": mode, "members": members}
-            yield f"3 mm, 118 classes, small CT, {mode}, {members}", wish(FAST_3_MM, CT, settings)
-        yield f"3 mm, 118 classes, 512x512x400, {mode}, 1", wish(FAST_3_MM, large, {"mode": mode, "members": 1})
-        for members in (1, 3):
-            settings = {"mode": mode, "members": members, "mirroring": False}
-            yield f"1.5 mm, 25 classes, 200x200x160, {mode}, {members}", wish(f"nnunet:{model}", middle, settings)
-    yield "HU rules, 512x512x400", wish("hounsfield", large, {"members": 4})
+            yield f"3 mm, 118 classes, small CT, {mode}, {members}", wish(MODEL, CT, mode, members)
+        yield f"3 mm, 118 classes, 512x512x400, {mode}, 1", wish(MODEL, large, mode, 1)
+        yield f"3 mm, 118 classes, 512x512x400, {mode}, 1, smooth", wish(MODEL, large, mode, 1, resample="smooth")
+        for members in (1, 3, 4):
+            yield (
+                f"1.5 mm, 25 classes, 200x200x160, {mode}, {members}",
+                wish(model, middle, mode, members, mirroring=False),
+            )
+    yield "1.5 mm, 25 classes, 200x200x160, exact, 1, mirrored", wish(model, middle, "exact", 1)
+    for members in (1, 2):
+        yield (
+            f"1.5 mm, five networks, 200x200x160, fast, {members}",
+            wish("totalsegmentator:total", middle, "fast", members),
+        )
+    yield "HU rules, 512x512x400", wish("hounsfield", large, "fast", 4)
 
 
-def wish(model: str, image: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    return {"model": model, "image": str(image), "regions": 10, "settings": {"device": "cpu", **settings}}
+def wish(model: str, image: Path, mode: str, members: int, **more: Any) -> dict[str, Any]:
+    settings = {"device": "cpu", "mode": mode, "members": members, **more}
+    return {"model": model, "image": str(image), "regions": 10, "settings": settings}
 
 
 def resident(pid: int, key: str) -> int:
@@ -83,17 +101,17 @@ def worker() -> int:
     return int(max(psutil.Process().children(recursive=True), key=lambda p: p.memory_info().rss).pid)
 
 
-def measure(only: str, scarce: bool) -> dict[str, Any]:
+def measure(only: str, plenty: bool) -> dict[str, Any]:
     rows: dict[str, Any] = {}
-    variables = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20)} if scarce else {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         standin(folder / "totalsegmentator")
+        parts_standin(folder / "totalsegmentator")
         first = resampled(CT, (64, 64, 64), 1.5, folder / "first.nii.gz")
         for name, parameters in jobs(folder):
             if only not in name:
                 continue
-            with Engine(folder / "engine", folder / "totalsegmentator", **variables) as engine:
+            with Engine(folder / "engine", folder / "totalsegmentator", **({} if plenty else SCARCE)) as engine:
                 engine.start()
                 engine.wait(engine.submit("segment", {**parameters, "image": str(first)}))  # loads the model
                 time.sleep(2)  # the worker gives back what it freed after it has answered
@@ -117,11 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--only", default="", help="rows whose name has this in it")
-    parser.add_argument("--scarce", action="store_true", help="as where there is just enough memory")
+    parser.add_argument("--plenty", action="store_true", help="with the heap as the engine has it here")
     given = parser.parse_args(arguments)
     if not Path("/proc/self/clear_refs").exists():
         raise SystemExit("Peaks can be read again and again on Linux only.")
-    found = measure(given.only, given.scarce)
+    found = measure(given.only, given.plenty)
     if given.json:
         print(json.dumps(found))
         return

@@ -106,6 +106,7 @@ def _forget_neighbours(path: Path) -> None:
 
 def _fit_head(folder: Path, fold: int, windows: Mapping[int, tuple[float, float]], image: Any) -> None:
     """Least squares from the network's features to the windows' labels; the other classes get no chance."""
+    import totalsegmentator.nnunet  # noqa: F401  # makes nnU-Net know the trainers of its models
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     with contextlib.redirect_stdout(io.StringIO()):

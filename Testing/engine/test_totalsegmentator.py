@@ -22,6 +22,7 @@ import torch
 from scipy import ndimage
 from standin import environment_of, genuine, piece_of_ct, trained_home, volume_of, write_standin
 
+from activeseg.engine.estimate import network_sizes, package_of
 from activeseg.errors import Cancelled, InputError, ModelError
 from activeseg.progress import Progress
 from activeseg.segmenters.base import MemberKind, Mode, Resample, Segmented, Settings
@@ -97,6 +98,25 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, ct: nibabel.Nifti1Image) -> U
         for model, window in zip(task_named(name).parts(), windows, strict=True):
             write_standin(home, model, window, ct, **options.get(name, {}))
     return home
+
+
+def test_an_estimate_knows_all_networks_of_a_task_and_who_resamples(tiny: UserHome) -> None:
+    def helping(name: str, **settings: Any) -> list[bool]:
+        segmenter = TotalSegmentatorSegmenter(name, tiny)
+        return [size.helps for size in network_sizes(segmenter, Settings(device="cpu", **settings))]
+
+    assert helping("total", members=1) == [False] * 5
+    assert helping("total", members=2) == [True] + [False] * 5, "the 3 mm model votes beside the views"
+    assert helping("total", members=2, resample=Resample.SMOOTH) == [False] * 5
+    assert helping("total-fast", members=2) == [False]
+    assert helping("total-fast", structures=(LUNG,)) == [True, False], "a coarser one finds the place"
+    package = {
+        (name, resample): package_of(TotalSegmentatorSegmenter(name, tiny), Settings(resample=resample))
+        for name in ("total", "lung_vessels_LEGACY")
+        for resample in Resample
+    }
+    resampling = [key for key, found in package.items() if found.resamples]
+    assert resampling == [("total", Resample.GENUINE)]
 
 
 @pytest.fixture

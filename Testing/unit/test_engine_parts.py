@@ -17,7 +17,7 @@ from activeseg.client import arrays
 from activeseg.client.launch import EngineOptions, engine_command, engine_environment
 from activeseg.engine import memory
 from activeseg.engine.calibration import Calibration
-from activeseg.engine.estimate import Estimate, Need, need_of
+from activeseg.engine.estimate import TOTALSEGMENTATOR, TOTALSEGMENTATOR_BY_NNUNET, Estimate, Need, need_of
 from activeseg.engine.eta import Eta
 from activeseg.engine.ladder import ladder
 from activeseg.engine.leftovers import Output
@@ -83,12 +83,12 @@ def test_the_estimate_of_the_real_3_mm_model_is_near_what_was_measured(
 ) -> None:
     """By ``benchmarks/memory.py``, where the network ran in bfloat16: in float32, as the estimate has it, more."""
     settings = Settings(mode=mode, members=members)
-    need = need_of(image, [total_fast()], settings, loaded=True, totalsegmentator=True)
+    need = need_of(image, [total_fast()], settings, loaded=True, package=TOTALSEGMENTATOR)
     assert measured_gib < need.ram / GIB < (3 if mode is Mode.FAST else 2) * measured_gib
 
 
 def test_tiles_and_work_of_the_real_3_mm_model() -> None:
-    need = need_of(SMALL, [total_fast()], Settings(mode=Mode.EXACT), totalsegmentator=True)
+    need = need_of(SMALL, [total_fast()], Settings(mode=Mode.EXACT), package=TOTALSEGMENTATOR)
     assert (need.tiles, need.classes, need.members) == (1, 118, 1)
     assert 0.3e12 < need.flops < 3e12
 
@@ -107,11 +107,29 @@ def test_more_image_members_and_classes_need_more() -> None:
     )
 
 
+def test_what_several_networks_views_mirroring_and_resampling_of_logits_need() -> None:
+    size, exact = replace(total_fast(), folds=2), Settings(mode=Mode.EXACT, members=2, mirroring=False)
+    wide = geometry(250, 250, 250)
+    voters = need_of(wide, [size], exact)
+    assert need_of(wide, [replace(size, folds=1)], exact).ram > voters.ram + size.heads * voters.voxels
+    folds = need_of(SMALL, [size], exact)
+    helper = need_of(SMALL, [replace(size, folds=1, helps=True), replace(size, folds=1)], exact)
+    assert (helper.members, helper.tiles) == (2, 3 * folds.tiles // 2)
+    assert need_of(SMALL, [size] * 5, exact, loaded=True).ram > need_of(SMALL, [size], exact, loaded=True).ram
+    mirrored = need_of(SMALL, [size], replace(exact, mirroring=None))
+    assert mirrored.tiles == 8 * folds.tiles
+    assert mirrored.ram >= folds.ram
+    assert need_of(SMALL, [size], replace(exact, mirroring=None), package=TOTALSEGMENTATOR).tiles == folds.tiles
+    fast = Settings(members=1)
+    resampled = need_of(LARGE, [size], fast, package=TOTALSEGMENTATOR_BY_NNUNET)
+    assert resampled.ram > need_of(LARGE, [size], fast, package=TOTALSEGMENTATOR).ram
+
+
 def test_a_gpu_needs_less_when_sums_are_kept_elsewhere() -> None:
     size, where = total_fast(), geometry(400, 200, 200)
-    on_gpu = need_of(where, [size], Settings(mode=Mode.EXACT, members=1), on_gpu=True, totalsegmentator=True)
+    on_gpu = need_of(where, [size], Settings(mode=Mode.EXACT, members=1), on_gpu=True, package=TOTALSEGMENTATOR)
     offloaded = need_of(
-        where, [size], Settings(mode=Mode.EXACT, members=1, offload=True), on_gpu=True, totalsegmentator=True
+        where, [size], Settings(mode=Mode.EXACT, members=1, offload=True), on_gpu=True, package=TOTALSEGMENTATOR
     )
     assert offloaded.vram < on_gpu.vram
     assert offloaded.ram > on_gpu.ram

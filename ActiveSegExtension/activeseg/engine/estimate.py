@@ -1,33 +1,41 @@
 """What a segmentation will need: RAM, GPU memory and time, from sizes alone.
 
 A run has phases that follow one another, and the need is that of the greatest one. V is the number of voxels on the
-network's grid, V0 on the image's, P in the patch, C classes, F decoder features, W = F where features are blended and
-else C, M members. Bytes, those for V0 measured (``Testing/benchmarks/memory.py``), the others counted
-in ``ensemble.py`` and ``network.py``:
+network's grid, V0 on the image's, P in the patch, c channels, C classes, F decoder features, W = F where features are
+blended and else C, M members. Bytes, those for V0 measured (``Testing/benchmarks/memory.py``), the others counted in
+``ensemble.py``, ``network.py`` and ``views.py``:
 
-* preparing the image in float64: ``_Image.preparing`` V0 + 48 V
-* network: ``_Image.held`` V0 + 4 V for its image, one tile, sums and what is kept of each member:
+* preparing the image in float64: c (``Package.preparing`` V0 + 48 V)
+* network: ``Package.held`` c V0 + 4 c V for its image (16 c V with views), sums and what is kept of each member, and
 
-  * a tile: 24 F P and the deeper stages' features within the network, 4 (2.5 F + 2 W) P at its end
+  * a tile: 24 F P and the deeper stages' features within the network, 4 (2.5 F + 2 W) P at its end, 4 W P more when
+    mirrored
+  * or one member that comes back from a view that moved it: one more copy of it and 76 V
+
+  where sums and what is kept are
+
   * fast: two windows of sums, 8 W x patch depth x plane, where there are several tiles; kept are features 2 F V M
-    where that is less than sums of logits and probabilities, 8 C V, and nothing of a lone member whose label is decided
-    on this grid
+    where that is less than sums of logits and probabilities, 8 C V (and the member that comes back, 4 W V), and nothing
+    of a lone member whose label is decided on this grid
   * exact: 2 C V for a member's logits, and if M > 1 2 C V for the mean and 4 C V for probabilities
-  * maps and votes: (12 + M) V, and probabilities of some planes
+  * maps, votes and reaches: (13 + 2 M) V, and probabilities of some planes
 
-* resampling to the image's grid, one class at a time: ``_Image.back`` V0 and what is kept
+* resampling to the image's grid, one class at a time: ``Package.back`` V0 and what is kept
 * regions: (44 + M) V + 6 V0
+
+Of several networks the greatest counts, and the maps and votes of all, for they stay.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from activeseg.engine.plans import NetworkSize, read_size
-from activeseg.segmenters.base import Mode, Segmenter, Settings
+from activeseg.segmenters.base import Mode, Resample, Segmenter, Settings
 from activeseg.volume import Geometry
 
 MIB = 1 << 20
@@ -41,15 +49,25 @@ VIEWS_ON_GPU = 6
 
 
 @dataclass(frozen=True)
-class _Image:
-    """Bytes for each voxel of the image that a package takes while it prepares, while the network runs, and after."""
+class Package:
+    """What the package around the network takes for each voxel of the image, in bytes.
+
+    Attributes
+    ----------
+    preparing, held, back : while it prepares the image, while the network runs, and while the label comes back
+    resamples : whether it brings the image to the network's grid and the label back, so that no logits are resampled
+    """
 
     preparing: int
     held: int
     back: int
+    resamples: bool = False
 
 
-_NNUNET, _TOTALSEGMENTATOR = _Image(40, 5, 28), _Image(32, 18, 18)
+NNUNET = Package(40, 5, 28)
+TOTALSEGMENTATOR = Package(32, 18, 18, resamples=True)
+TOTALSEGMENTATOR_BY_NNUNET = Package(40, 18, 41)
+"""Tasks that leave resampling to nnU-Net, as all do when it is to be smooth: the sum of what both hold."""
 
 
 @dataclass(frozen=True)
@@ -104,19 +122,30 @@ class Estimate:
         }
 
 
-def network_sizes(segmenter: Segmenter, settings: Settings) -> list[NetworkSize]:
-    """The networks that a run will load one after the other; empty where there are none or nothing is known."""
+def network_sizes(segmenter: Segmenter, settings: Settings, on_gpu: bool = False) -> list[NetworkSize]:
+    """The networks that a run will load, those that help first; empty where there are none or nothing is known."""
     from activeseg.segmenters.nnunet import NnUNetSegmenter
     from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter
 
-    found: list[NetworkSize | None] = []
     if isinstance(segmenter, NnUNetSegmenter):
-        found.append(read_size(segmenter.folder, segmenter.folder.name.split("__")[-1]) or _only(segmenter))
-    elif isinstance(segmenter, TotalSegmentatorSegmenter):
-        for model in segmenter.models(settings):
-            folder = segmenter.user.weights / model.dataset / model.trained
-            found.append(read_size(folder, model.configuration, len(model.folds) if model.folds else None))
-    return [size for size in found if size is not None]
+        size = read_size(segmenter.folder, segmenter.folder.name.split("__")[-1]) or _only(segmenter)
+        return [size] if size else []
+    if not isinstance(segmenter, TotalSegmentatorSegmenter):
+        return []
+
+    def of(models: Sequence[Any]) -> list[NetworkSize]:
+        folders = [segmenter.user.weights / model.dataset / model.trained for model in models]
+        found = [
+            read_size(folder, model.configuration, len(model.folds) if model.folds else None)
+            for folder, model in zip(folders, models, strict=True)
+        ]
+        return [size for size in found if size is not None]
+
+    parts, helpers = of(segmenter.task.parts(settings.structures)), list(segmenter.task.helpers(settings.structures))
+    beside = segmenter.beside(settings)
+    if beside and parts and member_count(parts[-1], settings, on_gpu) > parts[-1].folds:
+        helpers.append(beside)
+    return [replace(size, helps=True) for size in of(helpers)] + parts
 
 
 def _only(segmenter: Any) -> NetworkSize | None:
@@ -128,8 +157,20 @@ def _only(segmenter: Any) -> NetworkSize | None:
     return None
 
 
+def package_of(segmenter: Segmenter, settings: Settings) -> Package:
+    """Which package prepares the image for a segmenter's networks."""
+    from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter
+
+    if not isinstance(segmenter, TotalSegmentatorSegmenter):
+        return NNUNET
+    own = segmenter.task.spacing_xyz is not None and settings.resample is Resample.GENUINE
+    return TOTALSEGMENTATOR if own else TOTALSEGMENTATOR_BY_NNUNET
+
+
 def member_count(size: NetworkSize, settings: Settings, on_gpu: bool) -> int:
     """As ``ensemble.plan_members``."""
+    if size.helps:
+        return size.folds
     if settings.members == "auto":
         return size.folds if size.folds > 1 or not on_gpu else VIEWS_ON_GPU
     return int(settings.members)
@@ -142,7 +183,7 @@ def need_of(
     on_gpu: bool = False,
     pieces: int = 1,
     loaded: bool = False,
-    totalsegmentator: bool = False,
+    package: Package = NNUNET,
 ) -> Need:
     """The most that a run needs at one time; several networks run one after the other, their weights stay.
 
@@ -150,13 +191,16 @@ def need_of(
     ----------
     pieces : in how many pieces along z the image is segmented
     loaded : whether libraries and weights are in memory already
-    totalsegmentator : whether its package prepares the image and takes the label on the network's grid
+    package : of ``package_of``
     """
-    voxels0 = geometry.shape_kji[0] * geometry.shape_kji[1] * geometry.shape_kji[2]
-    if not sizes:  # the image's own grid is the only one
+    voxels0 = math.prod(geometry.shape_kji)
+    if not sizes:  # rules on the image's own grid, or a network of a family whose size nobody knows
         return Need(ram=int(MARGIN * 48 * voxels0) + SLACK)
-    image = _TOTALSEGMENTATOR if totalsegmentator else _NNUNET
-    parts = [_part(geometry, size, settings, on_gpu, pieces, image) for size in sizes]
+    maps = [(13 + member_count(size, settings, on_gpu)) * math.prod(size.grid(geometry)) for size in sizes]
+    parts = [
+        _part(geometry, size, settings, on_gpu, pieces, package, sum(maps) - own)
+        for size, own in zip(sizes, maps, strict=True)
+    ]
     biggest = max(parts, key=lambda part: part.ram)
     weights = sum(size.weight_bytes * (size.folds + 1) for size in sizes)
     kept = 0 if loaded else LIBRARIES + weights
@@ -171,52 +215,58 @@ def need_of(
     )
 
 
-def _part(geometry: Geometry, size: NetworkSize, settings: Settings, on_gpu: bool, pieces: int, image: _Image) -> Need:
-    k, j, i = size.grid(geometry)
-    voxels0 = geometry.shape_kji[0] * geometry.shape_kji[1] * geometry.shape_kji[2]
-    same_grid = image is _TOTALSEGMENTATOR or (k, j, i) == geometry.shape_kji
-    whole = k * j * i
-    k = max(-(-k // pieces), size.patch[0])
-    voxels, plane = k * j * i, j * i
+def _part(
+    geometry: Geometry,
+    size: NetworkSize,
+    settings: Settings,
+    on_gpu: bool,
+    pieces: int,
+    package: Package,
+    others: int,
+) -> Need:
+    """One network's; ``others``: bytes that the other networks keep."""
+    whole_shape = size.grid(geometry)
+    shape = (max(-(-whole_shape[0] // pieces), size.patch[0]), *whole_shape[1:])
+    voxels0, whole, voxels, plane = (
+        math.prod(axes) for axes in (geometry.shape_kji, whole_shape, shape, whole_shape[1:])
+    )
     members = member_count(size, settings, on_gpu)
-    classes, wide = size.heads, size.features[0]
-    exact = settings.mode is Mode.EXACT
-    lone = members == 1 and same_grid
+    views, exact = members > size.folds, settings.mode is Mode.EXACT
+    classes, wide, patch = size.heads, size.features[0], size.patch_voxels
+    lone = members == 1 and (package.resamples or whole_shape == geometry.shape_kji)
     as_features = not exact and not lone and 2 * wide * members < 8 * classes
     output = wide if as_features or (not exact and wide < classes) else classes
+    mirrors = package is NNUNET and (exact if settings.mirroring is None else settings.mirroring)
     deeper = sum(
-        features * size.patch_voxels // _divided(size.strides[: stage + 1])
+        features * patch // math.prod(size.strides[: stage + 1])
         for stage, features in enumerate(size.features)
         if stage > 0
     )
-    tile = max(4 * (6 * wide * size.patch_voxels + deeper), 4 * size.patch_voxels * (5 * wide + 4 * output) // 2)
+    tile = max(4 * (6 * wide * patch + deeper), 2 * patch * (5 * wide + 4 * output)) + 4 * output * patch * mirrors
+    tiles = size.tiles(shape)
     if exact:
-        logits, kept = 2 * classes * voxels, 6 * classes * voxels if members > 1 else 0
-        sums = logits + 2 * voxels
+        member = logits = 2 * classes * voxels  # of one, and what is resampled
+        kept, sums = 6 * classes * voxels if members > 1 else 0, logits + 2 * voxels
     else:
-        logits = 0 if lone else 2 * wide * members * voxels if as_features else 8 * classes * voxels
-        kept, sums = logits, 8 * output * size.patch[0] * plane if size.tiles((k, j, i)) > 1 else 0
-    maps = (12 + members) * voxels + 4 * classes * 8 * plane * 4
+        member = (2 * wide if as_features else 4 * output) * voxels
+        kept = logits = 0 if lone else 2 * wide * members * voxels if as_features else 8 * classes * voxels
+        kept += member if views and not as_features else 0
+        sums = 8 * output * size.patch[0] * plane if tiles > 1 else 0
+    moved = member + 76 * voxels if views else 0
     data = 4 * size.channels * voxels
-    tiles = size.tiles((k, j, i)) * pieces
-    passes = members * (8 if settings.mirroring else 1)
+    maps = (13 + 2 * members) * whole + 4 * classes * 8 * plane * 4 + others
     offload = on_gpu and settings.offload
-    on_device = 0 if not on_gpu else tile // 2 + 4 * size.channels * size.patch_voxels + (0 if offload else sums + data)
-    network = kept + maps + data + (0 if on_gpu else tile) + (sums if not on_gpu or offload else logits if exact else 0)
+    on_device = 0 if not on_gpu else tile // 2 + 4 * size.channels * patch + (0 if offload else sums + data)
+    here = (0 if on_gpu else tile) + (sums if not on_gpu or offload else logits if exact else 0)
+    back = (member if exact else 0) + moved
     ram = max(
-        size.channels * (image.preparing * voxels0 + 48 * voxels),
-        size.channels * image.held * voxels0 + network,
-        image.back * voxels0 + logits + maps,
-        (44 + members) * whole + 6 * voxels0,
+        size.channels * (package.preparing * voxels0 + 48 * voxels),
+        size.channels * package.held * voxels0 + data * (4 if views else 1) + kept + maps + max(here, back),
+        package.back * voxels0 + logits + maps,
+        (44 + members) * whole + 6 * voxels0 + others,
     )
-    return Need(ram, on_device, voxels, tiles * passes, members, classes, tiles * passes * size.flops())
-
-
-def _divided(strides: Sequence[int]) -> int:
-    product = 1
-    for stride in strides:
-        product *= stride
-    return product
+    passes = tiles * pieces * members * (8 if mirrors else 1)
+    return Need(ram, on_device, voxels, passes, members, classes, passes * size.flops())
 
 
 def timed_rate(device: Any, threads: int = 0) -> float:

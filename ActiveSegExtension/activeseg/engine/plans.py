@@ -25,6 +25,7 @@ class NetworkSize:
     channels : input channels
     folds : trained members that would be loaded
     weight_bytes : of one member
+    helps : whether its trained members alone are asked, to find the place for other networks or to vote beside them
     """
 
     spacing: tuple[float, float, float]
@@ -38,6 +39,7 @@ class NetworkSize:
     channels: int
     folds: int
     weight_bytes: int
+    helps: bool = False
 
     @property
     def patch_voxels(self) -> int:

@@ -15,7 +15,7 @@ from activeseg import heap
 from activeseg.client import arrays
 from activeseg.engine import memory
 from activeseg.engine.calibration import Calibration
-from activeseg.engine.estimate import Estimate, Need, member_count, need_of, network_sizes, timed_rate
+from activeseg.engine.estimate import Estimate, Need, member_count, need_of, network_sizes, package_of, timed_rate
 from activeseg.engine.ladder import Rung, ladder
 from activeseg.engine.params import Params, WrongParams
 from activeseg.engine.warm import WarmModels, warm_bytes
@@ -314,8 +314,6 @@ def _climb_down(
         heap.keep_freed(_PLENTY * estimate.need.ram <= estimate.ram_free)
         try:
             with memory.at_most(memory.budget(kept.memory_limit)):
-                if network_sizes(segmenter, way.settings):
-                    memory.keep_libraries()
                 if tell_label and trained and label is None:
                     label = _run(segmenter, trained, images, focus, regions, job, sources)
                     tell_label(trained, estimate, label)
@@ -362,6 +360,8 @@ def _estimate(kept: Kept, segmenter: Segmenter, geometry: Geometry, way: Rung) -
     sizes = network_sizes(segmenter, way.settings)
     device = _device(way.settings.device) if sizes else "cpu"
     on_gpu = device == "cuda"
+    if on_gpu:  # where views vote by themselves, and others beside them
+        sizes = network_sizes(segmenter, way.settings, on_gpu)
     need = need_of(
         geometry,
         sizes,
@@ -369,7 +369,7 @@ def _estimate(kept: Kept, segmenter: Segmenter, geometry: Geometry, way: Rung) -
         on_gpu,
         pieces=3 if way.in_pieces else 1,
         loaded=warm_bytes(segmenter) > 0,
-        totalsegmentator=way.model.startswith("totalsegmentator:"),
+        package=package_of(segmenter, way.settings),
     )
     free = memory.budget(kept.memory_limit)
     free_gpu = memory.free_vram() if on_gpu else None

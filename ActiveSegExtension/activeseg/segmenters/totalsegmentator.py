@@ -177,7 +177,7 @@ class TotalSegmentatorSegmenter:
                     printed.outside(progress),
                     _shares(models),
                     clock,
-                    self._beside(settings),
+                    self.beside(settings),
                 )
                 torch.set_num_threads(genuine_threads(settings))
                 with predictions.in_place():
@@ -200,8 +200,11 @@ class TotalSegmentatorSegmenter:
         labels = np.ascontiguousarray(np.asanyarray(result.dataobj).astype(np.uint8).transpose(2, 1, 0))
         return labels, predictions, printed.lines
 
-    def _beside(self, settings: Settings) -> Model | None:
-        """The 3 mm model of a 1.5 mm task, when its weights are there; smooth resampling leaves it no common grid."""
+    def beside(self, settings: Settings) -> Model | None:
+        """What votes beside views: the 3 mm model of a 1.5 mm task, when its weights are there.
+
+        Smooth resampling leaves it no common grid.
+        """
         coarser = self.task.coarser()
         if coarser is None or settings.resample is Resample.SMOOTH:
             return None
