@@ -160,6 +160,9 @@ def train_member(work: Path, member: int, epochs: int, iterations: int) -> None:
     import torch
     from demo_trainer import DemoTrainer
 
+    from activeseg import heap
+
+    heap.keep_freed()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     seed_everything(member)
     folder = work / "preprocessed" / DATASET
@@ -186,8 +189,6 @@ def train(work: Path, epochs: int, iterations: int) -> None:
     """All members, two at a time with half of the cores each: the data loader has one thread."""
     threads = max(1, (os.cpu_count() or 2) // 2)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    # glibc gives large blocks back to the system and takes them again in every step: a fifth of the time.
-    environment |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(8 << 30)}
     waiting, running = list(range(MEMBERS)), {}
     while waiting or running:
         while waiting and len(running) < 2:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 _MMAP_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -4, -3, -1  # of glibc's malloc.h
@@ -33,6 +34,22 @@ def trim() -> None:
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)
+
+
+def gaps() -> int:
+    """Bytes of the heap that the system has back, and that this process can fill again without asking.
+
+    0 where the system does not tell: only Linux does, and not every kernel.
+    """
+    told = Path("/proc/self/smaps")
+    found, in_heap = 0, False
+    for line in told.read_text().splitlines() if told.exists() else ():
+        name, *values = line.split()
+        if not name.endswith(":"):  # a mapping begins: its addresses, rights, ..., file
+            in_heap = line.endswith("[heap]")
+        elif in_heap and name in ("Size:", "Rss:"):
+            found += int(values[0]) * (1024 if name == "Size:" else -1024)
+    return found
 
 
 def _glibc() -> Any:

@@ -13,12 +13,17 @@ import pytest
 from nnunet_models import make_model
 from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
 
-from activeseg.client.arrays import read_array
+from activeseg import heap
+from activeseg.client.arrays import read_array, volume_message
 from activeseg.client.engine_client import EstimateEvent, NoticeEvent, ProgressEvent
 from activeseg.client.launch import EngineOptions, engine_environment
+from activeseg.engine import memory, segment_job
 from activeseg.engine.estimate import need_of
+from activeseg.engine.params import Params
 from activeseg.engine.plans import read_size
+from activeseg.engine.worker import Job, Keeping
 from activeseg.errors import DeviceError
+from activeseg.progress import Progress
 from activeseg.segment import segment
 from activeseg.segmenters.base import Mode, Settings
 from activeseg.segmenters.nnunet import NnUNetSegmenter
@@ -71,6 +76,23 @@ def test_a_hopeless_wish_is_refused_before_the_work(wide_model: Path, tmp_path: 
         assert isinstance(failure.error, DeviceError)
         assert failure.error.details["estimate"]["fits"] is False
         assert not any(isinstance(e, ProgressEvent) and e.stage == "network" for e in engine.events)
+
+
+@pytest.mark.parametrize(("times", "kept"), [(1.2, False), (3.0, True)])
+def test_freed_memory_is_kept_only_where_there_is_plenty(
+    wide_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: float, kept: bool
+) -> None:
+    volume, said = noise_ct(SMALL), []
+    free = int(times * big_need(wide_model, volume, 2, loaded=False))
+    monkeypatch.setattr(memory, "budget", lambda limit: free)
+    monkeypatch.setattr(heap, "keep_freed", lambda wanted=True: said.append(wanted))
+    params = Params("segment", wish(wide_model, volume_message(tmp_path / "ct.npy", volume)))
+    job = Job("segment", params, tmp_path / "job", Progress(), *[lambda _: None] * 3)
+    job.folder.mkdir()
+    segment_job.segment(job, segment_job.keep(Keeping(tmp_path, 1 << 30, 0), lambda **_: None))
+    assert said == [kept]
+    memory.give_back()
+    assert said == [kept, False]
 
 
 @pytest.fixture
