@@ -51,7 +51,7 @@ from activeseg.learning.trainer import draws, transferred
 from activeseg.learning.version import BASE, MODEL
 from activeseg.phantom import PHANTOM_SCHEMA
 from activeseg.progress import Progress
-from activeseg.segmenters import open_segmenter
+from activeseg.segmenters import network, open_segmenter
 from activeseg.segmenters.base import Mode, Settings
 from activeseg.segmenters.demo import demo_segmenter
 from activeseg.segmenters.nnunet import NnUNetSegmenter
@@ -282,7 +282,10 @@ def test_frozen_stages_stay_bit_for_bit_and_the_others_learn(trained: tuple[Proj
 # Labels
 
 
-def test_structures_that_the_dataset_lacks_are_filled_in_from_the_parent_and_ignore_stays(tmp_path: Path) -> None:
+def test_structures_that_the_dataset_lacks_are_filled_in_from_the_parent_and_ignore_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "_fast_precision", lambda *_: None)  # else each run times whether bfloat16 pays
     phantom = piece(3)
     truth = phantom.labels.array
     dataset = Dataset.create(tmp_path / "two", LabelSchema.from_names(["My liver", "spleen"]))
