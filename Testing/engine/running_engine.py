@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+from processes import all_gone
 
 from activeseg.client.arrays import volume_message
 from activeseg.client.engine_client import Event, Failure, LogEvent, ProgressEvent, Result
@@ -38,12 +40,15 @@ class WatchedEngine(SubprocessEngine):
 
     def until_stage(self, job: str, *stages: str, above: float = -1.0) -> None:
         """Wait until a job says that it is at one of these stages; fails at once when it ends before."""
+        seen = False
 
         def reached(event: Event) -> bool:
-            if isinstance(event, Result | Failure) and event.id == job:
+            nonlocal seen
+            if isinstance(event, ProgressEvent) and event.job == job:
+                seen = seen or (event.stage in stages and event.fraction > above)
+            if isinstance(event, Result | Failure) and event.id == job and not seen:
                 raise AssertionError(f"the job ended before {stages}: {event}")
-            ours = isinstance(event, ProgressEvent) and event.job == job
-            return ours and event.stage in stages and event.fraction > above
+            return seen
 
         self.until(reached)
 
@@ -67,16 +72,28 @@ class WatchedEngine(SubprocessEngine):
     def printed(self) -> list[str]:
         return [event.line for event in self.events if isinstance(event, LogEvent)]
 
+    def until_printed(self, *words: str) -> str:
+        """The line of the log with these words; it comes by a way of its own, maybe after the answer."""
+
+        def told(line: str) -> bool:
+            return all(word in line for word in words)
+
+        if not any(map(told, self.printed())):
+            self.until(lambda event: isinstance(event, LogEvent) and told(event.line))
+        return next(filter(told, self.printed()))
+
     def scratch_entries(self) -> set[str]:
         """What lies in the jobs' folders, without the client's own."""
         inbox = Path(self.client.engine["inbox"])
         return {path.name for path in inbox.parent.iterdir()} - {"inbox"}
 
 
-def gone(processes: list[psutil.Process], within_s: float) -> bool:
-    """Whether all of them end in time (zombies of another parent count as ended)."""
-    _, alive = psutil.wait_procs(processes, within_s)
-    return all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in alive)
+def gone(processes: list[psutil.Process]) -> bool:
+    """Whether all of them end in time."""
+    end = time.monotonic() + DEADLINE_S
+    while not all_gone(processes) and time.monotonic() < end:
+        time.sleep(0.02)
+    return all_gone(processes)
 
 
 def noise_ct(shape: tuple[int, int, int] = (40, 48, 48), spacing: float = 3.0, seed: int = 3) -> Volume:

@@ -47,7 +47,7 @@ def test_a_fine_tuning_outlives_the_engine_and_the_next_one_finds_it(
     assert begun["stage"] not in ("failed", "cancelled")
     processes = engine.processes()
     engine.do("shutdown")
-    assert gone(processes, 30)
+    assert gone(processes)
     assert ended(RunFolder.last_of(project)).stage is Stage.DONE
     with WatchedEngine(tmp_path / "home2") as other:
         state = ask(other, "finetune.state", project)

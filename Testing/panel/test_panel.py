@@ -11,6 +11,7 @@ import psutil
 import pytest
 import slicer
 from conftest import ENGINE_PYTHON, ROOT
+from processes import all_gone
 from PySide6 import QtCore
 from pythonqt import FileDialog
 from slicer_stand_in import LoadedModule
@@ -312,7 +313,7 @@ def test_reloading_the_module_in_the_middle_of_a_job_leaves_no_process(user: Use
     engine = psutil.Process(user.logic.engine.engine["pid"])
     processes = [engine, *engine.children(recursive=True)]
     user.widget.cleanup()
-    until(lambda: not any(process.is_running() for process in processes))
+    until(lambda: all_gone(processes))
     again = LoadedModule(MODULE)
     try:
         again.enter()

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+from processes import all_gone
 from watched_process import Answer, WatchedProcess, until
 
 from activeseg.client.arrays import read_array
@@ -29,18 +30,6 @@ def fake_python(folder: Path, *lines: str) -> Path:
     program.write_text("\n".join((f"#!{sys.executable}", "import json, os, signal, sys", *lines, "")), "utf-8")
     program.chmod(0o700)
     return program
-
-
-def all_gone(processes: list[psutil.Process]) -> bool:
-    """Whether all have ended; a zombie that another parent has not collected counts as ended."""
-
-    def runs(process: psutil.Process) -> bool:
-        try:
-            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
-
-    return not any(runs(process) for process in processes)
 
 
 # Start and answers.
