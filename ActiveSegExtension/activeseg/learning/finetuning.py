@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from activeseg.learning.estimate import TrainingEstimate
     from activeseg.learning.parent import ParentNetwork
 
-_END_S = 10.0
+_END_S = 60.0
+"""A process that is still importing, on a computer with other work, needs a while to notice."""
 
 
 @dataclass(frozen=True)

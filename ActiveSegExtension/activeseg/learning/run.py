@@ -119,9 +119,11 @@ class _Running:
 
     def _wait(self) -> None:
         """Before each iteration: here a paused training waits."""
-        while self.run.control is Control.PAUSE and not self.stopping.is_set():
+        if self.run.control is Control.PAUSE:
+            heap.trim()
+        while (told := self.run.control) is Control.PAUSE and not self.stopping.is_set():
             time.sleep(_LOOK_S)
-        if self.stopping.is_set():
+        if self.stopping.is_set() or told in (Control.STOP, Control.CANCEL):
             raise Cancelled()
 
     def _stage(self, stage: Stage) -> None:
