@@ -22,6 +22,8 @@ from activeseg.volume import Volume
 
 SHAPE = (24, 40, 40)
 """A piece of a phantom that is one patch for the demonstration model."""
+HANGS_AFTER_S = 600.0
+"""A test that has waited for so long will never end."""
 TINY = {"members": 1, "epochs": 1, "iterations": 2, "patch_kji": (16, 24, 24), "batch_size": 1}
 
 
@@ -75,18 +77,34 @@ def fine_tuned(project: Project, **changes: Any) -> RunFolder:
 
 
 def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + HANGS_AFTER_S
     while not condition():
+        assert time.monotonic() < end, "What the test waits for does not happen."
         time.sleep(0.02)
 
 
-def until_iteration(run: RunFolder, number: int) -> None:
+def until_iteration(run: RunFolder, number: int, member: int = 1) -> None:
     """Raises AssertionError when it ends before."""
 
     def there() -> bool:
-        assert not run.state.stage.ended, run.state
-        return any(number <= event["iteration"] for event in iterations(run))
+        state = run.state
+        found = any(event["member"] == member and number <= event["iteration"] for event in iterations(run))
+        assert found or not state.stage.ended, state
+        return found
 
     until(there)
+
+
+def until_it_stands(run: RunFolder) -> int:
+    """Wait until it trains no further; the number of iterations that it has done."""
+    seen: list[int] = []
+
+    def stands() -> bool:
+        seen.append(len(iterations(run)))
+        return len(seen) > 50 and seen[-51] == seen[-1]
+
+    until(stands)
+    return seen[-1]
 
 
 def iterations(run: RunFolder) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finetuned import TINY, add, ended, until
+from finetuned import TINY, add, ended, until_iteration
 from running_engine import WatchedEngine, gone
 
 from activeseg.errors import DatasetError, InputError
@@ -65,7 +65,7 @@ def test_a_pause_lasts_and_a_cancel_ends_it(engine: WatchedEngine, project: Proj
     planned = ask(engine, "finetune.plan", project, changes={**TINY, "epochs": 50, "iterations": 50})
     ask(engine, "finetune.start", project, plan=planned["plan"])
     run = RunFolder.last_of(project)
-    until(lambda: run.state.stage is Stage.TRAINING)
+    until_iteration(run, 1)
     assert ask(engine, "finetune.control", project, control="pause")["paused"]
     assert run.is_alive
     ask(engine, "finetune.control", project, control="cancel")
