@@ -154,7 +154,7 @@ def test_when_there_is_no_step_down_the_job_fails_in_words_and_the_engine_stays(
     assert isinstance(failure.error, DeviceError), failure
     assert failure.error.message.startswith("The memory is not enough")
     assert failure.error.action
-    assert any("allocate memory" in line for line in warm.do("log.tail", {"lines": 200})["lines"])
+    assert warm.until_printed("allocate memory") in warm.do("log.tail", {"lines": 200})["lines"]
     assert any(isinstance(e, ProgressEvent) and e.job == job and e.stage == "preprocess" for e in warm.events)
     assert not output.exists()
     assert warm.scratch_entries() == set()

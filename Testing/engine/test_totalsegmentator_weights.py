@@ -307,7 +307,7 @@ def test_a_server_that_does_not_answer_is_given_up(
             download_weights([BODY], user, Progress())
     finally:
         end.set()
-    assert asked.is_set()
+    assert asked.wait(60)  # the server's thread may come later than the answer
 
 
 def half(data: bytes) -> bytes:

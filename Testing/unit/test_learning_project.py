@@ -397,7 +397,8 @@ def test_measurements_change_nothing_else_of_a_version(project: Project) -> None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="forks")
-def test_changes_of_several_processes_are_all_kept(project: Project) -> None:
+def test_changes_of_several_processes_are_all_kept(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("activeseg.learning.project.LOCK_WAIT_S", 240.0)  # others' turns last as long as they last
     add(project, 0)
 
     def work() -> None:
