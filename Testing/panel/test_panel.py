@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,8 +143,7 @@ def test_accepting_goes_on_to_the_next_open_region_and_saves_a_draft(user: User)
     user.ui.acceptButton.click()
     assert user.states()[0] == "accepted"
     assert user.logic.review.current == 2
-    draft = user.logic.drafts.folder_of(case.id) / "draft.json"
-    until(lambda: json.loads(draft.read_text("utf-8"))["has_edits"])
+    until(lambda: user.draft_of(case).get("has_edits"))
 
 
 def test_editing_in_another_module_marks_the_region(user: User) -> None:
@@ -186,7 +184,7 @@ def test_regions_are_listed_anew_for_focus_structures(user: User) -> None:
 
 def test_progress_can_be_seen_and_cancelled(user: User) -> None:
     user.load_ct()
-    user.choose_demo()
+    user.choose_demo("4")
     user.press_segment()
     user.reach("network")
     assert "Segmenting" in user.ui.stageLabel.text
@@ -198,7 +196,7 @@ def test_progress_can_be_seen_and_cancelled(user: User) -> None:
 
 def test_an_engine_that_crashes_is_one_message_with_a_button_that_tries_again(user: User) -> None:
     user.load_ct()
-    user.choose_demo("1")
+    user.choose_demo("4")
     user.press_segment()
     user.reach("network")
     psutil.Process(user.logic.engine.engine["pid"]).kill()
@@ -213,7 +211,7 @@ def test_an_engine_that_crashes_is_one_message_with_a_button_that_tries_again(us
 
 def test_closing_the_scene_ends_the_run_in_peace(user: User) -> None:
     user.load_ct()
-    user.choose_demo()
+    user.choose_demo("4")
     user.press_segment()
     user.reach("network")
     user.core.scene.Clear(False)
@@ -248,7 +246,7 @@ def test_a_renamed_segmentation_goes_on(user: User) -> None:
 
 def test_removing_the_ct_in_the_middle_is_told_once(user: User) -> None:
     ct = user.load_ct()
-    user.choose_demo()
+    user.choose_demo("4")
     user.press_segment()
     user.reach("network")
     user.core.scene.RemoveNode(ct)
@@ -307,7 +305,7 @@ def test_leaving_and_coming_back_keeps_everything(user: User) -> None:
 
 def test_reloading_the_module_in_the_middle_of_a_job_leaves_no_process(user: User, slicer_core: Any) -> None:
     user.load_ct()
-    user.choose_demo()
+    user.choose_demo("4")
     user.press_segment()
     user.reach("network")
     engine = psutil.Process(user.logic.engine.engine["pid"])
@@ -336,8 +334,7 @@ def test_corrections_after_a_crash_are_offered_and_restored(user: User, slicer_c
     user.ui.nextButton.click()
     user.ui.skipButton.click()
     edited, states, identity = case.read_back().labels.copy(), user.states(), case.id
-    draft = user.logic.drafts.folder_of(case.id) / "draft.json"
-    until(lambda: json.loads(draft.read_text("utf-8"))["state"].get("reviewed") == 2)
+    until(lambda: user.draft_of(case).get("state", {}).get("reviewed") == 2)
 
     user.widget.draftBar._asked = False  # as after a new start
     slicer_core.scene.Clear(False)
@@ -360,7 +357,7 @@ def test_a_discarded_draft_is_gone(user: User) -> None:
     user.ui.nextButton.click()
     user.ui.acceptButton.click()
     folder = user.logic.drafts.folder_of(case.id)
-    until(lambda: json.loads((folder / "draft.json").read_text("utf-8"))["has_edits"])
+    until(lambda: user.draft_of(case).get("has_edits"))
     user.core.scene.Clear(False)
     user.widget.draftBar._asked = False
     user.module.exit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,15 @@ class User:
         segment.SetName(name)
         segment.AddRepresentation(BINARY_LABELMAP, image_of(labels, ijk_to_ras(case.ct_node)))
         case.node.GetSegmentation().AddSegment(segment)
+
+    def draft_of(self, case: Any) -> dict[str, Any]:
+        """What the engine has saved of it; nothing before the first time, and while the record is being replaced."""
+        path = self.logic.drafts.folder_of(case.id) / "draft.json"
+        try:
+            record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        return record
 
     def states(self) -> list[str]:
         """As the table shows them, in the order of the regions' numbers."""

@@ -18,7 +18,8 @@ from ActiveSegModuleLib.listener import Listener
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.segmenting import Choice, Segmenting
 
-DEMO = Choice("demo", members=2)
+DEMO = Choice("demo", members=4)
+"""So many that its networks are not over before a test has stopped them."""
 
 
 class Heard(Listener):
