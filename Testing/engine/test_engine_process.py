@@ -331,6 +331,19 @@ def test_a_crashed_engine_is_one_event_with_its_log_and_the_next_call_starts_it_
     assert engine.processes()[0].pid != first.pid
 
 
+def test_an_engine_that_dies_while_it_is_closed_is_closed(
+    engine: WatchedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.do("system.info")
+    supervisor = engine.processes()[0]
+    supervisor.kill()
+    assert gone([supervisor])
+    # as of a process whose first thread has ended before its others
+    monkeypatch.setattr(engine.process, "poll", lambda: None)
+    engine.close()
+    assert engine.process is None
+
+
 def test_a_python_that_is_not_there_is_an_error_with_an_action(tmp_path: Path) -> None:
     engine = SubprocessEngine(tmp_path / "no" / "python", tmp_path / "home")
     with pytest.raises(EngineError, match="cannot be started") as caught:

@@ -149,6 +149,8 @@ class SubprocessEngine:
         with contextlib.suppress(ActiveSegError, OSError, TimeoutError):
             if self.process.poll() is None and self.client.engine:
                 self.wait(self.submit("shutdown"), timeout_s)
+        if self.process is None:  # it died instead of answering
+            return
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
             self.process.stdin.close()
