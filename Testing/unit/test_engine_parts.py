@@ -70,12 +70,12 @@ def total_fast() -> NetworkSize:
 @pytest.mark.parametrize(
     ("image", "mode", "members", "measured_gib"),
     [
-        (SMALL, Mode.FAST, 1, 0.79),
-        (SMALL, Mode.FAST, 4, 1.09),
-        (SMALL, Mode.EXACT, 1, 2.48),
-        (SMALL, Mode.EXACT, 4, 3.90),
-        (LARGE, Mode.FAST, 1, 2.98),
-        (LARGE, Mode.EXACT, 1, 4.23),
+        (SMALL, Mode.FAST, 1, 0.94),
+        (SMALL, Mode.FAST, 4, 1.28),
+        (SMALL, Mode.EXACT, 1, 2.65),
+        (SMALL, Mode.EXACT, 4, 3.99),
+        (LARGE, Mode.FAST, 1, 3.09),
+        (LARGE, Mode.EXACT, 1, 4.32),
     ],
 )
 def test_the_estimate_of_the_real_3_mm_model_is_near_what_was_measured(
@@ -84,7 +84,7 @@ def test_the_estimate_of_the_real_3_mm_model_is_near_what_was_measured(
     """By ``benchmarks/memory.py``, where the network ran in bfloat16: in float32, as the estimate has it, more."""
     settings = Settings(mode=mode, members=members)
     need = need_of(image, [total_fast()], settings, loaded=True, package=TOTALSEGMENTATOR)
-    assert measured_gib < need.ram / GIB < (3 if mode is Mode.FAST else 2) * measured_gib
+    assert measured_gib < need.ram / GIB < (2.5 if mode is Mode.FAST else 1.5) * measured_gib
 
 
 def test_tiles_and_work_of_the_real_3_mm_model() -> None:
