@@ -427,6 +427,25 @@ def test_a_paused_and_stopped_fine_tuning_goes_on_where_it_was(project: Project)
     assert len(list((project.version_folder(run.state.version) / MODEL).glob("fold_*"))) == 2
 
 
+def test_a_fine_tuning_that_is_resumed_while_it_stops_loses_nothing(project: Project) -> None:
+    run = started(project, epochs=1, iterations=30)
+    until_iteration(run, 1)
+    run.tell(Control.PAUSE)
+    run.tell(Control.STOP)
+    resume_finetuning(run)
+    assert ended(run).stage is Stage.DONE, log(run)
+    assert [event["stage"] for event in run.events()[0] if event["event"] == "end"] == ["stopped", "done"]
+
+
+def test_a_fine_tuning_that_is_being_cancelled_is_not_resumed(project: Project) -> None:
+    run = started(project, epochs=1, iterations=30)
+    until_iteration(run, 1)
+    run.tell(Control.CANCEL)
+    with pytest.raises(InputError, match="cancelled"):
+        resume_finetuning(run)
+    assert run.state.stage is Stage.CANCELLED
+
+
 def test_a_paused_fine_tuning_is_there_and_goes_on(project: Project) -> None:
     run = started(project, epochs=1, iterations=60)
     until_iteration(run, 2)

@@ -179,7 +179,12 @@ def start_finetuning(project: Project, planned: Planned) -> RunFolder:
 
 
 def resume_finetuning(run: RunFolder) -> None:
-    """Go on after a pause, a stop or a crash. Raises InputError when it has ended for good."""
+    """Go on after a pause, a stop or a crash; one that is just ending is waited for.
+
+    Raises InputError when it has ended for good, EngineError when it does not end or does not start.
+    """
+    if run.is_alive and run.control in (Control.STOP, Control.CANCEL):
+        wait_for_end(run)
     state = run.state
     if run.is_alive:
         run.tell(Control.RUN)

@@ -76,7 +76,7 @@ class _Running:
         try:
             self._work()
         except Cancelled:
-            self._end(Stage.STOPPED if self.run.control is Control.STOP else Stage.CANCELLED)
+            self._end_as_told()
         except ActiveSegError as error:
             self._end(Stage.FAILED, error)
         except Exception as error:
@@ -94,8 +94,12 @@ class _Running:
             time.sleep(_LOOK_S)
         self.stopping.set()
         time.sleep(_GRACE_S)
-        self._end(Stage.STOPPED if self.run.control is Control.STOP else Stage.CANCELLED)
+        self._end_as_told()
         os._exit(130)
+
+    def _end_as_told(self) -> None:
+        """Whatever else it was told meanwhile, nothing but ``cancel`` ends it for good."""
+        self._end(Stage.CANCELLED if self.run.control is Control.CANCEL else Stage.STOPPED)
 
     def _end(self, stage: Stage, error: ActiveSegError | None = None) -> None:
         self._tell(stage=stage, eta_s=None, error=error.to_dict() if error else None)
