@@ -144,21 +144,20 @@ class SubprocessEngine:
 
     def close(self, timeout_s: float = 10.0) -> None:
         """End the engine and wait until it is gone."""
-        if self.process is None:
+        process = self.process
+        if process is None:
             return
         with contextlib.suppress(ActiveSegError, OSError, TimeoutError):
-            if self.process.poll() is None and self.client.engine:
-                self.wait(self.submit("shutdown"), timeout_s)
-        if self.process is None:  # it died instead of answering
-            return
-        assert self.process.stdin is not None
+            if process.poll() is None and self.client.engine:
+                self.wait(self.submit("shutdown"), timeout_s)  # it may die instead of answering, and is forgotten then
+        assert process.stdin is not None
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
+            process.stdin.close()
         try:
-            self.process.wait(timeout_s)
+            process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            process.kill()
+            process.wait()
         self._forget_process()
 
     def _events(self, data: Any) -> list[Event]:

@@ -134,11 +134,8 @@ def network_sizes(segmenter: Segmenter, settings: Settings, on_gpu: bool = False
         return []
 
     def of(models: Sequence[Any]) -> list[NetworkSize]:
-        folders = [segmenter.user.weights / model.dataset / model.trained for model in models]
-        found = [
-            read_size(folder, model.configuration, len(model.folds) if model.folds else None)
-            for folder, model in zip(folders, models, strict=True)
-        ]
+        root = segmenter.user.weights
+        found = [read_size(m.folder(root), m.configuration, len(m.folds) if m.folds else None) for m in models]
         return [size for size in found if size is not None]
 
     parts, helpers = of(segmenter.task.parts(settings.structures)), list(segmenter.task.helpers(settings.structures))

@@ -183,7 +183,7 @@ def resume_finetuning(run: RunFolder) -> None:
 
     Raises InputError when it has ended for good, EngineError when it does not end or does not start.
     """
-    if run.is_alive and run.control in (Control.STOP, Control.CANCEL):
+    if run.is_alive and run.control.ends:
         wait_for_end(run)
     state = run.state
     if run.is_alive:

@@ -159,7 +159,7 @@ def parent_network(
         return _read(id, ModelKind.NNUNET, "", segmenter.folder, None, dataset, values, segmenter.schema)
     assert isinstance(segmenter, TotalSegmentatorSegmenter)
     model = _part(segmenter.task.parts(), changed or {}, part)
-    folder = segmenter.user.weights / model.dataset / model.trained
+    folder = model.folder(segmenter.user.weights)
     values = {name: value for value, name in model.classes.items()}
     dataset = read_json(folder / "dataset.json")
     folds = None if model.folds is None else [str(fold) for fold in model.folds]

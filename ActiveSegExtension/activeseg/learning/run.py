@@ -90,7 +90,7 @@ class _Running:
 
     def _watch(self) -> None:
         """Ends the process when it is told to, however long a step takes; all that it writes appears whole or not."""
-        while self.run.control not in (Control.STOP, Control.CANCEL):
+        while not self.run.control.ends:
             time.sleep(_LOOK_S)
         self.stopping.set()
         time.sleep(_GRACE_S)
@@ -123,11 +123,13 @@ class _Running:
 
     def _wait(self) -> None:
         """Before each iteration: here a paused training waits."""
-        if self.run.control is Control.PAUSE:
+        told = self.run.control
+        if told is Control.PAUSE:
             heap.trim()
-        while (told := self.run.control) is Control.PAUSE and not self.stopping.is_set():
+        while told is Control.PAUSE and not self.stopping.is_set():
             time.sleep(_LOOK_S)
-        if self.stopping.is_set() or told in (Control.STOP, Control.CANCEL):
+            told = self.run.control
+        if self.stopping.is_set() or told.ends:
             raise Cancelled()
 
     def _stage(self, stage: Stage) -> None:

@@ -67,6 +67,10 @@ class Control(StrEnum):
     STOP = "stop"
     CANCEL = "cancel"
 
+    @property
+    def ends(self) -> bool:
+        return self in (Control.STOP, Control.CANCEL)
+
 
 @dataclass(frozen=True)
 class RunState:

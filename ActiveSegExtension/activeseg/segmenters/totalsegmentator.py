@@ -217,8 +217,7 @@ class TotalSegmentatorSegmenter:
         device = resolve_device(settings.device)
         key = (model.dataset_id, step_size, str(device))
         if key not in self._loaded:
-            folder = self.user.weights / model.dataset / model.trained
-            self._loaded[key] = Network.load(folder, model.folds, device, step_size=step_size)
+            self._loaded[key] = Network.load(model.folder(self.user.weights), model.folds, device, step_size=step_size)
         return self._loaded[key]
 
 

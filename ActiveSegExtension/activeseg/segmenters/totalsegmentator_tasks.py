@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from activeseg.errors import ModelError
@@ -47,6 +48,10 @@ class Model:
     classes: Mapping[int, str]
     url: str | None
     licensed: bool
+
+    def folder(self, weights: Path) -> Path:
+        """Where it lies below the weights' root."""
+        return weights / self.dataset / self.trained
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Finding:
 
 def inspect_weights(model: Model, root: Path) -> Finding:
     """Look at one model folder below the weights' root, without loading anything."""
-    dataset, folder = root / model.dataset, root / model.dataset / model.trained
+    dataset, folder = root / model.dataset, model.folder(root)
     if not dataset.is_dir():
         return Finding(Weights.MISSING, f"{dataset} does not exist.", dataset)
     if not folder.is_dir():
