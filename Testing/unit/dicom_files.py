@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from activeseg.volume import Geometry
 
@@ -20,6 +21,7 @@ STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 INTERCEPT = -1024
 PATIENT = "Muster^Erika"
+_instance_uids = map("1.2.826.0.1.3680043.8.498.4.{}".format, count(1))  # random ones hold the patient's ID at times
 
 
 def hu(shape: tuple[int, int, int] = (6, 8, 10), seed: int = 0) -> npt.NDArray[np.int16]:
@@ -138,7 +140,7 @@ def _image(sop_class: str, series_uid: str, syntax: str) -> Dataset:
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = syntax
     image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = sop_class
-    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = generate_uid()
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = next(_instance_uids)
     image.SeriesInstanceUID, image.StudyInstanceUID = series_uid, "1.2.826.0.1.3680043.8.498"
     image.Modality, image.SeriesNumber = "CT", 1
     image.PatientName, image.PatientID, image.PatientBirthDate = PATIENT, "4711", "19700101"

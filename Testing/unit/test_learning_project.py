@@ -20,16 +20,18 @@ from activeseg.dataset import Dataset, Origin, Provenance
 from activeseg.errors import DatasetError, InputError, ModelError
 from activeseg.labels import LabelSchema
 from activeseg.learning.holdout import HoldOut, Side, patient_key
+from activeseg.learning.plan import TrainingPlan
 from activeseg.learning.preparation import TrainingCases, changed_voxels
 from activeseg.learning.project import FILE, REPLAY, VERSIONS, Project, ProjectState
 from activeseg.learning.replay import FOLDER, add_replay
+from activeseg.learning.run_folder import RunFolder
 from activeseg.learning.version import BASE, RECORD, ModelKind, Version
 from activeseg.learning.waiting import to_review, waiting_cases, worth_it
 from activeseg.phantom import PHANTOM_SCHEMA
 from activeseg.progress import Progress
 from activeseg.volume import Volume
 
-PATIENT = "Erika Mustermann 1964"
+PATIENT = "Erika Mustermann"  # no figures: a random key may hold any few of them
 
 
 @pytest.fixture
@@ -251,6 +253,13 @@ def test_no_file_of_a_project_names_a_patient(project: Project) -> None:
         assert not any(word.encode() in text for text in texts)
     (held_out,) = (key for key, side in project.state.hold_out.patients.items() if side is Side.HELD_OUT)
     assert held_out != patient_key("", PATIENT)  # who knows the names cannot try them out
+
+
+def test_the_last_fine_tuning_is_the_one_that_began_last(project: Project) -> None:
+    cases = TrainingCases({}, {}, (), ())
+    runs = [RunFolder.create(project, BASE, TrainingPlan(), cases).id for _ in range(12)]
+    assert [run.id for run in RunFolder.all_of(project)] == runs
+    assert RunFolder.last_of(project).id == runs[-1]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")

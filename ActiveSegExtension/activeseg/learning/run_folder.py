@@ -21,9 +21,9 @@ import shutil
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -124,7 +124,7 @@ class RunFolder:
                     f"The project '{project.folder.name}' is being trained already ({other.id}).",
                     "Wait for it, or cancel it.",
                 )
-        folder = project.folder / RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+        folder = project.folder / RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         folder.mkdir(parents=True)
         asked = {
             "project": str(project.folder),
