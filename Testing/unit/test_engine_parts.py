@@ -278,6 +278,19 @@ def test_only_the_newest_logs_stay(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["engine-4.log", "engine-5.log"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_logs_that_cannot_be_looked_at_or_removed_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "engine-vanished.log").symlink_to(tmp_path / "removed")  # as if another engine had just removed it
+    (tmp_path / "engine-kept.log").mkdir()
+    os.utime(tmp_path / "engine-kept.log", (1, 1))
+    for number in range(2, 5):
+        path = tmp_path / f"engine-{number}.log"
+        path.touch()
+        os.utime(path, (number, number))
+    remove_old_logs(tmp_path, keep=1)
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"engine-4.log"}
+
+
 def test_only_folders_of_dead_engines_are_swept(tmp_path: Path) -> None:
     mine = Scratch(tmp_path)
     dead = mine.folder.with_name(mine.folder.name.replace(f"-{os.getpid()}-", "-4194999-"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
@@ -45,7 +46,14 @@ class LogFile:
 
 
 def remove_old_logs(folder: Path, keep: int = 10) -> None:
-    """Leave the newest logs only: each engine that runs at the same time has its own."""
-    logs = sorted(folder.glob("engine-*.log*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in logs[keep:]:
-        path.unlink(missing_ok=True)
+    """Leave the newest logs only: each engine that runs at the same time has its own.
+
+    What another engine removes just now, or still holds open on Windows, is passed over.
+    """
+    logs: list[tuple[float, Path]] = []
+    for path in folder.glob("engine-*.log*"):
+        with contextlib.suppress(OSError):
+            logs.append((path.stat().st_mtime, path))
+    for _, path in sorted(logs, reverse=True)[keep:]:
+        with contextlib.suppress(OSError):
+            path.unlink()
