@@ -42,13 +42,18 @@ def gaps() -> int:
     0 where the system does not tell: only Linux does, and not every kernel.
     """
     told = Path("/proc/self/smaps")
+    if not told.exists():
+        return 0
     found, in_heap = 0, False
-    for line in told.read_text().splitlines() if told.exists() else ():
-        name, *values = line.split()
-        if not name.endswith(":"):  # a mapping begins: its addresses, rights, ..., file
-            in_heap = line.endswith("[heap]")
-        elif in_heap and name in ("Size:", "Rss:"):
-            found += int(values[0]) * (1024 if name == "Size:" else -1024)
+    with told.open() as lines:
+        for line in lines:
+            name, *values = line.split()
+            if not name.endswith(":"):  # a mapping begins: its addresses, rights, ..., file
+                if in_heap and values[-1] != "[heap]":
+                    break  # the heap is one range; a thousand mappings follow, which the kernel need not look at
+                in_heap = values[-1] == "[heap]"
+            elif in_heap and name in ("Size:", "Rss:"):
+                found += int(values[0]) * (1024 if name == "Size:" else -1024)
     return found
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-from processes import all_gone
 
 from activeseg.client.arrays import volume_message
 from activeseg.client.engine_client import Event, Failure, LogEvent, ProgressEvent, Result
@@ -86,14 +84,6 @@ class WatchedEngine(SubprocessEngine):
         """What lies in the jobs' folders, without the client's own."""
         inbox = Path(self.client.engine["inbox"])
         return {path.name for path in inbox.parent.iterdir()} - {"inbox"}
-
-
-def gone(processes: list[psutil.Process]) -> bool:
-    """Whether all of them end in time."""
-    end = time.monotonic() + DEADLINE_S
-    while not all_gone(processes) and time.monotonic() < end:
-        time.sleep(0.02)
-    return all_gone(processes)
 
 
 def noise_ct(shape: tuple[int, int, int] = (40, 48, 48), spacing: float = 3.0, seed: int = 3) -> Volume:

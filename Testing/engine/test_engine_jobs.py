@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from nnunet_models import make_model
-from running_engine import DEADLINE_S, WatchedEngine, gone, in_memory, noise_ct
+from processes import soon_gone
+from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
 
 from activeseg.client.arrays import read_array, read_geometry
 from activeseg.client.engine_client import EstimateEvent, Failure, ProgressEvent
@@ -286,7 +287,7 @@ def test_a_worker_that_does_not_stop_is_killed_with_all_that_it_started(engine: 
     worker.suspend()
     engine.cancel(job)
     assert isinstance(engine.failure(job).error, Cancelled)
-    assert gone([worker])
+    assert soon_gone([worker])
     assert_usable(engine, model)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from finetuned import TINY, add, ended, until_iteration
-from running_engine import WatchedEngine, gone
+from processes import soon_gone
+from running_engine import WatchedEngine
 
 from activeseg.errors import DatasetError, InputError
 from activeseg.learning.project import Project
@@ -47,7 +48,7 @@ def test_a_fine_tuning_outlives_the_engine_and_the_next_one_finds_it(
     assert begun["stage"] not in ("failed", "cancelled")
     processes = engine.processes()
     engine.do("shutdown")
-    assert gone(processes)
+    assert soon_gone(processes)
     assert ended(RunFolder.last_of(project)).stage is Stage.DONE
     with WatchedEngine(tmp_path / "home2") as other:
         state = ask(other, "finetune.state", project)

@@ -15,7 +15,8 @@ from typing import Any
 
 import psutil
 import pytest
-from running_engine import DEADLINE_S, WatchedEngine, gone, in_memory, noise_ct
+from processes import soon_gone
+from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
 
 from activeseg.client.engine_client import CrashedEvent, LogEvent
 from activeseg.client.launch import EngineOptions, engine_command, engine_environment
@@ -279,7 +280,7 @@ def test_when_stdin_closes_the_engine_and_all_its_children_are_gone(engine: Watc
     assert engine.process is not None
     assert engine.process.stdin is not None
     engine.process.stdin.close()
-    assert gone(processes)
+    assert soon_gone(processes)
     assert list((engine.home / "scratch").iterdir()) == []
 
 
@@ -291,7 +292,7 @@ def test_when_the_supervisor_is_killed_its_children_are_gone(engine: WatchedEngi
     processes = engine.processes()
     assert len(processes) == 3
     processes[0].send_signal(getattr(signal, number))
-    assert gone(processes)
+    assert soon_gone(processes)
 
 
 PARENT = """
@@ -312,7 +313,7 @@ def test_when_the_client_is_killed_the_engine_is_gone(tmp_path: Path) -> None:
         processes = [root, *root.children(recursive=True)]
         assert len(processes) == 2
         client.kill()
-        assert gone(processes)
+        assert soon_gone(processes)
 
 
 def test_a_crashed_engine_is_one_event_with_its_log_and_the_next_call_starts_it_again(engine: WatchedEngine) -> None:
@@ -337,7 +338,7 @@ def test_an_engine_that_dies_while_it_is_closed_is_closed(
     engine.do("system.info")
     supervisor = engine.processes()[0]
     supervisor.kill()
-    assert gone([supervisor])
+    assert soon_gone([supervisor])
     # as of a process whose first thread has ended before its others
     monkeypatch.setattr(engine.process, "poll", lambda: None)
     engine.close()
@@ -389,7 +390,7 @@ def test_an_idle_process_is_ended_and_comes_back(tmp_path: Path) -> None:
     with WatchedEngine(tmp_path / "home", EngineOptions(idle_s=0.2)) as engine:
         clerk = engine.do("system.info")["engine"]["processes"]["clerk"]
         with contextlib.suppress(psutil.NoSuchProcess):  # it has ended already
-            assert gone([psutil.Process(clerk)])
+            assert soon_gone([psutil.Process(clerk)])
         assert engine.do("system.info")["engine"]["processes"]["clerk"] != clerk
 
 

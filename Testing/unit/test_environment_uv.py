@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from installable import PYTHON
+from processes import soon_gone
 
 from activeseg.client import uv
 from activeseg.client.environment_failure import failure, without_secrets
@@ -236,12 +237,12 @@ def test_cancelling_ends_the_program_and_what_it_started(tmp_path):
 
     with pytest.raises(Cancelled):
         runner.run([str(PYTHON), "-c", TREE], "It failed", tick, heard)
-    _gone, alive = psutil.wait_procs(started, timeout=30)
-    alive = [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
-    for process in alive:
-        process.kill()
+    ended = soon_gone(started, within_s=30)
+    for process in started:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     assert len(started) == 2
-    assert not alive
+    assert ended
 
 
 def test_a_failure_is_told_in_words_with_the_cause_and_is_in_the_log(tmp_path):

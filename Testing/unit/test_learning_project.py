@@ -31,7 +31,7 @@ from activeseg.phantom import PHANTOM_SCHEMA
 from activeseg.progress import Progress
 from activeseg.volume import Volume
 
-PATIENT = "Erika Mustermann"  # no figures: a random key may hold any few of them
+PATIENT = "Erika Mustermann PID-1964"  # no word of figures alone: a random key may hold any few of them
 
 
 @pytest.fixture

@@ -224,9 +224,8 @@ def _part(
     """One network's; ``others``: bytes that the other networks keep."""
     whole_shape = size.grid(geometry)
     shape = (max(-(-whole_shape[0] // pieces), size.patch[0]), *whole_shape[1:])
-    voxels0, whole, voxels, plane = (
-        math.prod(axes) for axes in (geometry.shape_kji, whole_shape, shape, whole_shape[1:])
-    )
+    voxels0, whole = math.prod(geometry.shape_kji), math.prod(whole_shape)
+    voxels, plane = math.prod(shape), math.prod(shape[1:])
     members = member_count(size, settings, on_gpu)
     views, exact = members > size.folds, settings.mode is Mode.EXACT
     classes, wide, patch = size.heads, size.features[0], size.patch_voxels

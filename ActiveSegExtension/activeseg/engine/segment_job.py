@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -168,7 +169,7 @@ def segment(job: Job, kept: Kept) -> dict[str, Any]:
         kept.models.shrink()
         _tell(kept)
     key = kept.calibration.key(way.model, way.settings, str(prediction.details.get("device", "cpu")))
-    voxels = geometry.shape_kji[0] * geometry.shape_kji[1] * geometry.shape_kji[2]
+    voxels = math.prod(geometry.shape_kji)
     kept.calibration.learn(key, prediction.timings, estimate.need.tiles, voxels)
     return result
 
@@ -373,7 +374,7 @@ def _estimate(kept: Kept, segmenter: Segmenter, geometry: Geometry, way: Rung) -
     )
     free = memory.budget(kept.memory_limit)
     free_gpu = memory.free_vram() if on_gpu else None
-    voxels = geometry.shape_kji[0] * geometry.shape_kji[1] * geometry.shape_kji[2]
+    voxels = math.prod(geometry.shape_kji)
     stages = kept.calibration.stages(kept.calibration.key(way.model, way.settings, device), need.tiles, voxels)
     if stages:
         return Estimate(need, free, free_gpu, round(sum(stages.values()), 1), stages, "last run")
