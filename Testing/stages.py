@@ -107,6 +107,7 @@ CORE = (
     "labels",
     "phantom",
     "protocol",
+    "regular_files",
     "segmentation_file",
     "training_labels",
     "volume",

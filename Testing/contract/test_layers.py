@@ -25,6 +25,7 @@ CORE = {
     "activeseg.nifti",
     "activeseg.phantom",
     "activeseg.progress",
+    "activeseg.regular_files",
     "activeseg.segment_layers",
     "activeseg.segment_matching",
     "activeseg.segmentation_file",
