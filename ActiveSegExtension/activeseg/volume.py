@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import uuid
@@ -417,13 +418,68 @@ def replacing(path: Path, suffix: str) -> Iterator[Path]:
     sync_to_disk(path.parent)
 
 
+_NOT_OFFERED = frozenset(
+    getattr(errno, name)
+    for name in ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EPERM", "EACCES", "ENOTTY", "EBADF", "EISDIR")
+    if hasattr(errno, name)
+)
+"""How network drives and foreign file systems answer for what they do not offer; none of it says that data are lost."""
+
+
 def sync_to_disk(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's entries (where the system can), are on disk."""
+    """Wait until a file's bytes, or a folder's entries, are on disk, as far as the drive offers it.
+
+    Raises OSError for a real fault (full, broken, not there), not for a drive that cannot flush (EINVAL, ENOTSUP).
+    """
     folder = path.is_dir()
     if folder and os.name != "posix":
         return
-    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    try:
+        handle = os.open(path, (os.O_RDONLY if folder else os.O_RDWR) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        if folder and error.errno in _NOT_OFFERED:
+            return
+        raise
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_OFFERED:
+            raise
     finally:
         os.close(handle)
+
+
+def set_rights(path: Path | int, mode: int) -> bool:
+    """``chmod`` (a path, or an open file's number where the system can), as far as the drive keeps rights.
+
+    Returns whether it took them. Raises OSError for a real fault, not for a drive that refuses (EPERM, ENOTSUP).
+    """
+    if isinstance(path, int) and os.chmod not in os.supports_fd:
+        return False
+    try:
+        os.chmod(path, mode)
+    except OSError as error:
+        if error.errno not in _NOT_OFFERED:
+            raise
+        return False
+    return True
+
+
+def check_replacing(folder: Path) -> None:
+    """Raise OSError when the drive does not let one file take another one's place: found out before work, not after.
+
+    Nothing stays in ``folder``.
+    """
+    old, new = (folder / f".activeseg-{uuid.uuid4().hex}.probe" for _ in range(2))
+    try:
+        old.write_bytes(b"")
+        new.write_bytes(b"")
+        try:
+            os.replace(new, old)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise OSError(error.errno, f"this drive does not let a file replace another one ({why})") from error
+    finally:
+        for path in (old, new):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)

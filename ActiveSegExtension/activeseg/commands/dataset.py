@@ -18,6 +18,7 @@ from activeseg.commands.arguments import channel_files, mapping, names, pairs, r
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
 from activeseg.errors import DatasetError, InputError
 from activeseg.labels import IGNORE, Color, Label, LabelSchema
+from activeseg.volume import set_rights
 
 if TYPE_CHECKING:
     from activeseg.dataset import Dataset
@@ -259,7 +260,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield fresh
-        fresh.chmod(0o755)
+        set_rights(fresh, 0o755)  # a temporary folder is private
         if target.is_dir():
             target.rmdir()
         os.rename(fresh, target)

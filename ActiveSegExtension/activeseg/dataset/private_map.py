@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.errors import DatasetError
-from activeseg.volume import replacing
+from activeseg.volume import replacing, set_rights, sync_to_disk
 
 ENVIRONMENT = "ACTIVESEG_PRIVATE_DIR"
 
@@ -53,15 +53,13 @@ class PrivateMap:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
             with os.fdopen(handle, "r+b") as file:
-                if os.name == "posix":
-                    os.fchmod(file.fileno(), 0o600)
+                set_rights(file.fileno(), 0o600)
                 if file.seek(0, os.SEEK_END):
                     file.seek(-1, os.SEEK_END)
                     if file.read(1) != b"\n":  # a crash tore the last line
                         file.write(b"\n")
                 file.write(line.encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            sync_to_disk(self.path)
         except OSError as error:
             raise self._failed(error) from error
 
