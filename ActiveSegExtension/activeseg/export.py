@@ -76,7 +76,9 @@ def read_edited(path: Path, prediction: Base, mapping: Mapped | None = None) -> 
     if mapping:
         raise InputError(f"'{path.name}' is a label map, which has no segments to map.", "Leave --map out.")
     volume = read_label_map(path)
-    told = () if volume.geometry.same_grid(ct) else ("The label map was brought to the CT's grid (nearest neighbour).",)
+    told = (
+        () if volume.geometry.same_voxels(ct) else ("The label map was brought to the CT's grid (nearest neighbour).",)
+    )
     return Edited(volume.resample_labels_to(ct).array, told)
 
 

@@ -26,14 +26,18 @@ _LONGEST_HEADER = 1 << 20
 _LOGGER = threading.RLock()
 
 
-def read(path: Path, notice: Notice) -> tuple[npt.NDArray[Any], Geometry]:
+def read(path: Path, notice: Notice, thin: bool = False) -> tuple[npt.NDArray[Any], Geometry]:
     """Voxels (k, j, i) and their place. Raises InputError; OSError where the file cannot be opened."""
-    volume = Volume.from_sitk(read_image(path, notice))
+    volume = Volume.from_sitk(read_image(path, notice, thin=thin))
     return volume.array, volume.geometry
 
 
-def read_image(path: Path, notice: Notice, layers: bool = False) -> sitk.Image:
-    """The whole 3D image with its header; ``layers``: each voxel may hold several values. Raises as ``read`` does."""
+def read_image(path: Path, notice: Notice, layers: bool = False, thin: bool = False) -> sitk.Image:
+    """The whole 3D image with its header. Raises as ``read`` does.
+
+    ``layers``: it is a segmentation, whose voxels may hold several values; that and what is ``thin`` may be one voxel
+    thick.
+    """
     fields, stream = _header(path)
     _check_stream(path, stream)
     if "nan" in fields.get("spacings", "").lower().split():
@@ -44,7 +48,7 @@ def read_image(path: Path, notice: Notice, layers: bool = False) -> sitk.Image:
     try:
         with itk_warnings(notice):
             reader.ReadImageInformation()
-            volume_shape(reader.GetSize(), 1 if layers else reader.GetNumberOfComponents())
+            volume_shape(reader.GetSize(), 1 if layers else reader.GetNumberOfComponents(), thin=thin or layers)
             image: sitk.Image = reader.Execute()
     except RuntimeError as error:
         raise _input_error(path, str(error)) from error

@@ -55,7 +55,7 @@ _READ_BYTES = 1 << 22
 _FORMS_AGREE_MM = 0.1
 
 
-def read(path: Path, notice: Notice) -> tuple[npt.NDArray[Any], Geometry]:
+def read(path: Path, notice: Notice, thin: bool = False) -> tuple[npt.NDArray[Any], Geometry]:
     """Voxels (k, j, i) and their place. Raises InputError; OSError where the file cannot be opened.
 
     The affine is the sform where there is one, else the qform, as nibabel does. Slope and intercept are applied; whole
@@ -68,7 +68,7 @@ def read(path: Path, notice: Notice) -> tuple[npt.NDArray[Any], Geometry]:
         file = cast(IO[bytes], gzip.GzipFile(fileobj=raw) if packed else raw)
         try:
             header = _header(file, path)
-            shape = _shape(header)
+            shape = _shape(header, thin)
             geometry = _geometry(header, shape, notice)
             array = _voxels(file, header, shape, path, file_bytes * (_MAX_DEFLATE_RATIO if packed else 1))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -98,7 +98,7 @@ def _header(file: IO[bytes], path: Path) -> np.void:
     raise InputError(f"'{path.name}' is not a NIfTI file.", "Check its name, or copy it again.")
 
 
-def _shape(header: np.void) -> tuple[int, int, int]:
+def _shape(header: np.void, thin: bool) -> tuple[int, int, int]:
     count = int(header["dim"][0])
     code = int(header["datatype"])
     if not 1 <= count <= 7:
@@ -108,7 +108,10 @@ def _shape(header: np.void) -> tuple[int, int, int]:
         raise InputError(
             f"The image is {kind}; one number for each voxel is needed.", "Export it as a grey-scale image."
         )
-    return volume_shape([int(n) for n in header["dim"][1 : count + 1]])
+    sizes = [int(n) for n in header["dim"][1 : count + 1]]
+    if thin:  # libraries leave trailing axes of length 1 out
+        sizes += [1] * (3 - count)
+    return volume_shape(sizes, thin=thin)
 
 
 def _geometry(header: np.void, shape: tuple[int, int, int], notice: Notice) -> Geometry:

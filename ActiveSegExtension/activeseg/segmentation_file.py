@@ -29,7 +29,7 @@ from activeseg.segment_matching import (
     segment_id_of,
     tag_text,
 )
-from activeseg.volume import Geometry, Notice, Volume, replacing, warn
+from activeseg.volume import SAME_VOXEL, Geometry, Notice, Volume, replacing, warn
 
 SUFFIX = ".seg.nrrd"
 TERMINOLOGY_TAG = "TerminologyEntry"
@@ -39,7 +39,6 @@ NEW_SEGMENT = "~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~~^^~^^"
 """What Slicer writes into every segment that has no meaning of its own: tissue."""
 
 _BINARY = "Binary labelmap"
-_SAME_GRID_VOXELS = 0.01  # NRRD's text and NIfTI's float32 round at 1e-6 of a voxel
 
 
 @dataclass(frozen=True)
@@ -361,6 +360,6 @@ def _shift(source: Geometry, target: Geometry) -> tuple[int, int, int] | None:
     corners = np.array([[a, b, c] for a in (0, i - 1) for b in (0, j - 1) for c in (0, k - 1)], float)
     there = target.ijk_of_ras(source.ras_of_ijk(corners))
     shift = np.rint(there[0] - corners[0])
-    if np.abs(there - corners - shift).max() > _SAME_GRID_VOXELS:
+    if np.abs(there - corners - shift).max() > SAME_VOXEL:
         return None
     return int(shift[2]), int(shift[1]), int(shift[0])

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -111,7 +112,7 @@ def test_the_way_back_refuses_another_grid():
 def test_same_grid_is_about_voxels_in_space():
     geometry = a_geometry()
     assert geometry.same_grid(Geometry.from_dict(geometry.to_dict()))
-    assert not geometry.same_grid(a_geometry(origin=(-120.5, 33.25, 700.130)))
+    assert not geometry.same_grid(a_geometry(origin=(-120.5, 33.25, 700.125 + 0.06 * 2.5)))
     assert not geometry.same_grid(a_geometry(shape=(4, 5, 7)))
 
 
@@ -147,6 +148,44 @@ def test_labels_on_the_same_voxels_in_another_order_are_exact():
     assert np.array_equal(volume.canonical().resample_labels_to(volume.geometry).array, volume.array)
 
 
+@pytest.mark.parametrize(("decimals", "same"), [(4, True), (2, False)])
+def test_a_grid_whose_header_was_rounded_is_the_same_until_its_far_end_drifts(decimals, same):
+    geometry = a_geometry(shape=(200, 512, 512), angles=(0, 0, 0), spacing=(0.7890625, 0.7890625, 0.7))
+    spacing = tuple(round(s, decimals) for s in geometry.spacing_xyz)
+    rounded = replace(geometry, spacing_xyz=spacing, origin_lps=tuple(round(o, 3) for o in geometry.origin_lps))
+    assert geometry.same_grid(rounded) is rounded.same_grid(geometry) is same
+
+
+def test_the_same_voxels_in_all_48_orders_are_turned_exactly():
+    volume = a_volume(a_geometry(angles=(0.3, np.pi / 4, 0.1)), dtype=np.uint8)
+    to_xyz = volume.array.transpose()
+    for axes in itertools.permutations(range(3)):
+        for flips in itertools.product((1, -1), repeat=3):
+            turned = to_xyz.transpose(axes)[tuple(slice(None, None, flip) for flip in flips)]
+            steps = np.zeros((4, 4))
+            steps[3, 3] = 1
+            for axis, (source, flip) in enumerate(zip(axes, flips, strict=True)):
+                steps[source, axis] = flip
+                steps[source, 3] = 0 if flip > 0 else to_xyz.shape[source] - 1
+            geometry = Geometry.from_ijk_to_ras(volume.geometry.ijk_to_ras @ steps, turned.shape[::-1])
+            assert volume.geometry.same_voxels(geometry)
+            assert np.array_equal(volume.in_order_of(geometry).array, turned.transpose())
+            assert np.array_equal(Volume(turned.transpose(), geometry).in_order_of(volume.geometry).array, volume.array)
+
+
+def test_other_voxels_are_not_taken_for_the_same():
+    geometry = a_geometry(angles=(0, 0, 0))
+    for other in (
+        a_geometry(angles=(0, 0, 0.05)),
+        a_geometry(angles=(0, 0, 0), shape=(5, 4, 6)),
+        a_geometry(angles=(0, 0, 0), spacing=(0.7, 0.8, 2.6)),
+        a_geometry(angles=(0, 0, 0), origin=(-120.5, 33.65, 700.125)),
+    ):
+        assert not geometry.same_voxels(other)
+        with pytest.raises(InputError, match="do not have the same voxels"):
+            geometry.array_in_order_of(other, np.zeros(geometry.shape_kji))
+
+
 def test_labels_of_a_crop_land_where_they_belong_and_the_rest_is_background():
     whole = a_volume(dtype=np.uint16)
     k, j, i = 1, 2, 3
@@ -177,7 +216,7 @@ def test_labels_of_another_place_are_refused():
 def test_simpleitk_images_go_both_ways():
     volume = a_volume()
     back = Volume.from_sitk(volume.to_sitk())
-    assert back.geometry.same_grid(volume.geometry, 1e-9)
+    assert back.geometry.farthest_corner_mm(volume.geometry) < 1e-9
     assert np.array_equal(back.array, volume.array)
     assert np.allclose(
         volume.to_sitk().TransformIndexToPhysicalPoint((5, 4, 3)), place_of(volume.geometry, 3, 4, 5) * [-1, -1, 1]
@@ -192,7 +231,7 @@ def test_what_is_written_is_what_is_read(tmp_path, suffix, dtype):
     back = Volume.read(tmp_path / f"image{suffix}")
     assert back.array.dtype == dtype
     assert np.array_equal(back.array, volume.array)
-    assert back.geometry.same_grid(volume.geometry, 1e-4)
+    assert back.geometry.farthest_corner_mm(volume.geometry) < 1e-4
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -202,7 +241,7 @@ def test_itk_reads_our_files_as_we_do(tmp_path, suffix):
         path = tmp_path / f"{number}{suffix}"
         volume.write(path)
         theirs = Volume.from_sitk(sitk.ReadImage(str(path)))
-        assert theirs.geometry.same_grid(volume.geometry, 1e-3)
+        assert theirs.geometry.farthest_corner_mm(volume.geometry) < 1e-3
         assert np.array_equal(theirs.array, volume.array)
 
 
@@ -302,6 +341,31 @@ def test_label_maps_become_the_smallest_unsigned_type(tmp_path, highest, dtype, 
     labels = read_label_map(tmp_path / "labels.nii.gz")
     assert labels.array.dtype == dtype
     assert np.array_equal(labels.array, array)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("shape", [(1, 5, 6), (4, 1, 1), (1, 1, 1)])
+def test_a_label_map_may_be_one_voxel_thick_and_an_image_may_not(tmp_path, shape, suffix):
+    path = tmp_path / f"cropped{suffix}"
+    whole = a_geometry()
+    affine = whole.ijk_to_ras
+    affine[:3, 3] = place_of(whole, 0, 0, 0)
+    crop = Volume(np.ones(shape, np.uint8), Geometry.from_ijk_to_ras(affine, shape))
+    crop.write(path)
+    labels = read_label_map(path)
+    assert labels.geometry.same_grid(crop.geometry)
+    expected = np.zeros(whole.shape_kji, np.uint8)
+    expected[: shape[0], : shape[1], : shape[2]] = 1
+    assert np.array_equal(labels.resample_labels_to(whole).array, expected)
+    with pytest.raises(InputError, match="2D"):
+        Volume.read(path)
+
+
+def test_a_nifti_label_map_may_lack_its_last_axis(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.ones((6, 5), np.uint8), np.diag([1.0, 2, 3, 1])), tmp_path / "flat.nii")
+    labels = read_label_map(tmp_path / "flat.nii")
+    assert labels.geometry.shape_kji == (1, 5, 6)
+    assert labels.geometry.spacing_xyz == (1, 2, 3)
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_nrrd_and_metaimage_of_itk_are_read_exactly(tmp_path, name, compressed):
     written = Volume(voxels(), geometry)
     sitk.WriteImage(written.to_sitk(), str(tmp_path / name), compressed)
     volume = Volume.read(tmp_path / name)
-    assert volume.geometry.same_grid(geometry, 1e-9)
+    assert volume.geometry.farthest_corner_mm(geometry) < 1e-9
     assert volume.array.dtype == np.int16
     assert np.array_equal(volume.array, written.array)
 
@@ -392,7 +392,7 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     "NaN in the sform": (nifti_with(sform=an_affine(), srow_x=(np.nan, 0, 0, 0)), "not finite: .*nan"),
     "infinite origin": (nifti_with(sform=an_affine(), srow_x=(0.7, 0, 0, np.inf)), "not finite: .*inf"),
     "no dimensions": (nifti_with(sform=an_affine(), dim=(0, 6, 5, 4, 1, 1, 1, 1)), "says 0 dimensions"),
-    "negative size": (nifti_with(sform=an_affine(), dim=(3, 6, -5, 4, 1, 1, 1, 1)), "2D"),
+    "negative size": (nifti_with(sform=an_affine(), dim=(3, 6, -5, 4, 1, 1, 1, 1)), r"impossible sizes \(6x-5x4\)"),
     "huge size": (
         nifti_with(sform=an_affine(), dim=(3, 30000, 30000, 30000, 1, 1, 1, 1)),
         "bytes of voxels are announced",

@@ -293,6 +293,9 @@ class Dataset:
         ``decided`` names the structures (of ``schema``) that the label map shows where they are present; None: all.
         Otherwise like ``add_case``.
         """
+        grid = (images if isinstance(images, Volume) else next(iter(images.values()))).geometry
+        if labels.geometry.same_voxels(grid):
+            labels = labels.in_order_of(grid)
         return self.add_case(
             images,
             labels.array,
@@ -325,10 +328,11 @@ class Dataset:
         self._check_decided(provenance, schema, mapping or {})
         labels = self._own_values(labels, geometry, schema, mapping or {})
         own = self.record(name).geometry
-        if not own.same_grid(geometry):
+        if not geometry.same_voxels(own):
             raise InputError(
                 f"The label map has another grid than the image of '{name}'.", "Open the case and correct that one."
             )
+        labels = geometry.array_in_order_of(own, labels)
         with Transaction(self.folder, self._step, self.lock_wait_s) as change:
             label = self._stage(change, voxels.stored_labels(labels, own, self.schema), progress or Progress())
             with change.locked():
@@ -404,11 +408,12 @@ class Dataset:
                 "Give one image for each channel.",
             )
         for channel, image in given.items():
-            if not image.geometry.same_grid(geometry):
+            if not image.geometry.same_voxels(geometry):
                 raise InputError(
                     f"The image '{channel}' and the label map lie on different grids.",
                     "Resample one of them to the other's grid.",
                 )
+        given = {channel: image.in_order_of(geometry) for channel, image in given.items()}
         return [voxels.stored_image(given[channel], channel) for channel in self.channel_names]
 
     def _own_values(
@@ -439,11 +444,11 @@ class Dataset:
         return change.stage(lambda path: voxels.write(path, volume, progress), ENDING)
 
     def _same_image(self, listing: Listing, fingerprint: str, geometry: Geometry) -> str | None:
-        """The case with the same voxels at the same place (0.01 mm: DICOM and its NIfTI copy round differently)."""
+        """The case with the same voxels at the same place (DICOM and its NIfTI copy round differently)."""
         for name, entry in listing.cases.items():
             if entry.voxels_sha256 == fingerprint:
                 record = CaseRecord.read(self.folder / record_file(name, entry.revision))
-                if record.geometry.canonical().same_grid(geometry.canonical(), 0.01):
+                if record.geometry.canonical().same_grid(geometry.canonical()):
                     return name
         return None
 

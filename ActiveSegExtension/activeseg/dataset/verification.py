@@ -80,9 +80,9 @@ def _case_problems(dataset: Dataset, listing: Listing, name: str, entry: CaseEnt
         return
     labels = read_label_map(dataset.folder / record.current.label.file)
     for image in record.images:
-        if not Volume.read(dataset.folder / image.file).geometry.same_grid(labels.geometry, 1e-6):
+        if not Volume.read(dataset.folder / image.file).geometry.same_grid(labels.geometry):
             yield f"'{image.file}' and the label map lie on different grids."
-    if not labels.geometry.same_grid(record.geometry.canonical(), 0.01):
+    if not labels.geometry.same_grid(record.geometry.canonical()):
         yield "The label map does not lie where the provenance says that the original image lay."
     for revision in (record.current, *record.history):
         highest, ignore = _highest(dataset, revision), dataset.schema_of(revision).ignore_value

@@ -314,12 +314,12 @@ def _one_grid(images: Mapping[str, Volume], channels: tuple[str, ...]) -> list[V
         )
     volumes = [images[name] for name in channels]
     for name, volume in zip(channels, volumes, strict=True):
-        if not volume.geometry.same_grid(volumes[0].geometry):
+        if not volume.geometry.same_voxels(volumes[0].geometry):
             raise InputError(
                 f"The image of channel '{name}' lies on another grid than that of '{channels[0]}'.",
                 "Resample it to the first image's grid.",
             )
-    return volumes
+    return [volume.in_order_of(volumes[0].geometry) for volume in volumes]
 
 
 def _subset(schema: LabelSchema, structures: tuple[str, ...]) -> Callable[[LabelArray], LabelArray]:

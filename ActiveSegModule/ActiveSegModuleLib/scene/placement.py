@@ -11,13 +11,9 @@ import slicer
 import vtk
 
 from activeseg.errors import InputError
-from activeseg.volume import Geometry
+from activeseg.volume import SAME_VOXEL, Geometry
 
 FloatArray = npt.NDArray[np.float64]
-
-SAME_VOXEL = 0.01
-"""Voxels whose centres are closer than this (in voxels) are the same: .nrrd text and NIfTI's float32 round at 1e-6, and
-nearest neighbour would not tell apart what is closer than 0.5."""
 
 
 def array_of_matrix(matrix: Any) -> FloatArray:
