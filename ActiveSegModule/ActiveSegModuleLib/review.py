@@ -103,7 +103,6 @@ class Review:
         self._current = number
         if self._box is None or not self._scene.IsNodePresent(self._box.node):
             self._box = RegionBox.create(self._scene, table.ct_node)
-            self._box.node.SetHideFromEditors(True)
         self._box.move_to(table, number)
         table.jump_to(number)
         look_at(self._scene, table.center_world(number))

@@ -33,6 +33,7 @@ class CheckList:
             for name in names:
                 item = qt.QListWidgetItem(name.replace("_", " "))
                 item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
+                item.setCheckState(qt.Qt.Unchecked)  # without any state Qt draws no box
                 self._list.addItem(item)
         for row, name in enumerate(names):
             state = qt.Qt.Checked if name in wanted else qt.Qt.Unchecked
@@ -46,7 +47,12 @@ class CheckList:
         """In the list's order."""
         return [name for row, name in enumerate(self._names) if self._list.item(row).checkState() == qt.Qt.Checked]
 
+    @property
+    def shown(self) -> list[str]:
+        """The names that the search field lets through, in the list's order."""
+        return found(self._names, str(self._search.text))
+
     def _filter(self) -> None:
-        shown = set(found(self._names, str(self._search.text)))
+        shown = set(self.shown)
         for row, name in enumerate(self._names):
             self._list.item(row).setHidden(name not in shown)

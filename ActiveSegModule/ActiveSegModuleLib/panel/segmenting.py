@@ -198,10 +198,12 @@ class SegmentingSection:
         self._panel.parameterNode.structures = "" if everything else "\n".join(ticked) or NONE_TICKED
 
     def _tick_all(self, tick: bool) -> None:
+        """What the search field shows; the rest stays as it is."""
         model = self.model
         if model is not None:
-            self._structures.fill(model.structures, model.structures if tick else ())
-            self._panel.parameterNode.structures = "" if tick else NONE_TICKED
+            shown, ticked = set(self._structures.shown), set(self._structures.ticked)
+            self._structures.fill(model.structures, ticked | shown if tick else ticked - shown)
+            self._on_structures()
 
     def _store(self, name: str, selector: Any) -> None:
         setattr(self._panel.parameterNode, name, selector.currentData)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import slicer
 
 from activeseg.corrections import Box, patch_names
 from activeseg.errors import InputError
@@ -26,7 +27,7 @@ from .labelmap import array_of
 from .placement import geometry_of, put_under_transform_of, vtk_matrix
 from .regions import RegionTable
 from .segmentation import DECIDED_ATTRIBUTE, SCHEMA_ATTRIBUTE, SegmentationNode
-from .uncertainty import UncertaintyVolume
+from .uncertainty import ROLE_ATTRIBUTE, UncertaintyVolume
 from .volume_node import voxel_image
 
 ID_ATTRIBUTE = "ActiveSeg.PredictionId"
@@ -38,6 +39,7 @@ _ORIGINAL_ROLE = "ActiveSeg.Original"
 _REGIONS_ROLE = "ActiveSeg.Regions"
 _ALTERNATIVES_ROLE = "ActiveSeg.Alternatives"
 _UNCERTAINTY_ROLE = "ActiveSeg.Uncertainty"
+_ORIGINAL = "original"
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,13 @@ class Case:
         node.SetAttribute(RECORD_ATTRIBUTE, json.dumps(dict(record)))
         if preview:
             node.SetAttribute(_PREVIEW_ATTRIBUTE, "1")
-        original = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", f"{name}, as predicted")
-        original.SetHideFromEditors(True)
+        original = slicer.vtkMRMLLabelMapVolumeNode()
+        original.SetName(f"{name}, as predicted")
+        original.SetHideFromEditors(True)  # before it is added: else a list of label maps turns to it by itself
+        original.SetAttribute(ROLE_ATTRIBUTE, _ORIGINAL)
         original.SetAndObserveImageData(voxel_image(labels.array))
         original.SetIJKToRASMatrix(vtk_matrix(labels.geometry.ijk_to_ras))
+        original = scene.AddNode(original)
         put_under_transform_of(original, ct_node)
         made._refer(_ORIGINAL_ROLE, original)
         return made
@@ -218,8 +223,10 @@ class Case:
             self._remove(role)
         table = RegionTable.create(scene, ct_node, entries, geometry, f"{self.name}, regions")
         self._refer(_REGIONS_ROLE, table.node)
-        text = scene.AddNewNodeByClass("vtkMRMLTextNode", f"{self.name}, alternatives")
+        text = slicer.vtkMRMLTextNode()
+        text.SetName(f"{self.name}, alternatives")
         text.SetHideFromEditors(True)
+        text = scene.AddNode(text)
         text.SetText(base64.b64encode(patches).decode("ascii"))
         self._refer(_ALTERNATIVES_ROLE, text)
 
@@ -257,12 +264,14 @@ class Case:
         """Keep a measure's map, in place of an earlier one of that measure; ``shown`` is the one that shows first."""
         existing = self.uncertainty.get(measure)
         if existing is not None:
+            existing.hide()  # else Slicer's views turn to another volume in its place
             self.node.GetScene().RemoveNode(existing.node)
         title = measure.replace("_", " ")
         threshold = float(self.record.get("threshold", 0.25))
         name = f"{self.name}, {title}"
-        made = UncertaintyVolume.create(self.node.GetScene(), self.ct_node, uncertainty, measure, threshold, name)
-        made.node.SetHideFromEditors(not shown)
+        made = UncertaintyVolume.create(
+            self.node.GetScene(), self.ct_node, uncertainty, measure, threshold, name, hidden=not shown
+        )
         self.node.AddNodeReferenceID(_UNCERTAINTY_ROLE, made.node.GetID())
         return made
 

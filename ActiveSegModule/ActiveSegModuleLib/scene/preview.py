@@ -50,9 +50,11 @@ class AlternativePreview:
 
     def _node_under(self, ct_node: Any) -> Any:
         if self._node is None or not self._scene.IsNodePresent(self._node):
-            self._node = node = self._scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Alternative")
+            node = slicer.vtkMRMLSegmentationNode()
+            node.SetName("Alternative")
             node.SetHideFromEditors(True)
             node.SetSaveWithScene(False)
+            self._node = node = self._scene.AddNode(node)
             node.CreateDefaultDisplayNodes()
             display = node.GetDisplayNode()
             display.SetVisibility2DFill(False)

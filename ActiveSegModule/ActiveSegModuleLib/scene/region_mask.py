@@ -1,7 +1,8 @@
 """Editing confined to a box, whatever the effect.
 
 The Segment Editor's mask by a segment lets Erase and the logical operators through. Its intensity mask lets nothing
-through; so the editor gets a copy of the CT that has a value outside of any image's everywhere but in the box.
+through; so the editor gets a copy of the CT that has a value outside of any image's everywhere but in the box. The copy
+lies on the voxels that are edited: on others the editor would interpolate, and let a voxel beside the box through.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type
@@ -16,11 +18,19 @@ from vtk.util.numpy_support import get_vtk_array_type
 from activeseg.corrections import Box
 from activeseg.errors import InputError
 
-from .labelmap import array_of
-from .placement import put_under_transform_of
+from .hierarchy import place_under
+from .labelmap import array_of, empty_grid, first_voxel, ijk_to_ras_of, image_of, nearest_on_grid
+from .placement import (
+    ijk_to_ras,
+    put_under_transform_of,
+    transform_between,
+    vtk_matrix,
+)
 
 _OUTSIDE = -32768
 _LARGEST = 32767
+
+Slices = tuple[slice, ...]
 
 
 class RegionMask:
@@ -30,7 +40,8 @@ class RegionMask:
         self._scene = scene
         self._masked: Any = None
         self._ct: Any = None
-        self._box: Box | None = None
+        self._grid: Any = None
+        self._open: Slices | None = None
 
     @property
     def node(self) -> Any:
@@ -39,29 +50,31 @@ class RegionMask:
         return self._masked if present else None
 
     def confine(self, editor_node: Any, ct_node: Any, box_kji: Box) -> Any:
-        """Let edits happen only in the box. Returns the volume that is to be the editor's source.
+        """Let edits happen only in the box (of the CT's voxels). Returns the volume that is to be the editor's source.
 
         Set it with the editor's ``setSourceVolumeNode`` and then call ``switch_on``: setting a source resets masks.
         Raises InputError for values that do not fit into 16 bits.
         """
-        voxels = array_of(ct_node.GetImageData())
         low, high = ct_node.GetImageData().GetScalarRange()  # which VTK remembers
         if low <= _OUTSIDE or high > _LARGEST:
             raise InputError(
                 f"The CT has values from {low:g} to {high:g}; edits can be confined where they lie within 16 bits.",
                 "Switch 'only in this region' off.",
             )
-        if self.node is None or self._ct is not ct_node:
+        edited = editor_node.GetSegmentationNode() if editor_node is not None else None
+        grid = _grid_of(ct_node) if edited is None else _edited_grid(edited, ct_node)
+        if self.node is None or self._ct is not ct_node or not _same(self._grid, grid):
             self.lift(editor_node)
-            self._masked = self._blank_copy(ct_node)
-            self._ct = ct_node
+            self._masked = self._blank_copy(ct_node, grid)
+            self._ct, self._grid = ct_node, grid
+        put_under_transform_of(self._masked, edited if edited is not None else ct_node)
         masked = array_of(self._masked.GetImageData())
-        if self._box is not None:
-            masked[_slices(self._box)] = _OUTSIDE
-        masked[_slices(box_kji)] = np.rint(voxels[_slices(box_kji)])
-        self._box = box_kji
+        if self._open is not None:
+            masked[self._open] = _OUTSIDE
+        self._open = self._copy_box(masked, ct_node, edited, box_kji)
         self._masked.GetImageData().GetPointData().GetScalars().Modified()
         self._masked.GetImageData().Modified()
+        self._masked.Modified()  # the Segment Editor compares the node's time, not the image's, with its own copy's
         return self._masked
 
     def switch_on(self, editor_node: Any) -> None:
@@ -76,23 +89,81 @@ class RegionMask:
             editor_node.SetSourceVolumeIntensityMask(False)
         if self.node is not None:
             self._scene.RemoveNode(self._masked)
-        self._masked = self._ct = self._box = None
+        self._masked = self._ct = self._grid = self._open = None
 
-    def _blank_copy(self, ct_node: Any) -> Any:
+    def _copy_box(self, masked: npt.NDArray[np.int16], ct_node: Any, edited: Any, box_kji: Box) -> Slices:
+        """The CT's values into the voxels of the box; gives the part of ``masked`` that was written."""
+        if edited is None or (_same(self._grid, _grid_of(ct_node)) and _moved_alike(edited, ct_node)):
+            box = tuple(slice(*span) for span in box_kji)
+            masked[box] = np.rint(array_of(ct_node.GetImageData())[box])
+            return box
+        to_edited = transform_between(ct_node, edited)
+        size = tuple(stop - start for start, stop in box_kji)
+        filled = image_of(np.ones(size, np.uint8), ijk_to_ras(ct_node), [start for start, _ in box_kji[::-1]])
+        inside = nearest_on_grid(filled, self._grid, to_edited)
+        allowed = array_of(inside).astype(bool)
+        values = _interpolated(ct_node, inside, to_edited)
+        start = np.subtract(first_voxel(inside), first_voxel(self._grid))
+        box = tuple(slice(a, a + n) for a, n in zip(start.tolist(), allowed.shape, strict=True))
+        masked[box][allowed] = values[allowed]
+        return box
+
+    def _blank_copy(self, ct_node: Any, grid: Any) -> Any:
         image = vtk.vtkImageData()
-        image.SetDimensions(ct_node.GetImageData().GetDimensions())
+        image.SetDimensions(grid.GetDimensions())
         image.AllocateScalars(get_vtk_array_type(np.int16), 1)
         image.GetPointData().GetScalars().Fill(_OUTSIDE)
+        to_first = np.eye(4)
+        to_first[:3, 3] = first_voxel(grid)[::-1]
         node = slicer.vtkMRMLScalarVolumeNode()
         node.SetName(f"{ct_node.GetName()}, region only")
-        node.SetHideFromEditors(True)
+        node.SetHideFromEditors(True)  # before it is added: no list of volumes ever offers it
         node.SetSaveWithScene(False)
-        node.CopyOrientation(ct_node)
+        node.SetIJKToRASMatrix(vtk_matrix(ijk_to_ras_of(grid) @ to_first))
         node.SetAndObserveImageData(image)
         node = self._scene.AddNode(node)
-        put_under_transform_of(node, ct_node)
+        place_under(self._scene, ct_node, node)  # Slicer gives hidden nodes no place in the tree, and the editor wants one
         return node
 
 
-def _slices(box_kji: Box) -> tuple[slice, ...]:
-    return tuple(slice(*span) for span in box_kji)
+def _grid_of(ct_node: Any) -> Any:
+    """The CT's voxels as a vtkOrientedImageData without any."""
+    return empty_grid(ijk_to_ras(ct_node), (0, 0, 0), array_of(ct_node.GetImageData()).shape)
+
+
+def _edited_grid(segmentation_node: Any, ct_node: Any) -> Any:
+    """The voxels on which a segmentation is edited: the CT's, unless the user chose others."""
+    logic = slicer.vtkSlicerSegmentEditorLogic
+    text = logic.GetReferenceImageGeometryStringFromSegmentation(segmentation_node.GetSegmentation())
+    grid = slicer.vtkOrientedImageData()
+    known = bool(text) and slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, grid, False)
+    return grid if known else _grid_of(ct_node)
+
+
+def _same(grid: Any, other: Any) -> bool:
+    resample = slicer.vtkOrientedImageDataResample
+    return (
+        grid is not None
+        and bool(resample.DoGeometriesMatch(grid, other))
+        and tuple(grid.GetExtent()) == tuple(other.GetExtent())
+    )
+
+
+def _moved_alike(node: Any, other: Any) -> bool:
+    return node.GetParentTransformNode() is other.GetParentTransformNode()
+
+
+def _interpolated(ct_node: Any, grid: Any, transform: Any) -> npt.NDArray[np.int16]:
+    """The CT's values on the voxels of a grid, linear between its own."""
+    image, found = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    vtk.vtkImageData.ShallowCopy(image, ct_node.GetImageData())
+    image.SetGeometryFromImageToWorldMatrix(vtk_matrix(ijk_to_ras(ct_node)))
+    if isinstance(transform, np.ndarray):
+        linear = vtk.vtkTransform()
+        linear.SetMatrix(vtk_matrix(transform))
+        transform = linear
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        image, grid, found, True, False, transform
+    )
+    values: npt.NDArray[np.int16] = np.rint(array_of(found)).astype(np.int16)
+    return values

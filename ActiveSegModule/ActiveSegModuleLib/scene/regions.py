@@ -198,8 +198,11 @@ class RegionBox:
 
     @classmethod
     def create(cls, scene: Any, ct_node: Any, name: str = "Region", saved: bool = False) -> RegionBox:
-        """A hidden frame under the CT's transform; ``saved``: it is written with the scene."""
-        node = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
+        """A frame under the CT's transform, not shown yet; ``saved``: it is written with the scene, and lists offer it."""
+        node = slicer.vtkMRMLMarkupsROINode()
+        node.SetName(name)
+        node.SetHideFromEditors(not saved)
+        node = scene.AddNode(node)
         put_under_transform_of(node, ct_node)
         node.SetSaveWithScene(saved)
         node.SetSelectable(False)

@@ -20,7 +20,7 @@ NOT_COMPUTED = -1.0
 """Stands for NaN in the node, since histograms and statistics want finite values. Below any threshold: transparent."""
 
 COLORS_NAME = "ActiveSeg uncertainty"
-_ROLE_ATTRIBUTE = "ActiveSeg.Role"
+ROLE_ATTRIBUTE = "ActiveSeg.Role"
 _MEASURE_ATTRIBUTE = "ActiveSeg.Measure"
 _ROLE = "uncertainty"
 
@@ -47,12 +47,25 @@ class UncertaintyVolume:
 
     @classmethod
     def create(
-        cls, scene: Any, ct_node: Any, uncertainty: Volume, measure: str, threshold: float, name: str
+        cls,
+        scene: Any,
+        ct_node: Any,
+        uncertainty: Volume,
+        measure: str,
+        threshold: float,
+        name: str,
+        hidden: bool = False,
     ) -> UncertaintyVolume:
-        """Show a map (float, 0..1, NaN where not computed) in colours, transparent below ``threshold``."""
-        node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-        node.SetAttribute(_ROLE_ATTRIBUTE, _ROLE)
+        """Show a map (float, 0..1, NaN where not computed) in colours, transparent below ``threshold``.
+
+        ``hidden``: lists of volumes do not offer it.
+        """
+        node = slicer.vtkMRMLScalarVolumeNode()
+        node.SetName(name)
+        node.SetHideFromEditors(hidden)  # this and the role before it is added: else it passes for a CT
+        node.SetAttribute(ROLE_ATTRIBUTE, _ROLE)
         node.SetIJKToRASMatrix(vtk_matrix(uncertainty.geometry.ijk_to_ras))
+        node = scene.AddNode(node)
         put_under_transform_of(node, ct_node)
         node.CreateDefaultDisplayNodes()  # before the voxels are there, of which it would make a histogram
         display = node.GetDisplayNode()
@@ -78,7 +91,7 @@ class UncertaintyVolume:
         nodes.UnRegister(None)
         for number in range(nodes.GetNumberOfItems()):
             node = nodes.GetItemAsObject(number)
-            if node.GetAttribute(_ROLE_ATTRIBUTE) == _ROLE and name in ("", node.GetName()):
+            if node.GetAttribute(ROLE_ATTRIBUTE) == _ROLE and name in ("", node.GetName()):
                 return cls(node)
         return None
 
@@ -120,6 +133,7 @@ class UncertaintyVolume:
         self.node.SetAttribute(_MEASURE_ATTRIBUTE, measure)
         self.node.GetImageData().GetPointData().GetScalars().Modified()
         self.node.GetImageData().Modified()
+        self.node.Modified()  # who keeps a copy of the voxels compares the node's time, not the image's
         if self._legend:
             self._legend.SetTitleText(_title(measure))
 
@@ -138,10 +152,14 @@ class UncertaintyVolume:
                 composite.SetForegroundOpacity(opacity)
 
     def hide(self) -> None:
-        """Take this map and its legend out of all slice views."""
+        """Take this map and its legend out of all slice views.
+
+        The foreground is left without opacity: Slicer may put any other volume there, which must not cover the CT.
+        """
         self.show_legend(False)
         for composite in _composites(self.node.GetScene()):
             if composite.GetForegroundVolumeID() == self.node.GetID():
+                composite.SetForegroundOpacity(0.0)
                 composite.SetForegroundVolumeID(None)
 
     def add_legend(self, view_node: Any = None) -> Any:
