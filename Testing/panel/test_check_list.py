@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,13 +11,13 @@ NAMES = ["kidney_left", "kidney_right", "liver", "spleen"]
 
 
 @pytest.fixture
-def made(slicer_core: Any) -> Iterator[tuple[Any, Any, Any, list[int]]]:
+def made(slicer_core: Any) -> tuple[Any, Any, Any, list[int]]:
     from ActiveSegModuleLib.panel.check_list import CheckList
 
     search, widget, told = QtWidgets.QLineEdit(), QtWidgets.QListWidget(), []
     check_list = CheckList(search, widget, lambda: told.append(1))
     check_list.fill(NAMES, ["liver"])
-    yield check_list, search, widget, told
+    return check_list, search, widget, told
 
 
 def test_every_item_has_a_box_ticked_or_not(made: Any) -> None:

@@ -122,7 +122,9 @@ class RegionMask:
         node.SetIJKToRASMatrix(vtk_matrix(ijk_to_ras_of(grid) @ to_first))
         node.SetAndObserveImageData(image)
         node = self._scene.AddNode(node)
-        place_under(self._scene, ct_node, node)  # Slicer gives hidden nodes no place in the tree, and the editor wants one
+        place_under(
+            self._scene, ct_node, node
+        )  # Slicer gives hidden nodes no place in the tree, and the editor wants one
         return node
 
 

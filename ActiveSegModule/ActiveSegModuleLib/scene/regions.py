@@ -198,7 +198,7 @@ class RegionBox:
 
     @classmethod
     def create(cls, scene: Any, ct_node: Any, name: str = "Region", saved: bool = False) -> RegionBox:
-        """A frame under the CT's transform, not shown yet; ``saved``: it is written with the scene, and lists offer it."""
+        """A frame under the CT's transform, not shown yet; ``saved``: written with the scene, and offered by lists."""
         node = slicer.vtkMRMLMarkupsROINode()
         node.SetName(name)
         node.SetHideFromEditors(not saved)
