@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import nnUNetTrainerNoMirroring
@@ -44,21 +42,3 @@ class DemoTrainer(nnUNetTrainerNoMirroring):
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12)
         self.optimizer.step()
         return {"loss": loss.detach().numpy()}
-
-    def seconds_for_a_step(self, bf16: bool, steps: int = 3) -> float:
-        """Time of one step on random data. The weights are put back, ``schedule`` gives a fresh optimiser."""
-        state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        kept, self.bf16 = self.bf16, bf16
-        data = torch.randn(self.batch_size, 1, *self.configuration_manager.patch_size)
-        target = [
-            torch.zeros(self.batch_size, 1, *(round(n * f) for n, f in zip(data.shape[2:], scale, strict=True)))
-            for scale in self._get_deep_supervision_scales()
-        ]
-        times = []
-        for _ in range(steps):
-            start = time.perf_counter()
-            self.train_step({"data": data, "target": target})
-            times.append(time.perf_counter() - start)
-        self.network.load_state_dict(state)
-        self.bf16 = kept
-        return min(times)

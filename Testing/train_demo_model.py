@@ -161,6 +161,7 @@ def train_member(work: Path, member: int, epochs: int, iterations: int) -> None:
     from demo_trainer import DemoTrainer
 
     from activeseg import heap
+    from activeseg.segmenters.precision import Pass, bfloat16_pays
 
     heap.keep_freed()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -174,11 +175,11 @@ def train_member(work: Path, member: int, epochs: int, iterations: int) -> None:
         torch.device("cpu"),
     )
     trainer.initialize()
-    seconds = {bf16: trainer.seconds_for_a_step(bf16) for bf16 in (False, True)}
-    print(f"member {member}: {seconds[False]:.2f} s a step in float32, {seconds[True]:.2f} s in bfloat16", flush=True)
+    bf16 = bfloat16_pays(Pass.TRAINING, lambda: None)
+    print(f"member {member} is trained in {'bfloat16' if bf16 else 'float32'}", flush=True)
     cases = [[f"case_{seed}" for seed in seeds] for seeds in (TRAINING_SEEDS, VALIDATION_SEEDS)]
     seed_everything(member)
-    trainer.schedule(epochs, iterations, (cases[0], cases[1]), bf16=seconds[True] < seconds[False])
+    trainer.schedule(epochs, iterations, (cases[0], cases[1]), bf16)
     start = time.perf_counter()
     trainer.run_training()
     result = {"seconds": round(time.perf_counter() - start), "bf16": trainer.bf16, "folder": trainer.output_folder}

@@ -7,6 +7,9 @@ import sys
 
 def main() -> None:
     """Entry point of the command ``activeseg``."""
+    from activeseg.switches import switch_off
+
+    switch_off()
     try:
         from activeseg.commands.app import run
     except ModuleNotFoundError as error:

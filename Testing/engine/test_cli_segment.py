@@ -43,6 +43,21 @@ def test_the_model_that_ships_segments_and_says_where_it_ran(ct_file, tmp_path):
     assert liver["ml"] > 100
 
 
+def test_switches_of_nnunet_torch_and_matplotlib_change_nothing(ct_file, tmp_path):
+    switches = {
+        "nnUNet_compile": "true",
+        "nnUNet_def_n_proc": "many",
+        "nnUNet_results": os.devnull,
+        "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
+        "MPLBACKEND": "no screen",
+    }
+    out = tmp_path / "out"
+    wish = ("segment", ct_file, "-m", "demo", "-o", out, "--members", "1", "--device", "cpu", "--regions", "0")
+    done = activeseg(*wish, **switches)
+    assert done.returncode == 0, done.stderr
+    assert read_label_map(out / "labels.nii.gz").array.any()
+
+
 def test_a_device_that_is_not_there_is_refused_before_any_work(ct_file, tmp_path):
     done = activeseg(
         "segment", ct_file, "-m", "demo", "-o", tmp_path / "out", "--device", "cuda", "--json", CUDA_VISIBLE_DEVICES=""

@@ -60,6 +60,16 @@ from activeseg.volume import read_label_map
 DEMO = demo_segmenter().folder
 LABELS = {"background": 0, **{label.name: label.value for label in PHANTOM_SCHEMA.labels}}
 REPLAY, FROZEN = 0.4, 2
+SWITCHES = {
+    "nnUNet_compile": "true",
+    "nnUNet_wandb_enabled": "perhaps",
+    "nnUNet_def_n_proc": "many",
+    "nnUNet_n_proc_DA": "4",
+    "nnUNet_preprocessed": "/dev/null",
+    "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
+    "MPLBACKEND": "no screen",
+}
+"""What users of nnU-Net, torch and matplotlib have in their environment."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,8 +82,15 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, RunFolder]:
-    """A project with one version of two members; nothing may change it."""
+    """A project with one version of two members, trained where somebody has set all switches; nothing may change it."""
     project = make_project(tmp_path_factory.mktemp("trained") / "organs")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SWITCHES.items():
+            patch.setenv(name, value)
+        return project, trained_run(project)
+
+
+def trained_run(project: Project) -> RunFolder:
     run = fine_tuned(
         project,
         members=2,
@@ -85,7 +102,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, RunFolde
         learning_rate=1e-4,
     )
     assert run.state.stage is Stage.DONE, log(run)
-    return project, run
+    return run
 
 
 @pytest.fixture

@@ -248,8 +248,18 @@ def test_a_run_is_remembered_per_tile_and_per_voxel(tmp_path: Path) -> None:
     calibration.learn(key, {"load": 9.0, "network": 8.0, "regions": 1.0, "total": 18.0}, tiles=4, voxels=1000)
     assert calibration.stages(key, tiles=8, voxels=3000) == {"network": 16.0, "regions": 3.0}
     assert calibration.stages(calibration.key("demo", Settings(mode=Mode.EXACT), "cpu"), 1, 1) == {}
-    calibration.path.write_text("damaged")
+
+
+@pytest.mark.parametrize(
+    "damaged", ["damaged", "[]", '{"%s": 1}', '{"%s": {"network": "x"}}', '{"%s": {"network": 1e999}}', "[" * 9999]
+)
+def test_a_damaged_memory_of_runs_is_learnt_again(tmp_path: Path, damaged: str) -> None:
+    calibration = Calibration(tmp_path / "calibration.json")
+    key = calibration.key("demo", Settings(), "cpu")
+    calibration.path.write_text(damaged.replace("%s", key))
     assert calibration.stages(key, 1, 1) == {}
+    calibration.learn(key, {"network": 8.0}, tiles=4, voxels=1000)
+    assert calibration.stages(key, tiles=8, voxels=1000) == {"network": 16.0}
 
 
 # Files.

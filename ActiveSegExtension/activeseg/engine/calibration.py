@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from activeseg.errors import ActiveSegError, EngineError
+from activeseg.regular_files import read_json
 from activeseg.segmenters.base import Settings
 from activeseg.volume import replacing
 
 _BY_TILES = ("network", "uncertainty")  # grow with tiles; every other stage with the image's voxels
 _ONCE = ("load", "download")  # paid by the first run only
+_SLOWEST = 1e6  # seconds per tile or voxel
+_LARGEST = 4 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,11 @@ class Calibration:
     def stages(self, key: str, tiles: int, voxels: int) -> dict[str, float]:
         """Expected seconds for each stage in order; empty when this model has not run yet."""
         units = {True: float(max(tiles, 1)), False: float(voxels)}
-        known = self._read().get(key, {})
-        return {stage: round(float(rate) * units[stage in _BY_TILES], 3) for stage, rate in known.items()}
+        known = self._read().get(key)
+        rates = known if isinstance(known, dict) else {}
+        if not all(isinstance(rate, int | float) and 0 <= rate < _SLOWEST for rate in rates.values()):
+            return {}  # damaged: learnt again from the next run
+        return {stage: round(float(rate) * units[stage in _BY_TILES], 3) for stage, rate in rates.items()}
 
     def learn(self, key: str, timings: Mapping[str, float], tiles: int, voxels: int) -> None:
         """Remember a run; failing to write costs a later estimate, not this result."""
@@ -46,7 +53,6 @@ class Calibration:
 
     def _read(self) -> dict[str, Any]:
         try:
-            known = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return read_json(self.path, EngineError, limit=_LARGEST)
+        except ActiveSegError:  # missing or damaged
             return {}
-        return known if isinstance(known, dict) else {}

@@ -46,6 +46,8 @@ SLACK = 192 * MIB
 """Allocators hold more than they are asked for: threads' arenas and stacks, oneDNN's buffers (measured)."""
 CUDA_CONTEXT = 512 * MIB
 VIEWS_ON_GPU = 6
+_TRUSTED_S = 0.02
+"""A pass that takes so long is timed well enough; the next size would take eight times that."""
 
 
 @dataclass(frozen=True)
@@ -265,17 +267,26 @@ def _part(
     return Need(ram, on_device, voxels, passes, members, classes, passes * size.flops())
 
 
-def timed_rate(device: Any, threads: int = 0) -> float:
-    """Floating point operations per second of a small convolution on a torch device, as in a U-Net's first stages."""
+def timed_rate(device: Any) -> float:
+    """Floating point operations per second of a small convolution on a torch device, as in a U-Net's first stages.
+
+    The image grows until one pass takes long enough to be trusted, so that a slow computer is not kept busy.
+    """
     import torch
 
-    layer = torch.nn.Conv3d(32, 32, 3, padding=1).to(device).eval()
-    image = torch.zeros((1, 32, 32, 64, 64), device=device)
-    flops = 2.0 * 27 * 32 * 32 * 32 * 64 * 64
     best = 0.0
     with torch.inference_mode():
-        for _ in range(3):  # the first one prepares
-            started = time.perf_counter()
-            float(layer(image)[0, 0, 0, 0, 0])  # reading a value waits for a GPU
-            best = max(best, flops / (time.perf_counter() - started))
+        layer = torch.nn.functional.conv3d
+        weight = torch.zeros((32, 32, 3, 3, 3), device=device)
+        for size in (8, 16, 32, 64):
+            image = torch.zeros((1, 32, size, size, size), device=device)
+            flops = 2.0 * 27 * 32 * 32 * size**3
+            took = math.inf
+            for _ in range(2):  # the first one prepares
+                started = time.perf_counter()
+                float(layer(image, weight, padding=1)[0, 0, 0, 0, 0])  # reading a value waits for a GPU
+                took = min(took, time.perf_counter() - started)
+            best = max(best, flops / took)
+            if took > _TRUSTED_S:
+                break
     return best

@@ -37,6 +37,7 @@ from activeseg.engine.params import Params, WrongParams
 from activeseg.engine.pipes import Pipes
 from activeseg.errors import ActiveSegError, EngineError
 from activeseg.progress import Progress
+from activeseg.switches import switch_off
 
 GIB = 1 << 30
 REPORT_EVERY_S = 0.05
@@ -228,5 +229,6 @@ def work(pipes: Pipes, role: str, home: Path, parent: int, warm_gib: float, memo
     """Be one of the engine's processes; the exit code."""
     lifetime.die_with_parent(parent)
     faulthandler.enable(2)
+    switch_off()
     Worker(pipes, Keeping(home, int(warm_gib * GIB), int(memory_gib * GIB))).run()
     return 0

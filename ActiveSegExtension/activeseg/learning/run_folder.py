@@ -34,6 +34,7 @@ from activeseg.errors import DatasetError, EngineError, InputError
 from activeseg.learning.plan import TrainingPlan
 from activeseg.learning.preparation import TrainingCases
 from activeseg.learning.project import RUNS, Project, now
+from activeseg.switches import without_switches
 from activeseg.volume import replacing
 
 RUN, STATE, EVENTS, CONTROL, LOG = "run.json", "state.json", "events.jsonl", "control", "log.txt"
@@ -254,7 +255,7 @@ class RunFolder:
         package = Path(__file__).resolve().parents[2]
         main = f"import sys; sys.path.insert(0, {str(package)!r}); from activeseg.learning.run import main; main()"
         command = [sys.executable, "-I", "-X", "utf8", "-X", "faulthandler", "-u", "-c", main, str(self.folder)]
-        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "0"}
+        environment = {**without_switches(os.environ), "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "0"}
         with (self.folder / LOG).open("ab") as log:
             _detached(command, environment, log)
         end = time.monotonic() + _START_S

@@ -20,10 +20,10 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from activeseg.errors import ModelError
 from activeseg.labels import IGNORE
 from activeseg.learning.plan import MembersFrom, TrainingPlan
+from activeseg.segmenters.precision import Pass, bfloat16_pays
 
 LATEST = "checkpoint_latest.pth"
 _WEIGHT_DECAY = 1e-4
-_TIMED_STEPS = 2
 
 
 @dataclass
@@ -170,31 +170,9 @@ class FineTuningTrainer(nnUNetTrainer):  # type: ignore[misc]
         return False
 
     def choose_precision(self) -> None:
-        """On a processor, take bfloat16 when a timed step is quicker in it. Weights and optimiser stay as they are."""
-        if self.device.type != "cpu":
-            return
-        before = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        took = {}
-        shape = (self.batch_size, self.num_input_channels, *self.configuration_manager.patch_size)
-        targets = [
-            torch.zeros(self.batch_size, 1, *(round(n * f) for n, f in zip(shape[2:], scale, strict=True)))
-            for scale in self._get_deep_supervision_scales()
-        ]
-        if self.label_manager.has_regions:
-            heads = self.label_manager.num_segmentation_heads + 1
-            targets = [target.expand(-1, heads, *target.shape[2:]) for target in targets]
-        batch = {"data": torch.randn(shape), "target": targets}
-        for self.bf16 in (False, True):
-            times = []
-            for _ in range(_TIMED_STEPS):
-                self.course.wait()
-                started = time.perf_counter()
-                self._step_without_scaler(batch)
-                times.append(time.perf_counter() - started)
-            took[self.bf16] = min(times)
-        self.bf16 = took[True] < took[False]
-        self.network.load_state_dict(before)
-        self.optimizer, self.lr_scheduler = self.configure_optimizers()
+        """On a CPU, take bfloat16 where a training's layer is quicker in it."""
+        if self.device.type == "cpu":
+            self.bf16 = bfloat16_pays(Pass.TRAINING, self.course.wait)
 
 
 def freeze(network: torch.nn.Module, count: int) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import itertools
 import pickle
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,9 @@ import torch
 
 from activeseg.errors import DeviceError, ModelError
 from activeseg.progress import Progress
+from activeseg.segmenters.precision import Pass, bfloat16_pays
 from activeseg.segmenters.safe_loading import safe_unpickling, unsafe_checkpoint
+from activeseg.switches import switches_off
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Network:
     ----------
     predictor : nnunetv2's predictor: plans, label manager, network
     folds : names of the trained members, in the order of their weights
-    bf16_pays : filled by the first fast sweep on a CPU: whether a timed tile was quicker in bfloat16
+    bf16_pays : filled by the first fast sweep on a CPU: whether bfloat16 is quicker there
     offload : keep sums and image in the computer's memory, and only one tile on the GPU
     """
 
@@ -52,15 +53,20 @@ class Network:
 
         ``folds`` None takes all that are there. Raises ModelError: incomplete, unsafe, damaged or unsupported.
         """
+        with switches_off():
+            return cls._load(Path(folder), folds, torch.device(device), checkpoint, step_size)
+
+    @classmethod
+    def _load(
+        cls, folder: Path, folds: Sequence[int | str] | None, device: torch.device, checkpoint: str, step_size: float
+    ) -> Network:
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-        folder = Path(folder)
         names = model_folds(folder, checkpoint) if folds is None else [str(f) for f in folds]
         paths = [folder / f"fold_{name}" / checkpoint for name in names]
         for path in (folder / "plans.json", folder / "dataset.json", *paths):
             if not path.is_file():
                 raise ModelError(f"The model folder {folder} has no {path.relative_to(folder)}.", file=str(path))
-        device = torch.device(device)
         with contextlib.redirect_stdout(io.StringIO()):
             predictor = nnUNetPredictor(
                 tile_step_size=step_size,
@@ -278,7 +284,7 @@ def sweep_fast(
         # nnU-Net's own float16 weights, whose tails are cut off: others would blend the corners of tiles differently
         gaussian = compute_gaussian(network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=results).float()
     model = network.predictor.network
-    precision = _fast_precision(network, padded[tiles[0]][None].to(device), progress)
+    precision = _fast_precision(network, progress)
     head = network.head
     if features:
         assert head is not None
@@ -291,23 +297,15 @@ def sweep_fast(
             model.decoder.seg_layers[-1] = head
 
 
-def _fast_precision(network: Network, tile: torch.Tensor, progress: Progress) -> torch.dtype | None:
-    """Half precision on CUDA; on a CPU bfloat16 where one timed tile is quicker by a tenth; None is float32."""
+def _fast_precision(network: Network, progress: Progress) -> torch.dtype | None:
+    """Half precision on CUDA; on a CPU bfloat16 where that is quicker; None is float32."""
     if network.device.type == "cuda":
         return torch.float16
     if network.device.type != "cpu":
         return None
     if network.bf16_pays is None:
-        limit = 256 if len(network.patch) == 2 else 64  # a part of a large patch shows it as well
-        part: tuple[Any, ...] = (..., *(slice(0, limit) for _ in network.patch))
-        tile = tile[part]
-        seconds = []
-        for enabled in (False, True, False, True):  # the first pair warms up the kernels
-            started = time.perf_counter()
-            with cancellable(network.predictor.network, progress), torch.autocast("cpu", torch.bfloat16, enabled):
-                network.predictor.network(tile)
-            seconds.append(time.perf_counter() - started)
-        network.bf16_pays = seconds[3] < 0.9 * seconds[2]
+        progress("network", 0.0, "finding out what this CPU computes fastest")
+        network.bf16_pays = bfloat16_pays(Pass.INFERENCE, progress.check)
     return torch.bfloat16 if network.bf16_pays else None
 
 

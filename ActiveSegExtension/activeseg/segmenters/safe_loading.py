@@ -11,6 +11,10 @@ import numpy as np
 
 from activeseg.errors import ModelError
 
+_SAFE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+_UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+"""Set by users of nnU-Net for older checkpoints; torch refuses to load anything while both are set."""
+
 
 @contextmanager
 def safe_unpickling() -> Iterator[None]:
@@ -23,17 +27,14 @@ def safe_unpickling() -> Iterator[None]:
     scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
     kinds = ("Float64DType", "Float32DType", "Float16DType", "Int64DType", "Int32DType", "BoolDType")
     allowed = [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *(getattr(np.dtypes, k) for k in kinds)]
-    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(variable)
-    os.environ[variable] = "1"
+    before = {name: os.environ.pop(name) for name in (_SAFE, _UNSAFE) if name in os.environ}
+    os.environ[_SAFE] = "1"
     try:
         with torch.serialization.safe_globals(allowed):
             yield
     finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
+        del os.environ[_SAFE]
+        os.environ.update(before)
 
 
 def unsafe_checkpoint(path: Path, error: Exception) -> ModelError:
