@@ -47,7 +47,12 @@ def test_switches_come_back_after_the_block_whatever_happens(monkeypatch: pytest
     for name, value in SWITCHES.items():
         monkeypatch.setenv(name, value)
     before = dict(os.environ)
-    with pytest.raises(KeyError), switches_off():
-        assert not [name for name in os.environ if name in SWITCHES]
-        raise KeyError
+
+    def work() -> None:
+        with switches_off():
+            assert not [name for name in os.environ if name in SWITCHES]
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        work()
     assert dict(os.environ) == before
