@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, ClassVar
+
+SHOWN_LENGTH = 100
+"""Characters of a wrong value that a sentence shows."""
+
+
+def shown(value: object, length: int = SHOWN_LENGTH) -> str:
+    """A value as a sentence shows it: short whatever its size and depth, and without lone surrogates."""
+    looks = reprlib.Repr()
+    looks.maxstring = looks.maxother = looks.maxlong = length
+    try:
+        text = looks.repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        text = f"a {type(value).__name__} that is too large to be written"
+    return shortened(text, length)
+
+
+def shortened(text: str, length: int) -> str:
+    """A text of at most ``length`` characters: what is too much is taken out of its middle."""
+    if len(text) <= length:
+        return text
+    kept = length - 5
+    return f"{text[: kept - kept // 3]} ... {text[len(text) - kept // 3 :]}"
 
 
 class ActiveSegError(Exception):
@@ -50,7 +73,7 @@ class DatasetError(ActiveSegError):
 
 
 class DeviceError(ActiveSegError):
-    """The device that was asked for is missing or ran out of memory."""
+    """The device that was asked for is missing, or a device ran out of memory or of disk space."""
 
     code = "device"
     exit_code = 5

@@ -20,7 +20,7 @@ from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
 
 from activeseg.client.engine_client import CrashedEvent, LogEvent
 from activeseg.client.launch import EngineOptions, engine_command, engine_environment
-from activeseg.client.protocol import LINE_LIMIT, Code, ErrorResponse, Lines, Message, Response, decode
+from activeseg.client.protocol import LINE_LIMIT, Code, ErrorResponse, Lines, Message, Request, Response, decode, encode
 from activeseg.client.subprocess_engine import SubprocessEngine
 from activeseg.errors import Crashed, EngineError, InputError
 
@@ -36,7 +36,7 @@ class RawEngine:
             stderr=subprocess.DEVNULL,
             env=engine_environment(),
         )
-        self._lines = Lines()
+        self._lines, self._count = Lines(), 1000
         self._arrived: list[bytes | None] = []
 
     def send(self, *lines: bytes) -> None:
@@ -60,6 +60,22 @@ class RawEngine:
         self.send(json.dumps(body).encode())
         return self.next()
 
+    def fresh_id(self) -> int:
+        self._count += 1
+        return self._count
+
+    def answer(self, method: str, params: Any) -> Message:
+        """The answer to one request; what else is said meanwhile is passed over."""
+        id = self.fresh_id()
+        self.send(json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).encode())
+        return self.answer_to(str(id))
+
+    def answer_to(self, *ids: str | None) -> Message:
+        while True:
+            message = self.next()
+            if isinstance(message, Response | ErrorResponse) and message.id in ids:
+                return message
+
     def close(self) -> None:
         for stream in (self.process.stdin, self.process.stdout):
             assert stream is not None
@@ -70,6 +86,14 @@ class RawEngine:
 @pytest.fixture
 def raw(tmp_path: Path) -> Iterator[RawEngine]:
     engine = RawEngine(tmp_path / "home")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def shared_raw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawEngine]:
+    engine = RawEngine(tmp_path_factory.mktemp("raw") / "home")
+    assert isinstance(engine.ask(1, "hello", {"protocol": 1}), Response)
     yield engine
     engine.close()
 
@@ -119,6 +143,84 @@ def test_wrong_messages_are_answered_and_the_engine_goes_on(raw: RawEngine) -> N
     assert_refused(raw.ask(9, "cancel", {"job": {"a": 1}}), Code.INVALID_PARAMS)
     assert_refused(raw.ask(10, "log.tail", {"lines": "many"}), Code.INVALID_PARAMS, "many")
     assert isinstance(raw.ask(11, "jobs.list"), Response)
+
+
+LONG = "x" * (LINE_LIMIT - 200)
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        ("hello", {"protocol": LONG}, Code.INVALID_PARAMS),
+        ("cancel", {"job": LONG}, Code.INVALID_PARAMS),
+        ("job.release", {"job": LONG}, Code.INVALID_PARAMS),
+        ("log.tail", {"lines": LONG}, Code.INVALID_PARAMS),
+        ("draft.list", {LONG: 1}, Code.INVALID_PARAMS),
+        ("draft.list", {"folder": LONG}, None),
+        ("segment", {"model": LONG, "image": "/nowhere"}, None),
+        ("segment", {"model": "hounsfield", "image": "/nowhere", "output": "~nobody-of-this-name/x"}, None),
+        ("segment", {"model": "hounsfield", "image": "/nowhere", "output": "/tmp/\ud800"}, None),
+        ("segment", {"model": "hounsfield\ud800", "image": "/nowhere"}, Code.INVALID_PARAMS),
+        ("segment", {"model": "hounsfield", "image": "/nowhere", "output": LONG[:5000]}, None),
+        ("dataset.show", {"dataset": "~nobody-of-this-name"}, Code.INVALID_PARAMS),
+        ("draft.save", {"draft": "/x", "layers": {"json": {"a": 10**400}}}, None),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "-",
+)
+def test_a_value_that_nobody_expects_is_an_error_of_its_request_alone(
+    shared_raw: RawEngine, method: str, params: dict[str, Any], code: Code | None
+) -> None:
+    answer = shared_raw.answer(method, params)
+    assert isinstance(answer, ErrorResponse), answer
+    assert len(answer.message) < 5000
+    assert code is None or answer.code == code, answer
+    assert answer.code != Code.INTERNAL, answer
+    assert isinstance(shared_raw.answer("system.info", {}), Response)
+
+
+@pytest.mark.parametrize("depth", [90, 120, 983, 5000])
+@pytest.mark.parametrize("method", ["draft.save", "segment", "cancel", "log.tail"])
+def test_a_message_nested_deeply_is_answered(shared_raw: RawEngine, method: str, depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    id = shared_raw.fresh_id()
+    shared_raw.send(f'{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"state":{deep}}}}}'.encode())
+    answer = shared_raw.answer_to(None, str(id))
+    assert isinstance(answer, ErrorResponse) or (method, depth) == ("log.tail", 90)
+    assert isinstance(shared_raw.answer("system.info", {}), Response)
+
+
+@pytest.mark.parametrize("length", [194, 195, 200])
+def test_a_job_with_a_long_name_that_is_killed_leaves_the_clerk_working(engine: WatchedEngine, length: int) -> None:
+    """After a killed job a dataset is opened to sweep it, under a name that is not made of the job's."""
+    engine.start()
+    job = "j" * length
+    image = in_memory(engine, noise_ct((60, 80, 80)))
+    params = {"model": "hounsfield", "image": image, "dataset": "/nowhere"}
+    engine.client._open[job] = "segment"
+    engine._write(encode(Request(job, "segment", params)))
+    engine.until_stage(job, "start", "check", "read", "segment")
+    engine.child("worker").kill()
+    assert isinstance(engine.failure(job).error, Crashed | InputError)
+    assert "models" in engine.do("models.list")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="zombies")
+def test_a_process_that_was_idle_is_gone_for_good(tmp_path: Path) -> None:
+    with WatchedEngine(tmp_path / "home", EngineOptions(idle_s=0.1)) as engine:
+        clerk = engine.do("system.info")["engine"]["processes"]["clerk"]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            assert soon_gone([psutil.Process(clerk)])
+        assert all_collected(engine)
+
+
+def all_collected(engine: WatchedEngine) -> bool:
+    """Whether none of the supervisor's children waits to be collected; the thread that does it may need a moment."""
+    root = engine.processes()[0]
+    for _ in range(1000):
+        if not root.children():
+            return True
+        engine.do("jobs.list")
+    return False
 
 
 @pytest.mark.parametrize(

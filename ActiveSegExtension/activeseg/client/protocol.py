@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
 from activeseg import errors
-from activeseg.errors import ActiveSegError, EngineError
+from activeseg.errors import ActiveSegError, EngineError, shortened, shown
 
 PROTOCOL_VERSION = 1
 LINE_LIMIT = 1 << 20
 """Bytes of one message with its newline; arrays never travel in messages."""
 NAME_LIMIT = 200
 """Characters of a method's name or of an id."""
+DEPTH_LIMIT = 100
+"""How deep a message may be nested: far below Python's stack, however deep the reader and the writer already are."""
+SENTENCE_LIMIT = 4000
+"""Characters of an error's message and of its action."""
 
 
 class Code(IntEnum):
@@ -61,8 +66,9 @@ class ErrorResponse:
     @classmethod
     def of(cls, request: str | None, error: ActiveSegError, code: Code = Code.ACTIVESEG) -> ErrorResponse:
         """A typed error as it travels: sentence, and in ``data`` the kind, the suggested action and the details."""
-        data = {key: value for key, value in error.to_dict().items() if key != "message"}
-        return cls(request, int(code), error.message, data)
+        action = shortened(error.action, SENTENCE_LIMIT)
+        data = {"code": error.code, "action": action, "details": error.details}
+        return cls(request, int(code), shortened(error.message, SENTENCE_LIMIT), data)
 
     def error(self) -> ActiveSegError:
         """The typed error again; an unknown kind becomes an EngineError."""
@@ -143,7 +149,10 @@ TOO_LONG = ProtocolError(
 
 
 def encode(message: Message) -> bytes:
-    """One line with its newline. Raises EngineError when it is too long or holds what JSON cannot say."""
+    """One line with its newline, which ``decode`` reads.
+
+    Raises EngineError when it is too long, nested too deeply, or holds what JSON cannot say.
+    """
     body: dict[str, Any] = {"jsonrpc": "2.0"}
     match message:
         case Request():
@@ -157,22 +166,43 @@ def encode(message: Message) -> bytes:
             body |= {"method": message.method, "params": dict(message.params)}
     try:
         line = json.dumps(body, allow_nan=False, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+    except RecursionError as error:
+        raise EngineError(_TOO_DEEP) from error
     except (TypeError, ValueError) as error:
-        raise EngineError(f"A message cannot be written as JSON: {error}.") from error
+        raise EngineError(f"A message cannot be written as JSON: {shortened(str(error), 200)}.") from error
     if len(line) > LINE_LIMIT:
         raise EngineError(f"A message of {len(line)} bytes is too long; {LINE_LIMIT} are allowed.")
+    if _may_be_deep(line) and _is_deeper(body, DEPTH_LIMIT):
+        raise EngineError(_TOO_DEEP)
     return line
+
+
+def encode_answer(answer: Response | ErrorResponse) -> bytes:
+    """One line in any case: an answer that cannot be sent becomes a short error which says so."""
+    try:
+        return encode(answer)
+    except EngineError as error:
+        if isinstance(answer, Response):
+            told = EngineError(f"The result cannot be sent: {error.message}", "Please send us the log.")
+            return encode(ErrorResponse.of(answer.id, told, Code.INTERNAL))
+        kind = answer.data.get("code")
+        data = {"code": kind if isinstance(kind, str) else EngineError.code, "action": "", "details": {}}
+        if isinstance(action := answer.data.get("action"), str):
+            data["action"] = shortened(action, SENTENCE_LIMIT)
+        return encode(ErrorResponse(answer.id, answer.code, shortened(str(answer.message), SENTENCE_LIMIT), data))
 
 
 def decode(line: bytes) -> Message:
     """The message of one line. Raises ProtocolError for anything else."""
     try:
-        body = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+        body = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(Code.PARSE, f"A line is not JSON: {_short(str(error))}.") from error
+        raise ProtocolError(Code.PARSE, f"A line is not JSON: {shortened(str(error), 200)}.") from error
     if not isinstance(body, dict):
         raise ProtocolError(Code.INVALID_REQUEST, f"A message must be a JSON object, not a {type(body).__name__}.")
     request = _id_of(body)
+    if _may_be_deep(line) and _is_deeper(body, DEPTH_LIMIT):
+        raise ProtocolError(Code.INVALID_REQUEST, _TOO_DEEP, request)
     if body.get("jsonrpc") != "2.0":
         raise ProtocolError(Code.INVALID_REQUEST, 'A message must say "jsonrpc": "2.0".', request)
     if "method" in body:
@@ -185,8 +215,9 @@ def _call(body: Mapping[str, Any], request: str | None) -> Message:
     if not isinstance(method, str) or not 0 < len(method) <= NAME_LIMIT:
         raise ProtocolError(Code.INVALID_REQUEST, f"'method' must be a name of 1 to {NAME_LIMIT} characters.", request)
     if not isinstance(params, dict):
+        kind = type(params).__name__
         raise ProtocolError(
-            Code.INVALID_PARAMS, f"'params' of '{method}' must be an object, not a {type(params).__name__}.", request
+            Code.INVALID_PARAMS, f"'params' of {shown(method)} must be an object, not a {kind}.", request
         )
     if "id" not in body:
         return Notification(method, params)
@@ -219,5 +250,31 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:200]} ..."
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):  # 1e999, which no JSON could say again
+        raise ValueError(f"{shortened(text, 40)} is too large a number")
+    return value
+
+
+_TOO_DEEP = f"A message is nested more deeply than {DEPTH_LIMIT} levels."
+
+
+def _may_be_deep(line: bytes) -> bool:
+    """Whether there are brackets enough; hardly any message has so many, and only those are walked through."""
+    return line.count(b"[") + line.count(b"{") > DEPTH_LIMIT
+
+
+def _is_deeper(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [
+            entry
+            for container in level
+            if isinstance(container, Mapping | list | tuple)
+            for entry in (container.values() if isinstance(container, Mapping) else container)
+            if isinstance(entry, Mapping | list | tuple)
+        ]
+        if not level:
+            return False
+    return True

@@ -191,7 +191,7 @@ class SubprocessEngine:
     def _write(self, line: bytes) -> None:
         assert self.process is not None
         assert self.process.stdin is not None
-        with contextlib.suppress(OSError):  # a broken pipe: the reader reports the end
+        with contextlib.suppress(OSError, ValueError):  # a broken or closed pipe: the reader reports the end
             self.process.stdin.write(line)
             self.process.stdin.flush()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from activeseg.client.protocol import Lines, Message, ProtocolError, decode, encode
 from activeseg.engine.lifetime import kill_tree
-from activeseg.engine.pipes import read_all
+from activeseg.engine.pipes import Writer, read_all
 
 _LINE_ENDS = re.compile(rb"[\r\n]+")
 _LONGEST_PRINT = 8192
@@ -24,6 +24,14 @@ class Heard:
 
     child: Child
     message: Message
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What a process sent is no message; ``why`` is a sentence."""
+
+    child: Child
+    why: str
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Child:
         self,
         command: Sequence[str],
         environment: Mapping[str, str],
-        events: Callable[[Heard | Gone], object],
+        events: Callable[[Heard | Unreadable | Gone], object],
         printed: Callable[[str], object],
     ) -> None:
         """Start it in a group of its own. To be called from the main thread: Linux ties the process to that thread."""
@@ -55,6 +63,8 @@ class Child:
             start_new_session=os.name == "posix",
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
+        assert self.process.stdin is not None
+        self._writer = Writer(self.process.stdin.fileno(), lambda: None)
         threading.Thread(target=self._listen, daemon=True).start()
         self._log = threading.Thread(target=self._collect_prints, daemon=True)
         self._log.start()
@@ -64,15 +74,15 @@ class Child:
         return self.process.pid
 
     def send(self, message: Message) -> None:
-        """Raises EngineError when the message is too long; a process that is gone is noticed by ``Gone``."""
-        line = encode(message)
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError):
-            self.process.stdin.write(line)
-            self.process.stdin.flush()
+        """Raises EngineError when the message cannot be sent; a process that is gone is noticed by ``Gone``.
+
+        Never waits for the process, which may be stopped.
+        """
+        self._writer.send(encode(message))
 
     def ask_to_end(self) -> None:
         """Close its input; it ends when it has nothing to do."""
+        self._writer.close(1.0)
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
             self.process.stdin.close()
@@ -104,18 +114,19 @@ class Child:
         def received(data: bytes) -> None:
             for line in lines.feed(data):
                 if line is None:
-                    self._printed("A process of the engine sent a message that is too long; it was skipped.")
+                    self._events(Unreadable(self, "It sent a message that is too long."))
                     continue
                 try:
                     message = decode(line)
                 except ProtocolError as error:
-                    self._printed(f"A process of the engine sent what is no message: {error}")
+                    self._events(Unreadable(self, f"It sent what is no message: {error}"))
                     continue
                 self._events(Heard(self, message))
 
         assert self.process.stdout is not None
         read_all(self.process.stdout.fileno(), received)
         self._events(Gone(self))
+        self.process.wait()  # else one that was asked to end stays in the system's table of processes
 
     def _collect_prints(self) -> None:
         """Lines of stderr; progress bars rewrite theirs with carriage returns, and some never end one."""

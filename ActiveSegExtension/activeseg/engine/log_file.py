@@ -29,15 +29,20 @@ class LogFile:
         self._last: deque[str] = deque(maxlen=KEPT_LINES)
 
     def write(self, line: str) -> None:
-        """Add one line (longer ones are cut)."""
+        """Add one line (longer ones are cut). On a full disk the file lacks it, and ``tail`` has it."""
         line = line[:LINE_LENGTH]
         data = line.encode("utf-8", "replace") + b"\n"
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):
             self._last.append(line)
             if os.fstat(self.descriptor).st_size + len(data) > self._limit:
-                shutil.copyfile(self.path, self.path.with_name(f"{self.path.name}.1"))
+                self._copy(self.path.with_name(f"{self.path.name}.1"))
                 os.truncate(self.path, 0)
             os.write(self.descriptor, data)
+
+    def _copy(self, earlier: Path) -> None:
+        handle = os.open(earlier, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as target, self.path.open("rb") as source:
+            shutil.copyfileobj(source, target)
 
     def tail(self, count: int) -> list[str]:
         """The last lines that were written here, oldest first."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from activeseg.errors import InputError
+from activeseg.errors import InputError, shown
 
 E = TypeVar("E", bound=StrEnum)
 _MISSING: Any = object()
@@ -16,6 +17,20 @@ _MISSING: Any = object()
 
 class WrongParams(InputError):
     """A parameter is missing, unknown or of another type."""
+
+
+def path_of(text: str) -> Path:
+    """The absolute path that a text names. Raises InputError when none can be named so, whatever lies on the disk."""
+    try:
+        path = Path(text).expanduser().absolute()
+        os.fsencode(path)
+    except RuntimeError as error:  # ~name of nobody
+        raise InputError(f"The path {shown(text)} begins with a user that this computer does not know.") from error
+    except UnicodeError as error:
+        raise InputError(f"The path {shown(text)} holds characters that no file can have in its name.") from error
+    if not text or "\0" in text:
+        raise InputError(f"{shown(text)} is not a path.")
+    return path
 
 
 class Params:
@@ -35,19 +50,24 @@ class Params:
         unknown = sorted(set(self._values) - self._asked)
         if kind is None and unknown:
             known = ", ".join(sorted(self._asked))
-            raise WrongParams(f"'{self._method}' has no parameter '{unknown[0]}'.", f"It has: {known}.")
+            raise WrongParams(f"'{self._method}' has no parameter {shown(unknown[0])}.", f"It has: {known}.")
 
     def text(self, name: str, default: str = _MISSING) -> str:
         value = self._get(name, default)
         if not isinstance(value, str) or "\0" in value:
             raise self._wrong(name, value, "a text")
+        try:
+            os.fsencode(value)
+        except UnicodeError:
+            raise self._wrong(name, value, "a text, and that is half a character") from None
         return value
 
     def path(self, name: str) -> Path:
         value = self.text(name)
-        if not value:
-            raise self._wrong(name, value, "a path")
-        return Path(value).expanduser().absolute()
+        try:
+            return path_of(value)
+        except InputError as error:
+            raise WrongParams(f"The parameter '{name}' of '{self._method}': {error.message}") from error
 
     def optional_path(self, name: str) -> Path | None:
         """None when it is missing or null."""
@@ -115,4 +135,4 @@ class Params:
         return value
 
     def _wrong(self, name: str, value: Any, expected: str) -> WrongParams:
-        return WrongParams(f"The parameter '{name}' of '{self._method}' is {value!r:.100}; it must be {expected}.")
+        return WrongParams(f"The parameter '{name}' of '{self._method}' is {shown(value)}; it must be {expected}.")

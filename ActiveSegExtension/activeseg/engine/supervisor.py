@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,9 @@ from typing import Any
 
 from activeseg import __version__
 from activeseg.client.protocol import (
+    NAME_LIMIT,
     PROTOCOL_VERSION,
+    SENTENCE_LIMIT,
     TOO_LONG,
     Code,
     ErrorResponse,
@@ -28,16 +32,19 @@ from activeseg.client.protocol import (
     Response,
     decode,
     encode,
+    encode_answer,
 )
+from activeseg.disk import told_full
 from activeseg.engine import lifetime
-from activeseg.engine.child import Child, Gone, Heard
+from activeseg.engine.child import Child, Gone, Heard, Unreadable
 from activeseg.engine.lanes import Job, Place, State
 from activeseg.engine.leftovers import Output
 from activeseg.engine.log_file import LogFile, remove_old_logs
+from activeseg.engine.log_names import Names
 from activeseg.engine.methods import METHODS, Lane
 from activeseg.engine.pipes import Pipes, Writer
 from activeseg.engine.scratch import Scratch
-from activeseg.errors import ActiveSegError, Cancelled, Crashed, EngineError, InputError
+from activeseg.errors import ActiveSegError, Cancelled, Crashed, EngineError, InputError, shortened, shown
 
 GRACE_S = 1.0
 """How long a job may take to notice that it was cancelled before its process is killed."""
@@ -46,7 +53,13 @@ REPEAT_S = 0.9
 BACKLOG = 500
 """Lines that wait for a client who does not read; beyond it progress and log are dropped."""
 REMEMBERED = 500
-"""Finished jobs that ``jobs.list`` and ``cancel`` still know."""
+"""Finished jobs that ``cancel`` still knows."""
+LISTED = 200
+"""Jobs that ``jobs.list`` names, those that have not ended first: more would not go into one message."""
+QUEUE_LIMIT = 1000
+"""Jobs that may wait in one lane."""
+TAIL_BYTES = 1 << 19
+"""Of the log's end in one message."""
 LAST_RESORT_S = 4.0
 
 
@@ -64,7 +77,7 @@ class _InputEnded:
     """The client has closed its end, or is gone."""
 
 
-Event = bytes | None | Heard | Gone | _InputEnded
+Event = bytes | None | Heard | Unreadable | Gone | _InputEnded
 
 
 class Supervisor:
@@ -84,12 +97,14 @@ class Supervisor:
         self._places = {lane: Place(lane) for lane in Lane}
         self._jobs: dict[str, Job] = {}
         self._worker_says: dict[str, Any] = {}
+        self._names = Names()
+        self._swept = 0
         self._greeted = False
         self._ended = False
         self._own: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "hello": self._hello,
             "cancel": self._cancel,
-            "jobs.list": lambda params: {"jobs": [job.to_dict() for job in self._jobs.values() if job.method.is_job]},
+            "jobs.list": lambda params: {"jobs": self._listed()},
             "job.release": self._release,
             "log.tail": self._log_tail,
             "shutdown": lambda params: {},
@@ -101,7 +116,7 @@ class Supervisor:
         try:
             while not self._ended:
                 with contextlib.suppress(queue.Empty):
-                    self._handle(self._events.get(timeout=self._next_turn()))
+                    self._take(self._events.get(timeout=self._next_turn()))
                 self._look_after_jobs()
         finally:
             self._end()
@@ -126,6 +141,13 @@ class Supervisor:
         resort.daemon = True
         resort.start()
 
+    def _take(self, event: Event) -> None:
+        """Handle what has arrived; whatever goes wrong with it, the next one is handled as well."""
+        try:
+            self._handle(event)
+        except Exception as error:
+            self._log_failure("What arrived could not be handled", error)
+
     def _handle(self, event: Event) -> None:
         match event:
             case None:
@@ -134,6 +156,8 @@ class Supervisor:
                 self._handle_line(event)
             case Heard():
                 self._handle_child(event.child, event.message)
+            case Unreadable():
+                self._handle_unreadable(event)
             case Gone():
                 self._handle_end(event.child)
             case _InputEnded():
@@ -148,6 +172,12 @@ class Supervisor:
         except ProtocolError as error:
             self._send(error.reply)
 
+    def _log_failure(self, what: str, error: BaseException) -> None:
+        """Where in our code it happened; the error's own words may hold names of files."""
+        frames = traceback.extract_tb(error.__traceback__)
+        places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-6:]))
+        self._log.write(f"{what}: {type(error).__name__} at {places}")
+
     def _handle_request(self, request: Request) -> None:
         if not self._greeted and request.method != "hello":
             raise ProtocolError(Code.NO_HELLO, "The first request must be 'hello'.", request.id)
@@ -155,30 +185,43 @@ class Supervisor:
             raise ProtocolError(Code.INVALID_REQUEST, f"The id '{request.id}' was used before.", request.id)
         try:
             if request.method in self._own:
-                self._send(Response(request.id, self._own[request.method](request.params)))
-                if request.method == "hello":
-                    self._start(self._places[Lane.CLERK])  # the first question usually follows at once
-                self._ended = request.method == "shutdown"
+                answer = Response(request.id, self._own[request.method](request.params))
             elif request.method in METHODS:
                 self._queue(request)
+                return
             else:
-                raise ProtocolError(Code.UNKNOWN_METHOD, f"There is no method '{request.method}'.", request.id)
+                raise ProtocolError(Code.UNKNOWN_METHOD, f"There is no method {shown(request.method)}.", request.id)
+        except ProtocolError:
+            raise
         except _Unsupported as error:
             self._send(ErrorResponse.of(request.id, error, Code.UNSUPPORTED_PROTOCOL))
         except InputError as error:
             self._send(ErrorResponse.of(request.id, error, Code.INVALID_PARAMS))
         except ActiveSegError as error:
             self._send(ErrorResponse.of(request.id, error))
+        except Exception as error:
+            self._log_failure(f"'{shown(request.method)}' could not be handled", error)
+            if request.id not in self._jobs:  # else it is answered when it ends
+                told = EngineError("The request failed for an unexpected reason.", "Please send us the log.")
+                self._send(ErrorResponse.of(request.id, told, Code.INTERNAL))
+        else:
+            self._send(answer)
+            if request.method == "hello":
+                with contextlib.suppress(OSError):  # told when a question needs it
+                    self._start(self._places[Lane.CLERK])  # the first question usually follows at once
+            self._ended = request.method == "shutdown"
 
-    def _send(self, message: Message) -> None:
-        self._writer.send(encode(message))
+    def _send(self, message: Response | ErrorResponse) -> None:
+        self._writer.send(encode_answer(message))
 
     def _tell(self, method: str, **params: Any) -> None:
         if self._greeted and self._writer.backlog < BACKLOG:
-            self._send(Notification(method, params))
+            with contextlib.suppress(EngineError):  # nobody waits for what cannot be said
+                self._writer.send(encode(Notification(method, params)))
 
     def _printed(self, line: str) -> None:
         """From the threads that collect what the processes print."""
+        line = self._names.hidden(line)
         self._log.write(line)
         self._tell("log", line=line[:2000])
 
@@ -190,7 +233,7 @@ class Supervisor:
         spoken = params.get("protocol")
         if spoken != PROTOCOL_VERSION or isinstance(spoken, bool):
             raise _Unsupported(
-                f"The client speaks version {spoken!r} of the protocol, the engine version {PROTOCOL_VERSION}.",
+                f"The client speaks version {shown(spoken)} of the protocol, the engine version {PROTOCOL_VERSION}.",
                 "Update the engine's environment, or the program that uses it.",
             )
         self._greeted = True
@@ -236,23 +279,39 @@ class Supervisor:
     def _log_tail(self, params: Mapping[str, Any]) -> dict[str, Any]:
         lines = params.get("lines", 50)
         if not isinstance(lines, int) or isinstance(lines, bool) or lines < 0:
-            raise InputError(f"'lines' is {lines!r}; it must be a number from 0.")
-        return {"lines": self._log.tail(lines), "log": str(self._log.path)}
+            raise InputError(f"'lines' is {shown(lines)}; it must be a number from 0.")
+        room, fitting = TAIL_BYTES, []
+        for line in reversed(self._log.tail(min(lines, LISTED * 2))):
+            room -= len(json.dumps(line))
+            if room < 0:
+                break
+            fitting.append(line)
+        return {"lines": fitting[::-1], "log": str(self._log.path)}
+
+    def _listed(self) -> list[dict[str, Any]]:
+        jobs = [job for job in self._jobs.values() if job.method.is_job]
+        going = [job for job in jobs if not job.finished][:LISTED]
+        ended = [job for job in jobs if job.finished]
+        kept = {job.id for job in (*going, *ended[len(ended) - (LISTED - len(going)) :])}
+        return [job.to_dict() for job in jobs if job.id in kept]
 
     def _named(self, params: Mapping[str, Any]) -> Job:
         name = params.get("job")
         job = self._jobs.get(str(name)) if isinstance(name, str | int) else None
         if job is None:
-            raise InputError(f"There is no job {name!r}.", "'jobs.list' names them.")
+            raise InputError(f"There is no job {shown(name)}.", "'jobs.list' names them.")
         return job
 
     # Jobs and the processes that run them.
 
     def _queue(self, request: Request) -> None:
         method = METHODS[request.method]
+        place = self._places[method.lane]
+        if len(place.waiting) >= QUEUE_LIMIT:
+            raise InputError(f"{QUEUE_LIMIT} jobs wait already.", "Wait until some have ended, or cancel them.")
+        self._names.learn(request.params)
         job = Job(request.id, request.method, method, request.params)
         self._jobs[job.id] = job
-        place = self._places[method.lane]
         place.waiting.append(job)
         self._run_next(place)
         if job.state is State.QUEUED and method.is_job:
@@ -261,24 +320,36 @@ class Supervisor:
     def _run_next(self, place: Place) -> None:
         if place.running is not None or not place.waiting:
             return
-        if place.child is None:
-            self._start(place)
-        assert place.child is not None
         job = place.running = place.waiting.popleft()
         job.state = State.RUNNING
         try:
-            if job.method.is_job:
-                job.output, job.folder = Output.of(job.params), self._scratch.job()
-            params = {"params": dict(job.params), "folder": str(job.folder or self._scratch.folder)}
-            place.child.send(Request(job.id, job.name, params))
-        except (EngineError, OSError) as error:
-            place.running = None
-            problem = error if isinstance(error, EngineError) else EngineError(f"No scratch folder: {error}.")
-            self._finish(job, State.FAILED, ErrorResponse.of(job.id, problem))
+            self._begin(place, job)
+        except Exception as error:
+            self._log_failure("A job could not be begun", error)
+            place.running, place.idle_since = None, time.monotonic()
+            self._finish(job, State.FAILED, ErrorResponse.of(job.id, self._not_begun(error)))
             self._run_next(place)
             return
         if job.method.is_job:
             self._report(job, "start", 0.0, "")
+
+    def _begin(self, place: Place, job: Job) -> None:
+        if place.child is None:
+            self._start(place)
+        assert place.child is not None
+        if job.method.is_job:
+            job.output, job.folder = Output.of(job.params), self._scratch.job()
+        params = {"params": dict(job.params), "folder": str(job.folder or self._scratch.folder)}
+        place.child.send(Request(job.id, job.name, params))
+
+    def _not_begun(self, error: Exception) -> ActiveSegError:
+        if isinstance(error, ActiveSegError):
+            return error
+        full = told_full(error, self._scratch.folder)
+        what = error.strerror or type(error).__name__ if isinstance(error, OSError) else type(error).__name__
+        return full or EngineError(
+            f"The job could not be begun: {what}.", "Check the engine's environment and the disk's free space."
+        )
 
     def _start(self, place: Place) -> None:
         limits = self._limits
@@ -297,17 +368,33 @@ class Supervisor:
             return
         job = place.running
         if job is None or isinstance(message, Request) or message.id != job.id:
-            self._log.write(f"The {place.lane} answered what nobody asked: {message!r:.200}")
+            self._log.write(f"The {place.lane} answered what nobody asked.")
             return
         place.running, place.idle_since = None, time.monotonic()
         if isinstance(message, Response):
-            if job.name == "system.info":
+            if job.name == "system.info" and isinstance(message.result, dict):
                 message = Response(message.id, {**message.result, "engine": self._about()})
             self._finish(job, State.DONE, message)
         else:
             cancelled = message.data.get("code") == Cancelled.code
             self._finish(job, State.CANCELLED if cancelled else State.FAILED, message)
         self._run_next(place)
+
+    def _handle_unreadable(self, event: Unreadable) -> None:
+        """What a process said is no message, and may have been its answer: it is replaced."""
+        place = self._place_of(event.child)
+        self._log.write(event.why)
+        if place is None:
+            return
+        event.child.kill()
+        self._forget(place)
+        if place.running is None:
+            self._run_next(place)
+            return
+        error = Crashed(
+            f"The process that ran the job was ended: {event.why}", "Try again; if it happens again, send us the log."
+        )
+        self._broken_off(place, ErrorResponse.of(place.running.id, error))
 
     def _handle_notification(self, place: Place, message: Notification) -> None:
         job, params = place.running, message.params
@@ -316,14 +403,15 @@ class Supervisor:
         elif job is None or params.get("job") != job.id:
             return
         elif message.method == "progress":
-            self._report(job, str(params["stage"]), float(params["fraction"]), str(params["text"]))
+            stage, text = str(params["stage"])[:NAME_LIMIT], str(params["text"])
+            self._report(job, stage, float(params["fraction"]), text)
         elif message.method == "estimate":
             job.eta.expected = dict(params["estimate"].get("stages_s") or {})
             self._tell("estimate", job=job.id, estimate=params["estimate"])
         elif message.method == "notice":
-            self._tell("notice", job=job.id, text=str(params["text"]))
+            self._tell("notice", job=job.id, text=shortened(str(params["text"]), SENTENCE_LIMIT))
         elif message.method == "label":
-            self._send(message)  # a part of the answer: never dropped
+            self._writer.send(encode(message))  # a part of the answer: never dropped
 
     def _about(self) -> dict[str, Any]:
         processes = {place.lane: place.child.pid for place in self._places.values() if place.child is not None}
@@ -378,13 +466,15 @@ class Supervisor:
             self._finish(job, State.FAILED, answer)
         dataset = job.params.get("dataset")
         if place.lane is Lane.WORKER and isinstance(dataset, str):  # opening a dataset sweeps what a dead writer left
-            self._sweep(job, dataset)
+            self._sweep(dataset)
         self._run_next(place)
 
-    def _sweep(self, job: Job, dataset: str) -> None:
+    def _sweep(self, dataset: str) -> None:
         place = self._places[Lane.CLERK]
         question = {"dataset": dataset}
-        place.waiting.append(Job(f"after {job.id}", "dataset.show", METHODS["dataset.show"], question, internal=True))
+        self._swept += 1
+        name = f"sweep {self._swept}"  # short, whatever the client calls its jobs
+        place.waiting.append(Job(name, "dataset.show", METHODS["dataset.show"], question, internal=True))
         self._run_next(place)
 
     def _finish(self, job: Job, state: State, answer: Response | ErrorResponse) -> None:
@@ -461,13 +551,18 @@ class _Unsupported(EngineError):
 
 def supervise(home: Path, limits: Limits, python: str, environment: Mapping[str, str]) -> int:
     """Be the engine on this process's stdin and stdout; the exit code."""
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    logs = home / "logs"
-    log = LogFile(logs / f"engine-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log", limits.log_bytes)
-    remove_old_logs(logs)
-    pipes = Pipes.take_over(log.descriptor)
-    lifetime.lead_session()
-    supervisor = Supervisor(pipes, home, log, limits, python, environment)
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        logs = home / "logs"
+        log = LogFile(logs / f"engine-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log", limits.log_bytes)
+        remove_old_logs(logs)
+        pipes = Pipes.take_over(log.descriptor)
+        lifetime.lead_session()
+        supervisor = Supervisor(pipes, home, log, limits, python, environment)
+    except OSError as error:
+        full = told_full(error, home)
+        print(full or f"The engine cannot use its folder '{home}': {error.strerror or error}.", file=sys.stderr)
+        return ActiveSegError.exit_code
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
     supervisor.run()

@@ -7,6 +7,7 @@ import importlib
 import math
 import os
 import queue
+import re
 import shutil
 import sys
 import tempfile
@@ -30,18 +31,23 @@ from activeseg.client.protocol import (
     Response,
     decode,
     encode,
+    encode_answer,
 )
+from activeseg.disk import told_full
 from activeseg.engine import lifetime, memory
 from activeseg.engine.methods import METHODS
 from activeseg.engine.params import Params, WrongParams
 from activeseg.engine.pipes import Pipes
-from activeseg.errors import ActiveSegError, EngineError
+from activeseg.errors import ActiveSegError, EngineError, InputError, shortened
 from activeseg.progress import Progress
 from activeseg.switches import switch_off
 
 GIB = 1 << 30
 REPORT_EVERY_S = 0.05
 """Progress within a stage is told no more often; a new stage at once."""
+TOLD_LENGTH = 2000
+"""Characters of a notice and of a progress's text."""
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 @dataclass(frozen=True)
@@ -93,14 +99,17 @@ class Worker:
         threading.Thread(target=self._listen, daemon=True).start()
         while (request := self._requests.get()) is not None:
             self._busy = True
-            self.send(self._answer(request))
+            self._write(encode_answer(self._answer(request)))
             self._cancelled.discard(request.id)
             self._busy = False
             memory.give_back()  # takes a part of a second, for which nobody has to wait
 
     def send(self, message: Message) -> None:
-        """Raises EngineError when the message is too long."""
-        view = memoryview(encode(message))
+        """Raises EngineError when the message cannot be sent."""
+        self._write(encode(message))
+
+    def _write(self, line: bytes) -> None:
+        view = memoryview(line)
         with self._writing:
             while view:
                 view = view[os.write(self._pipes.target, view) :]
@@ -111,14 +120,14 @@ class Worker:
         def received(data: bytes) -> None:
             for line in lines.feed(data):
                 try:
-                    message = decode(line or b"")
+                    message = decode(line if line is not None else b"")
                 except ProtocolError as error:
-                    print(f"The supervisor sent what is no message: {error}", file=sys.stderr)
+                    self._refuse(error)
                     continue
                 if isinstance(message, Request):
                     self._requests.put(message)
                 elif isinstance(message, Notification) and message.method == "cancel":
-                    self._cancelled.add(str(message.params["job"]))
+                    self._cancelled.add(str(message.params.get("job")))
 
         try:
             self._pipes.read_all(received)
@@ -127,24 +136,19 @@ class Worker:
                 lifetime.end_own_group()
             self._requests.put(None)
 
-    def _answer(self, request: Request) -> Message:
+    def _refuse(self, error: ProtocolError) -> None:
+        """Answer a request that cannot be read, or end, so that the supervisor notices: it waits for an answer."""
+        if error.reply.id is None:
+            print("The supervisor sent what is no message; this process ends.", file=sys.stderr, flush=True)
+            lifetime.end_own_group()
+        self._write(encode_answer(error.reply))
+
+    def _answer(self, request: Request) -> Response | ErrorResponse:
         """The response; whatever a job raises becomes an error in words."""
         try:
-            result = self._run(request)
-            response = Response(request.id, plain(result))
-            encode(response)
-            return response
-        except WrongParams as error:
-            return ErrorResponse.of(request.id, error, Code.INVALID_PARAMS)
-        except ActiveSegError as error:
-            traceback.print_exc()
-            error.details = plain(error.details)
-            return ErrorResponse.of(request.id, error)
-        except Exception as error:
-            traceback.print_exc()
-            what = f"{type(error).__name__}: {error}".strip(": ")
-            told = EngineError(f"The job failed for an unexpected reason ({what[:500]}).", "Please send us the log.")
-            return ErrorResponse.of(request.id, told, Code.INTERNAL)
+            return Response(request.id, plain(self._run(request)))
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # libraries call sys.exit
+            return _failed(request, error)
 
     def _run(self, request: Request) -> Any:
         method = METHODS[request.method]
@@ -155,7 +159,7 @@ class Worker:
             Params(request.method, request.params["params"]),
             folder,
             self._progress(request.id),
-            lambda text: self.send(Notification("notice", {"job": request.id, "text": text})),
+            lambda text: self.send(Notification("notice", {"job": request.id, "text": shortened(text, TOLD_LENGTH)})),
             lambda estimate: self.send(Notification("estimate", {"job": request.id, "estimate": plain(estimate)})),
             lambda result: self.send(Notification("label", {"job": request.id, "result": plain(result)})),
         )
@@ -180,10 +184,59 @@ class Worker:
             if stage == last[0] and now - last[1] < REPORT_EVERY_S:
                 return
             last = (stage, now)
-            params = {"job": job, "stage": stage, "fraction": fraction, "text": text}
+            params = {"job": job, "stage": stage, "fraction": plain(fraction) or 0.0, "text": text[:TOLD_LENGTH]}
             self.send(Notification("progress", params))
 
         return Progress(report, lambda: job in self._cancelled)
+
+
+def _failed(request: Request, error: BaseException) -> ErrorResponse:
+    """What is told to the user, who knows which image it was; the log gets the rest, without it."""
+    if isinstance(error, WrongParams):
+        return ErrorResponse.of(request.id, error, Code.INVALID_PARAMS)
+    for line in discreetly(request.method, error):
+        print(line, file=sys.stderr)
+    full = told_full(error, _folder_of(request))
+    if full is not None:
+        return ErrorResponse.of(request.id, full)
+    if isinstance(error, ActiveSegError):
+        try:
+            error.details = plain(error.details)
+        except Exception:
+            error.details = {}
+        return ErrorResponse.of(request.id, error)
+    if isinstance(error, OSError) and error.filename:
+        why = error.strerror or type(error).__name__
+        unusable = InputError(f"'{os.fsdecode(error.filename)}' cannot be used: {why}.", "Check its name and rights.")
+        return ErrorResponse.of(request.id, unusable)
+    what = shortened(f"{type(error).__name__}: {error}".strip(": "), 500)
+    told = EngineError(f"The job failed for an unexpected reason ({what}).", "Please send us the log.")
+    return ErrorResponse.of(request.id, told, Code.INTERNAL)
+
+
+def _folder_of(request: Request) -> Path:
+    folder = request.params.get("folder")
+    return Path(folder) if isinstance(folder, str) else Path.cwd()
+
+
+def discreetly(method: str, error: BaseException) -> list[str]:
+    """Lines for the log about a failure: kinds and places in the code.
+
+    Our own sentences name files and what they hold, so they stay out; of others what is in quotes does.
+    """
+    lines, seen = [], 0
+    cause: BaseException | None = error
+    while cause is not None and seen < 10:
+        kind = cause.code if isinstance(cause, ActiveSegError) else ""
+        said = "" if isinstance(cause, ActiveSegError | OSError) else _QUOTED.sub("'...'", str(cause))
+        if isinstance(cause, OSError):
+            said = cause.strerror or ""
+        begin = f"{method} failed: " if not seen else "  because of "
+        lines.append(f"{begin}{type(cause).__name__} {kind or shortened(said, 500)}".rstrip())
+        for frame in traceback.extract_tb(cause.__traceback__)[-12:]:
+            lines.append(f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}')
+        cause, seen = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__), seen + 1
+    return lines
 
 
 @contextmanager
