@@ -31,8 +31,8 @@ from filelock import FileLock, Timeout
 from activeseg.client.arrays import geometry_message, read_array, read_geometry, write_array
 from activeseg.errors import EngineError, InputError
 from activeseg.labels import LabelSchema
-from activeseg.prediction import RECORD as PREDICTION_RECORD
 from activeseg.prediction import Prediction
+from activeseg.prediction_folder import RECORD as PREDICTION_RECORD
 from activeseg.regions import read_regions
 from activeseg.volume import Volume, read_label_map, replacing, sync_to_disk
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,12 +11,13 @@ from typing import Any
 from activeseg import __version__
 from activeseg.errors import InputError
 from activeseg.labels import LabelSchema
+from activeseg.prediction_folder import FILES, RECORD, fingerprints, is_unchanged, making, restore
 from activeseg.regions import Region, read_regions, write_regions
+from activeseg.regular_files import read_json
 from activeseg.segmenters.base import GridVotes, Member, MemberKind, Mode, Resample, Settings
 from activeseg.uncertainty import SHOWN_THRESHOLD
 from activeseg.volume import Volume, read_label_map
 
-RECORD = "prediction.json"
 FORMAT = 1
 """Version of the folder's layout; a newer one is refused in words."""
 
@@ -78,36 +75,33 @@ class Prediction:
         }
 
     def save(self, folder: Path, images: Mapping[str, Volume], overwrite: bool = False) -> None:
-        """Write the prediction folder; it appears whole or not at all.
+        """Write the prediction folder, for its owner alone; it appears whole or not at all.
 
-        ``images`` are the volumes that were segmented (the first one is drawn in ``overview.png``).
-        Raises InputError when ``folder`` holds something, unless it is a prediction and ``overwrite``.
+        ``images`` are the volumes that were segmented (the first one is drawn in ``overview.png``). With ``overwrite``
+        a prediction in ``folder`` is replaced; what else lies there stays.
+        Raises InputError as ``check_output``, OSError, and EngineError when another program writes there.
         """
         from activeseg.overview import write_overview
         from activeseg.segmentation_file import write_segmentation
 
         check_output(folder, overwrite)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
+        folder = folder.resolve()  # a link to a folder stays
+        with making(folder) as fresh:
+            check_output(folder, overwrite)  # again, for somebody may have been quicker
             write_segmentation(fresh / "segmentation.seg.nrrd", self.labels.array, self.labels.geometry, self.schema)
             ct = next(iter(images.values()))
             write_overview(
                 fresh / "overview.png", ct, self.labels.array, self.schema, self.uncertainty, self.regions, self.measure
             )
             self.write(fresh)
-            fresh.chmod(0o755)
-            _replace_folder(fresh, folder)
-        except BaseException:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise
 
     def write(self, folder: Path) -> None:
         """Write into a folder that is there what ``load`` reads: all of a prediction folder but its pictures."""
         self.labels.write(folder / "labels.nii.gz")
         self.uncertainty.write(folder / "uncertainty.nii.gz")
         write_regions(folder, self.regions, self.focus)
-        (folder / RECORD).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        record = {**self.to_dict(), "files": fingerprints(folder)}
+        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Prediction:
@@ -160,19 +154,22 @@ def _fields(record: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    restore(folder)
+    if not (folder / RECORD).exists():
         raise InputError(
             f"{folder} is not a prediction: it has no {RECORD}.", "Give the folder that 'activeseg segment' wrote."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / RECORD} is damaged: {error}.", "Segment the CT again.") from error
-    return record if isinstance(record, dict) else {}
+        )
+    return read_json(folder / RECORD, InputError, "Segment the CT again.")
 
 
 def check_output(folder: Path, overwrite: bool) -> None:
-    """Raise InputError when a prediction must not be written there; called before the work and again before writing."""
+    """Raise InputError when a prediction must not be written there; called before the work and again before writing.
+
+    Replaced is only what the record of a prediction names, and only while it is what was written.
+    """
+    folder = folder.resolve()
+    if not folder.exists():
+        restore(folder)
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -182,20 +179,26 @@ def check_output(folder: Path, overwrite: bool) -> None:
     if not (folder / RECORD).is_file():
         raise InputError(f"The output folder {folder} is not empty and holds no prediction.", "Name a new folder.")
     if not overwrite:
-        raise InputError(f"{folder} already holds a prediction.", "Name a new folder, or add --overwrite.")
-
-
-def _replace_folder(fresh: Path, folder: Path) -> None:
-    """Put ``fresh`` in the place of ``folder``: the old one is moved aside first and comes back if that fails."""
-    if not folder.exists():
-        os.rename(fresh, folder)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-    os.replace(folder, aside / "old")
+        raise InputError(f"{folder} already holds a prediction.", "Name a new folder, or ask to overwrite it.")
     try:
-        os.rename(fresh, folder)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.rename(aside / "old", folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+        record = _read_record(folder)
+        _fields(record, str(folder / RECORD))
+    except InputError as error:
+        raise InputError(
+            f"The output folder {folder} is not empty and holds no prediction that can be replaced: {error.message}",
+            "Name a new folder.",
+        ) from error
+    changed = _changed(folder, record.get("files"))
+    if changed:
+        raise InputError(
+            f"'{changed[0]}' in {folder} was changed after the prediction was written, and would be lost.",
+            "Move it to another folder, or name a new folder for the output.",
+        )
+
+
+def _changed(folder: Path, written: Any) -> list[str]:
+    """Files with our names that are not as they were written; earlier versions kept no fingerprints."""
+    there = sorted(name for name in FILES - {RECORD} if (folder / name).exists() or (folder / name).is_symlink())
+    if not isinstance(written, dict):
+        return [name for name in there if (folder / name).is_symlink() or not (folder / name).is_file()]
+    return [name for name in there if not is_unchanged(folder / name, str(written.get(name)))]

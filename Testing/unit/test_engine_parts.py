@@ -14,6 +14,7 @@ import psutil
 import pytest
 from processes import soon_gone
 
+from activeseg import prediction_folder
 from activeseg.client import arrays
 from activeseg.client.launch import EngineOptions, engine_command, engine_environment
 from activeseg.engine import memory
@@ -319,15 +320,27 @@ def test_only_folders_of_dead_engines_are_swept(tmp_path: Path) -> None:
 
 
 def test_after_a_kill_the_output_is_as_it_was(tmp_path: Path) -> None:
-    (tmp_path / ".out.abcdefgh").mkdir()  # was there before, so it is none of ours
+    known = prediction_folder._prefix(tmp_path / "out", "new")
+    (tmp_path / f"{known}abcdefgh").mkdir()  # was there before, so it is another writer's
     output = Output.of({"output": str(tmp_path / "out")})
     assert output is not None
-    (tmp_path / ".out.ijklmnop").mkdir()
+    (tmp_path / f"{known}ijklmnop").mkdir()
+    (tmp_path / f"{known}ijklmnop" / "labels.nii.gz").touch()
     (tmp_path / ".out.notes").mkdir()
-    (tmp_path / ".other.ijklmnop").mkdir()
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "prediction.json").touch()
     output.tidy()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.ijklmnop", ".out.abcdefgh", ".out.notes"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"{known}abcdefgh", ".out.notes"])
+
+
+def test_what_the_user_put_into_the_output_meanwhile_stays(tmp_path: Path) -> None:
+    output = Output.of({"output": str(tmp_path / "out")})
+    assert output is not None
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "labels.nii.gz").touch()
+    (tmp_path / "out" / "notes.txt").touch()
+    output.tidy()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
 
 
 def test_an_old_prediction_that_was_moved_aside_comes_back(tmp_path: Path) -> None:
@@ -335,12 +348,18 @@ def test_an_old_prediction_that_was_moved_aside_comes_back(tmp_path: Path) -> No
     (tmp_path / "out" / "prediction.json").write_text("old")
     output = Output.of({"output": str(tmp_path / "out")})
     assert output is not None
-    aside = tmp_path / ".out.old.abcdefgh"
-    aside.mkdir()
-    os.replace(tmp_path / "out", aside / "old")
+    os.rename(tmp_path / "out", tmp_path / f"{prediction_folder._prefix(tmp_path / 'out', 'old')}abcdefgh")
     output.tidy()
     assert (tmp_path / "out" / "prediction.json").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    "given", ["~nobody-of-this-name/x", "\ud800", "", "\0", "x" * 100_000, 7, None, ["/x"], "/proc/1/x"]
+)
+def test_what_cannot_be_an_output_is_none(given: object) -> None:
+    output = Output.of({"output": given})
+    assert output is None or output.tidy() is None
 
 
 def test_temporary_files_of_libraries_go_into_the_jobs_folder(tmp_path: Path) -> None:

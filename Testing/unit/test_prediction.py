@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from activeseg import overview
 from activeseg.errors import InputError
 from activeseg.phantom import Domain, make_phantom, phantom_geometry
-from activeseg.prediction import Prediction
+from activeseg.prediction import Prediction, check_output
 from activeseg.segment import segment
 from activeseg.segmenters import open_segmenter
 from activeseg.segmenters.base import Settings
@@ -79,10 +81,97 @@ def test_earlier_prediction_is_replaced_only_when_asked(prediction: Prediction, 
     prediction.save(out, {"CT": ct})
     with pytest.raises(InputError, match="already holds a prediction"):
         prediction.save(out, {"CT": ct})
-    (out / "prediction.json").write_text('{"format": 1, "old": true}')
+    record = json.loads((out / "prediction.json").read_text())
+    (out / "prediction.json").write_text(json.dumps({**record, "model": "an older one"}))
     prediction.save(out, {"CT": ct}, overwrite=True)
     assert Prediction.load(out).model == "hounsfield"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_files_of_the_user_stay_when_a_prediction_is_replaced(
+    prediction: Prediction, ct: Volume, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    prediction.save(out, {"CT": ct})
+    theirs = {"edited.seg.nrrd": "an hour of work", "scene.mrb": "a scene", "notes/tumour.txt": "a note"}
+    for name, text in theirs.items():
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text(text)
+    prediction.save(out, {"CT": ct}, overwrite=True)
+    assert {name: (out / name).read_text() for name in theirs} == theirs
+    assert {path.name for path in out.iterdir()} == {*FILES, "edited.seg.nrrd", "scene.mrb", "notes"}
+    assert Prediction.load(out).model == "hounsfield"
+
+
+@pytest.mark.parametrize("how", ["edited", "replaced by a link"])
+def test_a_segmentation_that_was_corrected_in_place_is_not_overwritten(
+    prediction: Prediction, ct: Volume, tmp_path: Path, how: str
+) -> None:
+    out = tmp_path / "out"
+    prediction.save(out, {"CT": ct})
+    edited = out / "segmentation.seg.nrrd"
+    corrected = edited.read_bytes() + b"an hour of work"
+    if how == "edited":
+        edited.write_bytes(corrected)
+    else:
+        (tmp_path / "mine.seg.nrrd").write_bytes(corrected)
+        edited.unlink()
+        edited.symlink_to(tmp_path / "mine.seg.nrrd")
+    with pytest.raises(InputError, match=r"'segmentation\.seg\.nrrd' in .* was changed"):
+        check_output(out, overwrite=True)
+    with pytest.raises(InputError, match=r"'segmentation\.seg\.nrrd' in .* was changed"):
+        prediction.save(out, {"CT": ct}, overwrite=True)
+    assert edited.read_bytes() == corrected
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 1}', '{"format": 1, "files": {"thesis.txt": "0"}}'])
+def test_a_folder_with_a_file_of_that_name_is_not_ours(
+    prediction: Prediction, ct: Volume, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "prediction.json").write_text(content)
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="holds no prediction that can be replaced"):
+        prediction.save(tmp_path, {"CT": ct}, overwrite=True)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "prediction.json": content,
+        "thesis.txt": "years of work",
+    }
+
+
+def test_a_prediction_of_an_earlier_version_is_replaced_too(prediction: Prediction, ct: Volume, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prediction.save(out, {"CT": ct})
+    (out / "prediction.json").write_text(json.dumps(prediction.to_dict()))  # kept no list of its files
+    (out / "labels.nii.gz").write_bytes(b"damaged")
+    prediction.save(out, {"CT": ct}, overwrite=True)
+    assert Prediction.load(out).model == "hounsfield"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
+def test_only_its_owner_can_look_into_a_prediction_and_a_link_to_the_folder_stays(
+    prediction: Prediction, ct: Volume, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    for _ in range(2):
+        prediction.save(tmp_path / "link", {"CT": ct}, overwrite=True)
+        assert stat.S_IMODE((tmp_path / "out").lstat().st_mode) == 0o700
+        assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "out"]
+
+
+def test_a_drive_that_refuses_rights_and_links_takes_a_prediction(
+    prediction: Prediction, ct: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    for name in ("chmod", "fchmod", "link", "fsync"):
+        monkeypatch.setattr(os, name, refuse)
+    for _ in range(2):
+        prediction.save(tmp_path / "out", {"CT": ct}, overwrite=True)
+        (tmp_path / "out" / "notes.txt").write_text("a note")
+    assert (tmp_path / "out" / "notes.txt").read_text() == "a note"
+    assert Prediction.load(tmp_path / "out").model == "hounsfield"
 
 
 def test_failure_while_writing_keeps_the_earlier_prediction(
@@ -109,7 +198,7 @@ def test_failure_while_writing_keeps_the_earlier_prediction(
         ("{", "is damaged"),
         ('{"format": 99}', "has format 99, this version reads 1"),
         ('{"format": 1}', "is damaged"),
-        ("[]", "has format None"),
+        ("[]", "not an object"),
     ],
 )
 def test_folder_that_is_no_prediction_is_refused_in_words(content: str | None, sentence: str, tmp_path: Path) -> None:

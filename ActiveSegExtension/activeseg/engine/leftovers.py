@@ -1,15 +1,16 @@
-"""What a process that was killed while it wrote a prediction left beside the output folder."""
+"""What a process that was killed while it wrote a prediction left: its folder is brought back to how it was."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from activeseg import prediction_folder
+from activeseg.engine.params import path_of
+from activeseg.errors import ActiveSegError, InputError
 
 
 @dataclass(frozen=True)
@@ -22,35 +23,19 @@ class Output:
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Output | None:
-        """None when the job writes no prediction folder, or names one that cannot be."""
+        """None when the job writes no prediction folder, or names one that cannot be, which the job will refuse."""
         given = params.get("output")
-        if not isinstance(given, str) or not given or "\0" in given:
+        if not isinstance(given, str):
             return None
-        folder = Path(given).expanduser().absolute()
-        return cls(folder, folder.exists(), frozenset(_names(folder.parent)))
+        try:
+            folder = path_of(given).resolve()
+            return cls(folder, folder.exists(), prediction_folder.names_beside(folder))
+        except (InputError, OSError, RuntimeError):
+            return None
 
     def tidy(self) -> None:
-        """Bring back how it was: remove temporary siblings, put an old prediction back, remove one of this job's own.
-
-        The names are those of ``Prediction.save``.
-        """
-        stem = re.escape(self.folder.name)
-        parent = self.folder.parent
-        for name in set(_names(parent)) - self.siblings:
-            path = parent / name
-            if re.fullmatch(rf"\.{stem}\.old\.\w{{8}}", name):
-                if not self.folder.exists():
-                    with contextlib.suppress(OSError):
-                        os.rename(path / "old", self.folder)
-                shutil.rmtree(path, ignore_errors=True)
-            elif re.fullmatch(rf"\.{stem}\.\w{{8}}", name):
-                shutil.rmtree(path, ignore_errors=True)
+        """Bring back an old prediction, sweep this job's own siblings, and remove a folder that it has made."""
+        with contextlib.suppress(ActiveSegError, OSError):
+            prediction_folder.recover(self.folder, 0.0, self.siblings)
         if not self.existed:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+            prediction_folder.remove_ours(self.folder)
