@@ -17,8 +17,10 @@ from typing import IO, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from activeseg import announced
 from activeseg.errors import InputError
 from activeseg.progress import Progress
+from activeseg.regular_files import open_regular
 from activeseg.volume import FloatArray, Geometry, Notice, volume_shape
 
 _FIELDS = (
@@ -50,8 +52,7 @@ _NIFTI2 = np.dtype(
 _DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _VECTORS = {32: "complex", 1792: "complex", 2048: "complex", 128: "RGB colour", 2304: "RGBA colour"}
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
-_MAX_DEFLATE_RATIO = 1032  # zlib's own limit, https://zlib.net/zlib_tech.html
-_READ_BYTES = 1 << 22
+_LARGEST_OFFSET = 1 << 28  # extensions of the header are a few MB at most
 _FORMS_AGREE_MM = 0.1
 
 
@@ -61,20 +62,22 @@ def read(path: Path, notice: Notice, thin: bool = False) -> tuple[npt.NDArray[An
     The affine is the sform where there is one, else the qform, as nibabel does. Slope and intercept are applied; whole
     numbers stay whole when both are whole.
     """
-    with open(path, "rb") as raw:
+    with open_regular(path) as raw:
         packed = raw.read(2) == b"\x1f\x8b"
-        file_bytes = raw.seek(0, 2)
+        most_bytes = raw.seek(0, 2) * (announced.MAX_DEFLATE_RATIO if packed else 1)
         raw.seek(0)
         file = cast(IO[bytes], gzip.GzipFile(fileobj=raw) if packed else raw)
         try:
             header = _header(file, path)
-            shape = _shape(header, thin)
-            geometry = _geometry(header, shape, notice)
-            array = _voxels(file, header, shape, path, file_bytes * (_MAX_DEFLATE_RATIO if packed else 1))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise InputError(
                 f"'{path.name}' is damaged: its compressed data is cut off or corrupted ({error}).", "Copy it again."
             ) from error
+        shape = _shape(header, thin)
+        geometry = _geometry(header, shape, notice)
+        array = _voxels(file, header, shape, path, most_bytes)
+        if packed:
+            announced.check_end(file, path)
     return _scaled(array, float(header["slope"]), float(header["inter"])), geometry
 
 
@@ -162,31 +165,26 @@ def _voxels(
     file: IO[bytes], header: np.void, shape: tuple[int, int, int], path: Path, most_bytes: int
 ) -> npt.NDArray[Any]:
     dtype = np.dtype(_DTYPES[int(header["datatype"])]).newbyteorder(header.dtype["size"].byteorder)
-    offset = max(int(header["offset"]), header.dtype.itemsize + 4)  # the four bytes announce extensions
-    wanted = dtype.itemsize * shape[0] * shape[1] * shape[2]
-    got = 0
-    if offset + wanted <= most_bytes:  # else do not even ask for the memory
-        file.read(offset - header.dtype.itemsize)
-        array = np.empty(shape, dtype)
-        into = array.view("u1").reshape(-1).data
-        while got < wanted:
-            count = file.readinto(into[got : got + _READ_BYTES])  # type: ignore[attr-defined]
-            if not count:
-                break
-            got += count
-    if got < wanted:
-        raise InputError(
-            f"'{path.name}' is cut off: {wanted} bytes of voxels are announced, {got or 'fewer'} are there.",
-            "Copy it again.",
-        )
-    while file.read(_READ_BYTES):  # to the end, where gzip's check sum is
-        pass
+    said = float(header["offset"])
+    if not 0 <= said <= _LARGEST_OFFSET:
+        raise InputError(f"The voxels begin at byte {said:g}, says the NIfTI header (vox_offset).", "Export it again.")
+    offset = max(int(said), header.dtype.itemsize + 4)  # the four bytes announce extensions
+    array = announced.empty_array(path, shape, dtype, max(most_bytes - offset, 0))
+    announced.skip(file, offset - header.dtype.itemsize, path)
+    announced.fill(array, file, path)
     return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
 
 
 def _scaled(array: npt.NDArray[Any], slope: float, inter: float) -> npt.NDArray[Any]:
-    """Slope and intercept applied slab by slab; nifti1.h: a slope of 0 means that there is no scaling."""
-    if not np.isfinite([slope, inter]).all() or slope == 0 or (slope == 1 and inter == 0):
+    """Slope and intercept applied slab by slab; nifti1.h: a slope of 0 means that there is no scaling.
+
+    nibabel takes one that is not finite likewise. Raises InputError for an intercept that is not finite.
+    """
+    if not np.isfinite(slope) or slope == 0:
+        return array
+    if not np.isfinite(inter):
+        raise InputError(f"The NIfTI header scales the voxels by {slope:g} and adds {inter:g}.", "Export it again.")
+    if slope == 1 and inter == 0:
         return array
     whole = array.dtype.kind in "iu" and slope.is_integer() and inter.is_integer()
     if whole:
@@ -196,8 +194,9 @@ def _scaled(array: npt.NDArray[Any], slope: float, inter: float) -> npt.NDArray[
     target = fitting[0] if whole else np.dtype("f4" if array.dtype.itemsize <= 2 else "f8")
     factors: tuple[Any, Any] = (int(slope), int(inter)) if whole else (slope, inter)
     scaled = np.empty(array.shape, target)
-    for k, slab in enumerate(array):
-        scaled[k] = slab.astype("i8" if whole else "f8") * factors[0] + factors[1]
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is told afterwards
+        for k, slab in enumerate(array):
+            scaled[k] = slab.astype("i8" if whole else "f8") * factors[0] + factors[1]
     return scaled
 
 

@@ -134,7 +134,7 @@ class SegmentationFile:
         path = Path(path).expanduser()
         if not path.is_file():
             raise InputError(f"There is no file '{path}'.", "Check the path.")
-        image = itk_files.read_image(path, notice, layers=True)
+        image = itk_files.read_image(path, notice)
         keys = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.startswith("Segment")}
         found = sorted(int(match[1]) for match in (re.fullmatch(r"Segment(\d+)_ID", key) for key in keys) if match)
         if not found:

@@ -94,8 +94,8 @@ class Geometry:
         if not np.isfinite(ras).all():
             raise InputError(f"The image's place in space is not finite: {ras[:3].tolist()}.", "Export it again.")
         lps = LPS_TO_RAS @ ras
-        spacing = np.linalg.norm(lps[:3, :3], axis=0)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
+            spacing = np.linalg.norm(lps[:3, :3], axis=0)
             direction = lps[:3, :3] / spacing
         return cls(
             (int(shape_kji[0]), int(shape_kji[1]), int(shape_kji[2])),
@@ -256,6 +256,17 @@ def volume_shape(sizes_xyz: Sequence[int], components: int = 1, *, thin: bool = 
     return int(sizes_xyz[2]), int(sizes_xyz[1]), int(sizes_xyz[0])
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An InputError of the block names the file, if it did not do so itself."""
+    try:
+        yield
+    except InputError as error:
+        if path.name in error.message:
+            raise
+        raise InputError(f"'{path.name}': {error.message}", error.action, **error.details) from error
+
+
 def warn(text: str) -> None:
     """What a notice becomes where nobody listens: a Python warning."""
     warnings.warn(text, stacklevel=3)
@@ -320,7 +331,8 @@ class Volume:
                     f"Give {', '.join(_READ_SUFFIXES)}, or a folder of DICOM slices.",
                 )
             read = nifti.read if suffix.startswith(".nii") else itk_files.read
-            array, geometry = read(path, notice, thin)
+            with naming(path):
+                array, geometry = read(path, notice, thin)
         except OSError as error:
             raise InputError(f"'{error.filename or path}' cannot be opened: {error.strerror or error}.") from error
         if not allow_nan:

@@ -13,6 +13,7 @@ from repository import ACTIVESEG, MODULE, PACKAGE, files
 
 CORE = {
     "activeseg",
+    "activeseg.announced",
     "activeseg.client",
     "activeseg.corrections",
     "activeseg.dicom",

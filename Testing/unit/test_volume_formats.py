@@ -413,22 +413,22 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "flat nrrd": (
         lambda folder: write_nrrd(folder / "image.nrrd", f"{SPACE}(1,0,0) (0,0,0) (0,0,2)\n"),
-        r"spacing is \[1, 0, 2\] mm",
+        r"spacing is \(1.0, 0.0, 2.0\) mm",
     ),
     "NaN spacing in nrrd": (lambda folder: write_nrrd(folder / "image.nrrd", "spacings: 1 nan 2\n"), "'1 nan 2' mm"),
     "voxels missing in nrrd": (
         lambda folder: write_nrrd(folder / "image.nrrd", f"{SPACE}(1,0,0) (0,1,0) (0,0,1)\n", data=bytes(100)),
-        "'image.nrrd' cannot be read",
+        "'image.nrrd' is cut off: .* 100 are there|fewer are there",
     ),
     "too few bytes in gzip": (
         lambda folder: write_nrrd(
             folder / "image.nrrd", f"{SPACE}(1,0,0) (0,1,0) (0,0,1)\n", data=gzip.compress(bytes(100)), encoding="gzip"
         ),
-        "'image.nrrd' cannot be read",
+        "'image.nrrd' is cut off",
     ),
     "detached voxels missing": (
         lambda folder: write_nrrd(folder / "image.nhdr", "data file: image.raw\n", data=b""),
-        "'image.nhdr' cannot be read",
+        "'image.nhdr' has its voxels in 'image.raw', which is not there",
     ),
     "sheared mha": (
         lambda folder: write_mha(folder / "image.mha", "TransformMatrix = 1 0 0 0.1 1 0 0 0 1\n"),
@@ -436,7 +436,7 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "flat mha": (
         lambda folder: write_mha(folder / "image.mha", "ElementSpacing = 1 0 2\n"),
-        r"spacing is \[1, 0, 2\] mm",
+        r"spacing is \(1.0, 0.0, 2.0\) mm",
     ),
 }
 if sys.platform != "win32":
