@@ -39,6 +39,8 @@ METHODS = {
     "regions.find": Method(Lane.WORKER, "segment_job:find_again", keeps_scratch=True),
     "engine.warm": Method(Lane.WORKER, "segment_job:warm"),
     "models.check": Method(Lane.WORKER, "segment_job:check"),
+    "weights.add": Method(Lane.CLERK, "weights_jobs:add"),  # not behind a segmentation that runs on
+    "licence.set": Method(Lane.CLERK, "weights_jobs:licence"),
     "export": Method(Lane.WORKER, "dataset_jobs:export"),
     "dataset.add": Method(Lane.WORKER, "dataset_jobs:add"),
     "dataset.verify": Method(Lane.WORKER, "dataset_jobs:verify"),

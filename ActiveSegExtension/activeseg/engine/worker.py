@@ -210,6 +210,9 @@ def _failed(request: Request, error: BaseException) -> ErrorResponse:
         unusable = InputError(f"'{os.fsdecode(error.filename)}' cannot be used: {why}.", "Check its name and rights.")
         return ErrorResponse.of(request.id, unusable)
     what = shortened(f"{type(error).__name__}: {error}".strip(": "), 500)
+    if isinstance(error, ImportError):  # what the engine needs was there when it was installed
+        sentence = f"A package of the engine is missing or damaged ({what})."
+        return ErrorResponse.of(request.id, EngineError(sentence, "Repair the engine's environment.", cause="imports"))
     told = EngineError(f"The job failed for an unexpected reason ({what}).", "Please send us the log.")
     return ErrorResponse.of(request.id, told, Code.INTERNAL)
 

@@ -105,7 +105,7 @@ def download_weights(models: Sequence[Model], user: UserHome, progress: Progress
     root = user.weights
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _download_lock(root, progress):
+        with download_lock(root, progress):
             for number, model in enumerate(models):
                 if inspect_weights(model, root).state is Weights.MISSING:  # another process may just have fetched it
                     part = progress.part(number / len(models), (number + 1) / len(models))
@@ -195,7 +195,7 @@ def _by_hand(model: Model, root: Path) -> str:
 
 
 @contextmanager
-def _download_lock(root: Path, progress: Progress) -> Iterator[None]:
+def download_lock(root: Path, progress: Progress) -> Iterator[None]:
     """One download at a time for this folder; whoever holds it may sweep what interrupted ones left."""
     from filelock import FileLock, Timeout
 
