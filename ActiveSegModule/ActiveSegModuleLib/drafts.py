@@ -1,9 +1,13 @@
-"""Copies of what the user is working on, which the engine keeps for what a crash would lose. Nothing here waits."""
+"""Copies of what the user is working on, which the engine keeps for what a crash would lose. Nothing here waits.
+
+They are written by the engine alone, and read without one: who wants his corrections back may have none any more.
+"""
 
 from __future__ import annotations
 
 import datetime
 import io
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from activeseg.client.arrays import read_array, read_geometry, read_volume
+from activeseg.client.kept_drafts import KeptDraft, drafts_in, remove_draft
 from activeseg.corrections import RegionState
-from activeseg.errors import ActiveSegError, InputError
+from activeseg.errors import ActiveSegError, EngineError, InputError
 from activeseg.segment_matching import segment_id_of
 from activeseg.volume import Volume
 
 from .inbox import Inbox, file_error
-from .results import labels_of, patches_of, record_of
+from .results import record_of
 from .scene.case import Case
 from .scene.layers import Snapshot, put, same_voxels, take
 from .scene.placement import geometry_of
@@ -27,6 +31,8 @@ from .scene.volume_node import add_volume, volume_of
 OnError = Callable[[ActiveSegError], None]
 UNTOUCHED_FOR = datetime.timedelta(days=1)
 """A draft in which nothing was edited is removed after so long: the scene can write it again, and it holds a CT."""
+
+_SAVED_IN_SCENE = "ActiveSeg/draftsSavedInScene"
 
 
 def _ignore(*_: Any) -> None:
@@ -58,11 +64,20 @@ class OfferedDraft:
 class Drafts:
     """One draft for each case, under the case's id; only the engine writes in ``folder``."""
 
-    def __init__(self, engine: Any, folder: Path, notice: Callable[[str], None] = _ignore) -> None:
-        """``engine`` is an EngineProcess; ``notice`` is told what of a segmentation cannot be saved as it is."""
+    def __init__(
+        self, engine: Any, folder: Path, notice: Callable[[str], None] = _ignore, settings: Any = None
+    ) -> None:
+        """
+        Parameters
+        ----------
+        engine : an EngineProcess
+        notice : is told what of a segmentation cannot be saved as it is
+        settings : as QSettings; remembers which drafts lie in a saved scene as well. None: nobody does
+        """
         self._engine = engine
         self._folder = folder
         self._notice = notice
+        self._settings = settings
 
     def folder_of(self, id: str) -> Path:
         """Where the draft of the case with that id lies, if there is one."""
@@ -82,48 +97,84 @@ class Drafts:
 
         _tried(start, on_error)
 
-    def offered(self, on_result: Callable[[list[OfferedDraft]], None], on_error: OnError) -> None:
-        """The drafts in which something was edited or decided on, the one saved last first."""
+    def offered(self) -> list[OfferedDraft]:
+        """The drafts whose edits lie nowhere else, the one saved last first. Takes milliseconds; starts nothing."""
+        in_scene = self._saved_in_scene()
+        return [
+            _offered(draft)
+            for draft in drafts_in(self._folder)
+            if draft.has_edits and draft.saved.isoformat() != in_scene.get(draft.id)
+        ]
 
-        def listed(result: Mapping[str, Any]) -> None:
-            old = datetime.datetime.now(datetime.UTC) - UNTOUCHED_FOR
-            offered = []
-            for entry in result["drafts"]:
-                saved = datetime.datetime.fromisoformat(entry["saved"])
-                if entry["has_edits"]:
-                    offered.append(_offered(entry, saved))
-                elif saved < old:
-                    self.discard(entry["id"], _ignore, _ignore)
-            on_result(offered)
+    def note_saved(self, case: Case) -> None:
+        """Look whether the scene was saved since the case was edited: then its draft holds nothing more."""
+        record = self.folder_of(case.id) / "draft.json"
+        if self._settings is None or case.is_modified or not record.is_file():
+            return
+        try:
+            saved = KeptDraft.read(record.parent).saved.isoformat()
+        except InputError:
+            return  # whoever opens it is told
+        known = self._saved_in_scene()
+        if known.get(case.id) != saved:
+            there = {id: when for id, when in known.items() if self.folder_of(id).is_dir()}
+            self._settings.setValue(_SAVED_IN_SCENE, json.dumps({**there, case.id: saved}))
 
-        self._ask("draft.list", {"folder": str(self._folder)}, listed, on_error)
+    def tidy_up(self) -> None:
+        """Let the engine remove what crashed writers left, and old drafts that hold no edits of their own."""
+        old = datetime.datetime.now(datetime.UTC) - UNTOUCHED_FOR
+        kept = {draft.id for draft in self.offered()}
+        idle = [draft.id for draft in drafts_in(self._folder) if draft.saved < old and draft.id not in kept]
+        self._ask("draft.list", {"folder": str(self._folder)}, _ignore, _ignore)
+        for id in idle:
+            self._ask("draft.discard", {"draft": str(self.folder_of(id))}, _ignore, _ignore)
 
     def open(self, id: str, scene: Any, on_result: Callable[[Case], None], on_error: OnError) -> None:
         """Bring a draft back into the scene, with its CT; it stays a draft."""
 
-        def opened(result: Mapping[str, Any]) -> None:
-            def show() -> None:
-                on_result(_show(scene, result))
-
-            try:
-                _tried(show, on_error)
-            finally:
-                self._engine.request("job.release", {"job": job}, on_error=_ignore)
-
-        job = ""
-
-        def ask() -> None:
-            nonlocal job
+        def start() -> None:
             if any(case.id == id for case in Case.all_in(scene)):
                 raise InputError("This case is in the scene already.", "Remove it from the scene first.")
-            params = {"draft": str(self.folder_of(id))}
-            job = self._engine.request("draft.open", params, on_result=opened, on_error=on_error)
+            opening = _Opening(KeptDraft.read(self.folder_of(id)))
+            steps = [opening.read_image, opening.read_labels, opening.read_edits, opening.read_uncertainty]
+            self._engine.later(lambda: go_on(opening, steps))
 
-        _tried(ask, on_error)
+        def go_on(opening: _Opening, steps: list[Callable[[], None]]) -> None:
+            """One step in each turn of the event loop, so that the window is alive in between."""
+
+            def step() -> None:
+                if steps:
+                    steps.pop(0)()
+                    self._engine.later(lambda: go_on(opening, steps))
+                else:
+                    on_result(opening.show(scene))
+
+            _tried(step, on_error)
+
+        _tried(start, on_error)
 
     def discard(self, id: str, on_done: Callable[[], None], on_error: OnError) -> None:
         """Remove a draft for good; nothing happens when there is none."""
-        self._ask("draft.discard", {"draft": str(self.folder_of(id))}, lambda _: on_done(), on_error)
+        folder = self.folder_of(id)
+        try:
+            self._engine.request(
+                "draft.discard", {"draft": str(folder)}, on_result=lambda _: on_done(), on_error=on_error
+            )
+        except EngineError:  # none can be started
+
+            def remove() -> None:
+                remove_draft(folder)
+                on_done()
+
+            _tried(remove, on_error)
+
+    def _saved_in_scene(self) -> dict[str, str]:
+        """Ids of cases, and when the draft was saved whose edits are in a saved scene, too."""
+        try:
+            known = json.loads(str(self._settings.value(_SAVED_IN_SCENE) or "{}")) if self._settings else {}
+        except ValueError:
+            return {}
+        return known if isinstance(known, dict) else {}
 
     def _ask(self, method: str, params: Mapping[str, Any], on_result: Callable[[Any], None], on_error: OnError) -> None:
         _tried(lambda: self._engine.request(method, params, on_result=on_result, on_error=on_error), on_error)
@@ -142,6 +193,7 @@ class _Saving:
             "name": case.name,
             "ct_name": str(case.ct_node.GetName()),
             "notes": case.notes,
+            "patient": case.patient,
             "seconds": case.seconds,
             "reviewed": sum(entry["state"] != RegionState.OPEN for entry in self._regions[0]) if self._regions else 0,
             "regions": len(self._regions[0]) if self._regions else 0,
@@ -224,40 +276,59 @@ def _is_as_made(case: Case, snapshot: Snapshot) -> bool:
         return False
 
 
-def _offered(entry: Mapping[str, Any], saved: datetime.datetime) -> OfferedDraft:
-    state = entry["state"]
+def _offered(draft: KeptDraft) -> OfferedDraft:
+    state = draft.state
     return OfferedDraft(
-        str(entry["id"]),
-        str(state.get("name", entry["id"])),
+        draft.id,
+        str(state.get("name", draft.id)),
         str(state.get("ct_name", "")),
-        saved,
+        draft.saved,
         int(state.get("reviewed", 0)),
         int(state.get("regions", 0)),
-        int(entry["bytes"]),
+        draft.size(),
     )
 
 
-def _show(scene: Any, result: Mapping[str, Any]) -> Case:
-    """A case with its CT, from the answer to ``draft.open``. Raises InputError and OSError."""
-    state = result["state"]
-    image = read_volume(result["image"])
-    labels, record = labels_of(result), record_of(result)
-    layers = result["layers"]
-    snapshot = layers and Snapshot(layers["json"], [read_array(path) for path in layers["arrays"]])
-    maps = {}
-    for measure, path in result["measures"].items():
-        maps[measure] = Volume(read_array(path), read_geometry(result["measures_geometry"]))
-    ct_node = add_volume(scene, image, str(state.get("ct_name", "CT")))
-    name = scene.GenerateUniqueName(str(state.get("name", "Segmentation")))
-    case = Case.create(scene, ct_node, labels, record, name, str(result["id"]))
-    if result["regions"]:
-        case.set_regions(result["regions"], patches_of(result), labels.geometry)
-    for measure, volume in maps.items():
-        case.add_uncertainty(measure, volume, shown=True)
-    case.notes, case.seconds = str(state.get("notes", "")), float(state.get("seconds", 0))
-    if snapshot:
-        put(case.node, snapshot)
-    return case
+class _Opening:
+    """A draft on its way into the scene; each step takes a part of a second for a large CT."""
+
+    def __init__(self, draft: KeptDraft) -> None:
+        self._draft = draft
+        self._snapshot: Snapshot | None = None
+        self._uncertainty: Volume | None = None
+
+    def read_image(self) -> None:
+        self._image = self._draft.read_image()
+
+    def read_labels(self) -> None:
+        self._labels, self._record = self._draft.read_labels(), self._draft.read_record()
+
+    def read_edits(self) -> None:
+        layers = self._draft.read_layers()
+        self._snapshot = Snapshot(*layers) if layers is not None else None
+        self._regions = self._draft.read_regions()
+
+    def read_uncertainty(self) -> None:
+        self._uncertainty = self._draft.read_uncertainty()
+
+    def show(self, scene: Any) -> Case:
+        """A case with its CT. Raises InputError."""
+        state, labels = self._draft.state, self._labels
+        if not self._image.geometry.same_grid(labels.geometry):
+            raise InputError("The draft is damaged: its label map is not of its image.", "Discard it.")
+        ct_node = add_volume(scene, self._image, str(state.get("ct_name", "CT")))
+        name = scene.GenerateUniqueName(str(state.get("name", "Segmentation")))
+        labels = Volume(labels.array, self._image.geometry, labels.name)  # whose digits a file has rounded
+        case = Case.create(scene, ct_node, labels, record_of(self._record), name, self._draft.id)
+        if self._regions:
+            case.set_regions(*self._regions, labels.geometry)
+        if self._uncertainty is not None:
+            case.add_uncertainty(str(self._record["measure"]), self._uncertainty, shown=True)
+        case.notes, case.seconds = str(state.get("notes", "")), float(state.get("seconds", 0))
+        case.patient = str(state.get("patient", ""))
+        if self._snapshot is not None:
+            put(case.node, self._snapshot)
+        return case
 
 
 def _tried(work: Callable[[], object], on_error: OnError) -> None:

@@ -31,6 +31,7 @@ CORE = {
     "activeseg.segment_matching",
     "activeseg.segmentation_file",
     "activeseg.training_labels",
+    "activeseg.uncertainty",
     "activeseg.volume",
 }
 """Modules and packages (with everything in them) that import in Slicer with nothing installed."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PySide6 import QtCore
+from settings import Settings
 from slicer_application import SlicerCore
 from test_layers import seen
 from watched_process import WatchedProcess, until
@@ -18,6 +21,9 @@ from activeseg.errors import ActiveSegError, InputError
 from activeseg.phantom import Domain, make_phantom, phantom_geometry
 from activeseg.volume import Volume
 from ActiveSegModuleLib.drafts import Drafts, OfferedDraft
+from ActiveSegModuleLib.engine import Engine
+from ActiveSegModuleLib.engine_process import Listeners
+from ActiveSegModuleLib.installation import FOLDER, Installation
 from ActiveSegModuleLib.listener import Listener
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.scene.labelmap import CLOSED_SURFACE, image_of
@@ -84,8 +90,7 @@ def save(drafts: Drafts, case: Case) -> None:
 
 
 def offered(drafts: Drafts) -> list[OfferedDraft]:
-    found: list[OfferedDraft] = Asked().result(drafts.offered)
-    return found
+    return drafts.offered()
 
 
 def after_a_crash(process: WatchedProcess) -> SlicerCore:
@@ -249,12 +254,13 @@ def test_an_old_draft_in_which_nothing_was_done_is_removed(
 ) -> None:
     save(drafts, case)
     record = folder / case.id / "draft.json"
-    offered(drafts)
-    process.request("draft.list", {"folder": str(folder)})
+    drafts.tidy_up()
+    process.ask("draft.list", {"folder": str(folder)}).result()
     assert record.is_file(), "it is young"
     year = datetime.now(UTC).year
     record.write_text(record.read_text().replace(f'"saved": "{year}', f'"saved": "{year - 1}'))
     assert offered(drafts) == []
+    drafts.tidy_up()
     until(lambda: not record.exists())
 
 
@@ -264,8 +270,6 @@ def test_errors_come_as_answers(drafts: Drafts, case: Case, core: SlicerCore, fo
     ct_node = case.ct_node
     core.scene.RemoveNode(ct_node)
     assert "no longer in the scene" in Asked().error(drafts.save, case).message
-    process.shutdown()
-    assert "shut down" in Asked().error(drafts.offered).message
 
 
 def test_saving_starts_an_engine_that_has_ended(
@@ -277,3 +281,90 @@ def test_saving_starts_an_engine_that_has_ended(
     save(drafts, case)
     assert [draft.id for draft in offered(drafts)] == [case.id]
     assert geometry_of(case.ct_node).shape_kji == case.original.array.shape
+
+
+@pytest.fixture
+def without_engine(folder: Path, tmp_path: Path) -> Iterator[Drafts]:
+    """As in a Slicer whose engine was removed."""
+    settings = Settings({FOLDER: str(tmp_path / "nothing")})
+    engine = Engine(
+        QtCore, Installation(QtCore, settings, lambda: None, environment={}), tmp_path / "home", {}, Listeners()
+    )
+    yield Drafts(engine, folder, settings=settings)
+    engine.close()
+
+
+def test_corrections_come_back_without_an_engine(
+    drafts: Drafts, case: Case, core: SlicerCore, image: Volume, process: WatchedProcess, without_engine: Drafts
+) -> None:
+    paint(core, case, "fat")
+    assert case.regions is not None
+    case.regions.set_state(2, RegionState.SKIPPED)
+    case.patient = "4711"
+    save(drafts, case)
+    expected = seen(case.node), case.read_back().labels, case.regions.states(), case.record
+    again = after_a_crash(process)
+    (draft,) = without_engine.offered()
+    found = Asked().result(without_engine.open, draft.id, again.scene)
+    assert seen(found.node) == expected[0]
+    assert np.array_equal(found.read_back().labels, expected[1])
+    assert (found.regions.states(), found.record) == expected[2:]
+    assert found.patient == "4711"
+    assert volume_of(found.ct_node).sha256() == image.sha256()
+    assert found.uncertainty.keys() == {found.record["measure"]}
+
+
+def test_a_draft_is_discarded_without_an_engine(
+    drafts: Drafts, case: Case, core: SlicerCore, folder: Path, process: WatchedProcess, without_engine: Drafts
+) -> None:
+    paint(core, case, "fat")
+    save(drafts, case)
+    process.shutdown()
+    (folder / case.id / "notes of mine.txt").write_text("mine", encoding="utf-8")
+    Asked().result(without_engine.discard, case.id)
+    assert [path.name for path in (folder / case.id).iterdir()] == ["notes of mine.txt"]
+    assert without_engine.offered() == []
+
+
+def test_what_lies_in_a_saved_scene_is_not_offered_until_it_is_edited_again(
+    process: WatchedProcess, case: Case, core: SlicerCore, folder: Path, tmp_path: Path
+) -> None:
+    drafts = Drafts(process, folder, settings=Settings())
+    paint(core, case, "fat")
+    save(drafts, case)
+    drafts.note_saved(case)
+    assert [draft.id for draft in drafts.offered()] == [case.id], "nobody has saved the scene"
+    core.save(tmp_path / "case.mrb")
+    drafts.note_saved(case)
+    assert drafts.offered() == []
+    assert (folder / case.id / "draft.json").is_file()
+    assert case.regions is not None
+    case.regions.set_state(1, RegionState.ACCEPTED)
+    save(drafts, case)
+    drafts.note_saved(case)
+    assert [draft.id for draft in drafts.offered()] == [case.id]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("base", "../elsewhere"),
+        ("edits", "/etc"),
+        ("saved", "yesterday"),
+        ("images", {}),
+        ("images", {"CT": {"file": "../x.npy", "geometry": {}}}),
+        ("state", 7),
+        ("format", 2),
+    ],
+)
+def test_a_draft_with_a_wrong_record_is_refused_and_hides_no_other(
+    drafts: Drafts, case: Case, core: SlicerCore, folder: Path, key: str, value: Any
+) -> None:
+    paint(core, case, "fat")
+    save(drafts, case)
+    record = json.loads((folder / case.id / "draft.json").read_text())
+    other = folder / ("0" * 32)
+    other.mkdir()
+    (other / "draft.json").write_text(json.dumps({**record, key: value}))
+    assert [draft.id for draft in offered(drafts)] == [case.id]
+    assert isinstance(Asked().error(drafts.open, other.name, SlicerCore.start().scene), InputError)

@@ -1,14 +1,110 @@
-"""The bar that offers what a crash of Slicer left behind."""
+"""When a draft is kept, and the bar that offers what a crash of Slicer left behind."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import qt
 from slicer.i18n import tr as _
+
+from activeseg.errors import ActiveSegError
 
 from ..drafts import OfferedDraft
 from ..scene.case import Case
 from ..signals import connect
+
+AFTER_EDIT_MS = 3_000
+LOOK_MS = 10_000
+RETRY_MS = 120_000
+
+
+class DraftKeeping:
+    """Keeps a draft of what the user edits: a few seconds after the last stroke, and with each step of the review.
+
+    ``panel`` is the module's widget. A crash then costs seconds of work.
+    """
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+        self._drafts = panel.logic.drafts
+        self._due: Case | None = None
+        self._saving = False
+        self._kept: set[str] = set()  # cases of this scene whose draft holds what the scene holds, or held
+        self._timers = [
+            self._timer(AFTER_EDIT_MS, self.save_soon, once=True),
+            self._timer(LOOK_MS, self.look_for_saved_scene),
+            self._timer(RETRY_MS, self.save),
+        ]
+        self._after_edit = self._timers[0]
+        for timer in self._timers[1:]:
+            timer.start()
+
+    def edited(self, case: Case) -> None:
+        """Something in the case is not in its draft."""
+        if self._due is not None and self._due != case:
+            self.save()
+        self._due = case
+        self._after_edit.start()
+
+    def exported(self) -> None:
+        """What was to be kept lies in a dataset."""
+        self._due = None
+
+    def save_soon(self) -> None:
+        """Save, unless the user is in the middle of a stroke: it would stutter."""
+        if _mouse_is_pressed():
+            self._after_edit.start()
+        else:
+            self.save()
+
+    def save(self) -> None:
+        """Save what was edited since the last draft. One at a time: what is edited meanwhile is saved after it."""
+        case = self._due
+        if case is None or self._saving or self._panel.logic.installation.obstacle is not None:
+            return
+        self._due = None
+        if self._panel.in_scene(case.node):
+            self._saving = True
+            self._drafts.save(case, lambda: self._saved(case), lambda error: self._failed(case, error))
+
+    def restored(self, case: Case) -> None:
+        """The case was made from its draft."""
+        self._kept.add(case.id)
+
+    def look_for_saved_scene(self) -> None:
+        """What lies in a saved scene need not be offered as unsaved after a crash."""
+        for case in Case.all_in(self._panel.scene):
+            if case.id in self._kept:  # a scene that was loaded may be older than a draft that it knows nothing of
+                self._drafts.note_saved(case)
+
+    def scene_closes(self) -> None:
+        """Another scene's cases are other ones, even under the same id."""
+        self.look_for_saved_scene()
+        self._kept.clear()
+
+    def stop(self) -> None:
+        """Slicer is closed, or the module reloaded."""
+        for timer in self._timers:
+            timer.stop()
+        self._due = None
+
+    def _saved(self, case: Case) -> None:
+        self._saving = False
+        if self._panel.in_scene(case.node):
+            self._kept.add(case.id)
+        self.save()
+
+    def _failed(self, case: Case, error: ActiveSegError) -> None:
+        self._saving = False
+        self._due = self._due or case  # tried again in two minutes, and with the next edit
+        self._panel.show_error(error)
+
+    def _timer(self, interval_ms: int, function: Any, once: bool = False) -> Any:
+        timer = qt.QTimer()
+        timer.setSingleShot(once)
+        timer.setInterval(interval_ms)
+        connect(timer, "timeout()", function)
+        return timer
 
 
 class DraftsSection:
@@ -19,25 +115,21 @@ class DraftsSection:
         self._ui = ui = panel.ui
         self._drafts = panel.logic.drafts
         self._left: list[OfferedDraft] = []
-        self._asked = False
         connect(ui.draftOpenButton, "clicked()", self._on_open)
         connect(ui.draftDiscardButton, "clicked()", self._on_discard)
         connect(ui.draftLaterButton, "clicked()", self._next)
+        self.offer()
 
     def offer(self) -> None:
-        """Ask the engine what there is, if there may be something and an engine."""
-        if self._asked or self._panel.logic.installation.python is None:
-            return
-        self._asked = True
-        self._drafts.offered(self._offered, self._panel.show_error)
-
-    def _offered(self, drafts: list[OfferedDraft]) -> None:
+        """Offer what there is; no engine is needed for that."""
         here = {case.id for case in Case.all_in(self._panel.scene)}
-        self._left = [draft for draft in drafts if draft.id not in here]
+        self._left = [draft for draft in self._drafts.offered() if draft.id not in here]
         self._show()
 
     def _show(self) -> None:
         self._ui.draftFrame.setVisible(bool(self._left))
+        for button in (self._ui.draftOpenButton, self._ui.draftDiscardButton):
+            button.enabled = True
         if self._left:
             draft = self._left[0]
             text = _("Unsaved corrections of {ct}, from {time}: {done} of {total} regions reviewed. Restore them?")
@@ -51,15 +143,27 @@ class DraftsSection:
         self._show()
 
     def _on_open(self) -> None:
-        draft = self._left[0]
-        self._drafts.open(draft.id, self._panel.scene, self._opened, self._panel.show_error)
+        for button in (self._ui.draftOpenButton, self._ui.draftDiscardButton):
+            button.enabled = False
+        self._panel.message.clear()
+        self._drafts.open(self._left[0].id, self._panel.scene, self._opened, self._failed)
 
     def _opened(self, case: Case) -> None:
         self._next()
+        self._panel.keeping.restored(case)
         self._panel.choose(case)
+
+    def _failed(self, error: ActiveSegError) -> None:
+        self._show()
+        self._panel.show_error(error)
 
     def _on_discard(self) -> None:
         draft = self._left[0]
         question = _("Delete the unsaved corrections of {name} for good?").format(name=draft.name)
-        if self._panel.confirm(question):
-            self._drafts.discard(draft.id, self._next, self._panel.show_error)
+        if self._panel.confirm(question, _("Delete")):
+            self._drafts.discard(draft.id, self._next, self._failed)
+
+
+def _mouse_is_pressed() -> bool:
+    buttons = qt.QApplication.mouseButtons()
+    return int(getattr(buttons, "value", buttons)) != 0  # a number in PythonQt

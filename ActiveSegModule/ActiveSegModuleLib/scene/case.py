@@ -35,6 +35,7 @@ RECORD_ATTRIBUTE = "ActiveSeg.Record"
 _PREVIEW_ATTRIBUTE = "ActiveSeg.Preview"
 _NOTES_ATTRIBUTE = "ActiveSeg.Notes"
 _SECONDS_ATTRIBUTE = "ActiveSeg.Seconds"
+_PATIENT_ATTRIBUTE = "ActiveSeg.Patient"
 _ORIGINAL_ROLE = "ActiveSeg.Original"
 _REGIONS_ROLE = "ActiveSeg.Regions"
 _ALTERNATIVES_ROLE = "ActiveSeg.Alternatives"
@@ -205,6 +206,15 @@ class Case:
         self.node.SetAttribute(_NOTES_ATTRIBUTE, text or None)
 
     @property
+    def patient(self) -> str:
+        """Whose CT it is, as the user said: in the scene only, which holds the patient's CT anyway."""
+        return self.node.GetAttribute(_PATIENT_ATTRIBUTE) or ""
+
+    @patient.setter
+    def patient(self, patient: str) -> None:
+        self.node.SetAttribute(_PATIENT_ATTRIBUTE, patient or None)
+
+    @property
     def seconds(self) -> float:
         """Time that the user spent on the case."""
         return float(self.node.GetAttribute(_SECONDS_ATTRIBUTE) or 0)
@@ -292,6 +302,12 @@ class Case:
     def read_back(self, mapping: Mapping[str, int | None] | None = None) -> EditedSegmentation:
         """What the user made of it, as one label map on the CT's grid."""
         return self.segmentation.read_back(self.original, mapping)
+
+    @property
+    def is_modified(self) -> bool:
+        """Whether its segments or the states of its regions changed since the scene was saved or loaded."""
+        nodes = (self.node, self.node.GetNodeReference(_REGIONS_ROLE))
+        return any(node is not None and node.GetModifiedSinceRead() for node in nodes)
 
     @property
     def touched(self) -> bool:
