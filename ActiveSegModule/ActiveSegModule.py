@@ -38,14 +38,16 @@ from ActiveSegModuleLib.learning import Learning
 from ActiveSegModuleLib.listener import Listener
 from ActiveSegModuleLib.models import Models
 from ActiveSegModuleLib.signals import connect
-from ActiveSegModuleLib.panel.drafts import DraftsSection
+from ActiveSegModuleLib.panel.drafts import DraftKeeping, DraftsSection
 from ActiveSegModuleLib.panel.editing import EditingSection
 from ActiveSegModuleLib.panel.exporting import ExportingSection
 from ActiveSegModuleLib.panel.installation import InstallationSection
 from ActiveSegModuleLib.panel.learning import LearningSection
 from ActiveSegModuleLib.panel.message import Message
+from ActiveSegModuleLib.panel.question import confirmed
 from ActiveSegModuleLib.panel.review import ReviewSection
 from ActiveSegModuleLib.panel.segmenting import SegmentingSection
+from ActiveSegModuleLib.panel.weights import WeightsSection
 from ActiveSegModuleLib.review import Review
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.segmenting import Choice, Segmenting
@@ -126,7 +128,6 @@ class ActiveSegModuleParameterNode:
 class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, Listener):
     """The panel: makes the sections, and passes on what happens in the scene, the engine and the other sections."""
 
-    DRAFT_INTERVAL_MS = 120_000
     EDIT_DELAY_MS = 200  # after the last event of a stroke, an undo or a script
 
     def __init__(self, parent=None):
@@ -152,9 +153,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self._tookOver = set()
         self._caseArrived = None
         self._hiddenMaps = []
-        self._draftIsDue = False
         self._editTimer = self._timer(self.EDIT_DELAY_MS, self.note_edits, once=True)
-        self._draftTimer = self._timer(self.DRAFT_INTERVAL_MS, self.save_draft)
         self._updateTimer = self._timer(0, self.update, once=True)
 
         self.message = Message(self.ui)
@@ -164,6 +163,8 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.exporting = ExportingSection(self)
         self.learning = LearningSection(self)
         self.installation = InstallationSection(self)
+        self.weights = WeightsSection(self)
+        self.keeping = DraftKeeping(self)
         self.draftBar = DraftsSection(self)
 
         scene = self.scene
@@ -173,7 +174,6 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         connect(slicer.app, "aboutToQuit()", self.onAboutToQuit)
-        self._draftTimer.start()
         self.isReady = True
         if self.parent.isEntered:  # after a reload nobody calls enter()
             self.enter()
@@ -182,7 +182,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.removeObservers()
         self._observe(None)
         self._later.close()
-        for timer in (self._editTimer, self._draftTimer, self._updateTimer):
+        for timer in (self._editTimer, self._updateTimer):
             timer.stop()
         self.setParameterNode(None)
         self.review.leave()
@@ -192,6 +192,8 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.onAboutToQuit()
 
     def onAboutToQuit(self):
+        self.keeping.look_for_saved_scene()
+        self.keeping.stop()
         self.learning.leave()
         self.logic.shutdown()
 
@@ -202,8 +204,8 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self._caseArrived = None
         self.editing.enter()
         self.installation.update()
-        self.segmenting.refresh()
-        self.draftBar.offer()
+        self.installation.enter()
+        self.engine_changed()
 
     def exit(self):
         self.editing.exit()
@@ -211,6 +213,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
 
     def onSceneStartClose(self, caller, event):
         self.logic.segmenting.cancel()
+        self.keeping.scene_closes()
         self.editing.scene_closes()
         self.review.leave()
         self.setParameterNode(None)
@@ -264,6 +267,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.editing.update()
         self.exporting.update()
         self.learning.update()
+        self.weights.update()
         self._observe(self.logic.review.case)
 
     def choose_loaded_ct(self):
@@ -301,15 +305,26 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
             if self.in_scene(node):
                 self.scene.RemoveNode(node)
 
-    def confirm(self, question):
-        return slicer.app.testingEnabled() or slicer.util.confirmYesNoDisplay(question)
+    def confirm(self, question, yes=""):
+        """Whether the user presses the button ``yes``."""
+        return slicer.app.testingEnabled() or confirmed(question, yes)
 
     def show_error(self, error):
         """An error with the one button that helps, where there is one."""
-        if error.details.get("cause") == "missing" and self.logic.installation.python is None:
-            self.message.error(error, _("Set up the engine"), lambda: self.open_section(self.ui.engineSection))
+        obstacle, way_out = self.logic.installation.obstacle, self.weights.way_out(error)
+        if obstacle is not None and error.message == obstacle.message:
+            self.installation.show_obstacle(obstacle)
+        elif way_out is not None:
+            self.message.error(error, *way_out)
         else:
             self.message.error(error)
+
+    def engine_changed(self):
+        """There is an engine now, or none any more, or another one."""
+        if self.logic.installation.obstacle is None:
+            self.segmenting.refresh()
+            self.logic.drafts.tidy_up()
+        self._updateTimer.start()
 
     def open_section(self, section):
         section.collapsed = False
@@ -325,21 +340,28 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
 
     def case_opened(self, case):
         """Another case is reviewed now."""
-        self._draftIsDue = False
+        self.keeping.save()
 
     def region_changed(self):
         self.editing.confine()
+        self.keeping.save()
 
     def region_reviewed(self):
-        self._draftIsDue = True
-        self.save_draft()
+        self.case_changed_by_user()
+        self.keeping.save()
 
     def case_edited(self):
-        self._draftIsDue = True
+        self.case_changed_by_user()
         self.editing.confine()
 
+    def case_changed_by_user(self):
+        """Its segments, states, notes: a draft is due, and what was told about its export is no longer true."""
+        if self.logic.review.case is not None:
+            self.keeping.edited(self.logic.review.case)
+            self.exporting.forget_summary()
+
     def case_exported(self):
-        self._draftIsDue = False
+        self.keeping.exported()
         self.learning.refresh()
 
     def project_changed(self, summary):
@@ -361,7 +383,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         """The segmentation was edited, here, in the Segment Editor's own module, or by a script."""
         if self.logic.review.case is None:
             return
-        self._draftIsDue = True
+        self.case_changed_by_user()
         try:
             if self.logic.review.note_edits():
                 self.review.update_regions()
@@ -376,17 +398,6 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         if row is not None and row.structures:
             self.editing.select_structure(row.structures[0])
         self.editing.confine()
-
-    def save_draft(self):
-        """Keep what was edited since the last draft."""
-        case = self.logic.review.case
-        if self._draftIsDue and case is not None and self.logic.installation.python is not None:
-            self._draftIsDue = False
-            self.logic.drafts.save(case, lambda: None, self._draftFailed)
-
-    def _draftFailed(self, error):
-        self._draftIsDue = True  # tried again in two minutes
-        self.show_error(error)
 
     # Listener: what the logic tells.
 
@@ -419,6 +430,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
 
     def installation_changed(self):
         self.installation.update()
+        self._updateTimer.start()  # buttons elsewhere wait for it
 
     # Edits are seen by observing the segmentation of the case that is reviewed.
 
@@ -476,7 +488,7 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
         self.installation = Installation(qt, settings, listener.installation_changed)
         self.engine = Engine(
             qt,
-            lambda: self.installation.python,
+            self.installation,
             default_home(),
             slicer.util.startupEnvironment(),
             Listeners(listener.engine_started, listener.engine_ended, listener.log_line),
@@ -485,7 +497,7 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
         drafts = self.dataFolder / "drafts"
         self.segmenting = Segmenting(scene, self.engine, drafts, listener)
         self.review = Review(scene)
-        self.drafts = Drafts(self.engine, drafts, listener.notice)
+        self.drafts = Drafts(self.engine, drafts, listener.notice, settings)
         self.exporting = Exporting(scene, self.engine, self.drafts)
         self.learning = Learning(self.engine)
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from activeseg.errors import EngineError
+from activeseg.errors import ActiveSegError, EngineError
 
 from .engine_process import EngineProcess, Listeners
+from .installation import Installation
 from .later import Later
 
 
@@ -23,7 +24,7 @@ class Engine:
     def __init__(
         self,
         qt: Any,
-        python: Callable[[], Path | None],
+        installation: Installation,
         home: Path,
         environment: Mapping[str, str],
         listeners: Listeners,
@@ -31,12 +32,12 @@ class Engine:
         """
         Parameters
         ----------
-        python : the Python to start it with as things are now; None when nothing is installed
+        installation : says which Python to start it with as things are now, or why none; it hears of every failure
         home : a folder for logs and scratch
         environment : variables to start from, see EngineProcess
         """
         self._qt = qt
-        self._python = python
+        self._installation = installation
         self._home = home
         self._environment = environment
         self._listeners = listeners
@@ -50,9 +51,22 @@ class Engine:
         """What the running engine said about itself; empty when none is ready."""
         return self._process.engine if self._process is not None else {}
 
-    def request(self, method: str, params: Mapping[str, Any] | None = None, **callbacks: Any) -> str:
-        """As ``EngineProcess.request``. Raises EngineError when no engine is installed."""
-        return self._current().request(method, params, **callbacks)
+    def request(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        on_error: Callable[[ActiveSegError], None] | None = None,
+        **callbacks: Any,
+    ) -> str:
+        """As ``EngineProcess.request``. Raises EngineError while no engine can be started."""
+        tell = on_error or self._listeners.exception
+
+        def failed(error: ActiveSegError) -> None:
+            self._installation.suspect(error)
+            tell(error)
+
+        return self._current().request(method, params, on_error=failed, **callbacks)
 
     def cancel(self, id: str) -> None:
         """As ``EngineProcess.cancel``."""
@@ -74,9 +88,11 @@ class Engine:
     def _current(self) -> EngineProcess:
         if self._closed:
             raise EngineError("The engine was shut down.", "Reload the module, or restart Slicer.")
-        python = self._python()
-        if python is None:
-            raise EngineError("The engine is not installed.", "Install it in the section 'Engine'.", cause="missing")
+        obstacle = self._installation.obstacle
+        if obstacle is not None:
+            raise obstacle
+        python = self._installation.python
+        assert python is not None
         if self._process is None or python != self._started_with:
             self.shutdown()
             self._process = EngineProcess(self._qt, python, self._home, self._environment, listeners=self._listeners)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from activeseg.client.arrays import read_array, read_geometry
+from activeseg.client.engine_client import ProgressEvent
 from activeseg.errors import ActiveSegError, InputError
 from activeseg.labels import LabelSchema
 from activeseg.volume import Volume
@@ -19,6 +23,15 @@ from .scene.edited import EditedSegment, EditedSegmentation
 from .scene.volume_node import add_volume
 
 OnError = Callable[[ActiveSegError], None]
+OnProgress = Callable[[str, float], None]
+"""Gets a stage, and how much of the whole is done, 0 to 1."""
+
+_FOLDER_NAME = re.compile(r"Dataset(\d{3})_(\w[\w-]*)", re.ASCII)
+_NUMBERED = re.compile(r"(Dataset\d{3})_+(.+)", re.DOTALL)
+
+
+def _ignore(*_: Any) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,7 @@ class ExportChoice:
 
     Attributes
     ----------
-    dataset : folder of an nnU-Net dataset (``Dataset801_Name``); it is made if it is not there
+    dataset : folder of an nnU-Net dataset (``Dataset801_Name``); it is made if it is not there. See ``nnunet_folder``
     review : what counts of that which nobody looked at: ``all``, ``regions`` or ``none`` (design section 7)
     annotator : kept with the case; may be empty
     patient : whose CT it is, for the private file; empty leaves what is known
@@ -81,17 +94,29 @@ class Exporting:
         return case.read_back().unmatched
 
     def summarise(
-        self, case: Case, choice: ExportChoice, on_result: Callable[[Export], None], on_error: OnError
+        self,
+        case: Case,
+        choice: ExportChoice,
+        on_result: Callable[[Export], None],
+        on_error: OnError,
+        on_progress: OnProgress = _ignore,
     ) -> None:
         """What ``export`` would write; nothing is stored. Raises InputError as ``export`` does."""
-        self._export(case, choice, False, on_result, on_error)
+        self._export(case, choice, False, on_result, on_error, on_progress)
 
-    def export(self, case: Case, choice: ExportChoice, on_result: Callable[[Export], None], on_error: OnError) -> None:
+    def export(
+        self,
+        case: Case,
+        choice: ExportChoice,
+        on_result: Callable[[Export], None],
+        on_error: OnError,
+        on_progress: OnProgress = _ignore,
+    ) -> None:
         """Store a case; its draft is discarded when that is done.
 
         Raises InputError, before anything is asked of the engine, for a segment that is neither recognised nor mapped.
         """
-        self._export(case, choice, True, on_result, on_error)
+        self._export(case, choice, True, on_result, on_error, on_progress)
 
     def cases(self, dataset: Path, on_result: Callable[[list[DatasetCase]], None], on_error: OnError) -> None:
         """The cases of a dataset, by name."""
@@ -107,7 +132,15 @@ class Exporting:
         self._engine.request("dataset.show", {"dataset": str(dataset)}, on_result=listed, on_error=on_error)
 
     def open_case(self, dataset: Path, name: str, on_result: Callable[[Case], None], on_error: OnError) -> None:
-        """Bring a case back into the scene to correct it further; its export goes to the same case."""
+        """Bring a case back into the scene to correct it further; its export goes to the same case.
+
+        One that is in the scene already is given as it is, with what the user has done since.
+        """
+        origin = {"dataset": str(dataset), "case": name}
+        there = next((case for case in Case.all_in(self._scene) if case.origin == origin), None)
+        if there is not None:
+            on_result(there)
+            return
 
         def opened(result: Mapping[str, Any]) -> None:
             try:
@@ -133,6 +166,7 @@ class Exporting:
         store: bool,
         on_result: Callable[[Export], None],
         on_error: OnError,
+        on_progress: OnProgress,
     ) -> None:
         found = case.read_back(_values(case.schema, choice.mapping))
         if found.unmatched:
@@ -151,7 +185,7 @@ class Exporting:
             def done(result: Mapping[str, Any]) -> None:
                 inbox.remove()
                 sentences = (*found.sentences(), *result.get("sentences", ()))
-                exported = Export(choice.dataset, str(result.get("case") or ""), sentences, result)
+                exported = Export(Path(result["dataset"]), str(result.get("case") or ""), sentences, result)
                 if store:
                     self._drafts.discard(case.id, lambda: None, lambda _: None)
                 on_result(exported)
@@ -160,14 +194,19 @@ class Exporting:
                 inbox.remove()
                 on_error(error)
 
+            def progressed(event: ProgressEvent) -> None:
+                on_progress(event.stage, event.fraction)
+
             def ask() -> None:
                 try:
-                    self._engine.request(method, params, on_result=done, on_error=failed)
+                    self._engine.request(method, params, on_result=done, on_error=failed, on_progress=progressed)
                 except ActiveSegError as error:
                     failed(error)
 
+            on_progress("hand over", 0.0)
             inbox.fill(ask, failed)
 
+        on_progress("draft", 0.0)
         self._drafts.save(case, send, on_error)
 
     def _request(
@@ -207,3 +246,28 @@ class Exporting:
 
 def _values(schema: LabelSchema, mapping: Mapping[str, str | None]) -> dict[str, int | None]:
     return {segment_id: None if name is None else schema.named(name).value for segment_id, name in mapping.items()}
+
+
+def nnunet_folder(folder: Path) -> Path:
+    """The folder that a dataset of that name has, or would get: nnU-Net wants ``DatasetNNN_Name``, and no other signs.
+
+    ``data/kidneys`` is ``data/Dataset501_kidneys`` where that is there, else it gets a number that no neighbour has.
+    Raises InputError when nothing is left of the name.
+    """
+    if _FOLDER_NAME.fullmatch(folder.name) or (folder / "dataset.json").is_file():
+        return folder
+    numbered = _NUMBERED.fullmatch(folder.name)
+    plain = unicodedata.normalize("NFKD", numbered[2] if numbered else folder.name).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_-")
+    if not name:
+        raise InputError(f"'{folder.name}' cannot be a dataset's name.", "Use letters, digits, _ and -.")
+    if numbered:
+        return folder.with_name(f"{numbered[1]}_{name}")
+    beside = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
+    named = [found for entry in beside if (found := _FOLDER_NAME.fullmatch(entry))]
+    there = next((found[0] for found in named if found[2] == name), None)
+    if there is not None:
+        return folder.with_name(there)
+    taken = {int(found[1]) for found in named}
+    number = next(number for number in itertools.count(501) if number not in taken)
+    return folder.with_name(f"Dataset{number:03d}_{name}")

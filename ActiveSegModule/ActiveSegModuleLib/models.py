@@ -25,7 +25,7 @@ _STATES = {
     "missing": "Its weights are downloaded at the first use.",
     "damaged": "Its weights are damaged; they are downloaded again.",
     "other version": "Its weights are of another version; they are downloaded again.",
-    "licence": "It needs a licence number, see TotalSegmentator's page.",
+    "licence": "It needs a licence number, see 'Model weights and licence' in the section Engine.",
 }
 
 
@@ -111,6 +111,18 @@ class Models:
 
         self._check(str(folder), usable, on_error)
 
+    def add_weights(
+        self, file: Path, on_result: Callable[[str], None], on_error: Callable[[ActiveSegError], None]
+    ) -> None:
+        """Put a zip of TotalSegmentator's weights where it looks; ``on_result`` gets the model's folder name."""
+        self._ask("weights.add", {"file": str(file)}, lambda result: on_result(str(result["model"])), on_error)
+
+    def set_licence(
+        self, number: str, on_result: Callable[[], None], on_error: Callable[[ActiveSegError], None]
+    ) -> None:
+        """Keep the user's licence number for TotalSegmentator."""
+        self._ask("licence.set", {"number": number}, lambda _result: on_result(), on_error)
+
     def offer_project(
         self, summary: Mapping[str, Any], on_result: Callable[[], None], on_error: Callable[[ActiveSegError], None]
     ) -> None:
@@ -127,6 +139,18 @@ class Models:
             on_result()
 
         self._engine.request("models.check", {"model": name}, on_result=checked, on_error=on_error)
+
+    def _ask(
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        on_result: Callable[[Mapping[str, Any]], None],
+        on_error: Callable[[ActiveSegError], None],
+    ) -> None:
+        try:
+            self._engine.request(method, params, on_result=on_result, on_error=on_error)
+        except ActiveSegError as error:
+            on_error(error)
 
     def _folders(self) -> list[str]:
         return [folder for folder in str(self._settings.value(_FOLDERS) or "").split("\n") if folder]

@@ -336,10 +336,8 @@ def test_corrections_after_a_crash_are_offered_and_restored(user: User, slicer_c
     edited, states, identity = case.read_back().labels.copy(), user.states(), case.id
     until(lambda: user.draft_of(case).get("state", {}).get("reviewed") == 2)
 
-    user.widget.draftBar._asked = False  # as after a new start
     slicer_core.scene.Clear(False)
-    user.module.exit()
-    user.module.enter()
+    user.widget.draftBar.offer()  # as after a new start
     until(lambda: user.ui.draftFrame.isVisibleTo(user.ui.draftFrame.parent()))
     assert "Phantom" in user.ui.draftLabel.text
     assert "2 of" in user.ui.draftLabel.text
@@ -359,9 +357,7 @@ def test_a_discarded_draft_is_gone(user: User) -> None:
     folder = user.logic.drafts.folder_of(case.id)
     until(lambda: user.draft_of(case).get("has_edits"))
     user.core.scene.Clear(False)
-    user.widget.draftBar._asked = False
-    user.module.exit()
-    user.module.enter()
+    user.widget.draftBar.offer()
     until(lambda: user.ui.draftFrame.isVisibleTo(user.ui.draftFrame.parent()))
     user.ui.draftDiscardButton.click()
     until(lambda: not folder.exists())
@@ -453,7 +449,8 @@ def test_without_an_engine_the_panel_says_how_to_get_one(without_engine: User) -
     assert not user.ui.engineSection.collapsed
     assert not user.ui.segmentButton.enabled
     assert user.ui.installButton.enabled
-    assert user.widget.message.text == ""
+    assert "not installed" in user.widget.message.text
+    assert user.ui.messageActionButton.text == "Set up the engine"
 
 
 def test_what_an_installation_needs_is_told_before_anything_is_done(
@@ -461,7 +458,7 @@ def test_what_an_installation_needs_is_told_before_anything_is_done(
 ) -> None:
     user = without_engine
     asked: list[str] = []
-    monkeypatch.setattr(user.widget, "confirm", lambda question: asked.append(question))
+    monkeypatch.setattr(user.widget, "confirm", lambda question, _yes: asked.append(question))
     user.ui.installButton.click()
     until(lambda: asked or user.widget.message.text)
     assert user.widget.message.text == ""
@@ -583,5 +580,5 @@ def test_a_draft_that_failed_is_tried_again(user: User, monkeypatch: pytest.Monk
     monkeypatch.setattr(user.logic.drafts, "save", save)
     user.ui.nextButton.click()
     user.ui.acceptButton.click()
-    user.widget.save_draft()
+    user.widget.keeping.save()
     assert len(saved) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,23 +11,13 @@ from typing import Any
 import psutil
 import pytest
 from PySide6 import QtCore
+from settings import Settings
 from watched_process import until
 
 from activeseg.errors import ActiveSegError, Cancelled, EngineError, InputError
+from ActiveSegModuleLib.engine import Engine
+from ActiveSegModuleLib.engine_process import Listeners
 from ActiveSegModuleLib.installation import FOLDER, Installation, Origin, Sources
-
-
-class Settings(dict[str, Any]):
-    """As QSettings."""
-
-    def value(self, key: str) -> Any:
-        return self.get(key)
-
-    def setValue(self, key: str, value: Any) -> None:  # noqa: N802
-        self[key] = value
-
-    def remove(self, key: str) -> None:
-        self.pop(key, None)
 
 
 class Answers:
@@ -165,3 +156,85 @@ def test_another_folder_is_remembered_and_the_default_is_not(installation: Insta
     assert installation.folder == tmp_path / "elsewhere"
     installation.set_folder("")
     assert installation.folder == default_folder()
+
+
+def of(tmp_path: Path, made: list[Installation], **variables: str) -> Installation:
+    made.append(Installation(QtCore, Settings({FOLDER: str(tmp_path / "engine")}), lambda: None, environment=variables))
+    return made[-1]
+
+
+def test_a_variable_that_names_nothing_is_an_obstacle_that_names_it(tmp_path: Path, made: list[Installation]) -> None:
+    wrong = of(tmp_path, made, ACTIVESEG_ENGINE_PYTHON=str(tmp_path / "gone" / "python"))
+    assert wrong.variable_is_wrong
+    assert wrong.obstacle is not None
+    assert "ACTIVESEG_ENGINE_PYTHON" in str(wrong.obstacle)
+    assert str(tmp_path / "gone" / "python") in str(wrong.obstacle)
+    wrong.ignore_variable()
+    assert wrong.obstacle is not None
+    assert wrong.obstacle.details["cause"] == "missing"
+    right = of(tmp_path, made, ACTIVESEG_ENGINE_PYTHON=sys.executable)
+    assert right.obstacle is None
+
+
+def test_what_was_begun_and_not_completed_is_told_from_nothing(installation: Installation) -> None:
+    assert not installation.is_incomplete
+    installation.folder.mkdir()
+    marker = {"activeseg_environment": 1, "options": {}}
+    (installation.folder / "activeseg-environment.json").write_text(json.dumps(marker), "utf-8")
+    assert installation.is_incomplete
+    assert installation.obstacle is not None
+    assert installation.obstacle.details["cause"] == "incomplete"
+    checked = do(installation, "check")
+    checked.wait()
+    assert checked.results[0]["state"] == "incomplete"
+
+
+def test_while_the_environment_is_changed_no_engine_starts_in_it(installation: Installation, tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    looked = do(installation, "plan")
+    assert installation.obstacle is not None
+    assert installation.obstacle.details["cause"] == "missing", "a plan changes nothing"
+    looked.wait()
+    answers = do(installation, "remove")
+    engine = Engine(QtCore, installation, tmp_path / "home", {}, Listeners())
+    with pytest.raises(EngineError, match="is being removed"):
+        engine.request("system.info")
+    answers.wait()
+    with pytest.raises(EngineError, match="not installed"):
+        engine.request("system.info")
+    engine.close()
+
+
+def test_where_packages_come_from_is_remembered_but_no_password(installation: Installation, tmp_path: Path) -> None:
+    sources = Sources(str(tmp_path), True, "http://reader:secret@proxy.local:3128", "cpu")
+    installation.remember(sources)
+    again = Installation(QtCore, installation._settings, lambda: None, environment={})
+    assert again.sources == Sources(str(tmp_path), True, "http://reader@proxy.local:3128", "cpu")
+    assert "secret" not in str(installation._settings)
+
+
+def test_a_proxys_password_is_on_no_command_line(installation: Installation) -> None:
+    do(installation, "install", sources=Sources(proxy="http://reader:secret@127.0.0.1:9", torch="cpu"))
+    until(lambda: psutil.Process().children())
+    (child,) = psutil.Process().children()
+    with child.oneshot():
+        assert not [part for part in child.cmdline() if "secret" in part]
+    installation.shutdown()
+
+
+def test_without_internet_and_without_wheels_nothing_is_started(installation: Installation) -> None:
+    with pytest.raises(InputError, match="folder of wheels is needed"):
+        do(installation, "plan", sources=Sources(offline=True))
+    with pytest.raises(InputError, match="no folder 'nowhere'"):
+        do(installation, "plan", sources=Sources(wheels="nowhere"))
+    assert installation.working is None
+
+
+def test_a_package_that_cannot_be_imported_is_damage_and_a_wrong_ct_is_none(
+    tmp_path: Path, made: list[Installation]
+) -> None:
+    installation = of(tmp_path, made, ACTIVESEG_ENGINE_PYTHON=sys.executable)
+    installation.suspect(InputError("This is no CT."))
+    assert installation.damage == ""
+    installation.suspect(EngineError("A package of the engine is missing.", "Repair it.", cause="imports"))
+    assert installation.damage == "A package of the engine is missing."

@@ -69,6 +69,10 @@ class EngineEnvironment:
             found = interpreters.on_path()
         return plans.make_plan(self.folder, options, self.lock, found)
 
+    def plan_again(self) -> Plan:
+        """What ``repair``, or ``update`` where it is needed, would do. Raises as ``plan``, and where nothing is."""
+        return self.plan(self._options())
+
     def install(self, plan: Plan, progress: Progress | None = None) -> Status:
         """Make the environment as planned; an existing one stays until the new one works. Stages: uv, python, packages,
         check.

@@ -3,6 +3,9 @@
 ``python environment_command.py ACTION --folder=FOLDER [options]`` prints one JSON object a line: ``{"progress":
 {"stage", "fraction", "text"}}`` while it works, and at the end ``{"result": ...}`` or ``{"error": ...}``. Anything on
 stdin, its end too, cancels, so that nothing goes on when the caller is gone. Exit codes are those of the errors.
+
+A proxy's address may hold a password, which every user of the computer could read on the command line: callers give it
+in the variable ``ACTIVESEG_PROXY`` instead.
 """
 
 from __future__ import annotations
@@ -25,7 +28,12 @@ from activeseg.client.lock import Lock
 from activeseg.errors import ActiveSegError
 from activeseg.progress import Progress
 
-ACTIONS = ("plan", "install", "check", "repair", "update", "remove", "use")
+ACTIONS = ("plan", "plan-again", "install", "check", "repair", "update", "remove", "use")
+"""``plan-again``: what ``repair`` and ``update`` would do, with the options of the installation that is there."""
+
+PROXY = "ACTIVESEG_PROXY"
+"""Environment variable with the address of a proxy."""
+
 _SECONDS_BETWEEN_LINES = 0.2
 
 
@@ -55,8 +63,8 @@ def perform(
     """Do one of the actions; a JSON-ready result. Raises what ``EngineEnvironment`` raises."""
     if action == "remove":
         return {"kept": environment.remove()}
-    if action == "plan":
-        plan = environment.plan(options())
+    if action in ("plan", "plan-again"):
+        plan = environment.plan(options()) if action == "plan" else environment.plan_again()
         return {"plan": plan.to_dict(), "sentences": plan.sentences()}
     if action == "install":
         return environment.install(environment.plan(options()), progress).to_dict()
@@ -80,7 +88,8 @@ def main(arguments: Sequence[str] | None = None, lock: Lock | None = None) -> in
             _print({"progress": {"stage": stage, "fraction": round(fraction, 4), "text": text}})
 
     def options() -> Options:
-        source = Source(given.index, given.wheels, given.offline, given.proxy, given.torch)
+        proxy = given.proxy or os.environ.get(PROXY, "")
+        source = Source(given.index, given.wheels, given.offline, proxy, given.torch)
         return Options(given.python, source)
 
     try:

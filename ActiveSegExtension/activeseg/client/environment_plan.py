@@ -98,6 +98,7 @@ class Plan:
     accelerator : ``cuda`` or ``cpu``: the build of torch that is expected
     download_bytes, disk_bytes : estimates; 0 to download when everything comes from a folder
     free_bytes : on the folder's disk
+    present_bytes : what an attempt that was not completed has left; it is used again, so less is downloaded
     """
 
     folder: Path
@@ -109,6 +110,7 @@ class Plan:
     download_bytes: int
     disk_bytes: int
     free_bytes: int
+    present_bytes: int = 0
 
     @property
     def python_text(self) -> str:
@@ -120,6 +122,10 @@ class Plan:
         found = "a Python 3.11 to 3.13 that uv finds"
         return found if self.options.source.offline else f"{found}, else Python {DOWNLOADED} is downloaded"
 
+    @property
+    def _present_text(self) -> str:
+        return f"An earlier attempt left {_gib(self.present_bytes)} there, which are used again: less is downloaded."
+
     def sentences(self) -> list[str]:
         """For the user, before the question."""
         source = self.options.source
@@ -130,6 +136,7 @@ class Plan:
             f"Folder: {self.folder} (about {_gib(self.disk_bytes)}; {_gib(self.free_bytes)} are free)",
             f"Packages: about {self.packages}, PyTorch {build}, from {where}; {loaded} is downloaded",
             f"Python: {self.python_text}",
+            *([self._present_text] if self.present_bytes else []),
             "Slicer's own Python is not changed, and nothing outside of the folder.",
         ]
 
@@ -142,6 +149,8 @@ class Plan:
             "download_bytes": self.download_bytes,
             "disk_bytes": self.disk_bytes,
             "free_bytes": self.free_bytes,
+            "present_bytes": self.present_bytes,
+            "offline": self.options.source.offline,
             "options": {**self.options.to_dict(), "index": without_secrets(self.options.source.index)},
         }
 
@@ -175,6 +184,7 @@ def make_plan(folder: EnvironmentFolder, options: Options, lock: Lock, interpret
         download_bytes=0 if source.offline else download,
         disk_bytes=disk,
         free_bytes=free_bytes(folder.path),
+        present_bytes=0 if folder.marker() is None or folder.installed() is not None else folder.size(),
     )
     refuse_full_disk(plan.folder, plan.disk_bytes)
     return plan

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from activeseg.errors import ActiveSegError
 
-from ..exporting import DatasetCase, Export, ExportChoice
+from ..exporting import DatasetCase, Export, ExportChoice, nnunet_folder
 from ..scene.case import Case
 from ..scene.hierarchy import patient_of
 from ..signals import connect
@@ -31,10 +31,12 @@ class ExportingSection:
         self._case: Case | None = None
         self._filled: Any = None
         self._listed_dataset = ""
+        self._shown_dataset = ""
         self._busy = False
         ui.annotatorEdit.text = str(panel.settings.value(ANNOTATOR) or "")
         connect(ui.annotatorEdit, "editingFinished()", self._on_annotator)
         connect(ui.notesEdit, "textChanged()", self._on_notes)
+        connect(ui.patientEdit, "editingFinished()", self._on_patient)
         connect(ui.datasetBrowseButton, "clicked()", self._on_browse)
         connect(ui.datasetEdit, "editingFinished()", self._on_dataset)
         connect(ui.summaryButton, "clicked()", lambda: self._start(False))
@@ -54,15 +56,22 @@ class ExportingSection:
         if node is not self._filled:  # once for a scene, so that the field can be emptied
             self._filled = node
             node.dataset = node.dataset or str(self._panel.settings.value(LAST_DATASET) or "")
+        if node.dataset != self._shown_dataset:
+            self._shown_dataset = node.dataset
+            self.forget_summary()
         if case != self._case:
             self._case = case
             blocked = self._ui.notesEdit.blockSignals(True)
             self._ui.notesEdit.setPlainText(case.notes if case is not None else "")
             self._ui.notesEdit.blockSignals(blocked)
-            self._ui.patientEdit.text = patient_of(case.ct_node) if case is not None and case.has_ct else ""
-            self._ui.summaryBrowser.setVisible(False)
+            self._ui.patientEdit.text = _patient(case)
+            self.forget_summary()
             self._ui.unclearFrame.setVisible(False)
         self._update_buttons()
+
+    def forget_summary(self) -> None:
+        """What it was about has changed: it would be read as if it were about what is there now."""
+        self._ui.summaryBrowser.setVisible(False)
 
     def list_cases(self) -> None:
         """Ask for the dataset's cases, if there is such a dataset."""
@@ -74,23 +83,68 @@ class ExportingSection:
         self._ask(lambda: self._exporting.cases(Path(dataset), self._fill_cases, self._failed))
 
     def _update_buttons(self) -> None:
-        ready = self._panel.logic.review.case is not None and bool(self._panel.parameterNode.dataset) and not self._busy
+        obstacle, missing = self._panel.logic.installation.obstacle, ""
+        if obstacle is not None:
+            missing = str(obstacle)
+        elif self._panel.logic.review.case is None or not self._panel.parameterNode.dataset:
+            missing = _("Choose a segmentation and a dataset.")
         for button in (self._ui.summaryButton, self._ui.exportButton):
-            button.enabled = ready
-            button.toolTip = "" if ready or self._busy else _("Choose a segmentation and a dataset.")
+            button.enabled = not missing and not self._busy
+            button.toolTip = missing
         for button in (self._ui.caseOpenButton, self._ui.caseRemoveButton):
-            button.enabled = self.chosen_case is not None and not self._busy
+            button.enabled = self.chosen_case is not None and obstacle is None and not self._busy
+        self._ui.casesRefreshButton.enabled = obstacle is None and not self._busy
+        if not self._busy:
+            self._ui.exportProgressFrame.setVisible(False)
 
     def _start(self, store: bool) -> None:
         case, node = self._panel.logic.review.case, self._panel.parameterNode
         if case is None:
             return
+        self._panel.message.clear()
+        self.forget_summary()
+        try:
+            if not self._named_as_nnunet_wants():
+                return
+            self._show_unclear(case)
+        except ActiveSegError as error:
+            self._failed(error)
+            return
+        self._on_patient()
         annotator, patient = str(self._ui.annotatorEdit.text), str(self._ui.patientEdit.text).strip()
         choice = ExportChoice(Path(node.dataset), node.review.value, annotator, self._mapping(), patient)
-        self._panel.message.clear()
-        self._show_unclear(case)
         run = self._exporting.export if store else self._exporting.summarise
-        self._ask(lambda: run(case, choice, self._done, self._failed))
+        self._ask(lambda: run(case, choice, self._done, self._failed, self._show_progress))
+
+    def _named_as_nnunet_wants(self) -> bool:
+        """Whether the field names a dataset as it will be called; where it does not, the user is asked first."""
+        node = self._panel.parameterNode
+        typed = Path(node.dataset).expanduser()
+        folder = nnunet_folder(typed)
+        if folder != typed and not (folder / "dataset.json").is_file():
+            question = _("nnU-Net cannot have a dataset with the name '{typed}'. Shall it be called '{name}'?")
+            if not self._panel.confirm(question.format(typed=typed.name, name=folder.name), _("Use this name")):
+                return False
+        node.dataset = str(folder)
+        return True
+
+    def _show_progress(self, stage: str, fraction: float) -> None:
+        if not self._busy:
+            return
+        stages = {
+            "draft": _("Keeping a copy of the case"),
+            "hand over": _("Handing the case over"),
+            "queued": _("Waiting for another job"),
+            "start": _("Starting"),
+            "read": _("Reading the case"),
+            "compare": _("Comparing it with the prediction"),
+            "store": _("Storing it in the dataset"),
+        }
+        ui = self._ui
+        ui.exportStageLabel.text = stages.get(stage) or _("Working on the case")
+        ui.exportProgressBar.setMaximum(1000 if fraction else 0)  # 0: busy, nobody knows how far
+        ui.exportProgressBar.value = round(1000 * fraction)
+        ui.exportProgressFrame.setVisible(True)
 
     def _ask(self, request: Any) -> None:
         self._busy = True
@@ -110,11 +164,16 @@ class ExportingSection:
         lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in export.sentences)
         self._ui.summaryBrowser.setHtml(f"<b>{escape(title)}</b><ul>{lines}</ul>")
         self._ui.summaryBrowser.setVisible(True)
-        self._panel.settings.setValue(LAST_DATASET, str(export.dataset))
+        self.remember(export.dataset)
         self._update_buttons()
         if export.case:
             self._panel.case_exported()
             self.list_cases()
+
+    def remember(self, dataset: Path) -> None:
+        """The dataset is the one that is worked with: it is in the field, and again in the next scene."""
+        self._shown_dataset = self._panel.parameterNode.dataset = str(dataset)
+        self._panel.settings.setValue(LAST_DATASET, str(dataset))
 
     def _failed(self, error: ActiveSegError) -> None:
         self._busy = False
@@ -185,12 +244,20 @@ class ExportingSection:
         if self._panel.confirm(question.format(case=name, dataset=dataset.name)):
             self._ask(lambda: self._exporting.remove_case(dataset, name, self.list_cases, self._failed))
 
+    def _on_patient(self) -> None:
+        if self._case is not None and self._panel.in_scene(self._case.node):
+            patient = str(self._ui.patientEdit.text).strip()
+            if patient != _patient(self._case):
+                self._case.patient = patient
+                self._panel.case_changed_by_user()
+
     def _on_annotator(self) -> None:
         self._panel.settings.setValue(ANNOTATOR, str(self._ui.annotatorEdit.text))
 
     def _on_notes(self) -> None:
         if self._case is not None and self._panel.in_scene(self._case.node):
             self._case.notes = str(self._ui.notesEdit.plainText)
+            self._panel.case_changed_by_user()
 
     def _on_browse(self) -> None:
         folder = qt.QFileDialog.getExistingDirectory(
@@ -203,3 +270,10 @@ class ExportingSection:
     def _on_dataset(self) -> None:
         if self._panel.parameterNode.dataset != self._listed_dataset:
             self.list_cases()
+
+
+def _patient(case: Case | None) -> str:
+    """What the user said about a case, else what its CT says."""
+    if case is None:
+        return ""
+    return case.patient or (patient_of(case.ct_node) if case.has_ct else "")

@@ -11,13 +11,16 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from activeseg.errors import ActiveSegError, Cancelled
+from activeseg.errors import ActiveSegError, Cancelled, EngineError
 
-from ..installation import Origin, Sources
+from ..installation import CHANGES, Installation, Origin, Sources, Working
 from ..signals import connect
 
 STATISTICS = "ActiveSeg/usageStatistics"
 LOG_LINES = 500
+USUAL_BITS_PER_S = 50e6
+"""For an idea of how long a download takes."""
+_RED = "color: #d9363e"  # readable on light and on dark
 
 
 class InstallationSection:
@@ -26,26 +29,34 @@ class InstallationSection:
     def __init__(self, panel: Any) -> None:
         self._panel = panel
         self._ui = ui = panel.ui
-        self._installation = panel.logic.installation
+        self._installation: Installation = panel.logic.installation
         self._checked: Mapping[str, Any] | None = None
+        self._failure: ActiveSegError | None = None
+        self._told_damage = ""
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._log_timer = qt.QTimer()
         self._log_timer.setSingleShot(True)
         self._log_timer.setInterval(200)
         connect(self._log_timer, "timeout()", self._show_log)
-        for text, torch in ((_("this computer, found out"), "auto"), (_("the processor only"), "cpu")):
+        for text, torch in ((_("detect automatically"), "auto"), (_("CPU only"), "cpu")):
             ui.torchSelector.addItem(text, torch)
+        self._show_sources(self._installation.sources)
         ui.statisticsCheckBox.checked = slicer.util.settingsValue(STATISTICS, False, converter=slicer.util.toBool)
         connect(ui.installButton, "clicked()", self._on_install)
-        connect(ui.updateButton, "clicked()", lambda: self._change("update"))
-        connect(ui.repairButton, "clicked()", lambda: self._change("repair"))
+        connect(ui.updateButton, "clicked()", self._on_update)
+        connect(ui.repairButton, "clicked()", self._on_repair)
         connect(ui.removeButton, "clicked()", self._on_remove)
         connect(ui.ownPythonButton, "clicked()", self._on_own_python)
+        connect(ui.checkButton, "clicked()", self._on_check)
         connect(ui.engineStopButton, "clicked()", self._on_stop)
         connect(ui.engineCancelButton, "clicked()", self._installation.cancel)
         connect(ui.engineFolderBrowseButton, "clicked()", lambda: self._on_browse(ui.engineFolderEdit))
         connect(ui.wheelsBrowseButton, "clicked()", lambda: self._on_browse(ui.wheelsEdit))
         connect(ui.engineFolderEdit, "editingFinished()", self._on_folder)
+        for edit in (ui.wheelsEdit, ui.proxyEdit):
+            connect(edit, "editingFinished()", self._on_sources)
+        connect(ui.offlineCheckBox, "toggled(bool)", lambda _on: self._on_sources())
+        connect(ui.torchSelector, "activated(int)", lambda _index: self._on_sources())
         connect(ui.statisticsCheckBox, "toggled(bool)", lambda on: panel.settings.setValue(STATISTICS, bool(on)))
         connect(ui.logFolderButton, "clicked()", self._on_log_folder)
 
@@ -53,27 +64,50 @@ class InstallationSection:
     def usage_statistics(self) -> bool:
         return bool(self._ui.statisticsCheckBox.checked)
 
+    def enter(self) -> None:
+        """The panel was opened: what keeps an engine from starting is said where it is seen, with the way out."""
+        obstacle = self._installation.obstacle
+        if obstacle is not None:
+            self.show_obstacle(obstacle)
+        if self._installation.is_incomplete and self._checked is None:
+            self._look(self._changed)  # how much lies there
+
+    def show_obstacle(self, obstacle: EngineError) -> None:
+        """A message with the button that helps."""
+        if obstacle.details.get("cause") == "variable":
+            self._panel.message.error(obstacle, _("Ignore the variable"), self._on_ignore_variable)
+        else:
+            self._panel.message.error(
+                obstacle, _("Set up the engine"), lambda: self._panel.open_section(self._ui.engineSection)
+            )
+
     def update(self) -> None:
         """Show how it is, as far as that can be seen without starting anything."""
         ui, installation = self._ui, self._installation
-        origin, working = installation.origin, installation.working
-        running = bool(self._panel.logic.engine.engine)
-        ui.engineStateLabel.text = self._state_text(origin, running)
-        ui.engineDetailsLabel.text = self._details_text(origin)
+        working, running = installation.working, bool(self._panel.logic.engine.engine)
+        ui.engineStateLabel.text, is_wrong = self._state(running)
+        ui.engineStateLabel.setStyleSheet(_RED if is_wrong else "")
+        ui.engineDetailsLabel.text = self._details_text(installation.origin)
         if not ui.engineFolderEdit.hasFocus():
             ui.engineFolderEdit.text = str(installation.folder)
         ui.engineProgressFrame.setVisible(working is not None)
         if working is not None:
-            ui.engineStageLabel.text = working.text or working.stage or _("Starting")
+            ui.engineStageLabel.text = working_text(working)
+            ui.engineProgressBar.setMaximum(1000 if working.stage else 0)  # 0: busy, nobody knows how far
             ui.engineProgressBar.value = round(1000 * working.fraction)
-        free, ours = working is None, origin is Origin.OURS
-        ui.installButton.enabled = free and origin in (Origin.NONE, Origin.OWN)
-        ui.updateButton.enabled = ui.repairButton.enabled = free and ours
-        ui.removeButton.enabled = free and origin in (Origin.OURS, Origin.OWN)
-        ui.ownPythonButton.enabled = free and origin is not Origin.VARIABLE
+            ui.engineCancelButton.enabled = working.action != "remove"
+        # A variable that names a Python decides, whatever lies in the folder; one that names nothing does not.
+        free = working is None and (installation.origin is not Origin.VARIABLE or installation.variable_is_wrong)
+        here = installation.installed
+        ui.installButton.enabled = free and here is not Origin.OURS
+        ui.updateButton.enabled = ui.repairButton.enabled = free and here is Origin.OURS
+        ui.removeButton.enabled = free and (here is not Origin.NONE or installation.is_incomplete)
+        ui.checkButton.enabled = free and (here is not Origin.NONE or installation.is_incomplete)
+        ui.ownPythonButton.enabled = free
         ui.engineStopButton.enabled = running
-        if origin is Origin.NONE and working is None:
+        if working is None and installation.obstacle is not None:
             ui.engineSection.collapsed = False
+        self._tell_damage()
 
     def add_log_line(self, line: str) -> None:
         """Many lines come at once; the view is filled once for all of them."""
@@ -88,27 +122,70 @@ class InstallationSection:
         self._ui.logView.setPlainText("\n".join(self._log))
         self._ui.logView.moveCursor(qt.QTextCursor.End)
 
-    def _state_text(self, origin: Origin, running: bool) -> str:
-        if self._installation.working is not None:
-            return _("The engine is being changed.")
-        if origin is Origin.NONE:
-            return _("The engine is not installed. It is a Python environment of its own, outside of Slicer's.")
-        return _("The engine is running.") if running else _("The engine is ready; it starts when it is needed.")
+    def _state(self, running: bool) -> tuple[str, bool]:
+        """One sentence, and whether it is about something wrong."""
+        installation, working = self._installation, self._installation.working
+        if working is not None and working.action in CHANGES:
+            return str(installation.obstacle), False
+        if self._failure is not None:
+            return str(self._failure), True
+        obstacle = installation.obstacle
+        if obstacle is not None and obstacle.details["cause"] == "missing":
+            return _("The engine is not installed. It is a Python environment of its own, outside of Slicer's."), False
+        if obstacle is not None:
+            return str(obstacle), True
+        if installation.damage:
+            return _("The engine is damaged. {what} {way_out}").format(
+                what=installation.damage, way_out=self._way_out
+            ), True
+        return (
+            _("The engine is running.") if running else _("The engine is ready; it starts when it is needed.")
+        ), False
+
+    @property
+    def _way_out(self) -> str:
+        if self._installation.origin is Origin.OURS:
+            return _("Press Repair.")
+        return _("Install what is missing into that Python, or let ActiveSeg install an environment of its own.")
+
+    def _tell_damage(self) -> None:
+        """Once, in the message bar, in place of what the engine itself said about it."""
+        damage = self._installation.damage
+        if damage == self._told_damage:
+            return
+        self._told_damage = damage
+        if damage:
+            error = EngineError(_("The engine is damaged. {what}").format(what=damage), self._way_out)
+            if self._installation.origin is Origin.OURS:
+                self._panel.message.error(error, _("Repair..."), self._on_repair)
+            else:
+                self._panel.message.error(error)
 
     def _details_text(self, origin: Origin) -> str:
-        if origin is Origin.NONE:
-            return ""
-        whose = {
-            Origin.OURS: _("Installed by ActiveSeg in {folder}.").format(folder=self._installation.folder),
-            Origin.OWN: _("Your own Python: {python}").format(python=self._installation.python),
-            Origin.VARIABLE: _("ACTIVESEG_ENGINE_PYTHON says: {python}").format(python=self._installation.python),
-        }[origin]
-        if self._checked is None:
-            return whose
-        versions = ", ".join(f"{name} {version}" for name, version in self._checked.get("versions", {}).items())
-        size = _("{size:.1f} GB on disk").format(size=self._checked.get("size_bytes", 0) / 1e9)
-        problem = self._checked.get("problem", "")
-        return "\n".join(filter(None, (whose, versions, size, problem)))
+        lines = []
+        if origin is not Origin.NONE:
+            whose = {
+                Origin.OURS: _("Installed by ActiveSeg in {folder}.").format(folder=self._installation.folder),
+                Origin.OWN: _("Your own Python: {python}").format(python=self._installation.python),
+                Origin.VARIABLE: _("Set by ACTIVESEG_ENGINE_PYTHON: {python}").format(python=self._installation.python),
+            }
+            lines.append(whose[origin])
+        checked = self._checked
+        if checked is not None:
+            lines.append(", ".join(f"{name} {version}" for name, version in checked.get("versions", {}).items()))
+            if checked.get("size_bytes"):
+                left = checked["state"] == "incomplete"
+                told = _("{size} of an unfinished installation are there.") if left else _("{size} on disk")
+                lines.append(told.format(size=size_text(checked["size_bytes"])))
+            if checked["state"] == "outdated":
+                lines.append(_("This version of ActiveSeg was tested with other packages. Press Update."))
+        return "\n".join(filter(None, lines))
+
+    def _show_sources(self, sources: Sources) -> None:
+        ui = self._ui
+        ui.wheelsEdit.text, ui.proxyEdit.text = sources.wheels, sources.proxy
+        ui.offlineCheckBox.checked = sources.offline
+        ui.torchSelector.setCurrentIndex(max(ui.torchSelector.findData(sources.torch), 0))
 
     def _sources(self) -> Sources:
         ui = self._ui
@@ -119,20 +196,58 @@ class InstallationSection:
             torch=str(ui.torchSelector.currentData),
         )
 
+    def _on_sources(self) -> None:
+        self._installation.remember(self._sources())
+
     def _on_install(self) -> None:
-        """Size and place are told before anything is downloaded."""
+        """Size, place and time are told before anything is downloaded."""
         sources = self._sources()
 
         def planned(result: Mapping[str, Any]) -> None:
-            question = "\n".join([*result["sentences"], "", _("Install it now?")])
-            if self._panel.confirm(question):
+            if self._panel.confirm(question_text(result["plan"]), _("Install")):
                 self._change("install", sources)
 
         self._run("plan", planned, sources)
 
+    def _on_repair(self) -> None:
+        """Everything is downloaded again, so sizes are told first."""
+
+        def planned(result: Mapping[str, Any]) -> None:
+            told = _("The engine is installed again, with the same settings; until that is done the old one stays.")
+            if self._panel.confirm(f"{told}\n\n{question_text(result['plan'])}", _("Repair")):
+                self._change("repair", self._sources())
+
+        self._run("plan-again", planned)
+
+    def _on_update(self) -> None:
+        """Look whether there is anything to do; then as with an installation."""
+
+        def checked(result: Mapping[str, Any]) -> None:
+            self._changed(result)
+            if result["state"] == "ready":
+                self._panel.message.notice(_("The engine is up to date."))
+            else:
+                self._run("plan-again", planned)
+
+        def planned(result: Mapping[str, Any]) -> None:
+            if self._panel.confirm(question_text(result["plan"]), _("Update")):
+                self._change("update", self._sources())
+
+        self._run("check", checked)
+
+    def _on_check(self) -> None:
+        self._installation.damage = ""
+
+        def checked(result: Mapping[str, Any]) -> None:
+            self._changed(result)
+            if result["state"] == "ready":
+                self._panel.message.notice(_("All files of the engine are as they were installed."))
+
+        self._run("check", checked)
+
     def _on_remove(self) -> None:
         question = _("Remove the engine's environment from {folder}? Your datasets and models stay.")
-        if self._panel.confirm(question.format(folder=self._installation.folder)):
+        if self._panel.confirm(question.format(folder=self._installation.folder), _("Remove")):
             self._change("remove")
 
     def _on_own_python(self) -> None:
@@ -142,29 +257,79 @@ class InstallationSection:
         if python:
             self._change("use", python=str(python))
 
+    def _on_ignore_variable(self) -> None:
+        self._installation.ignore_variable()
+        self.update()
+        self._panel.engine_changed()
+
     def _change(self, action: str, sources: Sources | None = None, python: str = "") -> None:
         """What changes the environment; the engine must not run in it meanwhile."""
         self._panel.logic.segmenting.cancel()
         self._panel.logic.engine.shutdown()
-        self._run(action, self._changed, sources, python)
+
+        def done(result: Mapping[str, Any]) -> None:
+            if action != "remove" and self._installation.variable_is_wrong:
+                self._installation.ignore_variable()  # what was just installed is meant to be used
+            self._changed(result)
+            self._tell_done(action, result)
+
+        self._run(action, done, sources, python)
 
     def _run(self, action: str, done: Any, sources: Sources | None = None, python: str = "") -> None:
         self._panel.message.clear()
+        self._failure = None
         try:
-            self._installation.run(action, done, self._failed, sources, python)
+            self._installation.run(action, done, lambda error: self._failed(action, error), sources, python)
         except ActiveSegError as error:
-            self._panel.show_error(error)
+            self._failed("", error)
+
+    def _look(self, done: Any) -> None:
+        """Check without being asked: it disturbs nobody, and nobody hears when it cannot be done."""
+        if self._installation.working is None:
+            self._installation.run("check", done, lambda _error: self.update())
+
+    def _tell_done(self, action: str, result: Mapping[str, Any]) -> None:
+        if action == "remove":
+            kept = result.get("kept", ())
+            told = _("The engine was removed.")
+            if kept:
+                told += " " + _("These files in its folder are not ActiveSeg's and stay: {names}.")
+            self._panel.message.notice(told.format(names=", ".join(kept)))
+        elif result.get("state") in ("ready", "outdated"):
+            done = {
+                "install": _("The engine is installed."),
+                "update": _("The engine is updated."),
+                "repair": _("The engine is repaired."),
+                "use": _("Your own Python is used from now on."),
+            }
+            self._panel.message.notice(done[action])
+            if action == "install":
+                self._ui.engineSection.collapsed = True
 
     def _changed(self, result: Mapping[str, Any]) -> None:
         self._checked = result if "state" in result else None
         self.update()
-        if self._installation.python is not None:
-            self._panel.segmenting.refresh()
+        self._panel.engine_changed()
 
-    def _failed(self, error: ActiveSegError) -> None:
+    def _failed(self, action: str, error: ActiveSegError) -> None:
+        """Said in the section, where the user looks, and in the message bar, with details."""
+        if isinstance(error, Cancelled):
+            if action in CHANGES:
+                self._look(self._was_cancelled)
+            return
+        self._failure = error
         self.update()
-        if not isinstance(error, Cancelled):
-            self._panel.show_error(error)
+        self._panel.show_error(error)
+        self._panel.engine_changed()
+
+    def _was_cancelled(self, result: Mapping[str, Any]) -> None:
+        self._changed(result)
+        if self._installation.is_incomplete:
+            told = _("Cancelled. {size} stay in {folder}: the next installation uses them, or remove them with Remove.")
+        else:
+            told = _("Cancelled. The engine is as it was before.")
+        size = size_text(result.get("size_bytes", 0))
+        self._panel.message.notice(told.format(size=size, folder=self._installation.folder))
 
     def _on_stop(self) -> None:
         self._panel.logic.segmenting.cancel()
@@ -176,10 +341,12 @@ class InstallationSection:
         if folder:
             edit.text = folder
             self._on_folder()
+            self._on_sources()
 
     def _on_folder(self) -> None:
         folder = str(self._ui.engineFolderEdit.text).strip()
         if Path(folder) != self._installation.folder:
+            self._checked = self._failure = None
             self._installation.set_folder(folder)
 
     def _on_log_folder(self) -> None:
@@ -187,3 +354,53 @@ class InstallationSection:
         folder = str(Path(log).parent) if log else ""
         if not folder or not qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(folder)):
             self._panel.message.notice(_("The log is in {folder}").format(folder=folder or _("no folder yet")))
+
+
+def size_text(size: float) -> str:
+    """One unit for all sizes that are shown: GB of 10^9 bytes, as disks and downloads are counted."""
+    if size < 1e8:
+        return _("{size:.0f} MB").format(size=size / 1e6)
+    return _("{size:.1f} GB").format(size=size / 1e9)
+
+
+def question_text(plan: Mapping[str, Any]) -> str:
+    """What an installation will do to the computer, from ``Plan.to_dict``."""
+    lines = [
+        _("Folder: {folder}").format(folder=plan["folder"]),
+        _("Space: about {needed}; {free} are free").format(
+            needed=size_text(plan["disk_bytes"]), free=size_text(plan["free_bytes"])
+        ),
+    ]
+    if plan["download_bytes"]:
+        minutes = max(1, round(plan["download_bytes"] * 8 / USUAL_BITS_PER_S / 60))
+        told = _("Download: about {size}, {minutes} min with 50 Mbit/s; then some minutes to unpack and to try it")
+        lines.append(told.format(size=size_text(plan["download_bytes"]), minutes=minutes))
+    else:
+        lines.append(_("Download: nothing, all comes from {wheels}").format(wheels=plan["options"]["wheels"]))
+    if plan.get("present_bytes"):
+        told = _("Already there from an earlier attempt: {size}. They are used again, so less is downloaded.")
+        lines.append(told.format(size=size_text(plan["present_bytes"])))
+    builds = {"cuda": _("PyTorch for NVIDIA graphics cards"), "cpu": _("PyTorch for the CPU")}
+    lines.append(_("Packages: {count}, with {build}").format(count=plan["packages"], build=builds[plan["accelerator"]]))
+    lines.append(_("The weights of a model (0.1 to 1.5 GB) are downloaded when it is first used."))
+    lines.append(_("Nothing outside of the folder is changed, and nothing in Slicer's own Python."))
+    return "\n".join(lines)
+
+
+def working_text(working: Working) -> str:
+    """What happens to the environment now."""
+    if working.text:
+        return working.text
+    stages = {
+        "uv": _("Getting the installer"),
+        "python": _("Looking for a Python"),
+        "packages": _("Getting the packages"),
+        "check": _("Trying the packages"),
+    }
+    actions = {
+        "plan": _("Looking at what an installation needs"),
+        "plan-again": _("Looking at what this needs"),
+        "check": _("Checking the engine's files"),
+        "remove": _("Removing the engine"),
+    }
+    return stages.get(working.stage) or actions.get(working.action) or _("Starting")

@@ -190,7 +190,7 @@ class LearningSection:
 
     @property
     def _has_engine(self) -> bool:
-        return self._panel.logic.installation.python is not None
+        return self._panel.logic.installation.obstacle is None
 
     def _chosen_version(self) -> str:
         table = self._ui.versionsTable

@@ -55,7 +55,7 @@ class SegmentingSection:
 
     def refresh(self) -> None:
         """Ask the engine for models and devices; needs an engine."""
-        if self._panel.logic.installation.python is None:
+        if self._panel.logic.installation.obstacle is not None:
             return
         logic = self._panel.logic
         logic.engine.request("system.info", on_result=self._on_system, on_error=lambda _error: None)
@@ -89,8 +89,10 @@ class SegmentingSection:
         """Bar, stage and time left of what runs."""
         ui, node, running = self._ui, self._panel.parameterNode, self._panel.logic.segmenting.running
         ui.progressFrame.setVisible(running is not None)
-        missing = ""
-        if node is None or node.ct is None:
+        obstacle, missing = self._panel.logic.installation.obstacle, ""
+        if obstacle is not None:
+            missing = str(obstacle)
+        elif node is None or node.ct is None:
             missing = _("Load a CT.")
         elif self.model is None:
             missing = _("Set up the engine, and choose a model.")

@@ -1,0 +1,86 @@
+"""The part *Model weights and licence* of the section Engine: what the user may bring himself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from activeseg.errors import ActiveSegError, ModelError
+
+from ..signals import connect
+
+
+class WeightsSection:
+    """``panel`` is the module's widget."""
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+        self._ui = ui = panel.ui
+        self._models = panel.logic.models
+        self._busy = False
+        connect(ui.weightsButton, "clicked()", self._on_weights)
+        connect(ui.licenceButton, "clicked()", self._on_licence)
+        connect(ui.licenceEdit, "textChanged(QString)", lambda _text: self.update())
+
+    def update(self) -> None:
+        """Show what can be done now."""
+        obstacle = self._panel.logic.installation.obstacle
+        free = obstacle is None and not self._busy
+        self._ui.weightsButton.enabled = free
+        self._ui.licenceButton.enabled = free and bool(str(self._ui.licenceEdit.text).strip())
+
+    def way_out(self, error: ActiveSegError) -> tuple[str, Any] | None:
+        """A button's text and what it does, for an error about weights or a licence; None for any other."""
+        if not isinstance(error, ModelError):
+            return None
+        if "licence_page" in error.details:
+            return _("Enter the licence number"), lambda: self._show(self._ui.licenceEdit)
+        if "url" in error.details:
+            return _("Add weights from a file..."), self._on_weights
+        return None
+
+    def _show(self, widget: Any) -> None:
+        self._panel.open_section(self._ui.engineSection)
+        self._ui.weightsBox.collapsed = False
+        widget.setFocus()
+
+    def _on_weights(self) -> None:
+        file = qt.QFileDialog.getOpenFileName(
+            slicer.util.mainWindow(), _("A zip of TotalSegmentator's weights"), "", "*.zip"
+        )
+        if file:
+            self._start(_("Adding the weights..."))
+            self._models.add_weights(Path(str(file)), self._added, self._failed)
+
+    def _on_licence(self) -> None:
+        self._start("")
+        self._models.set_licence(str(self._ui.licenceEdit.text).strip(), self._stored, self._failed)
+
+    def _start(self, told: str) -> None:
+        self._busy = True
+        self._panel.message.clear()
+        if told:
+            self._panel.message.notice(told)
+        self.update()
+
+    def _added(self, model: str) -> None:
+        self._done(_("The weights of {model} are installed.").format(model=model))
+
+    def _stored(self) -> None:
+        self._ui.licenceEdit.text = ""
+        self._done(_("The licence number is kept for TotalSegmentator."))
+
+    def _done(self, told: str) -> None:
+        self._busy = False
+        self._panel.message.notice(told)
+        self.update()
+        self._panel.segmenting.refresh()
+
+    def _failed(self, error: ActiveSegError) -> None:
+        self._busy = False
+        self.update()
+        self._panel.message.error(error)
