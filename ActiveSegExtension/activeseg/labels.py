@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import colorsys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from activeseg.errors import InputError
@@ -12,6 +14,8 @@ from activeseg.errors import InputError
 BACKGROUND = "background"
 IGNORE = "ignore"
 Color = tuple[int, int, int]
+MOST_STRUCTURES = 65_534
+"""Label maps hold 16 bits: with background and ``ignore`` there is room for so many structures."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,10 @@ class LabelSchema:
         values = [label.value for label in self.labels]
         if values != list(range(1, len(values) + 1)):
             raise InputError(f"Label values must be 1..{len(values)} in order, got {values[:10]}.")
-        names = [label.name for label in self.labels]
-        for name in names:
-            if not name or name in (BACKGROUND, IGNORE) or names.count(name) > 1:
+        if len(values) > MOST_STRUCTURES:
+            raise InputError(f"There are {len(values)} structures; a label map holds at most {MOST_STRUCTURES}.")
+        for name, times in Counter(label.name for label in self.labels).items():
+            if not name or name in (BACKGROUND, IGNORE) or times > 1:
                 raise InputError(f"'{name}' cannot be a structure's name: empty, reserved or used twice.")
 
     @classmethod
@@ -97,9 +102,13 @@ class LabelSchema:
             )
         )
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
-        return tuple(label.name for label in self.labels)
+        return tuple(self._by_name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Label]:
+        return {label.name: label for label in self.labels}
 
     @property
     def ignore_value(self) -> int:
@@ -110,9 +119,8 @@ class LabelSchema:
 
     def named(self, name: str) -> Label:
         """The structure of that name. Raises InputError with the nearest names."""
-        for label in self.labels:
-            if label.name == name:
-                return label
+        if name in self._by_name:
+            return self._by_name[name]
         import difflib
 
         near = difflib.get_close_matches(name, self.names, n=3) or list(self.names[:5])
@@ -146,7 +154,13 @@ class LabelSchema:
         """Raises InputError when the file is not a label schema."""
 
         def code(c: Any) -> Code | None:
-            return Code(*c) if c else None
+            return Code(*(str(part) for part in c)) if c else None
+
+        def color(parts: Any) -> Color:
+            red, green, blue = (int(part) for part in parts)
+            if not all(0 <= part <= 255 for part in (red, green, blue)):
+                raise ValueError(f"a colour is 0 to 255, not {list(parts)}")
+            return red, green, blue
 
         try:
             return cls(
@@ -154,7 +168,7 @@ class LabelSchema:
                     Label(
                         int(entry["value"]),
                         str(entry["name"]),
-                        tuple(int(v) for v in entry["color"]),  # type: ignore[arg-type]
+                        color(entry["color"]),
                         Terminology(**{k: code(v) for k, v in entry["terminology"].items()})  # type: ignore[arg-type]
                         if entry.get("terminology")
                         else None,
@@ -162,7 +176,7 @@ class LabelSchema:
                     for entry in data["labels"]
                 )
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"Not a label schema: {error!r}.") from error
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
+
+ToCt = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+"""Voxel indices (n, 3), each (k, j, i), of a layer as it was stored to those of the CT, which may be between voxels."""
+
+_LARGEST_VALUE = 65_535
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -19,12 +25,33 @@ class Layer:
     ----------
     array : (k, j, i), whole numbers; may be smaller or larger than the CT
     first_kji : index in the CT of the array's first voxel
-    segments : value in ``array`` -> index of the segment in Slicer's order; other values belong to no segment
+    segments : value in ``array`` -> index of the segment in Slicer's order; other values belong to no segment. Values
+        are 1 to 65535 (``small_values``)
+    lost : segment index -> its voxels, as they were stored on another grid, that lie beyond the CT
+    unseen : segments that have voxels inside of the CT on another grid, but none on the CT's
     """
 
     array: npt.NDArray[Any]
     first_kji: tuple[int, int, int]
     segments: Mapping[int, int]
+    lost: Mapping[int, int] = field(default_factory=dict)
+    unseen: frozenset[int] = frozenset()
+
+    @classmethod
+    def resampled(
+        cls,
+        array: npt.NDArray[Any],
+        first_kji: tuple[int, int, int],
+        segments: Mapping[int, int],
+        source: npt.NDArray[Any],
+        to_ct: ToCt,
+        shape_kji: Sequence[int],
+    ) -> Layer:
+        """A layer that was brought to the CT's grid: ``array`` is what came of ``source`` (k, j, i) there."""
+        lost = _voxels_beyond(source, segments, to_ct, shape_kji)
+        left, before = _voxels_of(array, segments), _voxels_of(source, segments)
+        unseen = {s for s in segments.values() if not left.get(s) and before.get(s, 0) > lost.get(s, 0)}
+        return cls(array, first_kji, segments, lost, frozenset(unseen))
 
     def inside(self, shape_kji: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
         """Where the array and the CT overlap: slices of the array, slices of the CT; None when they do not."""
@@ -42,9 +69,7 @@ class Layer:
     def table(self, codes: Sequence[int], dtype: Any) -> npt.NDArray[Any]:
         """A look-up table from values in ``array`` to ``codes[segment index]``; 0 for values of no segment."""
         table = np.zeros(max([0, *self.segments]) + 2, dtype)  # the last entry, 0, takes what is above (mode="clip")
-        for value, segment in self.segments.items():
-            table[value] = codes[segment]
-        table[0] = 0
+        table[list(self.segments)] = [codes[segment] for segment in self.segments.values()]
         return table
 
 
@@ -56,14 +81,42 @@ class Composition:
     ----------
     labels : (k, j, i) on the CT's grid
     edited : for each segment, whether it differs from the original
-    outside : for each segment, its voxels beyond the CT's border, which are lost
+    outside : for each segment, its voxels beyond the CT's border, which are lost; counted on the grid on which it
+        was stored
+    unseen : for each segment, whether it is too small for the CT's grid: it has voxels there, and none is left
     overlapping : voxels that more than one segment claimed
     """
 
     labels: npt.NDArray[Any]
     edited: tuple[bool, ...]
     outside: tuple[int, ...]
+    unseen: tuple[bool, ...]
     overlapping: int
+
+    @property
+    def is_beside_the_ct(self) -> bool:
+        """Whether there are segments with voxels, and none of these lies inside of the CT."""
+        return any(self.outside) and not any(self.unseen) and not self.labels.any()
+
+    def sentences(self, names: Sequence[str], resampled: bool) -> tuple[str, ...]:
+        """What the user should read about voxels; ``names`` of the segments, ``resampled``: a layer was."""
+        told = [
+            f"'{name}' has {voxels} voxels outside of the CT; they are cut off."
+            for name, voxels in zip(names, self.outside, strict=True)
+            if voxels
+        ]
+        told += [
+            f"'{name}' is too small for the CT's voxels: nothing of it is left."
+            for name, unseen in zip(names, self.unseen, strict=True)
+            if unseen
+        ]
+        if self.overlapping:
+            told.append(f"Segments overlap in {self.overlapping} voxels: edited ones win, then lower rows.")
+        if resampled:
+            told.append("The segments lie on another grid than the CT: their voxels were taken by nearest neighbour.")
+        if not self.labels.any():
+            told.append("No segment has voxels in the CT: nothing counts as present.")
+        return tuple(told)
 
 
 def compose(
@@ -87,10 +140,13 @@ def compose(
     edited = list(touched)
     if original is not None:
         edited = [a or b for a, b in zip(edited, _differs(layers, values, original), strict=True)]
-    outside = [0] * len(values)
+    outside, unseen = [0] * len(values), [False] * len(values)
     for layer in layers:
-        for segment, voxels in _voxels_outside(layer, values, shape_kji).items():
-            outside[segment] += voxels
+        for beyond in (layer.lost, _voxels_outside(layer, shape_kji)):
+            for segment, voxels in beyond.items():
+                outside[segment] += voxels if values[segment] else 0
+        for segment in layer.unseen:
+            unseen[segment] = values[segment] > 0
 
     order = sorted(range(len(values)), key=lambda segment: (edited[segment], segment))
     if len(layers) <= 1:  # no overlap: the segments' values can be written at once
@@ -100,24 +156,43 @@ def compose(
         for rank, segment in enumerate(order, start=1):
             codes[segment] = rank if values[segment] else 0
     labels = np.zeros(shape_kji, code_dtype)
-    overlapping = 0
+    claimed_twice = np.zeros(shape_kji if len(layers) > 1 else (0, 0, 0), bool)
     for number, layer in enumerate(layers):
         table = layer.table(codes, code_dtype)
-        for plane, target in _planes(layer, labels):
+        for place, plane, target in _planes(layer, labels):
             mapped = _looked_up(table, plane)
             if number:
-                overlapping += int(np.count_nonzero((mapped != 0) & (target != 0)))
+                claimed_twice[place] |= (mapped != 0) & (target != 0)
             np.maximum(target, mapped, out=target)
     if len(layers) > 1:
         value_of_rank = np.array([0, *(values[segment] for segment in order)], dtype)
         ranks, labels = labels, np.empty(shape_kji, dtype)
         for plane, target in zip(ranks, labels, strict=True):
             target[...] = _looked_up(value_of_rank, plane)
-    return Composition(labels, tuple(edited), tuple(outside), overlapping)
+    return Composition(labels, tuple(edited), tuple(outside), tuple(unseen), int(np.count_nonzero(claimed_twice)))
+
+
+def small_values(
+    array: npt.NDArray[Any], segments: Mapping[int, int]
+) -> tuple[npt.NDArray[Any], Mapping[int, int]]:
+    """The same layer with values that a look-up table can hold; unchanged where they are 1 to 65535 already.
+
+    Atlases number their structures up to 614,454,277 (Allen's mouse brain), and values may come as 64 bits.
+    """
+    if max(segments, default=0) <= _LARGEST_VALUE and array.dtype != np.uint64:
+        return array, segments
+    if not segments:
+        return np.zeros(array.shape, np.uint8), {}
+    known = np.array(sorted(segments), array.dtype)
+    small = np.zeros(array.shape, np.uint32)
+    for plane, target in zip(array, small, strict=True):
+        place = np.minimum(np.searchsorted(known, plane), len(known) - 1)
+        target[...] = np.where(known[place] == plane, place + 1, 0)
+    return small, {place: segments[int(value)] for place, value in enumerate(known, start=1)}
 
 
 def _dtype_for(largest: int) -> Any:
-    return np.uint8 if largest <= np.iinfo(np.uint8).max else np.uint16
+    return np.min_scalar_type(max(largest, 0))
 
 
 def _looked_up(table: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -125,27 +200,86 @@ def _looked_up(table: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray
     return np.take(table, values, mode="clip")
 
 
-def _planes(layer: Layer, other: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-    """The layer's voxels and ``other``'s (on the CT's grid) at the same places, plane by plane to stay in the cache."""
+def _planes(
+    layer: Layer, other: npt.NDArray[Any]
+) -> Iterator[tuple[tuple[int | slice, ...], npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Plane by plane, to stay in the cache: its place in the CT, the layer's voxels and ``other``'s (the CT's grid)."""
     overlap = layer.inside(other.shape)
-    if overlap is not None:
-        yield from zip(layer.array[overlap[0]], other[overlap[1]], strict=True)
+    if overlap is None:
+        return
+    here, (k, *rest) = overlap
+    for plane, number in zip(layer.array[here], range(k.start, k.stop), strict=True):
+        place = (number, *rest)
+        yield place, plane, other[place]
 
 
-def _voxels_outside(layer: Layer, values: Sequence[int], shape_kji: Sequence[int]) -> dict[int, int]:
+def _voxels_outside(layer: Layer, shape_kji: Sequence[int]) -> dict[int, int]:
     """Segment index -> its voxels outside of the CT, in a layer that grew beyond it."""
     overlap = layer.inside(shape_kji)
     if overlap is not None and overlap[0] == _all_of(layer.array):
         return {}
-    rest = np.ones(layer.array.shape, bool)
-    if overlap is not None:
-        rest[overlap[0]] = False
-    counts = np.bincount(np.clip(layer.array[rest], 0, None).astype(np.intp))
-    return {
-        segment: int(counts[value])
-        for value, segment in layer.segments.items()
-        if value < len(counts) and counts[value] and values[segment]
-    }
+    everywhere = _voxels_of(layer.array, layer.segments)
+    inside = _voxels_of(layer.array[overlap[0]], layer.segments) if overlap is not None else {}
+    return {segment: rest for segment, n in everywhere.items() if (rest := n - inside.get(segment, 0))}
+
+
+def _voxels_of(array: npt.NDArray[Any], segments: Mapping[int, int]) -> dict[int, int]:
+    """Segment index -> its voxels, for those that have some."""
+    numbers = np.zeros(max([0, *segments]) + 2, np.intp)
+    of_number = dict(enumerate(segments.values(), start=1))
+    numbers[list(segments)] = list(of_number)
+    total = np.zeros(len(of_number) + 1, np.int64)
+    for plane in array:
+        total += np.bincount(_looked_up(numbers, plane).reshape(-1), minlength=len(total))
+    return {segment: int(total[number]) for number, segment in of_number.items() if total[number]}
+
+
+def _voxels_beyond(
+    source: npt.NDArray[Any], segments: Mapping[int, int], to_ct: ToCt, shape_kji: Sequence[int]
+) -> dict[int, int]:
+    """Segment index -> its voxels, of a layer on another grid, whose centres lie outside of all of the CT's voxels."""
+    box = _box_of(source)
+    if box is None or not _beyond(to_ct(_surface(box)), shape_kji).any():
+        # The way to the CT is continuous and can be gone back: what is enclosed by places in the CT is in it, too.
+        return {}
+    total: dict[int, int] = {}
+    first = np.array([span.start for span in box])
+    for number, plane in enumerate(source[box]):
+        at = np.argwhere(plane)
+        points = np.concatenate([np.full((len(at), 1), number), at], axis=1) + first
+        there = at[_beyond(to_ct(points.astype(float)), shape_kji)] if len(at) else at
+        for segment, voxels in _voxels_of(plane[tuple(there.T)][None], segments).items():
+            total[segment] = total.get(segment, 0) + voxels
+    return total
+
+
+def _beyond(points_kji: npt.NDArray[np.float64], shape_kji: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """For each point (n, 3), in voxel indices, whether it lies outside of a grid's outermost voxels."""
+    low, high = -0.5 - _ROUNDING, np.asarray(shape_kji) - 0.5 + _ROUNDING
+    return np.asarray(((points_kji < low) | (points_kji > high)).any(axis=1))
+
+
+def _box_of(array: npt.NDArray[Any]) -> tuple[slice, slice, slice] | None:
+    """The smallest box with all voxels that are not 0; None when all are."""
+    planes = np.array([plane.any() for plane in array], bool)
+    if not planes.any():
+        return None
+    flat = np.zeros(array.shape[1:], bool)
+    for plane in array[planes]:
+        flat |= plane != 0
+    spans = [np.flatnonzero(used) for used in (planes, flat.any(axis=1), flat.any(axis=0))]
+    k, j, i = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+    return k, j, i
+
+
+def _surface(box: Sequence[slice]) -> npt.NDArray[np.float64]:
+    """The voxels (n, 3) on the six sides of a box."""
+    sides = []
+    for axis, span in enumerate(box):
+        for end in {span.start, span.stop - 1}:
+            ranges = [np.array([end]) if a == axis else np.arange(s.start, s.stop) for a, s in enumerate(box)]
+            sides.append(np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3))
+    return np.concatenate(sides).astype(float)
 
 
 def _differs(layers: Sequence[Layer], values: Sequence[int], original: npt.NDArray[Any]) -> list[bool]:
@@ -159,7 +293,7 @@ def _differs(layers: Sequence[Layer], values: Sequence[int], original: npt.NDArr
         table, held_only = layer.table(values, dtype), np.zeros(largest + 1, dtype)
         held = [values[segment] for segment in layer.segments.values()]
         held_only[held] = held
-        for plane, before in _planes(layer, original):
+        for _, plane, before in _planes(layer, original):
             now, then = _looked_up(table, plane), _looked_up(held_only, before)
             different = now != then
             if different.any():

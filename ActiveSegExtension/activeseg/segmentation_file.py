@@ -7,8 +7,8 @@ The keys are those of vtkMRMLSegmentationStorageNode: ``SegmentN_ID``, ``_Name``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import numpy.typing as npt
 from activeseg.errors import InputError
 from activeseg.label_map import check_label_map, label_counts, smallest_dtype
 from activeseg.labels import IGNORE, Label, LabelSchema
-from activeseg.segment_layers import Layer, compose
+from activeseg.regular_files import open_regular
+from activeseg.segment_layers import Layer, ToCt, compose, small_values
 from activeseg.segment_matching import (
     LABEL_NAME_TAG,
     LABEL_VALUE_TAG,
@@ -39,6 +40,9 @@ NEW_SEGMENT = "~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~~^^~^^"
 """What Slicer writes into every segment that has no meaning of its own: tissue."""
 
 _BINARY = "Binary labelmap"
+_OF_SEGMENT = re.compile(r"Segment([0-9]{1,7})_(?:ID|Name|LabelValue)")
+_HEADER_BYTES = 1 << 16
+_LARGEST_VALUE = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class SegmentRead:
-    """What became of a segment: its structure (None: left out), what told it, and its voxels beyond the CT."""
+    """What became of a segment: its structure (None: left out), what told it, and its voxels beyond the CT.
+
+    ``outside_voxels`` are counted on the segmentation's own grid.
+    """
 
     name: str
     structure: str | None
@@ -92,27 +99,20 @@ class EditedLabels:
     segments : one entry for each segment, in Slicer's order
     overlapping_voxels : voxels that more than one segment claimed; edited segments win, then later ones
     resampled : the segments lay on another grid and were taken by nearest neighbour
+    about_voxels : sentences on voxels beyond the CT, overlaps and the grid
     """
 
     labels: npt.NDArray[Any]
     segments: tuple[SegmentRead, ...]
     overlapping_voxels: int
     resampled: bool
+    about_voxels: tuple[str, ...] = ()
 
     def sentences(self) -> tuple[str, ...]:
         """What the user should read before this becomes truth; empty when there is nothing to tell."""
         told = [f"'{s.name}' is left out." for s in self.segments if s.structure is None]
         told += [f"'{s.name}' is read as '{s.structure}'." for s in self.segments if s.structure not in (None, s.name)]
-        told += [
-            f"'{s.name}' has {s.outside_voxels} voxels outside of the CT; they are cut off."
-            for s in self.segments
-            if s.outside_voxels
-        ]
-        if self.overlapping_voxels:
-            told.append(f"Segments overlap in {self.overlapping_voxels} voxels: edited ones win, then lower rows.")
-        if self.resampled:
-            told.append("The segments lie on another grid than the CT: their voxels were taken by nearest neighbour.")
-        return tuple(told)
+        return (*told, *self.about_voxels)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,10 @@ class SegmentationFile:
     def read(cls, path: str | Path, notice: Notice = warn) -> SegmentationFile:
         """Read a file that Slicer or ``write_segmentation`` wrote; a file cropped to its segments is fine.
 
-        Raises InputError when it is damaged, holds no segments, or holds surfaces or fractions instead of labels.
+        Cropped to nothing it is one voxel of background: then the segments are empty, or all were deleted.
+
+        Raises InputError when it is damaged, holds voxels but no segments, two segments that cannot be told apart, or
+        surfaces or fractions instead of labels.
         """
         from activeseg import itk_files
 
@@ -135,13 +138,7 @@ class SegmentationFile:
         if not path.is_file():
             raise InputError(f"There is no file '{path}'.", "Check the path.")
         image = itk_files.read_image(path, notice)
-        keys = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.startswith("Segment")}
-        found = sorted(int(match[1]) for match in (re.fullmatch(r"Segment(\d+)_ID", key) for key in keys) if match)
-        if not found:
-            raise InputError(
-                f"'{path.name}' holds no segments.",
-                "Save the segmentation from Slicer as .seg.nrrd, or give a label map.",
-            )
+        keys = {key: _text(image.GetMetaData(key)) for key in image.GetMetaDataKeys() if key.startswith("Segment")}
         kind = keys.get("Segmentation_SourceRepresentation", keys.get("Segmentation_MasterRepresentation", _BINARY))
         pixels = _pixels(image)
         if kind != _BINARY or pixels.dtype.kind not in "iu":
@@ -149,17 +146,16 @@ class SegmentationFile:
                 f"'{path.name}' holds '{kind}' ({pixels.dtype}); labels are needed.",
                 f"In Slicer's Segmentations module make '{_BINARY}' the source representation and save again.",
             )
-        try:
-            segments = tuple(_segment(keys, number, order) for order, number in enumerate(found))
-        except ValueError as error:
-            raise InputError(f"'{path.name}' is damaged: {error}.", "Save it from Slicer again.") from error
-        for segment in segments:
-            if segment.layer >= len(pixels):
-                raise InputError(
-                    f"'{path.name}' is damaged: '{segment.name}' is in layer {segment.layer} of {len(pixels)}.",
-                    "Save it from Slicer again.",
-                )
-        return cls(_geometry(image), tuple(pixels), segments)
+        found = sorted({int(match[1]) for match in map(_OF_SEGMENT.fullmatch, keys) if match})
+        if not found and pixels.any():
+            raise InputError(
+                f"'{path.name}' holds no segments.",
+                "Save the segmentation from Slicer as .seg.nrrd, or give a label map.",
+            )
+        header = _Header(path.name, keys, len(pixels), int(np.iinfo(pixels.dtype).max))
+        segments = tuple(header.segment(number, order) for order, number in enumerate(found))
+        _check_values(path.name, segments, pixels)
+        return cls(_geometry(image), tuple(pixels), _with_own_ids(segments, notice))
 
     def label_map(
         self,
@@ -187,14 +183,7 @@ class SegmentationFile:
         if predicted is not None:
             check_label_map(predicted, schema, geometry.shape_kji, "The predicted label map")
         values, found = self._values(schema, mapping or {})
-        layers, resampled = [], False
-        shift = _shift(self.geometry, geometry)
-        for number, array in enumerate(self.layers):
-            held = {segment.value: n for n, segment in enumerate(self.segments) if segment.layer == number}
-            if shift is None:
-                array = Volume(np.ascontiguousarray(array), self.geometry).resample_labels_to(geometry).array
-                resampled = True
-            layers.append(Layer(array, shift or (0, 0, 0), held))
+        layers, resampled = self._layers(geometry)
         composed = compose(
             layers,
             values,
@@ -203,7 +192,7 @@ class SegmentationFile:
             predicted,
             smallest_dtype(schema.ignore_value),
         )
-        if any(array.any() for array in self.layers) and any(values) and not composed.labels.any():
+        if composed.is_beside_the_ct:
             raise InputError("No segment lies inside the image.", "Check that segmentation and image belong together.")
         read = tuple(
             SegmentRead(segment.name, name, by, edited, outside)
@@ -211,7 +200,33 @@ class SegmentationFile:
                 self.segments, found, composed.edited, composed.outside, strict=True
             )
         )
-        return EditedLabels(composed.labels, read, composed.overlapping, resampled)
+        about_voxels = composed.sentences([segment.name for segment in self.segments], resampled)
+        return EditedLabels(composed.labels, read, composed.overlapping, resampled, about_voxels)
+
+    def _layers(self, geometry: Geometry) -> tuple[list[Layer], bool]:
+        """The layers that hold something, on the CT's grid, and whether one had to be resampled for that."""
+        segments_of: list[dict[int, int]] = [{} for _ in self.layers]
+        for number, segment in enumerate(self.segments):
+            segments_of[segment.layer][segment.value] = number
+        shift, turned, found = _shift(self.geometry, geometry), self.geometry.same_voxels(geometry), []
+        for source, segments in zip(self.layers, segments_of, strict=True):
+            if not source.any():
+                continue  # cropped to nothing it lies anywhere
+            array, held = small_values(source, segments)
+            if shift is not None:
+                found.append(Layer(array, shift, held))
+                continue
+            if turned:
+                found.append(Layer(self.geometry.array_in_order_of(geometry, array), (0, 0, 0), held))
+                continue
+            stored = Volume(np.ascontiguousarray(array), self.geometry)
+            brought = stored.resample_labels_to(geometry, may_miss=True).array
+            found.append(Layer.resampled(brought, (0, 0, 0), held, stored.array, self._to(geometry), geometry.shape_kji))
+        return found, shift is None and not turned and bool(found)
+
+    def _to(self, geometry: Geometry) -> ToCt:
+        """Voxel indices (n, 3), each (k, j, i), of this grid to those of another."""
+        return lambda points: geometry.ijk_of_ras(self.geometry.ras_of_ijk(points[:, ::-1]))[:, ::-1]
 
     def _values(
         self, schema: LabelSchema, mapping: Mapping[str, str | None]
@@ -264,8 +279,15 @@ class SegmentationFile:
 
 
 def is_segmentation_file(path: str | Path) -> bool:
-    """Whether its name says that it is a segmentation of Slicer's."""
-    return str(path).lower().endswith((SUFFIX, ".seg.nhdr"))
+    """Whether it is a segmentation of Slicer's: its name says so, or it is an NRRD file whose header names segments."""
+    name = Path(path).name.lower()
+    if name.endswith((SUFFIX, ".seg.nhdr")):
+        return True
+    if not name.endswith((".nrrd", ".nhdr")) or not Path(path).is_file():
+        return False
+    with open_regular(Path(path)) as file:
+        header = file.read(_HEADER_BYTES).partition(b"\n\n")[0]
+    return re.search(rb"^Segment(ation|[0-9]+)_\w+:=", header, re.MULTILINE) is not None
 
 
 def write_segmentation(
@@ -321,22 +343,91 @@ def _keys(label: Label, geometry: Geometry) -> dict[str, str]:
     }
 
 
-def _segment(keys: Mapping[str, str], number: int, order: int) -> Segment:
-    """The segment with this number; files from before Slicer 4.11 have a layer for each, with value 1."""
+@dataclass(frozen=True)
+class _Header:
+    """What a file's header says about its segments; ``layers`` that it has, ``largest`` value of its voxels' type."""
 
-    def get(key: str, default: str = "") -> str:
-        return keys.get(f"Segment{number}_{key}", default)
+    file: str
+    keys: Mapping[str, str]
+    layers: int
+    largest: int
 
-    tags = (entry.split(":", 1) for entry in get("Tags").split("|") if ":" in entry)
-    red, green, blue = (float(v) for v in get("Color", "0.5 0.5 0.5").split())
-    return Segment(
-        get("ID"),
-        get("Name", get("ID")),
-        (red, green, blue),
-        int(get("LabelValue", "1")),
-        int(get("Layer", str(order))),
-        dict(tags),
-    )
+    def segment(self, number: int, order: int) -> Segment:
+        """The segment with this number; files from before Slicer 4.11 have a layer for each, with value 1.
+
+        One without an ID gets the one that Slicer would give it. Raises InputError for nonsense.
+        """
+        get = f"Segment{number}_{{}}".format
+        value = self._whole(get("LabelValue"), "1", 1, self.largest)
+        segment_id = self.keys.get(get("ID"), "").strip() or f"Segment_{value}"
+        name = self.keys.get(get("Name"), "").strip() or segment_id
+        layer = self._whole(get("Layer"), str(order), 0, _LARGEST_VALUE)
+        if layer >= self.layers:
+            raise self._damaged(f"'{name}' is in layer {layer} of {self.layers}")
+        tags = (entry.split(":", 1) for entry in self.keys.get(get("Tags"), "").split("|") if ":" in entry)
+        return Segment(segment_id, name, self._color(get("Color")), value, layer, dict(tags))
+
+    def _whole(self, key: str, default: str, lowest: int, highest: int) -> int:
+        text = self.keys.get(key, default).strip()
+        if not re.fullmatch("[0-9]{1,19}", text) or not lowest <= int(text) <= highest:
+            raise self._damaged(f"{key} is '{text}', not a whole number from {lowest} to {highest}")
+        return int(text)
+
+    def _color(self, key: str) -> tuple[float, float, float]:
+        text = self.keys.get(key, "0.5 0.5 0.5")
+        try:
+            red, green, blue = (float(part) for part in text.split())
+        except ValueError as error:
+            raise self._damaged(f"{key} is '{text}', not three numbers") from error
+        if not all(np.isfinite((red, green, blue))):
+            raise self._damaged(f"{key} is '{text}', not three numbers")
+        red, green, blue = (min(max(part, 0.0), 1.0) for part in (red, green, blue))
+        return red, green, blue
+
+    def _damaged(self, why: str) -> InputError:
+        return InputError(f"'{self.file}' is damaged: {why}.", "Save it from Slicer again.")
+
+
+def _text(stored: str) -> str:
+    """A text of the header; what is not UTF-8 (other programs write the system's own code page) as Windows has it."""
+    try:
+        return stored.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return stored.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+
+
+def _check_values(file: str, segments: Sequence[Segment], pixels: npt.NDArray[Any]) -> None:
+    """Raise InputError where voxels are of two segments: they have one value in one layer."""
+    first_with: dict[tuple[int, int], Segment] = {}
+    twice: dict[int, dict[int, Segment]] = {}
+    for segment in segments:
+        if first_with.setdefault((segment.layer, segment.value), segment) is not segment:
+            twice.setdefault(segment.layer, {}).setdefault(segment.value, segment)
+    for layer, later in twice.items():
+        for value in np.intersect1d(pixels[layer], list(later)).tolist():
+            names = f"'{first_with[layer, value].name}' and '{later[value].name}'"
+            raise InputError(
+                f"'{file}': {names} both have the value {value} in layer {layer}, so their voxels cannot be told apart.",
+                "Give each segment its own value, or save the segmentation from Slicer again.",
+            )
+
+
+def _with_own_ids(segments: Sequence[Segment], notice: Notice) -> tuple[Segment, ...]:
+    """The segments with ids that differ: where several have one, the later ones get another."""
+    taken = {segment.id for segment in segments}
+    times: dict[str, int] = {}
+    found = []
+    for segment in segments:
+        times[segment.id] = times.get(segment.id, 0) + 1
+        if times[segment.id] == 2:
+            notice(f"Several segments have the ID '{segment.id}'; the later ones are told by tags and names alone.")
+        if times[segment.id] > 1:
+            while (fresh := f"{segment.id}_{times[segment.id]}") in taken:
+                times[segment.id] += 1
+            taken.add(fresh)
+            segment = replace(segment, id=fresh)
+        found.append(segment)
+    return tuple(found)
 
 
 def _pixels(image: Any) -> npt.NDArray[Any]:

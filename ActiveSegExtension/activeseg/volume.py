@@ -407,11 +407,11 @@ class Volume:
         """The same voxels as ``geometry`` stores them, and on it; raises InputError where its voxels are others."""
         return Volume(self.geometry.array_in_order_of(geometry, self.array), geometry, self.name)
 
-    def resample_labels_to(self, geometry: Geometry) -> Volume:
+    def resample_labels_to(self, geometry: Geometry, *, may_miss: bool = False) -> Volume:
         """A label map on another grid, nearest neighbour, 0 outside.
 
         Where the voxels are the same they are only put in the other order; the array is the same where that is too.
-        Raises InputError when the label map has structures and none of them reaches the grid.
+        Raises InputError when the label map has structures and none of them reaches the grid, unless it ``may_miss``.
         """
         if self.geometry.same_voxels(geometry):
             return self.in_order_of(geometry)
@@ -425,7 +425,7 @@ class Volume:
         resample.SetOutputOrigin(geometry.origin_lps)
         resample.SetOutputDirection(geometry.direction_lps)
         array = sitk.GetArrayFromImage(resample.Execute(self.to_sitk()))
-        if self.array.any() and not array.any():
+        if not may_miss and self.array.any() and not array.any():
             raise InputError("No structure of the label map lies inside the image.", "Check that they belong together.")
         return Volume(array, geometry, self.name)
 

@@ -237,7 +237,7 @@ def test_in_an_overlap_the_edited_segment_beats_the_unedited_one(tmp_path: Path,
 
 
 def test_files_without_layers_and_values_are_read_as_before_slicer_4_11(tmp_path: Path) -> None:
-    file = store(tmp_path / "x.seg.nrrd", [mask(slice(0, 3)), mask(slice(3, 8))], [{}, {}])
+    file = store(tmp_path / "x.seg.nrrd", [mask(slice(0, 3)), mask(slice(3, 8))], [{}, {"Layer": "1"}])
     image = sitk.ReadImage(str(tmp_path / "x.seg.nrrd"))
     old = sitk.GetImageFromArray(sitk.GetArrayFromImage(image), isVector=True)
     old.CopyInformation(image)
