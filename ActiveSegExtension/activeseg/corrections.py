@@ -8,9 +8,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from activeseg.label_map import LabelMap, check_label_map, label_pairs
+from activeseg.label_map import LabelMap, LabelPairs, check_label_map, label_pairs
 from activeseg.labels import LabelSchema
 from activeseg.volume import Geometry
 
@@ -160,18 +159,25 @@ class Correction:
         moved = label_pairs(predicted, edited, schema)
         before = moved if truth is None else label_pairs(predicted, truth, schema)
         after = label_pairs(edited, edited if truth is None else truth, schema)
-        structures = []
-        for label in schema.labels:
-            v = label.value
-            was, now, kept = int(moved[v].sum()), int(moved[:, v].sum()), int(moved[v, v])
-            if was or now or before[:, v].any():
-                dice = _dice(before, v), _dice(after, v)
-                structures.append(
-                    StructureChange(label.name, was, now, now - kept, was - kept, geometry.voxel_mm3, *dice)
-                )
+        was, now, kept, true = moved.of_rows(), moved.of_columns(), moved.in_both(), before.of_columns()
+        dice_before, dice_after = _dice(before), _dice(after)
+        structures = [
+            StructureChange(
+                label.name,
+                int(was[v]),
+                int(now[v]),
+                int(now[v] - kept[v]),
+                int(was[v] - kept[v]),
+                geometry.voxel_mm3,
+                dice_before[v],
+                dice_after[v],
+            )
+            for label in schema.labels
+            if was[v := label.value] or now[v] or true[v]
+        ]
         return cls(
             tuple(structures),
-            int(moved.sum() - np.trace(moved)),
+            int(moved.voxels.sum() - kept.sum()),
             states_after_editing(regions, predicted, edited),
             annotator,
             seconds,
@@ -232,8 +238,8 @@ def states_after_editing(regions: Iterable[Place], predicted: LabelMap, edited: 
     return tuple(told)
 
 
-def _dice(pairs: npt.NDArray[np.int64], value: int) -> float | None:
-    """2 |A and B| / (|A| + |B|) over voxels that neither side ignores (the last row and column)."""
-    known = pairs[:-1, :-1]
-    size = int(known[value].sum() + known[:, value].sum())
-    return 2.0 * int(known[value, value]) / size if size else None
+def _dice(pairs: LabelPairs) -> list[float | None]:
+    """For each value 2 |A and B| / (|A| + |B|) over voxels that neither side ignores."""
+    known = pairs.where_neither_ignores()
+    sizes, both = (known.of_rows() + known.of_columns()).tolist(), known.in_both().tolist()
+    return [2.0 * shared / size if size else None for shared, size in zip(both, sizes, strict=True)]

@@ -15,10 +15,13 @@ from activeseg.dataset import Dataset, Provenance, Saved
 from activeseg.dataset.layout import find_dataset, folder_to_create
 from activeseg.draft import Base, OpenedLabels
 from activeseg.errors import InputError
+from activeseg.label_map import check_label_map, label_counts
+from activeseg.label_values import check_values, renamed_values
 from activeseg.labels import LabelSchema
 from activeseg.prediction import Prediction
 from activeseg.progress import Progress
-from activeseg.segmentation_file import SegmentationFile, is_segmentation_file
+from activeseg.segment_layers import Layer
+from activeseg.segmentation_file import SegmentationFile, is_segmentation_file, to_grid
 from activeseg.training_labels import TrainingSummary, label_for_training
 from activeseg.volume import Geometry, Volume, read_label_map
 
@@ -62,24 +65,50 @@ class Edited:
     sentences: tuple[str, ...]
 
 
-def read_edited(path: Path, prediction: Base, mapping: Mapped | None = None) -> Edited:
-    """A label map on any grid, or a ``.seg.nrrd`` from Slicer; ``mapping`` says what unclear segments are.
+def read_edited(path: Path, base: Base, mapping: Mapped | None = None) -> Edited:
+    """A label map on any grid, or a ``.seg.nrrd`` from Slicer.
 
-    Raises InputError when a segment or value is no structure of the prediction's model.
+    ``mapping`` says what unclear segments are (name or id -> structure, None: leave out), or values of a label map.
+
+    Raises InputError when a segment or value is no structure of the model, DoubtfulValues (an InputError) when the
+    values of a label map seem to be other structures' than the model's.
     """
-    ct = prediction.labels.geometry
+    ct = base.labels.geometry
     if is_segmentation_file(path):
-        found = SegmentationFile.read(path).label_map(
-            ct, prediction.schema, predicted=prediction.labels.array, mapping=mapping
-        )
+        found = SegmentationFile.read(path).label_map(ct, base.schema, predicted=base.labels.array, mapping=mapping)
         return Edited(found.labels, found.sentences())
-    if mapping:
-        raise InputError(f"'{path.name}' is a label map, which has no segments to map.", "Leave --map out.")
     volume = read_label_map(path)
-    told = (
-        () if volume.geometry.same_voxels(ct) else ("The label map was brought to the CT's grid (nearest neighbour).",)
+    labels, said = renamed_values(volume.array, base.schema, mapping or {}, path.name)
+    check_label_map(labels, base.schema, volume.geometry.shape_kji, f"The label map '{path.name}'")
+    labels, told = _on_grid(Volume(labels, volume.geometry), ct, base.schema)
+    check_values(base.labels.array, labels, base.schema, path.name, said)
+    return Edited(labels, told)
+
+
+def _on_grid(volume: Volume, ct: Geometry, schema: LabelSchema) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    """A label map on the CT's grid, and what the user should read about that."""
+    if volume.geometry.same_voxels(ct):
+        return volume.in_order_of(ct).array, ()
+    brought = volume.resample_labels_to(ct).array
+    values = np.flatnonzero(label_counts(volume.array, schema))[1:].tolist()
+    layer = Layer.resampled(
+        brought,
+        (0, 0, 0),
+        dict(zip(values, values, strict=True)),
+        volume.array,
+        to_grid(volume.geometry, ct),
+        brought.shape,
     )
-    return Edited(volume.resample_labels_to(ct).array, told)
+    told = ["The label map was brought to the CT's grid (nearest neighbour)."]
+    told += [
+        f"'{schema.name_of(value)}' has {voxels} voxels outside of the CT; they are cut off."
+        for value, voxels in layer.lost.items()
+    ]
+    told += [
+        f"'{schema.name_of(value)}' is too small for the CT's voxels: nothing of it is left."
+        for value in sorted(layer.unseen)
+    ]
+    return brought, tuple(told)
 
 
 def read_images(prediction: Prediction) -> dict[str, Volume]:
@@ -109,7 +138,7 @@ def check_images(prediction: Prediction, images: Mapping[str, Volume]) -> None:
 
 def export_correction(
     base: Base | Path,
-    edited: Path,
+    edited: Path | Volume,
     dataset: Path,
     *,
     images: Mapping[str, Volume] | None = None,
@@ -130,7 +159,8 @@ def export_correction(
     Parameters
     ----------
     base : a prediction, the folder that ``segment`` wrote, or a case of a dataset that was opened to correct it further
-    edited : label map or ``.seg.nrrd``
+    edited : file of a label map or ``.seg.nrrd``, which is not believed blindly (``read_edited``); or the label map on
+        the CT's grid, in the values of the base's schema
     dataset : nnU-Net raw dataset folder (``Dataset801_Name``)
     images : what was segmented, by channel; None reads it from where it was
     review : what counts as truth of that which nobody looked at (design section 7). After a run for all structures
@@ -154,7 +184,7 @@ def export_correction(
     elif images is None:
         raise InputError("The image of the opened case is missing.", "Give it.")
     progress("compare", 0.1)
-    found = read_edited(edited, base, mapping)
+    found = read_edited(edited, base, mapping) if isinstance(edited, Path) else _as_given(edited, base)
     regions = _with_states(base, states or {})
     before, geometry, schema = base.labels.array, base.labels.geometry, base.schema
     correction = Correction.between(
@@ -199,6 +229,13 @@ def export_correction(
         return Exported(where, None, correction, training, (*told, sentence))
     where, saved = case_to_store.add(dataset, private_dir, case, progress.part(0.5, 1.0))
     return Exported(where, saved, correction, training, (*told, saved.sentence()))
+
+
+def _as_given(labels: Volume, base: Base) -> Edited:
+    """A label map that our own code made on the CT's grid."""
+    if not labels.geometry.same_voxels(base.labels.geometry):
+        raise InputError("The edited label map lies on another grid than the CT.", "Read it from the scene again.")
+    return Edited(labels.in_order_of(base.labels.geometry).array, ())
 
 
 @dataclass(frozen=True)

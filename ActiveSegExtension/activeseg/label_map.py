@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,59 @@ def label_counts(labels: LabelMap, schema: LabelSchema) -> npt.NDArray[np.int64]
     return total
 
 
-def label_pairs(rows: LabelMap, columns: LabelMap, schema: LabelSchema) -> npt.NDArray[np.int64]:
-    """(V, V) numbers of voxels with each pair of labels, background and ignore included."""
+@dataclass(frozen=True)
+class LabelPairs:
+    """Voxels with each pair of values of two label maps, for the pairs that occur: all of them would be values squared.
+
+    Attributes
+    ----------
+    rows, columns : (n,) value in the one and in the other label map
+    voxels : (n,) how many voxels have both
+    values : how many values there are, from background to ignore
+    """
+
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    voxels: npt.NDArray[np.int64]
+    values: int
+
+    def of_rows(self) -> npt.NDArray[np.int64]:
+        """(values,) voxels of each value in the one label map."""
+        return self._sums(self.rows, self.voxels)
+
+    def of_columns(self) -> npt.NDArray[np.int64]:
+        """(values,) voxels of each value in the other label map."""
+        return self._sums(self.columns, self.voxels)
+
+    def in_both(self) -> npt.NDArray[np.int64]:
+        """(values,) voxels that have this value in both label maps."""
+        return self._sums(self.rows, np.where(self.rows == self.columns, self.voxels, 0))
+
+    def where_neither_ignores(self) -> LabelPairs:
+        """The pairs without the last value."""
+        known = (self.rows < self.values - 1) & (self.columns < self.values - 1)
+        return LabelPairs(self.rows[known], self.columns[known], self.voxels[known], self.values)
+
+    def _sums(self, at: npt.NDArray[np.int64], voxels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        total = np.zeros(self.values, np.int64)
+        np.add.at(total, at, voxels)
+        return total
+
+
+def label_pairs(rows: LabelMap, columns: LabelMap, schema: LabelSchema) -> LabelPairs:
+    """How many voxels have which pair of labels, background and ignore included."""
     values = schema.ignore_value + 1
-    total = np.zeros(values * values, np.int64)
+    total: dict[int, int] = {}
     for slab in slabs(rows.shape):
         joint = rows[slab].astype(np.int64) * values
         np.add(joint, columns[slab], out=joint, casting="unsafe")  # unsigned 64 bits would make it floating point
-        total += np.bincount(joint.reshape(-1), minlength=values * values)
-    return total.reshape(values, values)
+        if values * values <= SLAB_VOXELS:
+            counts = np.bincount(joint.reshape(-1), minlength=values * values)
+            pairs = np.flatnonzero(counts)
+            counts = counts[pairs]
+        else:
+            pairs, counts = np.unique(joint, return_counts=True)
+        for pair, voxels in zip(pairs.tolist(), counts.tolist(), strict=True):
+            total[pair] = total.get(pair, 0) + voxels
+    pairs = np.array(sorted(total), np.int64)
+    return LabelPairs(pairs // values, pairs % values, np.array([total[p] for p in pairs.tolist()], np.int64), values)

@@ -172,9 +172,7 @@ def compose(
     return Composition(labels, tuple(edited), tuple(outside), tuple(unseen), int(np.count_nonzero(claimed_twice)))
 
 
-def small_values(
-    array: npt.NDArray[Any], segments: Mapping[int, int]
-) -> tuple[npt.NDArray[Any], Mapping[int, int]]:
+def small_values(array: npt.NDArray[Any], segments: Mapping[int, int]) -> tuple[npt.NDArray[Any], Mapping[int, int]]:
     """The same layer with values that a look-up table can hold; unchanged where they are 1 to 65535 already.
 
     Atlases number their structures up to 614,454,277 (Allen's mouse brain), and values may come as 64 bits.
@@ -209,7 +207,7 @@ def _planes(
         return
     here, (k, *rest) = overlap
     for plane, number in zip(layer.array[here], range(k.start, k.stop), strict=True):
-        place = (number, *rest)
+        place: tuple[int | slice, ...] = (number, *rest)
         yield place, plane, other[place]
 
 

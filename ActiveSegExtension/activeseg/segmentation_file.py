@@ -221,12 +221,12 @@ class SegmentationFile:
                 continue
             stored = Volume(np.ascontiguousarray(array), self.geometry)
             brought = stored.resample_labels_to(geometry, may_miss=True).array
-            found.append(Layer.resampled(brought, (0, 0, 0), held, stored.array, self._to(geometry), geometry.shape_kji))
+            found.append(
+                Layer.resampled(
+                    brought, (0, 0, 0), held, stored.array, to_grid(self.geometry, geometry), geometry.shape_kji
+                )
+            )
         return found, shift is None and not turned and bool(found)
-
-    def _to(self, geometry: Geometry) -> ToCt:
-        """Voxel indices (n, 3), each (k, j, i), of this grid to those of another."""
-        return lambda points: geometry.ijk_of_ras(self.geometry.ras_of_ijk(points[:, ::-1]))[:, ::-1]
 
     def _values(
         self, schema: LabelSchema, mapping: Mapping[str, str | None]
@@ -407,7 +407,7 @@ def _check_values(file: str, segments: Sequence[Segment], pixels: npt.NDArray[An
         for value in np.intersect1d(pixels[layer], list(later)).tolist():
             names = f"'{first_with[layer, value].name}' and '{later[value].name}'"
             raise InputError(
-                f"'{file}': {names} both have the value {value} in layer {layer}, so their voxels cannot be told apart.",
+                f"'{file}': {names} both have the value {value} in layer {layer}, so nothing tells their voxels apart.",
                 "Give each segment its own value, or save the segmentation from Slicer again.",
             )
 
@@ -443,6 +443,11 @@ def _pixels(image: Any) -> npt.NDArray[Any]:
 def _geometry(image: Any) -> Geometry:
     i, j, k = image.GetSize()[:3]
     return Geometry((k, j, i), image.GetSpacing()[:3], image.GetOrigin()[:3], tuple(image.GetDirection()))
+
+
+def to_grid(source: Geometry, target: Geometry) -> ToCt:
+    """From voxel indices (n, 3), each (k, j, i), of one grid to those of another."""
+    return lambda points: target.ijk_of_ras(source.ras_of_ijk(points[:, ::-1]))[:, ::-1]
 
 
 def _shift(source: Geometry, target: Geometry) -> tuple[int, int, int] | None:

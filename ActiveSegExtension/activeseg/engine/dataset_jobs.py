@@ -47,7 +47,7 @@ def export(job: Job, kept: None) -> dict[str, Any]:
         base = folder
     exported = export_correction(
         base,
-        _edited_file(edited, job.folder),
+        _edited(edited),
         dataset,
         images=volumes,
         review=review,
@@ -177,12 +177,10 @@ def _states(message: Mapping[str, Any]) -> dict[int, RegionState]:
         raise WrongParams(f"'states' is not region number -> state: {error}.") from error
 
 
-def _edited_file(edited: Any, folder: Path) -> Path:
-    """The path of a label map or ``.seg.nrrd``; an array with its geometry becomes a file of the job."""
+def _edited(edited: Any) -> Path | Volume:
+    """The path of a label map or ``.seg.nrrd``, or the label map of a scene: an array with its geometry."""
     if isinstance(edited, Mapping):
-        path = folder / "temporary" / "edited.nrrd"
-        arrays.read_volume(edited).write(path)
-        return path
+        return arrays.read_volume(edited)
     if not isinstance(edited, str) or not edited:
         raise WrongParams("'edited' must be a path, or an array file with its geometry.")
     return Path(edited).expanduser().absolute()
