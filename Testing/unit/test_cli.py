@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import signal
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -247,12 +248,67 @@ def test_export_reads_slicers_segmentations_with_renamed_segments(run, predicted
     assert "'Fett' is read as 'fat'." in ended.document["sentences"]
 
 
+def renumbered(predicted, path):
+    """The predicted label map as Slicer's export numbers it: the structures that are there are 1, 2, 3, ..."""
+    labels = read_label_map(predicted / "labels.nii.gz")
+    there = [v for v in np.unique(labels.array).tolist() if v]
+    table = np.zeros(256, np.uint8)
+    table[there[1:]] = range(1, len(there))  # the first one was deleted
+    Volume(table[labels.array], labels.geometry).write(path)
+    return {str(n): HOUNSFIELD_SCHEMA.name_of(v) for n, v in enumerate(there[1:], start=1)}
+
+
+def test_values_that_were_numbered_anew_are_refused_until_they_are_named(run, predicted, tmp_path):
+    path, dataset = tmp_path / "edited.nii.gz", tmp_path / "Dataset700_x"
+    meaning = renumbered(predicted, path)
+    arguments = ("export", predicted, "--labels", path, "-d", dataset, "--review", "all")
+    refused = run(*arguments)
+    assert refused.code == 2
+    assert "--map 2=liver" in refused.err
+    assert not dataset.exists()
+    options = [text for value, name in meaning.items() for text in ("--map", f"{value}={name}")]
+    taken = run(*arguments, *options, "--json")
+    assert taken.code == 0, taken.err
+    (deleted,) = taken.document["correction"]["deleted"]
+    assert deleted == HOUNSFIELD_SCHEMA.names[0]
+    changed = {entry["name"]: entry for entry in taken.document["correction"]["structures"]}
+    assert set(changed) == {deleted}
+
+
+def test_a_corrected_label_map_of_a_case_is_not_believed_when_it_was_numbered_anew(
+    run, dataset, predicted, ct_file, tmp_path
+):
+    path = tmp_path / "edited.nii.gz"
+    meaning = renumbered(predicted, path)
+    refused = run("dataset", "add", dataset, ct_file, path)
+    assert refused.code == 2
+    assert "--structures" in refused.err
+    known = run("dataset", "show", dataset, "--json").document
+    assert known["cases"][0]["revision"] == 1
+    absent = [name for name in known["structures"] if name not in meaning.values()]
+    names = ",".join([*meaning.values(), *absent])
+    taken = run("dataset", "add", dataset, ct_file, path, "--structures", names, "--json")
+    assert taken.document["revision"] == 2, taken.err
+
+
+def test_what_a_label_map_on_another_grid_loses_is_told(run, predicted, tmp_path):
+    labels = read_label_map(predicted / "labels.nii.gz")
+    grid = labels.geometry
+    shifted = replace(grid, origin_lps=tuple((grid.ijk_to_lps @ (0.3, 0.2, 5, 1))[:3].tolist()))
+    path = tmp_path / "edited.nii.gz"
+    Volume(labels.array, shifted).write(path)
+    ended = run("export", predicted, "--labels", path, "-d", tmp_path / "ds", "--review", "all", "--json")
+    assert ended.code == 0, ended.err
+    beyond = int((labels.array[-5:] == HOUNSFIELD_SCHEMA.named("fat").value).sum())
+    assert f"'fat' has {beyond} voxels outside of the CT; they are cut off." in ended.document["sentences"]
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         (("--reviewed", "99"), "no region 99"),
         (("--reviewed", "x"), "--reviewed is 'x'"),
-        (("--map", "bone=fat"), "--map"),
+        (("--map", "bone=fat"), "'bone' is no value"),
         (("--case", "../x"), "cannot be a case's name"),
         (("--review", "some"), "some"),
         (("--image", "gone.nii.gz"), "gone.nii.gz"),

@@ -200,6 +200,12 @@ class TestAdding:
         assert dataset.record(saved.name).current.provenance.origin is Origin.TRUTH
         assert np.array_equal(dataset.open_case(saved.name).labels.array, labels())
 
+    def test_a_label_map_of_nothing_but_ignore_is_refused_and_nothing_is_changed(self, dataset: Dataset) -> None:
+        before = files(dataset)
+        with pytest.raises(InputError, match="nothing could be learned"):
+            dataset.add_truth(ct(), Volume(np.full(SHAPE, IGNORE, np.uint8), oblique()))
+        assert files(dataset) == before
+
     def test_a_label_map_that_takes_anothers_place_says_whose(self, dataset: Dataset) -> None:
         """Also when a case was opened, corrected elsewhere and added again as truth."""
         for revision in (1, 2, 3):

@@ -54,7 +54,22 @@ def test_unknown_name_is_answered_with_near_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "damaged", [{}, {"labels": [{"value": 1}]}, {"labels": [{"value": "x", "name": "a", "color": []}]}]
+    "damaged",
+    [
+        {},
+        {"labels": [{"value": 1}]},
+        {"labels": [{"value": "x", "name": "a", "color": []}]},
+        {"labels": [{"value": 1, "name": "a", "color": [1, 2]}]},
+        {"labels": [{"value": 1, "name": "a", "color": [float("nan"), 0, 0]}]},
+        {"labels": [{"value": 1, "name": "a", "color": [float("inf"), 0, 0]}]},
+        {"labels": [{"value": 1, "name": "a", "color": [300, 0, 0]}]},
+        {"labels": [{"value": float("inf"), "name": "a", "color": [0, 0, 0]}]},
+        {"labels": [{"value": 1, "name": "a", "color": [0, 0, 0], "terminology": ["x"]}]},
+        {"labels": [{"value": 1, "name": "a", "color": [0, 0, 0], "terminology": {"x": ["y"]}}]},
+        {"labels": [{"value": 1, "name": "a", "color": [0, 0, 0], "terminology": {"type": ["y"]}}]},
+        {"labels": 5},
+        {"labels": ["a"]},
+    ],
 )
 def test_damaged_file_is_refused_in_one_sentence(damaged: dict[str, object]) -> None:
     with pytest.raises(InputError, match="Not a label schema"):
@@ -65,3 +80,11 @@ def test_generated_colors_of_neighbours_differ() -> None:
     for value in range(1, 117):
         difference = sum(abs(a - b) for a, b in zip(generated_color(value), generated_color(value + 1), strict=True))
         assert difference > 60
+
+
+def test_as_many_structures_as_a_label_map_can_hold_and_no_more() -> None:
+    schema = LabelSchema.from_names([f"s{n}" for n in range(1, 16_001)])
+    assert schema.named("s16000").value == 16_000
+    assert LabelSchema.from_dict(schema.to_dict()) == schema
+    with pytest.raises(InputError, match="65535 structures"):
+        LabelSchema.from_names(str(n) for n in range(65_535))

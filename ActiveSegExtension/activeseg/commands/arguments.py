@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,19 @@ def pairs(given: Sequence[str], option: str) -> dict[str, str]:
 def mapping(given: Sequence[str]) -> dict[str, str | None]:
     """``SEGMENT=STRUCTURE`` of --map; ``SEGMENT=`` leaves the segment out. A segment's name may hold an equals sign."""
     return {name: structure or None for name, structure in pairs(given, "--map").items()}
+
+
+@contextlib.contextmanager
+def values_by_option(option: str) -> Iterator[None]:
+    """Values of a label map that seem to be other structures' are an error that says with which option to name them."""
+    from activeseg.label_values import DoubtfulValues
+
+    try:
+        yield
+    except DoubtfulValues as error:
+        raise InputError(
+            error.message, f"Save the segmentation as .seg.nrrd, or say what the values are: {option}.", **error.details
+        ) from error
 
 
 def channel_files(channels: Sequence[str], image: Path, given: Sequence[str]) -> dict[str, Path]:

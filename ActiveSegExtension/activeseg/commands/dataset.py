@@ -7,22 +7,18 @@ import json as json_format
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from activeseg.commands.arguments import channel_files, mapping, names, pairs, read_channels
-from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
+from activeseg.commands.arguments import channel_files, mapping, names, pairs, read_channels, values_by_option
+from activeseg.commands.conversation import Debug, Json, conversation, table
 from activeseg.errors import DatasetError, InputError
-from activeseg.labels import IGNORE, Color, Label, LabelSchema
+from activeseg.labels import Label, LabelSchema
 from activeseg.volume import set_rights
-
-if TYPE_CHECKING:
-    from activeseg.dataset import Dataset
-    from activeseg.volume import Volume
 
 app = typer.Typer(no_args_is_help=True, help="Add to, look into, check, open, thin out and migrate a dataset.")
 
@@ -57,6 +53,7 @@ def add(
         from activeseg.dataset import Dataset
         from activeseg.dataset.layout import find_dataset
         from activeseg.segmentation_file import is_segmentation_file
+        from activeseg.truth import check_values_of, read_truth
 
         given, wanted = names(structures, "--structures"), mapping(map_ or [])
         known = Dataset.open(folder) if find_dataset(folder) else None
@@ -64,20 +61,32 @@ def add(
         with talk.progress() as progress:
             progress("read", 0.0)
             images = read_channels(talk, files, image, series)
-            if is_segmentation_file(labels):
-                if given:
-                    raise InputError("A .seg.nrrd names its segments itself.", "Leave --structures out.")
-                schema, truth = _from_segments(talk, labels, next(iter(images.values())), known, wanted)
-                wanted = {}
-            else:
-                schema, truth = _from_values(talk, labels, known, given)
+            if not known and not given and not is_segmentation_file(labels):
+                raise InputError(
+                    "A new dataset needs to know what the values of the label map are.",
+                    "Name the structures of the values 1, 2, ... with --structures A,B.",
+                )
+            if given and is_segmentation_file(labels):
+                raise InputError("A .seg.nrrd names its segments itself.", "Leave --structures out.")
+            grid = next(iter(images.values())).geometry
+            truth = read_truth(labels, grid, known.schema if known else None, given, wanted, talk.notice)
+            for sentence in truth.sentences:
+                talk.notice(sentence)
             source: dict[str, Any] = {name: {"path": str(path.absolute())} for name, path in files.items()}
             if patient:
                 source["patient"] = patient
             source["labels"] = {"path": str(labels.absolute())}
-            with Dataset.opened_or_created(folder, schema, tuple(files)) as dataset:
+            with Dataset.opened_or_created(folder, truth.schema, tuple(files)) as dataset:
+                with values_by_option("--structures A,B,... for the values 1, 2, ..."):
+                    check_values_of(dataset, images, truth, labels.name)
                 saved = dataset.add_truth(
-                    images, truth, case, schema=schema, mapping=wanted, source=source, progress=progress.part(0.1, 1.0)
+                    images,
+                    truth.labels,
+                    case,
+                    schema=truth.schema,
+                    mapping=truth.mapping,
+                    source=source,
+                    progress=progress.part(0.1, 1.0),
                 )
         document = {
             "dataset": str(dataset.folder),
@@ -86,47 +95,6 @@ def add(
             "added": saved.added,
         }
         talk.result(document, saved.sentence(), f"Dataset: {dataset.folder}")
-
-
-def _from_segments(
-    talk: Conversation, path: Path, image: Volume, known: Dataset | None, wanted: Mapping[str, str | None]
-) -> tuple[LabelSchema, Volume]:
-    """A .seg.nrrd on the image's grid; a new dataset gets the segments' names and colours as its schema."""
-    from activeseg.segmentation_file import SegmentationFile
-    from activeseg.volume import Volume
-
-    file = SegmentationFile.read(path, notice=talk.notice)
-    if known:
-        schema = known.schema
-    else:
-        structure_of = {s.id: wanted.get(s.name, wanted.get(s.id, s.name)) for s in file.segments}
-        colors: dict[str, Color] = {}
-        for segment in file.segments:
-            name = structure_of[segment.id]
-            if name and name != IGNORE:
-                red, green, blue = (round(255 * part) for part in segment.color)
-                colors.setdefault(name, (red, green, blue))
-        schema, wanted = LabelSchema.from_names(colors, colors), structure_of
-    edited = file.label_map(image.geometry, schema, mapping=wanted)
-    for sentence in edited.sentences():
-        talk.notice(sentence)
-    return schema, Volume(edited.labels, image.geometry)
-
-
-def _from_values(
-    talk: Conversation, path: Path, known: Dataset | None, given: Sequence[str]
-) -> tuple[LabelSchema, Volume]:
-    """A label map whose values mean what ``given`` says, else what the dataset says."""
-    from activeseg.volume import read_label_map
-
-    if not known and not given:
-        raise InputError(
-            "A new dataset needs to know what the values of the label map are.",
-            "Name the structures of the values 1, 2, ... with --structures A,B.",
-        )
-    schema = LabelSchema.from_names(given) if given else known.schema if known else None
-    assert schema is not None
-    return schema, read_label_map(path, notice=talk.notice)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from activeseg.commands.arguments import channel_files, mapping, numbers, read_channels
+from activeseg.commands.arguments import channel_files, mapping, numbers, read_channels, values_by_option
 from activeseg.commands.conversation import Debug, Json, conversation, table
 from activeseg.corrections import RegionState, Review
 
@@ -32,7 +32,11 @@ def export(
     case: Annotated[str | None, typer.Option(metavar="NAME", help="A neutral name; default CT_0001 and so on.")] = None,
     map_: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="SEGMENT=STRUCTURE", help="What a segment is; 'SEGMENT=' leaves it out."),
+        typer.Option(
+            "--map",
+            metavar="SEGMENT=STRUCTURE",
+            help="What a segment (or a value of a label map) is; 'SEGMENT=' leaves it out.",
+        ),
     ] = None,
     image: Annotated[Path | None, typer.Option(help="Where the image is now, if it was moved.")] = None,
     channel: Annotated[
@@ -60,20 +64,21 @@ def export(
             if image is not None:
                 files = channel_files(tuple(predicted.images), image, channel or [])
                 images = read_channels(talk, files, image, series)
-            exported = export_correction(
-                predicted,
-                labels,
-                dataset,
-                images=images,
-                review=review,
-                states=states,
-                mapping=mapping(map_ or []),
-                case=case,
-                annotator=annotator,
-                notes=notes,
-                patient=patient,
-                progress=progress,
-            )
+            with values_by_option("--map VALUE=STRUCTURE for each, such as --map 2=liver"):
+                exported = export_correction(
+                    predicted,
+                    labels,
+                    dataset,
+                    images=images,
+                    review=review,
+                    states=states,
+                    mapping=mapping(map_ or []),
+                    case=case,
+                    annotator=annotator,
+                    notes=notes,
+                    patient=patient,
+                    progress=progress,
+                )
         talk.result(exported.to_dict(), *_report(exported))
 
 

@@ -420,6 +420,11 @@ class Dataset:
         self, labels: npt.NDArray[Any], geometry: Geometry, schema: LabelSchema | None, mapping: Names
     ) -> npt.NDArray[Any]:
         check_label_map(labels, schema or self.schema, geometry.shape_kji, "The label map")
+        if labels.size and labels.min() == (schema or self.schema).ignore_value:
+            raise InputError(
+                "Every voxel of the label map is ignored: nothing could be learned from this case.",
+                "Review a region, draw something, or let more of the case count as truth.",
+            )
         if schema is None:
             return labels
         check_nothing_is_lost(labels, schema, self.schema, mapping)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from activeseg.engine.worker import Job
 from activeseg.errors import InputError
 from activeseg.export import export_correction
 from activeseg.labels import LabelSchema
-from activeseg.volume import Volume, read_label_map
+from activeseg.truth import Mapped, Truth, check_values_of, read_truth
+from activeseg.volume import Geometry, Notice, Volume
 
 
 def export(job: Job, kept: None) -> dict[str, Any]:
@@ -104,13 +106,19 @@ def add(job: Job, kept: None) -> dict[str, Any]:
         twice = params.flag("same_image_again")
     job.progress("read", 0.0)
     volumes = {name: read_image(image, job.notice) for name, image in images.items()}
-    truth = arrays.read_volume(labels) if isinstance(labels, Mapping) else _label_map(labels)
+    if isinstance(labels, Mapping):
+        truth = Truth(arrays.read_volume(labels), schema or dataset.schema, mapping or {})
+    else:
+        truth = _truth(labels, next(iter(volumes.values())).geometry, schema, dataset, mapping or {}, job.notice)
+        check_values_of(dataset, volumes, truth, Path(labels).name)
+    for sentence in truth.sentences:
+        job.notice(sentence)
     saved = dataset.add_truth(
         volumes,
-        truth,
+        truth.labels,
         case,
-        schema=schema,
-        mapping=mapping,
+        schema=truth.schema,
+        mapping=truth.mapping,
         decided=decided,
         source={name: image for name, image in images.items() if isinstance(image, str)},
         same_image_again=twice,
@@ -186,7 +194,12 @@ def _edited(edited: Any) -> Path | Volume:
     return Path(edited).expanduser().absolute()
 
 
-def _label_map(labels: Any) -> Volume:
+def _truth(
+    labels: Any, grid: Geometry, schema: LabelSchema | None, dataset: Dataset, mapping: Mapped, notice: Notice
+) -> Truth:
+    """A label map in the values of ``schema`` (the dataset's where the client names none), or a ``.seg.nrrd``."""
     if not isinstance(labels, str):
         raise InputError("'labels' must be a path, or an array file with its geometry.")
-    return read_label_map(Path(labels).expanduser())
+    path = Path(labels).expanduser()
+    truth = read_truth(path, grid, schema or dataset.schema, (), mapping, notice)
+    return truth if schema is None else replace(truth, doubtful=False)
