@@ -1,20 +1,26 @@
 """What adding a case costs when the dataset has none and when it has a thousand.
 
-    python Testing/benchmarks/dataset_add.py [cases]
+    .venv/bin/python Testing/benchmarks/dataset_add.py [cases]
 
 Prints the median of ten additions to an empty dataset and to one of ``cases`` (default 1,000), their ratio, and what
 the listing takes of it (``dataset.json`` names every case). CPU seconds, because wall time depends on what else the
 machine does. Images are small, so that everything but the voxels shows.
 """
+# ruff: noqa: E402
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+from asked import ENGINE, at_least_one, started_in
+
+started_in(ENGINE, __file__, __doc__)
 
 import numpy as np
 
@@ -28,7 +34,13 @@ GRID = Geometry(SHAPE, (3.0, 3.0, 3.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0
 REPEATS = 10
 
 
-def main(cases: int) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", type=at_least_one, nargs="?", default=1000, help="of the large dataset")
+    measure(parser.parse_args(arguments).cases)
+
+
+def measure(cases: int) -> None:
     schema = LabelSchema.from_names([f"structure {n}" for n in range(117)])
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -72,4 +84,4 @@ def main(cases: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    main()

@@ -24,6 +24,10 @@ sys.path[:0] = [str(ROOT / folder) for folder in FOLDERS]
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("ACTIVESEG_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
 
+from asked import SLICER, at_least_one, file_to_write, started_in  # noqa: E402
+
+started_in(SLICER, __file__, __doc__)
+
 import numpy as np  # noqa: E402
 from PySide6 import QtCore, QtWidgets  # noqa: E402
 from scene_roundtrip import ellipsoids, slicer_import  # noqa: E402
@@ -70,9 +74,9 @@ def body(shape: tuple[int, int, int]) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", type=int, nargs=3, default=(400, 512, 512), metavar=("K", "J", "I"))
-    parser.add_argument("--structures", type=int, default=117)
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--shape", type=at_least_one, nargs=3, default=(400, 512, 512), metavar=("K", "J", "I"))
+    parser.add_argument("--structures", type=at_least_one, default=117)
+    parser.add_argument("--json", type=file_to_write, help="write the figures there, too")
     options = parser.parse_args()
     application = TimedApplication()
     with tempfile.TemporaryDirectory() as folder:

@@ -24,6 +24,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "ActiveSegExtension")]
 
+from asked import ENGINE, file_to_write, started_in  # noqa: E402
+
+started_in(ENGINE, __file__, __doc__)
+
 import demo_loop  # noqa: E402
 import psutil  # noqa: E402
 from learning_curve import CASES, whole  # noqa: E402
@@ -73,7 +77,7 @@ def watched(command: list[str], environment: dict[str, str]) -> tuple[float, flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--json", type=file_to_write, help="write the figures there, too")
     options = parser.parse_args()
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name:

@@ -21,6 +21,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "ActiveSegExtension")]
 
+from asked import ENGINE, at_least_one, file_to_write, started_in  # noqa: E402
+
+started_in(ENGINE, __file__, __doc__)
+
 import demo  # noqa: E402
 import demo_loop  # noqa: E402
 import numpy as np  # noqa: E402
@@ -75,10 +79,15 @@ def train(correct: Any, count: int, review: Review) -> dict[str, Any]:
         }
 
 
+def none_or_more(text: str) -> int:
+    """For ``argparse``: how many regions of a case; none is a count, too."""
+    return 0 if text == "0" else at_least_one(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--counts", type=int, nargs="+", default=[0, 5, 10, 20])
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--counts", type=none_or_more, nargs="+", default=[0, 5, 10, 20])
+    parser.add_argument("--json", type=file_to_write, help="write the figures there, too")
     options = parser.parse_args(arguments)
     runs = [(f"{count} listed regions", listed, count, Review.REGIONS) for count in options.counts]
     runs += [(f"{count} random boxes", by_chance, count, Review.REGIONS) for count in options.counts if count]

@@ -1,12 +1,13 @@
 """The memory that a segmentation was said to need against what its worker took.
 
-    python Testing/benchmarks/memory.py [--json] [--only TEXT] [--plenty]
+    .venv/bin/python Testing/benchmarks/memory.py [--json] [--only TEXT] [--plenty] [--image CT.nii.gz]
 
 Each row is one segmentation by a warm engine: the estimate, the rise of the worker's resident memory from before the
 job to its peak (Linux resets that on request), and their ratio, which should be somewhat above 1 everywhere. The heap
 is as where memory is no more than enough, for that is what the estimate is about; with ``--plenty`` it is as the engine
 itself decides on this computer. The networks have random weights and the sizes of real ones; times mean nothing here.
 """
+# ruff: noqa: E402
 
 from __future__ import annotations
 
@@ -19,10 +20,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from asked import ENGINE, nifti, refuse, started_in
+
+started_in(ENGINE, __file__, __doc__)
+
 import nibabel
 import psutil
 import SimpleITK as sitk  # noqa: N813
-from warm import CT, MODEL, ROOT, WINDOWS, Engine, standin
+from warm import CT, MODEL, ROOT, WINDOWS, Engine, middle, standin
 
 from activeseg.client.engine_client import EstimateEvent
 from activeseg.segmenters.totalsegmentator_sandbox import UserHome
@@ -50,37 +55,37 @@ def resampled(image: Path, size: tuple[int, int, int], spacing: float, path: Pat
     return path
 
 
-def parts_standin(home: Path) -> None:
+def parts_standin(home: Path, image: Path) -> None:
     """The five networks of ``total`` beside the 3 mm one, smaller in their deeper stages."""
-    user, image = UserHome(home, home / "nnunet" / "results"), nibabel.load(CT)
+    user, seen = UserHome(home, home / "nnunet" / "results"), middle(nibabel.load(image))
     for model in task_named("total").parts():
         windows = {name: window for name, window in WINDOWS.items() if name in model.classes.values()}
-        write_standin(user, model, windows, image, **REAL_1_5_MM)  # type: ignore[arg-type]
+        write_standin(user, model, windows, seen, **REAL_1_5_MM)  # type: ignore[arg-type]
 
 
-def jobs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def jobs(folder: Path, image: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and parameters of each segmentation."""
-    middle = resampled(CT, (200, 200, 160), 1.3, folder / "middle.nii.gz")
-    large = resampled(CT, (512, 512, 400), 0.7, folder / "large.nii.gz")
+    halfway = resampled(image, (200, 200, 160), 1.3, folder / "middle.nii.gz")
+    large = resampled(image, (512, 512, 400), 0.7, folder / "large.nii.gz")
     labels = {"background": 0, **{f"structure_{value}": value for value in range(1, 25)}}
     model = (
         f"nnunet:{make_model(folder / 'model', labels, (1.5,) * 3, folds=(0, 1, 2), mirror=(0, 1, 2), **REAL_1_5_MM)}"
     )
     for mode in ("fast", "exact"):
         for members in (1, 4):
-            yield f"3 mm, 118 classes, small CT, {mode}, {members}", wish(MODEL, CT, mode, members)
+            yield f"3 mm, 118 classes, small CT, {mode}, {members}", wish(MODEL, image, mode, members)
         yield f"3 mm, 118 classes, 512x512x400, {mode}, 1", wish(MODEL, large, mode, 1)
         yield f"3 mm, 118 classes, 512x512x400, {mode}, 1, smooth", wish(MODEL, large, mode, 1, resample="smooth")
         for members in (1, 3, 4):
             yield (
                 f"1.5 mm, 25 classes, 200x200x160, {mode}, {members}",
-                wish(model, middle, mode, members, mirroring=False),
+                wish(model, halfway, mode, members, mirroring=False),
             )
-    yield "1.5 mm, 25 classes, 200x200x160, exact, 1, mirrored", wish(model, middle, "exact", 1)
+    yield "1.5 mm, 25 classes, 200x200x160, exact, 1, mirrored", wish(model, halfway, "exact", 1)
     for members in (1, 2):
         yield (
             f"1.5 mm, five networks, 200x200x160, fast, {members}",
-            wish("totalsegmentator:total", middle, "fast", members),
+            wish("totalsegmentator:total", halfway, "fast", members),
         )
     yield "HU rules, 512x512x400", wish("hounsfield", large, "fast", 4)
 
@@ -101,14 +106,14 @@ def worker() -> int:
     return int(max(psutil.Process().children(recursive=True), key=lambda p: p.memory_info().rss).pid)
 
 
-def measure(only: str, plenty: bool) -> dict[str, Any]:
+def measure(image: Path, only: str, plenty: bool) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        standin(folder / "totalsegmentator")
-        parts_standin(folder / "totalsegmentator")
-        first = resampled(CT, (64, 64, 64), 1.5, folder / "first.nii.gz")
-        for name, parameters in jobs(folder):
+        standin(folder / "totalsegmentator", image)
+        parts_standin(folder / "totalsegmentator", image)
+        first = resampled(image, (64, 64, 64), 1.5, folder / "first.nii.gz")
+        for name, parameters in jobs(folder, image):
             if only not in name:
                 continue
             with Engine(folder / "engine", folder / "totalsegmentator", **({} if plenty else SCARCE)) as engine:
@@ -136,10 +141,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--only", default="", help="rows whose name has this in it")
     parser.add_argument("--plenty", action="store_true", help="with the heap as the engine has it here")
+    parser.add_argument("--image", type=Path, default=CT, help="a NIfTI file; by default the example of the tests")
     given = parser.parse_args(arguments)
     if not Path("/proc/self/clear_refs").exists():
-        raise SystemExit("Peaks can be read again and again on Linux only.")
-    found = measure(given.only, given.plenty)
+        refuse("Peaks can be read again and again on Linux only.")
+    found = measure(nifti(given.image), given.only, given.plenty)
     if given.json:
         print(json.dumps(found))
         return

@@ -7,6 +7,7 @@ differs from the truth; it is *gross* where no neighbour's truth explains it eit
 voxel does not count. Random boxes have the sizes of the regions they are compared with, do not overlap, and are
 centred on voxels of the predicted foreground: any voxel alike, or every structure alike; the better of the two counts.
 """
+# ruff: noqa: E402
 
 from __future__ import annotations
 
@@ -17,8 +18,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
+
+from asked import ENGINE, at_least_one, file_to_write, started_in
+
+started_in(ENGINE, __file__, __doc__)
 
 import numpy as np
 import numpy.typing as npt
@@ -152,14 +156,14 @@ def summary(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=24)
+    parser.add_argument("--cases", type=at_least_one, default=24)
     parser.add_argument("--seed", type=int, default=5000, help="seed of the first phantom")
     parser.add_argument("--domain", type=Domain, choices=list(Domain), default=Domain.NATIVE)
-    parser.add_argument("--draws", type=int, default=DRAWS, help="random sets of boxes for each case")
+    parser.add_argument("--draws", type=at_least_one, default=DRAWS, help="random sets of boxes for each case")
     parser.add_argument(
         "--variants", action="store_true", help="also other measures, and the method with parts left out"
     )
-    parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--json", type=file_to_write, help="write all figures there")
     options = parser.parse_args(arguments)
     seeds = range(options.seed, options.seed + options.cases)
     if set(seeds) & set(TUNING_SEEDS):

@@ -19,6 +19,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / folder) for folder in ("ActiveSegExtension", "ActiveSegModule", "Testing/mrml")]
 
+from asked import SLICER, at_least_one, file_to_write, started_in  # noqa: E402
+
+started_in(SLICER, __file__, __doc__)
+
 import numpy as np  # noqa: E402
 import slicer  # noqa: E402
 from slicer_application import SlicerCore  # noqa: E402
@@ -57,10 +61,10 @@ def best(work: Callable[[], Any], repeat: int) -> tuple[dict[str, float], Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", type=int, nargs=3, default=(400, 512, 512), metavar=("K", "J", "I"))
-    parser.add_argument("--structures", type=int, default=117)
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--shape", type=at_least_one, nargs=3, default=(400, 512, 512), metavar=("K", "J", "I"))
+    parser.add_argument("--structures", type=at_least_one, default=117)
+    parser.add_argument("--repeat", type=at_least_one, default=3)
+    parser.add_argument("--json", type=file_to_write, help="write the figures there, too")
     options = parser.parse_args()
 
     shape = tuple(options.shape)
