@@ -365,7 +365,8 @@ def _run_exact(
             moments.add(guest.logits(planes, decision.classes), False, None)
         maps.fill(planes, moments, decision.labels(mean[:, planes]))
         moments.logits = moments.p = None
-    arithmetic = f"exact: float16 sums, {'autocast' if network.device.type == 'cuda' else 'float32'} network"
+    halves = network.device.type == "cuda" and network.autocast
+    arithmetic = f"exact: float16 sums, {'autocast' if halves else 'float32'} network"
     return _result(maps, members, votes, guests, DenseLogits(mean) if keep_logits else None, arithmetic, mirror)
 
 

@@ -1,4 +1,6 @@
-"""The heap of a process that makes large arrays again and again; with another C library than glibc nothing happens.
+"""The heap of a process that makes large arrays again and again, and how libraries say that memory was not enough.
+
+With another C library than glibc the heap stays as it is.
 
 By itself glibc asks the kernel for each large array and gives it back at once, and the kernel clears its pages for
 the next one: on a CPU that was a quarter of a network's time, and a fifth of a training's.
@@ -13,6 +15,16 @@ from pathlib import Path
 from typing import Any
 
 _MMAP_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -4, -3, -1  # of glibc's malloc.h
+_SAID = (
+    "can't allocate memory",  # torch's CPU allocator
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+    "could not create a memory object",  # oneDNN
+    "Failed to allocate memory",  # ITK
+    "STATUS_ALLOC_FAILED",  # cuDNN and cuBLAS
+    "unable to find an engine to execute",  # cuDNN, when none of its ways has the memory it needs
+)
 _SET_BY_HAND = {"MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
 
 
@@ -55,6 +67,17 @@ def gaps() -> int:
             elif in_heap and name in ("Size:", "Rss:"):
                 found += int(values[0]) * (1024 if name == "Size:" else -1024)
     return found
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether the error, or what caused it, is about memory, this computer's or a GPU's."""
+    while error is not None:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(error, RuntimeError) and any(said in str(error) for said in _SAID):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _glibc() -> Any:

@@ -31,6 +31,7 @@ from activeseg.engine.scratch import Scratch
 from activeseg.engine.system_info import nvidia_gpus
 from activeseg.engine.worker import plain, temporary_folder
 from activeseg.errors import DeviceError, InputError
+from activeseg.heap import is_out_of_memory
 from activeseg.segmenters.base import Mode, Settings
 from activeseg.volume import Geometry, Volume
 
@@ -138,6 +139,13 @@ def test_a_gpu_needs_less_when_sums_are_kept_elsewhere() -> None:
     assert need_of(where, [size], Settings(), on_gpu=False).vram == 0
 
 
+def test_weights_that_are_on_the_gpu_already_are_not_needed_again() -> None:
+    size, where = total_fast(), geometry(400, 200, 200)
+    first = need_of(where, [size], Settings(members=1), on_gpu=True)
+    again = need_of(where, [size], Settings(members=1), on_gpu=True, loaded=True)
+    assert first.vram - again.vram == size.weight_bytes
+
+
 def test_tiles_are_counted_as_nnunet_lays_them() -> None:
     pytest.importorskip("nnunetv2")
     from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
@@ -201,12 +209,15 @@ def test_lack_of_memory_is_recognised_in_its_many_forms() -> None:
         outer.__cause__ = inner
         return outer
 
-    assert memory.is_out_of_memory(MemoryError())
-    assert memory.is_out_of_memory(OutOfMemoryError("CUDA out of memory"))
-    assert memory.is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
-    assert memory.is_out_of_memory(caused(DeviceError("The device ran out of memory."), MemoryError()))
-    assert not memory.is_out_of_memory(DeviceError("The device 'cuda' is not available."))
-    assert not memory.is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert is_out_of_memory(caused(DeviceError("The device ran out of memory."), MemoryError()))
+    assert is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
+    assert is_out_of_memory(RuntimeError("CUDA error: out of memory"))
+    assert not is_out_of_memory(RuntimeError("CUDA error: no kernel image is available for execution on the device"))
+    assert not is_out_of_memory(DeviceError("The device 'cuda' is not available."))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 def test_a_containers_limit_counts(tmp_path: Path) -> None:

@@ -203,9 +203,10 @@ def need_of(
     biggest = max(parts, key=lambda part: part.ram)
     weights = sum(size.weight_bytes * (size.folds + 1) for size in sizes)
     kept = 0 if loaded else LIBRARIES + weights
+    on_device = sum(size.weight_bytes for size in sizes)  # one member's at a time
     return Need(
         ram=int(MARGIN * (kept + biggest.ram)) + SLACK,
-        vram=max(part.vram for part in parts) + weights + CUDA_CONTEXT if on_gpu else 0,
+        vram=max(part.vram for part in parts) + (0 if loaded else on_device) + CUDA_CONTEXT if on_gpu else 0,
         voxels=sum(part.voxels for part in parts),
         tiles=sum(part.tiles for part in parts),
         members=biggest.members,

@@ -1,4 +1,4 @@
-"""How much memory there is, how much a job may take, and how to know that it was not enough."""
+"""How much memory there is, and how much a job may take."""
 
 from __future__ import annotations
 
@@ -17,14 +17,6 @@ _CGROUP_2 = Path("/sys/fs/cgroup")
 _CGROUP_1 = Path("/sys/fs/cgroup/memory")
 _BESIDE_HEAP = 128 << 20
 """What libraries may map beside the heap in any case, such as the stacks of threads."""
-_SAID = (
-    "can't allocate memory",  # torch's CPU allocator
-    "not enough memory",
-    "out of memory",
-    "bad_alloc",
-    "could not create a memory object",  # oneDNN
-    "Failed to allocate memory",  # ITK
-)
 
 
 def free_ram() -> int:
@@ -62,7 +54,8 @@ def free_vram() -> int | None:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None
-    return int(torch.cuda.mem_get_info()[0])
+    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()  # taken by this process, and in nobody's use
+    return int(torch.cuda.mem_get_info()[0] + kept)
 
 
 @contextlib.contextmanager
@@ -92,17 +85,6 @@ def _private_bytes() -> int:
         if line.startswith("VmData:"):
             return int(line.split()[1]) * 1024
     return 0
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether the error, or what caused it, is about memory."""
-    while error is not None:
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            return True
-        if isinstance(error, RuntimeError) and any(said in str(error) for said in _SAID):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def give_back() -> None:

@@ -6,6 +6,7 @@ import importlib
 import math
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -260,16 +261,16 @@ def _sources(files: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 def _ladder(segmenter: Segmenter, geometry: Geometry, settings: Settings, allow_coarser: bool) -> list[Rung]:
     sizes = network_sizes(segmenter, settings)
-    on_gpu = bool(sizes) and _device(settings.device) == "cuda"
+    device = _device(settings.device) if sizes else "cpu"
     trained = sizes[-1].folds if sizes else 0
-    members = member_count(sizes[-1], settings, on_gpu) if sizes else 1
+    members = member_count(sizes[-1], settings, device != "cpu") if sizes else 1
     splits = isinstance(segmenter, Splitting) and settings.resample is Resample.GENUINE and bool(sizes)
     return ladder(
         segmenter.name,
         settings,
         trained=trained,
         members=members,
-        on_gpu=on_gpu,
+        on_gpu=device == "cuda",
         may_split=splits and sizes[-1].grid(geometry)[0] >= _PLANES_TO_SPLIT,
         allow_coarser=allow_coarser,
     )
@@ -324,7 +325,7 @@ def _climb_down(
                 prediction = replace(prediction, labels=label.labels)
             return way, estimate, prediction
         except (MemoryError, RuntimeError, DeviceError) as error:
-            if not memory.is_out_of_memory(error):
+            if not heap.is_out_of_memory(error):
                 raise
             if last:
                 raise _too_little(estimate) from error
@@ -339,7 +340,7 @@ def _trained_only(segmenter: Segmenter, way: Rung) -> Rung | None:
     if not sizes:
         return None
     trained = sizes[-1].folds
-    members = member_count(sizes[-1], way.settings, _device(way.settings.device) == "cuda")
+    members = member_count(sizes[-1], way.settings, _device(way.settings.device) != "cpu")
     return replace(way, settings=replace(way.settings, members=trained)) if members > trained > 0 else None
 
 
@@ -361,8 +362,8 @@ def _estimate(kept: Kept, segmenter: Segmenter, geometry: Geometry, way: Rung) -
     sizes = network_sizes(segmenter, way.settings)
     device = _device(way.settings.device) if sizes else "cpu"
     on_gpu = device == "cuda"
-    if on_gpu:  # where views vote by themselves, and others beside them
-        sizes = network_sizes(segmenter, way.settings, on_gpu)
+    if device != "cpu":  # where views vote by themselves, and others beside them
+        sizes = network_sizes(segmenter, way.settings, True)
     need = need_of(
         geometry,
         sizes,
@@ -418,9 +419,12 @@ def _tell(kept: Kept) -> None:
     if torch is not None:
         devices = [{"name": "cpu", "threads": torch.get_num_threads()}]
         for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-            free, total = torch.cuda.mem_get_info(index)
-            name = torch.cuda.get_device_name(index)
-            devices.append({"name": f"cuda:{index}", "model": name, "free_bytes": free, "total_bytes": total})
+            about = torch.cuda.get_device_properties(index)
+            told = {"name": f"cuda:{index}", "model": about.name, "total_bytes": about.total_memory}
+            if index == 0:  # asking another one would take some of its memory, and it may be somebody else's
+                with suppress(RuntimeError):
+                    told["free_bytes"] = memory.free_vram()
+            devices.append(told)
         if torch.backends.mps.is_available():
             devices.append({"name": "mps"})
     kept.tell(devices=devices, warm=list(kept.models.names), torch=getattr(torch, "__version__", None))

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from activeseg.errors import DeviceError
+from activeseg.heap import is_out_of_memory
 from activeseg.learning.parent import ParentNetwork
 from activeseg.learning.plan import TrainingPlan
 from activeseg.learning.preparation import Target
@@ -40,9 +42,17 @@ class TrainingEstimate:
 
 
 def estimate(parent: ParentNetwork, plan: TrainingPlan, target: Target) -> TrainingEstimate:
-    """Build the network, do one step with noise, and reckon. Raises ModelError, and torch's errors when that fails."""
-    with switches_off():
-        return _estimated(parent, plan, target)
+    """Build the network, do one step with noise, and reckon.
+
+    Raises ModelError, DeviceError when the step does not fit, and torch's errors when it fails otherwise.
+    """
+    try:
+        with switches_off():
+            return _estimated(parent, plan, target)
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise too_little_memory(plan) from error
+        raise
 
 
 def _estimated(parent: ParentNetwork, plan: TrainingPlan, target: Target) -> TrainingEstimate:
@@ -99,6 +109,14 @@ def _estimated(parent: ParentNetwork, plan: TrainingPlan, target: Target) -> Tra
         peak = torch.cuda.max_memory_allocated(device) + learning * 8
     iteration = step_s * share * _AUGMENTATION
     return TrainingEstimate(round(iteration, 3), round(iteration * plan.all_iterations, 1), peak, parameters, learning)
+
+
+def too_little_memory(plan: TrainingPlan) -> DeviceError:
+    """What a user is told when a training's step does not fit."""
+    return DeviceError(
+        f"The device '{plan.device}' has too little memory to train this network.",
+        "Choose a smaller batch or patch, close other programs, or train on the CPU.",
+    )
 
 
 def parts_of(patch: Sequence[int], strides: Sequence[int]) -> list[tuple[int, ...]]:

@@ -7,6 +7,7 @@ with at most one epoch lost.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import random
@@ -81,12 +82,17 @@ class _Running:
             self._end(Stage.FAILED, error)
         except Exception as error:
             traceback.print_exc()
-            told = EngineError(
-                f"The fine-tuning failed unexpectedly: {error!r}.", f"See {self.run.folder / 'log.txt'}."
-            )
-            self._end(Stage.FAILED, told)
+            self._end(Stage.FAILED, self._told(error))
         else:
             self._end(Stage.DONE)
+
+    def _told(self, error: Exception) -> ActiveSegError:
+        """What the user is told of an error that is none of ours."""
+        if heap.is_out_of_memory(error):
+            from activeseg.learning.estimate import too_little_memory
+
+            return too_little_memory(self.plan)
+        return EngineError(f"The fine-tuning failed unexpectedly: {error!r}.", f"See {self.run.folder / 'log.txt'}.")
 
     def _watch(self) -> None:
         """Ends the process when it is told to, however long a step takes; all that it writes appears whole or not."""
@@ -140,7 +146,9 @@ class _Running:
 
     def _work(self) -> None:
         from activeseg.learning.parent import parent_network
+        from activeseg.segmenters.device import resolve_device
 
+        resolve_device(self.plan.device)  # it may be resumed on another computer
         folders = {name: self.run.folder / name for name in ("preprocessed", "results")}
         for name, folder in folders.items():
             folder.mkdir(exist_ok=True)
@@ -229,6 +237,8 @@ class _Running:
             trainer.run_training()
         if self.plan.members_from is MembersFrom.SEEDS:
             _save(files[0], trainer.network.state_dict())
+        del trainer
+        gc.collect()  # trainers hold themselves, and on a GPU the next member needs their memory
 
     def _trained(self, number: int, event: Mapping[str, Any], scalar: Any) -> None:
         """An iteration or an epoch is over."""

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from activeseg.errors import DeviceError, ModelError
+from activeseg.heap import is_out_of_memory
 from activeseg.progress import Progress
 from activeseg.segmenters.precision import Pass, bfloat16_pays
 from activeseg.segmenters.safe_loading import safe_unpickling, unsafe_checkpoint
@@ -30,6 +31,7 @@ class Network:
     folds : names of the trained members, in the order of their weights
     bf16_pays : filled by the first fast sweep on a CPU: whether bfloat16 is quicker there
     offload : keep sums and image in the computer's memory, and only one tile on the GPU
+    autocast : whether exact mode computes in float16 on a GPU, as nnU-Net does; without it as on a CPU, for comparisons
     """
 
     folder: Path
@@ -38,6 +40,7 @@ class Network:
     device: torch.device
     bf16_pays: bool | None = None
     offload: bool = False
+    autocast: bool = True
     _loaded: int | None = field(default=None, repr=False)
 
     @classmethod
@@ -190,18 +193,19 @@ def cancellable(module: torch.nn.Module, progress: Progress) -> Iterator[None]:
 
 @contextlib.contextmanager
 def out_of_memory_is_an_error(network: Network) -> Iterator[None]:
-    """Turn torch's out-of-memory exceptions into one sentence."""
+    """Turn torch's out-of-memory exceptions into one sentence, and what a broken GPU says into another one."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise DeviceError(
-            f"The device '{network.device.type}' ran out of memory while segmenting.",
-            "Close other programs, choose fewer members, a coarser model, or --device cpu.",
-        ) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
             raise DeviceError(
-                "The computer ran out of memory while segmenting.", "Close other programs, or choose a coarser model."
+                f"The device '{network.device.type}' ran out of memory while segmenting.",
+                "Close other programs, choose fewer members, a coarser model, or the CPU.",
+            ) from error
+        if network.device.type == "cuda" and ("CUDA error" in str(error) or "cuDNN error" in str(error)):
+            raise DeviceError(
+                f"The GPU failed: {str(error).splitlines()[0]}.",
+                "Update its driver, install PyTorch for this GPU, or choose the CPU.",
             ) from error
         raise
 
@@ -247,7 +251,8 @@ def sweep_exact(network: Network, data: torch.Tensor, mirror: bool, progress: Pr
     gaussian = compute_gaussian(network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=results)
     logits = torch.zeros((network.heads, *padded.shape[1:]), dtype=torch.half, device=results)
     weights = torch.zeros(padded.shape[1:], dtype=torch.half, device=results)
-    autocast = torch.autocast(device.type) if device.type == "cuda" else contextlib.nullcontext()
+    halves = device.type == "cuda" and network.autocast
+    autocast = torch.autocast(device.type) if halves else contextlib.nullcontext()
     with cancellable(network.predictor.network, progress), autocast:
         for done, tile in enumerate(tiles):
             progress("network", done / len(tiles))
@@ -331,7 +336,7 @@ def _blend(
     for number, (z, group) in enumerate(groups):
         for tile in group:
             progress("network", done / len(tiles))
-            with torch.autocast(device.type, precision or torch.bfloat16, enabled=precision is not None):
+            with torch.autocast(device.type, precision) if precision is not None else contextlib.nullcontext():
                 output = _mirrored(network, padded[tile][None].to(device), mirror).float().to(results)
             if len(network.patch) == 2:
                 output = output[:, None]
