@@ -1,8 +1,11 @@
 """A draft: a case with the user's edits as they were a moment ago, so that a crash costs little.
 
 A folder of its own, for the engine alone. ``draft.json`` names all that counts; replacing it is the one commit point:
-a crash at any instant leaves the draft before or the draft after. What it does not name is waste::
+a crash at any instant leaves the draft before or the draft after. What it does not name is waste, and is removed where
+the folder is ours: it has the mark, or a record. A folder from elsewhere may hold anything; nothing in it is followed
+out of it, and only what has the names below is read or removed::
 
+    .activeseg-draft        the mark: a draft is being made or removed here; only while there is no record
     draft.json              state, and the names of the rest
     image<n>-<hex>.npy      the images that were segmented, voxel for voxel
     base-<hex>/             a prediction folder, or a case of a dataset (``case.json``, ``labels.nii.gz``)
@@ -14,11 +17,12 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import math
+import os
 import re
 import shutil
 import sys
 import uuid
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,14 +30,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
 
 from activeseg.client.arrays import geometry_message, read_array, read_geometry, write_array
-from activeseg.errors import EngineError, InputError
+from activeseg.errors import EngineError, InputError, shown
+from activeseg.file_lock import acquire
 from activeseg.labels import LabelSchema
+from activeseg.npz_files import read_npz
 from activeseg.prediction import Prediction
 from activeseg.prediction_folder import RECORD as PREDICTION_RECORD
 from activeseg.regions import read_regions
+from activeseg.regular_files import read_bytes, read_json
 from activeseg.volume import Volume, read_label_map, replacing, sync_to_disk
 
 RECORD = "draft.json"
@@ -43,7 +49,14 @@ LOCK_WAIT_S = 60.0
 
 _CASE_RECORD = "case.json"
 _LOCK = ".lock"
-_OURS = re.compile(r"(image\d+|base|edits)-[0-9a-f]{32}(\.npy)?|\.activeseg-[0-9a-f]{32}\.json|draft\.json")
+_MARK = ".activeseg-draft"
+_FOLDER = re.compile(r"(base|edits)-[0-9a-f]{32}")
+_IMAGE = re.compile(r"image\d{1,6}-[0-9a-f]{32}\.npy")
+_TEMPORARY = re.compile(r"\.activeseg-[0-9a-f]{32}\.json")
+_NEW_FOLDER = re.compile(r"\.activeseg-draft-[0-9a-f]{32}")
+_MOST_LAYERS = 64
+"""Bytes for each voxel of the image that the user's layers may take; more is no draft."""
+_MOST_PATCH_BYTES = 1 << 30
 
 Step = Callable[[str], None]
 
@@ -81,8 +94,10 @@ class OpenedLabels:
             schema, origin = LabelSchema.from_dict(record["schema"]), record["origin"]
             decided = tuple(str(name) for name in record.get("decided", schema.names))
             return cls(labels, schema, decided, str(origin["dataset"]), str(origin["case"]))
-        except (KeyError, TypeError) as error:
-            raise InputError(f"The record of the opened case is damaged: {error!r}.", "Open the case again.") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"The record of the opened case is damaged: {shown(error)}.", "Open the case again."
+            ) from error
 
 
 Base = Prediction | OpenedLabels
@@ -148,35 +163,48 @@ class Draft:
     @classmethod
     def find(cls, folder: Path) -> Draft | None:
         """None when there is none. Raises InputError when it is damaged or written by a newer version."""
-        try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not os.path.lexists(folder / RECORD):
             return None
-        except (OSError, ValueError) as error:
-            raise _damaged(folder, error) from error
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
+        record = read_json(folder / RECORD, InputError, "Discard it.")
+        if record.get("format") != FORMAT:
             raise InputError(f"The draft in '{folder}' was not written by this version.", "Update ActiveSeg.")
         try:
-            return cls(
+            images = {str(channel): StoredImage(**image) for channel, image in record["images"].items()}
+            found = cls(
                 folder,
                 str(record["created"]),
                 str(record["saved"]),
-                dict(record["state"]),
+                {**record["state"]},
                 bool(record["has_edits"]),
-                {str(channel): StoredImage(**image) for channel, image in record["images"].items()},
-                str(record["base"]),
-                str(record["edits"]),
+                images,
+                record["base"],
+                record["edits"],
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(folder, error) from error
+            inner = (*([found.base] if found.base else []), *([found.edits] if found.edits else []))
+            foreign = [name for name in inner if not _FOLDER.fullmatch(name)]
+            foreign += [image.file for image in images.values() if not _IMAGE.fullmatch(image.file)]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _damaged(folder, f"{type(error).__name__} {shown(str(error))}") from error
+        if foreign:
+            raise _damaged(folder, f"it names {shown(foreign[0])}, which is not a name in a draft")
+        linked = [name for name in found._files() if name and (folder / name).is_symlink()]
+        if linked:
+            raise _damaged(folder, f"'{linked[0]}' is a link")
+        return found
 
     @property
     def id(self) -> str:
         return self.folder.name
 
     def size(self) -> int:
-        """Bytes on disk."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        """Bytes on disk of what the record names."""
+        total = 0
+        for name in self._files() - {""}:
+            path = self.folder / name
+            with contextlib.suppress(OSError):
+                inner = list(path.iterdir()) if path.is_dir() else [path]
+                total += sum(part.lstat().st_size for part in inner)
+        return total
 
     def image_messages(self) -> dict[str, dict[str, Any]]:
         """Each channel's array file, as it lies in the draft, and its geometry; see ``arrays.read_volume``."""
@@ -200,10 +228,7 @@ class Draft:
             if self.edits and (self.folder / self.edits / "regions.json").is_file():
                 prediction = replace(prediction, regions=read_regions(self.folder / self.edits))
             return prediction
-        try:
-            record = json.loads((folder / _CASE_RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise _damaged(self.folder, error) from error
+        record = read_json(folder / _CASE_RECORD, InputError, "Discard the draft.")
         return OpenedLabels.from_record(record, read_label_map(folder / "labels.nii.gz"))
 
     def read_edits(self) -> Edits | None:
@@ -211,16 +236,19 @@ class Draft:
         if not self.edits:
             return None
         folder = self.folder / self.edits
+        voxels = [math.prod(read_geometry(image.geometry).shape_kji) for image in self.images.values()]
         try:
-            layers = json.loads((folder / "layers.json").read_text(encoding="utf-8"))
-            with np.load(folder / "layers.npz", allow_pickle=False) as files:
-                arrays = tuple(files[str(number)] for number in range(len(files.files)))
+            layers = read_json(folder / "layers.json", InputError, "Discard the draft.")
+            what = f"The file 'layers.npz' of the draft in '{self.folder}'"
+            files = read_npz(folder / "layers.npz", _MOST_LAYERS * max(voxels, default=0), what)
+            arrays = tuple(files[str(number)] for number in range(len(files)))
             regions, patches = None, b""
             if (folder / "regions.json").is_file():
-                regions = tuple(json.loads((folder / "regions.json").read_text(encoding="utf-8"))["regions"])
-                patches = (folder / "alternatives.npz").read_bytes()
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise _damaged(self.folder, error) from error
+                entries = read_json(folder / "regions.json", InputError, "Discard the draft.")["regions"]
+                regions = tuple({**entry} for entry in entries)
+                patches = read_bytes(folder / "alternatives.npz", _MOST_PATCH_BYTES)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise _damaged(self.folder, f"{type(error).__name__} {shown(str(error))}") from error
         return Edits(layers, arrays, regions, patches)
 
     def _to_json(self) -> str:
@@ -279,11 +307,16 @@ def save_edits(
 
 
 def discard(folder: Path) -> bool:
-    """Remove a draft, and say whether there was one. Raises EngineError when that is not possible."""
-    if not folder.exists():
+    """Remove a draft, and say whether there was one. Raises EngineError when that is not possible.
+
+    A folder that is not a draft's, and what else lies in a draft's, stays.
+    """
+    if not _is_ours(folder):
         return False
     with _locked(folder.parent):
         found = (folder / RECORD).is_file()
+        with contextlib.suppress(OSError):  # on a full disk it must still be possible
+            (folder / _MARK).touch()
         try:
             (folder / RECORD).unlink(missing_ok=True)  # without it the rest is waste
         except OSError as error:
@@ -295,24 +328,48 @@ def discard(folder: Path) -> bool:
 def drafts_in(folder: Path) -> list[Draft]:
     """All drafts of a folder, the one saved last first; what writers that crashed left is removed.
 
-    A draft that cannot be read is left where it is, and told in the log.
+    A draft that cannot be read is left where it is, and told in the log. Raises InputError when the folder cannot be
+    read.
     """
     if not folder.is_dir():
         return []
-    with contextlib.suppress(EngineError), _locked(folder, 0.0):
-        for path in folder.iterdir():
-            if path.is_dir() and not (path / RECORD).exists():
-                _remove_waste(path)
+    try:
+        paths = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+    except OSError as error:
+        raise InputError(f"The folder '{folder}' cannot be read: {error.strerror or error}.") from error
+    waste = [path for path in paths if _NEW_FOLDER.fullmatch(path.name) or _is_unfinished(path)]
+    if waste:
+        with contextlib.suppress(EngineError), _locked(folder, 0.0):
+            for path in waste:  # looked at again: somebody may have finished it meanwhile
+                if _NEW_FOLDER.fullmatch(path.name) or _is_unfinished(path):
+                    _remove_waste(path)
     found = []
-    for path in folder.iterdir():
+    for path in paths:
         try:
             draft = Draft.find(path)
         except InputError as error:
-            print(error, file=sys.stderr)
+            print(f"A draft cannot be read ({type(error.__cause__).__name__}).", file=sys.stderr)
             continue
         if draft is not None:
             found.append(draft)
     return sorted(found, key=lambda draft: draft.saved, reverse=True)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder was made for a draft: by its mark, or, before there were marks, by its record."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    try:
+        if (folder / _MARK).is_file():
+            return True
+        record = read_json(folder / RECORD)
+    except InputError:
+        return False
+    return record.get("format") == FORMAT and {"images", "base", "edits", "has_edits"} <= set(record)
+
+
+def _is_unfinished(folder: Path) -> bool:
+    return (folder / _MARK).is_file() and not os.path.lexists(folder / RECORD)
 
 
 @dataclass
@@ -363,9 +420,9 @@ def _writing(folder: Path, step: Step) -> Iterator[_Writer]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(folder.parent):
-            before = Draft.find(folder)
+            before = Draft.find(folder) if os.path.lexists(folder) else None
+            _make(folder, step)
             try:
-                folder.mkdir(exist_ok=True, mode=0o700)
                 step("folder made")
                 yield _Writer(folder, before, step)
             finally:
@@ -380,18 +437,46 @@ def _writing(folder: Path, step: Step) -> Iterator[_Writer]:
 
 @contextlib.contextmanager
 def _locked(folder: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
-    lock = FileLock(str(folder / _LOCK))
     try:
-        lock.acquire(timeout=wait_s)
-    except Timeout as error:
+        lock = acquire(folder / _LOCK, wait_s)
+    except OSError as error:
+        raise EngineError(
+            f"The folder '{folder}' cannot be locked, so no draft can be written there: {error.strerror or error}.",
+            "Choose a folder on another disk.",
+        ) from error
+    if lock is None:
         raise EngineError(
             f"Another program has been writing drafts in '{folder}' for {wait_s:.0f} s.",
             "Try again when it is done, or end it.",
-        ) from error
+        )
     try:
         yield
     finally:
         lock.release()
+
+
+def _make(folder: Path, step: Step) -> None:
+    """The draft's folder, with its mark from the first moment on; one that is there gets it if it holds a draft.
+
+    Raises InputError when somebody else's things lie there.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"'{folder}' is not a folder.", "Choose another one for the draft.")
+    if not folder.exists():
+        fresh = folder.with_name(f".activeseg-draft-{uuid.uuid4().hex}")
+        fresh.mkdir(mode=0o700)
+        try:
+            step("folder begun")
+            (fresh / _MARK).touch()
+            step("folder marked")
+            os.rename(fresh, folder)
+        except BaseException:
+            _remove_waste(fresh)
+            raise
+    elif not _is_ours(folder):
+        if any(folder.iterdir()):
+            raise InputError(f"The folder '{folder}' holds other things than a draft.", "Choose another one.")
+        (folder / _MARK).touch()
 
 
 def _remove_waste(folder: Path) -> None:
@@ -401,16 +486,21 @@ def _remove_waste(folder: Path) -> None:
     except InputError:
         return  # nobody knows what it named
     named = draft._files() if draft else set()
-    for path in folder.iterdir():
-        if path.name not in named and _OURS.fullmatch(path.name):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+    for path in list(folder.iterdir()):
+        if path.name in named or (path.name == _MARK and draft is None):
+            continue
+        with contextlib.suppress(OSError):
+            if path.is_symlink():
+                continue
+            if _FOLDER.fullmatch(path.name) and path.is_dir():
+                shutil.rmtree(path)
+            elif path.name == _MARK or _IMAGE.fullmatch(path.name) or _TEMPORARY.fullmatch(path.name):
+                path.unlink()
     if draft is None:
         with contextlib.suppress(OSError):
-            folder.rmdir()
+            if {path.name for path in folder.iterdir()} <= {_MARK}:
+                (folder / _MARK).unlink(missing_ok=True)
+                folder.rmdir()
 
 
 def _write_base(folder: Path, base: Base) -> None:
@@ -445,5 +535,5 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
-def _damaged(folder: Path, error: Exception) -> InputError:
-    return InputError(f"The draft in '{folder}' is damaged: {error}.", "Discard it.")
+def _damaged(folder: Path, why: str) -> InputError:
+    return InputError(f"The draft in '{folder}' is damaged: {why}.", "Discard it.")

@@ -12,11 +12,14 @@ _NO_LOCKS = frozenset(
 )
 
 
+class NoLocks(OSError):
+    """The drive cannot lock files, so it is not known whether somebody else holds the lock."""
+
+
 def acquire(path: Path, wait_s: float = 0.0) -> FileLock | None:
     """The lock on the file ``path`` (made when it is not there), held until its ``release``.
 
-    None when another process holds it for longer than ``wait_s``. Raises OSError; for a drive that cannot lock files,
-    its ``strerror`` says so: that nobody else holds the lock is then not known.
+    None when another process holds it for longer than ``wait_s``. Raises OSError, NoLocks for a drive without locks.
     """
     lock = FileLock(str(path))
     try:
@@ -25,6 +28,6 @@ def acquire(path: Path, wait_s: float = 0.0) -> FileLock | None:
         return None
     except OSError as error:
         if error.errno in _NO_LOCKS:
-            raise OSError(error.errno, f"this drive cannot lock files ({error.strerror})", str(path)) from error
+            raise NoLocks(error.errno, f"this drive cannot lock files ({error.strerror})", str(path)) from error
         raise
     return lock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import zipfile
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,10 @@ import numpy.typing as npt
 from activeseg.alternatives import Alternative, Box, find_alternatives
 from activeseg.corrections import RegionState, patch_names
 from activeseg.doubt import Doubt, doubt_of
-from activeseg.errors import InputError
+from activeseg.errors import InputError, shown
+from activeseg.npz_files import read_npz
 from activeseg.places import DEFAULT_SEARCH, Place, Search, choose_places
+from activeseg.regular_files import read_json
 from activeseg.segmenters.base import Segmented
 from activeseg.volume import Geometry, Volume
 
@@ -24,6 +26,7 @@ BODY_HU = -300
 _AFFECTED_PART = 0.1  # a structure with less of the core's doubt than this part of the most affected one is not named
 _REGIONS_FILE = "regions.json"
 _PATCHES_FILE = "alternatives.npz"
+_MOST_PATCH_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,8 @@ class Region:
                 ),
                 RegionState(data["state"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"Not a region of {_REGIONS_FILE}: {error!r}.") from error
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise InputError(f"Not a region of {_REGIONS_FILE}: {shown(error)}.") from error
 
 
 def body_volume_mm3(ct: Volume) -> float:
@@ -186,11 +189,18 @@ def write_regions(folder: Path, regions: Sequence[Region], focus: Sequence[str] 
 
 def read_regions(folder: Path) -> tuple[Region, ...]:
     """What ``write_regions`` wrote. Raises InputError when the files are missing or damaged."""
+    action = "Segment the CT again to write them anew."
     try:
-        record = json.loads((folder / _REGIONS_FILE).read_text(encoding="utf-8"))
-        with np.load(folder / _PATCHES_FILE, allow_pickle=False) as patches:
-            return tuple(Region.from_dict(entry, patches) for entry in record["regions"])
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"The regions in {folder} cannot be read: {error}.", "Segment the CT again to write them anew."
-        ) from error
+        entries = read_json(folder / _REGIONS_FILE)["regions"]
+        most = min(_MOST_PATCH_BYTES, sum(_patch_bytes(entry) for entry in entries))
+        patches = read_npz(folder / _PATCHES_FILE, most, f"The file '{_PATCHES_FILE}'")
+        return tuple(Region.from_dict(entry, patches) for entry in entries)
+    except InputError as error:
+        raise InputError(f"The regions in {folder} cannot be read: {error.message}", action) from error
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise InputError(f"The regions in {folder} cannot be read: {shown(error)}.", action) from error
+
+
+def _patch_bytes(entry: Mapping[str, Any]) -> int:
+    """What the patches of a region take at most: label values of up to two bytes, and a mask."""
+    return 3 * len(entry["alternatives"]) * math.prod(int(high) - int(low) for low, high in entry["box_kji"])

@@ -82,5 +82,47 @@ def read_json(
     raise error(f"The file '{path.name}' {why}.", action, file=str(path))
 
 
+def is_link(path: Path) -> bool:
+    """Whether a name is a symbolic link, or a junction of Windows, wherever it leads; False when nothing is there."""
+    try:
+        found = os.lstat(path)
+    except (OSError, ValueError):
+        return False
+    tags = (getattr(stat, "IO_REPARSE_TAG_SYMLINK", -1), getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1))
+    return stat.S_ISLNK(found.st_mode) or getattr(found, "st_reparse_tag", 0) in tags
+
+
+def own_path(folder: Path, name: str, error: type[ActiveSegError] = InputError) -> Path:
+    """``folder/name`` (parts divided by ``/``), which lies there itself: no part of ``name`` is a link.
+
+    Raises ``error`` when one is; nothing need be there.
+    """
+    path = folder
+    for part in name.split("/"):
+        path = path / part
+        if is_link(path):
+            where = path.relative_to(folder).as_posix()
+            raise error(
+                f"'{where}' in '{folder.name}' is a link; what belongs to it must lie in its own folder.",
+                "Replace the link by what it leads to, if you know where that is from.",
+                file=str(path),
+            )
+    return path
+
+
+def own_file(folder: Path, name: str, error: type[ActiveSegError] = InputError) -> Path:
+    """As ``own_path``, of a regular file that is there. Raises ``error`` otherwise."""
+    path = own_path(folder, name, error)
+    try:
+        found = os.lstat(path)
+    except OSError as cause:
+        raise error(
+            f"The file '{name}' is missing in '{folder.name}'.", "Restore it from a backup.", file=str(path)
+        ) from cause
+    if not stat.S_ISREG(found.st_mode):
+        raise error(f"'{name}' in '{folder.name}' is not a regular file.", "Restore it from a backup.", file=str(path))
+    return path
+
+
 def _not_a_file(path: Path) -> InputError:
     return InputError(f"'{path.name}' is not a regular file.", "Give a file, not a folder, a pipe or a device.")

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -484,9 +486,10 @@ def _check_finite(array: npt.NDArray[Any], name: str) -> None:
 def replacing(path: Path, suffix: str) -> Iterator[Path]:
     """A fresh sibling to write to (its name ends in ``suffix``), which takes ``path``'s place if the block succeeds.
 
-    The file and the folder's entry are on disk before the block counts as done. Otherwise the sibling is removed.
+    The file and the folder's entry are on disk before the block counts as done. Otherwise the sibling is removed; that
+    of a process that was killed is removed by ``remove_abandoned``.
     """
-    fresh = path.with_name(f".activeseg-{uuid.uuid4().hex}{suffix}")
+    fresh = path.with_name(f".activeseg-{_writer()}-{uuid.uuid4().hex[:12]}{suffix}")
     try:
         yield fresh
         sync_to_disk(fresh)
@@ -494,6 +497,58 @@ def replacing(path: Path, suffix: str) -> Iterator[Path]:
     finally:
         fresh.unlink(missing_ok=True)
     sync_to_disk(path.parent)
+
+
+_ABANDONED = re.compile(r"\.activeseg-(?:(?P<place>[0-9a-f]{12})-(?P<pid>\d{1,10})-[0-9a-f]{12}|[0-9a-f]{32})(\.\w+)*")
+_ABANDONED_S = 3600.0
+
+
+def remove_abandoned(folder: Path) -> list[str]:
+    """Remove the siblings of ``replacing`` whose writer was killed; gives their names.
+
+    The writer is known by the name: a process of this computer that is no more, else (another computer, a program of
+    an earlier version) one that has not touched the file for an hour. Links are left alone.
+    """
+    removed = []
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            named = _ABANDONED.fullmatch(entry.name)
+            if named is None or not entry.is_file(follow_symlinks=False):
+                continue
+            with contextlib.suppress(OSError):
+                old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S
+                if old or _is_gone(named["place"], named["pid"]):
+                    os.unlink(entry.path)
+                    removed.append(entry.name)
+    return sorted(removed)
+
+
+def _writer() -> str:
+    """This process, as others of this computer can look it up."""
+    return f"{_place()}-{os.getpid()}"
+
+
+def _place() -> str:
+    """Where a process id means something: this computer, and on Linux this container."""
+    import platform
+
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()[:12]
+
+
+def _is_gone(place: str | None, pid: str | None) -> bool:
+    if os.name != "posix" or pid is None or place != _place():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 _NOT_OFFERED = frozenset(
@@ -548,7 +603,7 @@ def check_replacing(folder: Path) -> None:
 
     Nothing stays in ``folder``.
     """
-    old, new = (folder / f".activeseg-{uuid.uuid4().hex}.probe" for _ in range(2))
+    old, new = (folder / f".activeseg-{_writer()}-{uuid.uuid4().hex[:12]}.probe" for _ in range(2))
     try:
         old.write_bytes(b"")
         new.write_bytes(b"")

@@ -24,6 +24,7 @@ CORE = {
     "activeseg.label_map",
     "activeseg.labels",
     "activeseg.nifti",
+    "activeseg.npz_files",
     "activeseg.phantom",
     "activeseg.progress",
     "activeseg.regular_files",

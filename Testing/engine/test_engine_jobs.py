@@ -338,11 +338,10 @@ def test_the_least_recently_used_model_leaves_first(tmp_path: Path, ct: Volume) 
         assert warm_after(names[2]) == [names[0], names[2]]
 
 
-def test_what_libraries_print_goes_to_the_log(engine: WatchedEngine, model: Path, ct: Volume) -> None:
-    name = "a-model-that-only-this-test-names"  # the engine is the whole file's: others' errors stand in its log too
-    with pytest.raises(ModelError):
-        engine.do("segment", {"model": name, "image": in_memory(engine, ct)})
-    line = engine.until_printed("ModelError", name)
+def test_the_log_tells_which_job_failed_with_which_kind_of_error(engine: WatchedEngine, ct: Volume) -> None:
+    with pytest.raises(ModelError, match="a-model-that-nobody-has"):
+        engine.do("models.check", {"model": "a-model-that-nobody-has"})
+    line = engine.until_printed("models.check failed: ModelError model")
     assert line in engine.do("log.tail", {"lines": 50})["lines"]
 
 

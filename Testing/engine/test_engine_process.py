@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -18,11 +19,13 @@ import pytest
 from processes import soon_gone
 from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
 
+from activeseg.client import protocol
 from activeseg.client.engine_client import CrashedEvent, LogEvent
 from activeseg.client.launch import EngineOptions, engine_command, engine_environment
 from activeseg.client.protocol import LINE_LIMIT, Code, ErrorResponse, Lines, Message, Request, Response, decode, encode
 from activeseg.client.subprocess_engine import SubprocessEngine
-from activeseg.errors import Crashed, EngineError, InputError
+from activeseg.engine.log_names import Names
+from activeseg.errors import ActiveSegError, Crashed, EngineError, InputError
 
 
 class RawEngine:
@@ -478,6 +481,60 @@ def test_the_log_begins_a_new_file_when_it_is_full(tmp_path: Path) -> None:
         tail = engine.do("log.tail", {"lines": 3})
         assert len(tail["lines"]) == 3
         assert any(isinstance(event, LogEvent) for event in engine.events)
+
+
+def test_the_log_names_no_patient(tmp_path: Path) -> None:
+    """Users are asked to send it. What is told to the user may name files."""
+    patient = tmp_path / "Meier Hans 1950"
+    patient.mkdir()
+    (patient / "CT Thorax Meier.nii.gz").write_bytes(b"no image")
+    (patient / "MEIER_4711.dcm").write_bytes(b"no image")
+    (patient / "drafts" / "Hans_Meier").mkdir(parents=True)
+    (patient / "drafts" / "Hans_Meier" / "draft.json").write_text("{")
+    requests = [
+        ("segment", {"model": "hounsfield", "image": str(patient / "CT Thorax Meier.nii.gz")}),
+        ("segment", {"model": "hounsfield", "image": str(patient)}),
+        ("segment", {"model": "hounsfield", "image": {"path": str(patient), "series": "Meier^Hans"}}),
+        ("segment", {"model": f"nnunet:{patient}", "image": str(patient)}),
+        ("export", {"prediction": str(patient), "edited": str(patient / "x.nrrd"), "dataset": str(tmp_path / "d")}),
+        ("dataset.show", {"dataset": str(patient)}),
+        ("draft.list", {"folder": str(patient / "drafts")}),
+        ("draft.open", {"draft": str(patient / "drafts" / "Hans_Meier")}),
+        ("project.show", {"project": str(patient)}),
+    ]
+    with WatchedEngine(tmp_path / "home") as engine:
+        for method, params in requests:
+            with contextlib.suppress(ActiveSegError):
+                engine.do(method, params)
+        engine.until_printed("project.show failed:")
+        log = Path(engine.client.engine["log"])
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+        printed = engine.printed()
+    text = log.read_text()
+    assert "segment failed: InputError input" in text
+    assert "activeseg/engine/worker.py" in text
+    for said in (text, *printed):
+        assert not re.search(r"meier|hans|4711|1950|thorax", said, re.IGNORECASE), said
+        assert str(tmp_path) not in said
+
+
+def test_names_and_paths_are_replaced_in_what_libraries_print() -> None:
+    names = Names()
+    names.learn({"image": {"path": "/data/Meier Hans/CT Thorax.nii.gz", "series": "Abdomen Meier"}, "model": "demo"})
+    own = Path(protocol.__file__).resolve()
+    for line, hidden in {
+        "reading /data/Meier Hans/CT Thorax.nii.gz now": "reading <name> now",
+        "case CT Thorax: 3 slices": "case <name>: 3 slices",
+        "series ABDOMEN MEIER is odd": "series <name> is odd",
+        "cannot open '/other/Huber Eva/a.dcm'": "cannot open <path>",
+        "cannot open /other/Huber/a.dcm, sorry": "cannot open <path> sorry",
+        "cannot open C:\\Users\\Eva\\a.dcm": "cannot open <path>",
+        "wrote Huber_Eva.nii.gz": "wrote <file>",
+        f'  File "{own}", line 7, in f': '  File "activeseg/client/protocol.py", line 7, in f',
+        "1/2 of the tiles, 3 it/s": "1/2 of the tiles, 3 it/s",
+        "demo runs on cuda:0": "demo runs on cuda:0",
+    }.items():
+        assert names.hidden(line) == hidden
 
 
 def test_the_first_answer_comes_within_a_second(tmp_path: Path) -> None:

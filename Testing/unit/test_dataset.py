@@ -429,19 +429,20 @@ class TestVerifying:
         assert "The key 'numTraining' of dataset.json was changed." in found
         assert "The key 'labels' of dataset.json was changed." in found
 
-    def test_files_of_no_case_are_found_and_swept_on_opening(self, damaged: Dataset, private: Path) -> None:
+    def test_files_of_no_case_are_told_and_stay(self, damaged: Dataset, private: Path) -> None:
         stray = damaged.folder / "imagesTr/CT_0077_0000.nii.gz"
         stray.write_bytes(b"x")
         (damaged.folder / "provenance/CT_0001.json").write_text("{}")
         assert "'imagesTr/CT_0077_0000.nii.gz' belongs to no case." in self.findings(damaged)
         again = Dataset.open(damaged.folder, private_dir=private)
-        assert again.swept == ("imagesTr/CT_0077_0000.nii.gz", "provenance/CT_0001.json")
-        assert again.verify() == []
+        assert again.swept == ()
+        assert stray.read_bytes() == b"x"
+        assert again.unlisted().files == ("imagesTr/CT_0077_0000.nii.gz", "provenance/CT_0001.json")
 
     def test_a_record_of_another_case_and_a_missing_one_are_found(self, damaged: Dataset) -> None:
         records = damaged.folder / "provenance"
         (records / "CT_0002.json").write_bytes((records / "CT_0001.r2.json").read_bytes())
         (records / "CT_0001.r2.json").unlink()
         found = self.findings(damaged)
-        assert "CT_0002: Its provenance is that of 'CT_0001'." in found
-        assert "CT_0001: It cannot be read: The provenance file 'CT_0001.r2.json' is missing" in found
+        assert "CT_0002: It cannot be read: The provenance file 'CT_0002.json' is damaged: it is that of" in found
+        assert "CT_0001: It cannot be read: The file 'CT_0001.r2.json' is missing" in found

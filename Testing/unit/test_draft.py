@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
+import json
 import os
 import signal
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +18,8 @@ import numpy as np
 import pytest
 from dataset_cases import SCHEMA, ct, labels, oblique
 from forked import in_child
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from activeseg.draft import Draft, Edits, OpenedLabels, discard, drafts_in, save_edits, store_base
 from activeseg.errors import EngineError, InputError
@@ -92,9 +98,9 @@ def test_a_draft_gives_back_what_it_was_given(
     assert found.layers == edits(1).layers
     assert found.regions == entries
     assert found.patches == patches
-    for stored, given in zip(found.arrays, edits(1).arrays, strict=True):
-        assert stored.dtype == given.dtype
-        assert np.array_equal(stored, given)
+    for read, written in zip(found.arrays, edits(1).arrays, strict=True):
+        assert read.dtype == written.dtype
+        assert np.array_equal(read, written)
     (channel,) = draft.read_images()
     assert draft.read_images()[channel].array.dtype == image.array.dtype
     assert draft.read_images()[channel].sha256() == image.sha256()
@@ -313,3 +319,140 @@ def test_two_programs_that_save_at_once_leave_a_whole_draft(
     assert found is not None
     assert np.array_equal(found.arrays[0], edits(draft.state["n"]).arrays[0])
     assert_no_waste(folder)
+
+
+# Folders that somebody else has made.
+
+
+def everything(folder: Path) -> dict[str, bytes | str]:
+    """Every entry below a folder: what a file holds, where a link leads."""
+    found: dict[str, bytes | str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        found[name] = (
+            f"-> {path.readlink()}" if path.is_symlink() else path.read_bytes() if path.is_file() else "folder"
+        )
+    return found
+
+
+def test_looking_for_drafts_in_any_folder_changes_nothing_there(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for name in ("empty", f"edits-{'0' * 32}", "project/base-" + "1" * 32, f"photos/edits-{'a' * 32}"):
+        (home / name).mkdir(parents=True)
+    (home / "project" / f"image0-{'2' * 32}.npy").write_text("mine")
+    (home / "photos" / f"edits-{'a' * 32}" / "thesis.txt").write_text("mine")
+    (home / "linked").symlink_to(home / "photos")
+    before = everything(home)
+    assert drafts_in(home) == []
+    for folder in (home, home / "empty", home / "project", home / "photos", home / "linked", home / "nowhere"):
+        assert discard(folder) is False
+        assert drafts_in(folder) == []
+    assert everything(home) == before
+
+
+def test_a_draft_is_not_written_into_a_folder_of_somebody_else(
+    prediction: Prediction, image: Volume, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    (folder / f"edits-{'a' * 32}").mkdir(parents=True)
+    (folder / "cat.jpg").write_text("mine")
+    (tmp_path / "linked").symlink_to(folder)
+    (tmp_path / "file").write_text("mine")
+    before = everything(folder)
+    for target in (folder, tmp_path / "linked", tmp_path / "file"):
+        with pytest.raises(InputError, match=r"other things|not a folder"):
+            store_base(target, prediction, {"CT": image})
+    assert everything(folder) == before
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.fixture
+def stored(prediction: Prediction, image: Volume, patches: bytes, tmp_path: Path) -> Draft:
+    """A draft with edits, in a folder of drafts."""
+    store_base(tmp_path / "drafts" / "a1", prediction, {"CT": image})
+    with_regions = edits(regions=tuple(region.to_dict() for region in prediction.regions), patches=patches)
+    return save_edits(tmp_path / "drafts" / "a1", with_regions, {"name": "x"})
+
+
+def change_record(draft: Draft, **changes: object) -> None:
+    record = json.loads((draft.folder / "draft.json").read_text())
+    (draft.folder / "draft.json").write_text(json.dumps({**record, **changes}))
+
+
+HOSTILE_RECORDS: dict[str, object] = {
+    "base above": {"base": "../../thesis"},
+    "base absolute": {"base": "/etc"},
+    "edits above": {"edits": "../a2/edits-" + "0" * 32},
+    "edits a list": {"edits": ["a"]},
+    "base a number": {"base": 7},
+    "state a list": {"state": [1, 2]},
+    "images a list": {"images": [1]},
+    "image above": {"images": {"CT": {"file": "../../x.npy", "geometry": {}, "sha256": ""}}},
+    "image without a file": {"images": {"CT": {"geometry": {}}}},
+    "image a text": {"images": {"CT": "x"}},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_RECORDS)
+def test_a_hostile_record_is_refused_in_words_and_nothing_outside_is_touched(
+    stored: Draft, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("mine")
+    changes = HOSTILE_RECORDS[name]
+    assert isinstance(changes, dict)
+    change_record(stored, **changes)
+    with pytest.raises(InputError, match="is damaged"):
+        Draft.open(stored.folder)
+    assert drafts_in(stored.folder.parent) == []
+    discard(stored.folder)
+    assert not (stored.folder / "draft.json").exists()
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"[]", b"\xff", b"{", b'{"format": 1e999}', b'{"format": 2}'])
+def test_a_record_that_is_no_record_is_an_error_in_words(stored: Draft, content: bytes) -> None:
+    (stored.folder / "draft.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"draft"):
+        Draft.open(stored.folder)
+    assert drafts_in(stored.folder.parent) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and links of POSIX")
+@pytest.mark.parametrize("instead", ["pipe", "link", "zero"])
+@pytest.mark.parametrize("name", ["draft.json", "layers.json", "layers.npz", "alternatives.npz"])
+def test_a_file_that_is_none_is_neither_waited_for_nor_followed(
+    stored: Draft, tmp_path: Path, name: str, instead: str
+) -> None:
+    path = stored.folder / name if name == "draft.json" else stored.folder / stored.edits / name
+    path.unlink(missing_ok=True)
+    if instead == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if instead == "zero" else tmp_path / "nowhere")
+    with pytest.raises(InputError):
+        _ = Draft.open(stored.folder).read_edits()
+
+
+def test_a_bomb_of_layers_is_refused_before_memory_is_taken(stored: Draft) -> None:
+    path = stored.folder / stored.edits / "layers.npz"
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"shape": (1 << 40,), "fortran_order": False, "descr": "|u1"})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("0.npy", header.getvalue() + bytes(1 << 20))
+    with pytest.raises(InputError, match="announces 1099511627776 bytes"):
+        stored.read_edits()
+
+
+@given(st.binary(max_size=200), st.integers(0, 10_000), st.booleans())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_layers_are_an_error_in_words_or_are_read(stored: Draft, data: bytes, at: int, whole: bool) -> None:
+    path = stored.folder / stored.edits / "layers.npz"
+    kept = path.read_bytes()
+    place = at % len(kept)
+    try:
+        path.write_bytes(data if whole else kept[:place] + data + kept[place + len(data) :])
+        with contextlib.suppress(InputError):
+            stored.read_edits()
+    finally:
+        path.write_bytes(kept)

@@ -18,7 +18,7 @@ from activeseg.client.protocol import (
     decode,
     encode,
 )
-from activeseg.errors import ActiveSegError, Crashed, EngineError
+from activeseg.errors import ActiveSegError, Crashed, EngineError, shown
 
 TAIL_LINES = 20
 
@@ -146,10 +146,13 @@ class EngineClient:
             if line is None:
                 events.append(LogEvent("The engine sent a message that is too long; it was skipped."))
                 continue
+            event: Event | None
             try:
                 event = self._event(line)
-            except (ProtocolError, KeyError, TypeError, ValueError):
+            except ProtocolError:
                 event = LogEvent(f"Not a message: {line[:200]!r}")
+            except Exception:  # whatever an engine of another version or a damaged one says
+                event = LogEvent(f"Not a message that this version knows: {line[:200]!r}")
             if event is not None:
                 events.append(event)
         return events
@@ -187,7 +190,7 @@ class EngineClient:
         spoken = value.get("protocol") if isinstance(value, dict) else None
         if spoken != PROTOCOL_VERSION:
             error = EngineError(
-                f"The engine speaks version {spoken} of the protocol, this program version {PROTOCOL_VERSION}.",
+                f"The engine speaks version {shown(spoken)} of the protocol, this program version {PROTOCOL_VERSION}.",
                 "Update the engine's environment, or this program.",
             )
             return Failure(self._hello, "hello", error)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import contextlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from activeseg.dataset import voxels
+from activeseg.dataset import unlisted, voxels
 from activeseg.dataset.layout import (
     ENDING,
     LISTING,
@@ -27,16 +25,26 @@ from activeseg.dataset.layout import (
     record_file,
     schema_file,
 )
-from activeseg.dataset.listing import CaseEntry, Listing
+from activeseg.dataset.listing import CaseEntry, Listing, read_schema
 from activeseg.dataset.private_map import PrivateMap, private_folder
 from activeseg.dataset.provenance import Origin, Provenance
 from activeseg.dataset.record import CaseRecord, Revision, StoredFile
 from activeseg.dataset.relabel import Names, check_nothing_is_lost, new_names, relabelled
-from activeseg.dataset.transaction import Step, Transaction, appearing_whole, sweep, write_text
+from activeseg.dataset.transaction import (
+    Change,
+    Step,
+    Transaction,
+    new_dataset,
+    present,
+    remove_if_unused,
+    sweep,
+    write_text,
+)
 from activeseg.errors import DatasetError, InputError
 from activeseg.label_map import check_label_map
 from activeseg.labels import LabelSchema
 from activeseg.progress import Progress
+from activeseg.regular_files import own_file
 from activeseg.volume import Geometry, Volume, read_label_map
 
 if TYPE_CHECKING:
@@ -88,7 +96,7 @@ class Dataset:
     schema : the structures; it never changes (``migrate`` makes a new dataset)
     channel_names : the images that each case has
     private : which patient and file a case comes from; outside of the dataset
-    swept : what a crashed writer had left and opening removed
+    swept : what crashed writers were known to have left, and opening to change it removed
     lock_wait_s : how long to wait for another writer
     """
 
@@ -99,14 +107,13 @@ class Dataset:
         private_dir: Path | None = None,
         lock_wait_s: float = LOCK_WAIT_S,
         step: Step = _no_step,
-        swept: tuple[str, ...] = (),
     ) -> None:
         """Use ``create`` or ``open``. ``step`` is told of every step that changed something on disk."""
         self.folder = folder
         self.schema = listing.schema
         self.channel_names = listing.channel_names
         self.private = PrivateMap(listing.id, folder, private_folder(private_dir))
-        self.swept = swept
+        self.swept: tuple[str, ...] = ()
         self._schema_number = listing.schema_number
         self.lock_wait_s = lock_wait_s
         self._step = step
@@ -133,11 +140,10 @@ class Dataset:
             raise InputError(
                 f"The channels {list(channel_names)} cannot be used.", "Give each image a name of its own."
             )
-        target = folder_to_create(Path(folder))
         listing = Listing(uuid.uuid4().hex, schema, 1, tuple(channel_names))
-        made = cls(target, listing, private_dir, lock_wait_s, step)
-        with appearing_whole(target) as staging:
-            write_text(staging / schema_file(1), json.dumps(schema.to_dict(), indent=1) + "\n")
+        with new_dataset(lambda: folder_to_create(Path(folder)), lock_wait_s) as (staging, target):
+            made = cls(target, listing, private_dir, lock_wait_s, step)
+            write_text(staging / schema_file(1), listing.schema_json())
             write_text(staging / LISTING, listing.to_json())
         return made
 
@@ -151,16 +157,47 @@ class Dataset:
         step: Step = _no_step,
         only_look: bool = False,
     ) -> Dataset:
-        """Open a dataset and remove what a crashed writer left, unless ``only_look``.
+        """Open a dataset, ``only_look`` to change nothing on disk whatever is found.
 
-        Raises DatasetError when it is not one, or damaged.
+        Otherwise what crashed writers are known to have left is removed. What is not listed and may be a case of
+        somebody stays in any case (``unlisted``). Raises DatasetError when it is not one, or damaged.
         """
         found = folder_to_open(Path(folder))
-        listing = Listing.read(found)
-        return cls(found, listing, private_dir, lock_wait_s, step, () if only_look else sweep(found))
+        dataset = cls(found, Listing.read(found), private_dir, lock_wait_s, step)
+        if not only_look:
+            dataset.swept = sweep(found, dataset.private)
+        return dataset
 
     @classmethod
-    @contextmanager
+    def _present(
+        cls,
+        stack: contextlib.ExitStack,
+        folder: Path,
+        schema: LabelSchema,
+        channel_names: Sequence[str],
+        private_dir: Path | None,
+    ) -> tuple[Dataset, bool]:
+        """The dataset, which stays there until the stack is closed, and whether it was made; others may make or remove
+        it at the same moment."""
+        while True:
+            made = None
+            if not find_dataset(folder):
+                try:
+                    made = cls.create(folder, schema, channel_names, private_dir=private_dir)
+                except DatasetError:
+                    if not find_dataset(folder):
+                        raise
+            try:
+                dataset = made or cls.open(folder, private_dir=private_dir)
+                stack.enter_context(present(dataset.folder, dataset.lock_wait_s))
+            except DatasetError:
+                if find_dataset(folder):
+                    raise
+            else:
+                return dataset, made is not None
+
+    @classmethod
+    @contextlib.contextmanager
     def opened_or_created(
         cls,
         folder: str | Path,
@@ -171,19 +208,18 @@ class Dataset:
     ) -> Iterator[Dataset]:
         """The dataset of that name, to add a case in the block; one that is not there is made with ``schema``.
 
-        If the block fails, a dataset that was made for it and holds no case goes again. Errors as in ``open`` and
-        ``create``.
+        If the block fails, a dataset that was made for it goes again when it holds no case and nobody else is about to
+        add one. Errors as in ``open`` and ``create``.
         """
-        if find_dataset(Path(folder)):
-            yield cls.open(folder, private_dir=private_dir)
-            return
-        made = cls.create(folder, schema, channel_names, private_dir=private_dir)
-        try:
-            yield made
-        except BaseException:
-            if not made.cases():
-                shutil.rmtree(made.folder, ignore_errors=True)
-            raise
+        with contextlib.ExitStack() as stack:
+            dataset, made = cls._present(stack, Path(folder), schema, channel_names, private_dir)
+            try:
+                yield dataset
+            except BaseException:
+                stack.close()
+                if made:
+                    remove_if_unused(dataset.folder)
+                raise
 
     def listing(self) -> Listing:
         """The state on disk now. Raises DatasetError when it is damaged, or another dataset than the one opened."""
@@ -198,7 +234,7 @@ class Dataset:
 
     def record(self, name: str) -> CaseRecord:
         """Provenance and history of a case. Raises DatasetError when there is none, or it is damaged."""
-        return CaseRecord.read(self.folder / record_file(name, self.listing().entry(name).revision))
+        return self._record(self.listing(), name)
 
     def add_case(
         self,
@@ -238,7 +274,7 @@ class Dataset:
             check_case_name(name)
         known = None if same_image_again else self._same_image(self.listing(), fingerprint, geometry)
         progress("store", 0.0)
-        with Transaction(self.folder, self._step, self.lock_wait_s) as change:
+        with Transaction(self.folder, self.private, self._step, self.lock_wait_s) as change:
             label = self._stage(change, voxels.stored_labels(labels, geometry, self.schema), progress)
             staged = [] if known else [self._stage(change, image, progress) for image in stored]
             progress("store", 0.9)
@@ -333,20 +369,19 @@ class Dataset:
                 f"The label map has another grid than the image of '{name}'.", "Open the case and correct that one."
             )
         labels = geometry.array_in_order_of(own, labels)
-        with Transaction(self.folder, self._step, self.lock_wait_s) as change:
+        with Transaction(self.folder, self.private, self._step, self.lock_wait_s) as change:
             label = self._stage(change, voxels.stored_labels(labels, own, self.schema), progress or Progress())
             with change.locked():
                 return self._revise(change, self.listing(), name, label, provenance, source)
 
     def remove_case(self, name: str) -> None:
         """Remove a case with its history and its line in the private file; its name is not used again by itself."""
-        with Transaction(self.folder, self._step, self.lock_wait_s) as change, change.locked():
+        with Transaction(self.folder, self.private, self._step, self.lock_wait_s) as change, change.locked():
             listing = self.listing()
             entry = listing.entry(name)
             obsolete = [*listing.images_of(name), label_file(name, entry.revision), record_file(name, entry.revision)]
             obsolete += [history_file(name, revision) for revision in range(1, entry.revision)]
-            change.commit(listing.without(name), obsolete)
-            self.private.forget(name)
+            change.commit(listing.without(name), Change(obsolete=obsolete, forgotten=name))
 
     def open_case(self, name: str) -> OpenedCase:
         """Images and label map as they were given, for another correction.
@@ -362,10 +397,10 @@ class Dataset:
         return OpenedCase(
             name,
             {
-                channel: original(Volume.read(self.folder / image.file))
+                channel: original(Volume.read(self.own(image.file)))
                 for channel, image in zip(self.channel_names, record.images, strict=True)
             },
-            original(read_label_map(self.folder / record.current.label.file)),
+            original(read_label_map(self.own(record.current.label.file))),
             record,
             listing.entry(name).waiting,
         )
@@ -392,11 +427,15 @@ class Dataset:
 
     def schema_of(self, revision: Revision) -> LabelSchema:
         """The schema whose values the label map of a revision holds. Raises DatasetError when its file is damaged."""
-        path = self.folder / schema_file(revision.schema)
-        try:
-            return LabelSchema.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, InputError) as error:
-            raise DatasetError(f"'{path.name}' is missing or damaged: {error}.", "Restore it from a backup.") from error
+        return read_schema(self.folder, revision.schema)
+
+    def own(self, file: str) -> Path:
+        """The path of a file that a record names. Raises DatasetError unless it is there, regular, and no link."""
+        return own_file(self.folder, file, DatasetError)
+
+    def unlisted(self) -> unlisted.Unlisted:
+        """What lies in the dataset's folders and its listing does not know; see ``unlisted``."""
+        return unlisted.find(self.folder, self.listing())
 
     # What follows is shared by the methods above.
 
@@ -445,6 +484,9 @@ class Dataset:
                 missing=shown,
             )
 
+    def _record(self, listing: Listing, name: str) -> CaseRecord:
+        return CaseRecord.read(self.folder, name, listing.entry(name).revision, len(self.channel_names))
+
     def _stage(self, change: Transaction, volume: Volume, progress: Progress) -> Path:
         return change.stage(lambda path: voxels.write(path, volume, progress), ENDING)
 
@@ -452,7 +494,7 @@ class Dataset:
         """The case with the same voxels at the same place (DICOM and its NIfTI copy round differently)."""
         for name, entry in listing.cases.items():
             if entry.voxels_sha256 == fingerprint:
-                record = CaseRecord.read(self.folder / record_file(name, entry.revision))
+                record = self._record(listing, name)
                 if record.geometry.canonical().same_grid(geometry.canonical()):
                     return name
         return None
@@ -471,7 +513,7 @@ class Dataset:
     ) -> Saved:
         """Commit staged files as a new case; the lock is held."""
         if name is None:
-            name, number = listing.neutral_name()
+            name, number = listing.neutral_name(unlisted.names(self.folder))
             listing = replace(listing, next_case=number)
         elif name.casefold() in {other.casefold() for other in listing.cases}:
             raise DatasetError(
@@ -481,12 +523,9 @@ class Dataset:
         files = tuple(StoredFile.of(path, image_file(name, n)) for n, path in enumerate(images))
         current = Revision(1, self._schema_number, StoredFile.of(label, label_file(name, 1)), provenance)
         record = change.stage_text(CaseRecord(name, files, geometry, current).to_json())
-        self.private.add(name, source or {})
-        for path, file in zip(images, files, strict=True):
-            change.place(path, file.file)
-        change.place(label, current.label.file)
-        change.place(record, record_file(name, 1))
-        change.commit(listing.with_case(name, CaseEntry(1, fingerprint)), [])
+        places = {path: file.file for path, file in zip(images, files, strict=True)}
+        places |= {label: current.label.file, record: record_file(name, 1)}
+        change.commit(listing.with_case(name, CaseEntry(1, fingerprint)), Change(places, noted=(name, source or {})))
         return Saved(name, 1, True)
 
     def _revise(
@@ -500,21 +539,20 @@ class Dataset:
     ) -> Saved:
         """Commit a staged label map as the next revision of a case; the lock is held."""
         entry = listing.entry(name)
-        record = CaseRecord.read(self.folder / record_file(name, entry.revision))
+        record = self._record(listing, name)
         before, number = record.current, entry.revision + 1
-        kept = change.stage_copy(self.folder / before.label.file)
+        kept = change.stage_copy(self.own(before.label.file))
         past = replace(before, label=replace(before.label, file=history_file(name, before.number)))
         provenance = replace(provenance, replaces=before.number)
         current = Revision(number, self._schema_number, StoredFile.of(label, label_file(name, number)), provenance)
         new = replace(record, current=current, history=(*record.history, past))
         staged_record = change.stage_text(new.to_json())
-        if source is not None:
-            self.private.add(name, source)
-        change.place(kept, past.label.file)
-        change.place(label, current.label.file)
-        change.place(staged_record, record_file(name, number))
         change.commit(
             listing.with_case(name, CaseEntry(number, entry.voxels_sha256)),
-            [before.label.file, record_file(name, before.number)],
+            Change(
+                {kept: past.label.file, label: current.label.file, staged_record: record_file(name, number)},
+                [before.label.file, record_file(name, before.number)],
+                noted=None if source is None else (name, source),
+            ),
         )
         return Saved(name, number, False)

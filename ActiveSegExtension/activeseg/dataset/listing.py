@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from activeseg.dataset.layout import ENDING, LISTING, image_file, label_file, schema_file
+from activeseg.dataset.layout import (
+    CASE_NAME,
+    ENDING,
+    LISTING,
+    MOST_REVISIONS,
+    check_folders,
+    image_file,
+    label_file,
+    schema_file,
+)
 from activeseg.errors import DatasetError, InputError
+from activeseg.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField, check_depth
 from activeseg.labels import BACKGROUND, IGNORE, LabelSchema
+from activeseg.regular_files import own_path, read_json
 
 FORMAT = 1
+MOST_SCHEMAS = 1000
+RESTORE = "Restore it from a backup, or let the dataset be recovered from its records ('activeseg dataset recover')."
 _OURS = "activeseg"
 _WRITTEN = ("channel_names", "labels", "numTraining", "file_ending", "overwrite_image_reader_writer", "dataset", _OURS)
 # The cases are stored closest to RAS; with this reader nnU-Net turns the images that it predicts on the same way.
@@ -60,10 +73,13 @@ class Listing:
             raise DatasetError(f"There is no case '{name}' in the dataset.", f"Its cases: {names}.")
         return self.cases[name]
 
-    def neutral_name(self) -> tuple[str, int]:
-        """A name for the next case, and the number to go on with; a removed case's name is not used again."""
+    def neutral_name(self, used: Iterable[str] = ()) -> tuple[str, int]:
+        """A name for the next case, and the number to go on with; a removed case's name is not used again.
+
+        ``used`` are names besides the listed ones: an older listing that was restored does not know all.
+        """
         prefix = "CT" if self.channel_names[0].upper() == "CT" else "CASE"
-        taken = {name.casefold() for name in self.cases}
+        taken = {name.casefold() for name in (*self.cases, *used)}
         number = self.next_case
         while (name := f"{prefix}_{number:04d}").casefold() in taken:
             number += 1
@@ -105,39 +121,80 @@ class Listing:
     def to_json(self) -> str:
         return json.dumps(self.content(), indent=1) + "\n"
 
+    def schema_json(self) -> str:
+        """For the schema's own file, with what else is needed to make this listing again when it is lost."""
+        content = {**self.schema.to_dict(), "channels": list(self.channel_names), "dataset": self.id}
+        return json.dumps(content, indent=1) + "\n"
+
     @classmethod
     def read(cls, folder: Path) -> Listing:
-        """Raises DatasetError when the folder holds no dataset of ours, or a damaged one, or one of a later version."""
-        path = folder / LISTING
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"'{path}' is missing or damaged: {error}.", "Restore it from a backup.") from error
-        if not isinstance(content, dict) or _OURS not in content:
+        """The one place that checks a listing, whoever wrote it: names, numbers, and that no part of it is a link.
+
+        Raises DatasetError when the folder holds no dataset of ours, or a damaged one, or one of a later version.
+        """
+        check_folders(folder)
+        content = read_json(folder / LISTING, DatasetError, RESTORE)
+        if _OURS not in content:
             raise DatasetError(
                 f"The dataset in '{folder}' was not made by ActiveSeg.",
                 "Create a new dataset and add its images and label maps to that.",
             )
         try:
-            ours = content[_OURS]
-            if ours["format"] != FORMAT:
-                raise DatasetError(
-                    f"The dataset has format {ours['format']}, this version of ActiveSeg knows {FORMAT}.",
-                    "Update ActiveSeg.",
-                )
-            number = int(ours["schema"])
-            stored = json.loads((folder / schema_file(number)).read_text(encoding="utf-8"))
-            return cls(
-                str(ours["id"]),
-                LabelSchema.from_dict(stored),
-                number,
-                tuple(content["channel_names"][str(n)] for n in range(len(content["channel_names"]))),
-                int(ours["next_case"]),
-                {
-                    str(name): CaseEntry(int(e["revision"]), str(e["voxels_sha256"]), tuple(e["waiting"]))
-                    for name, e in ours["cases"].items()
-                },
-                {key: value for key, value in content.items() if key not in _WRITTEN},
+            return cls.of(folder, content)
+        except UNFIT as error:
+            raise DatasetError(f"'{LISTING}' of '{folder.name}' is damaged: {error}.", RESTORE) from error
+
+    @classmethod
+    def of(cls, folder: Path, content: Mapping[str, Any]) -> Listing:
+        """From what ``dataset.json`` holds. Raises DatasetError, or one of ``UNFIT`` for something else."""
+        ours = Fields(content).inner(_OURS)
+        if ours.any("format") != FORMAT:
+            raise DatasetError(
+                f"The dataset has format {str(ours.any('format'))[:20]}, this version of ActiveSeg knows {FORMAT}.",
+                "Update ActiveSeg.",
             )
-        except (OSError, KeyError, TypeError, ValueError, InputError) as error:
-            raise DatasetError(f"'{path}' is damaged: {error!r}.", "Restore it from a backup.") from error
+        number = ours.whole("schema", 1, MOST_SCHEMAS)
+        schema = read_schema(folder, number)
+        cases: dict[str, CaseEntry] = {}
+        for name, entry in ours.entries("cases"):
+            if not CASE_NAME.fullmatch(name):
+                raise WrongField(f"{ascii(name)[:80]} cannot be a case's name")
+            cases[name] = CaseEntry(
+                entry.whole("revision", 1, MOST_REVISIONS),
+                entry.text("voxels_sha256", HEX_64),
+                entry.texts("waiting"),
+            )
+            unknown = set(cases[name].waiting) - set(schema.names)
+            if unknown:
+                raise WrongField(f"'{name}' waits for {min(unknown)!r}, which is no structure of the dataset")
+        if len({name.casefold() for name in cases}) < len(cases):
+            raise WrongField("two cases have names that differ only in capital letters")
+        other = {key: value for key, value in content.items() if key not in _WRITTEN}
+        check_depth(other, LISTING)
+        return cls(
+            ours.text("id", HEX_32),
+            schema,
+            number,
+            channel_names_of(Fields(content)),
+            ours.whole("next_case", 1),
+            cases,
+            other,
+        )
+
+
+def channel_names_of(content: Fields) -> tuple[str, ...]:
+    """nnU-Net's key ``channel_names``: number -> name. Raises WrongField."""
+    found = content.text_by_key("channel_names")
+    names = tuple(found.get(str(n), "") for n in range(len(found)))
+    if not names or not all(names) or len(set(names)) < len(names):
+        raise WrongField(f"'channel_names' has the keys {', '.join(list(found)[:5])}, or names that are empty or equal")
+    return names
+
+
+def read_schema(folder: Path, number: int) -> LabelSchema:
+    """The schema of that number, with which label maps were written. Raises DatasetError."""
+    file = schema_file(number)
+    try:
+        return LabelSchema.from_dict(read_json(own_path(folder, file, DatasetError), DatasetError, RESTORE))
+    except (InputError, *UNFIT) as error:
+        raise DatasetError(f"'{file}' of '{folder.name}' is damaged: {error}", RESTORE) from error

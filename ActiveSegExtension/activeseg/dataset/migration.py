@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -23,8 +22,10 @@ from activeseg.dataset.listing import CaseEntry, Listing
 from activeseg.dataset.record import CaseRecord, Revision, StoredFile
 from activeseg.dataset.relabel import new_names, relabelled
 from activeseg.dataset.transaction import appearing_whole, locked, write_text
+from activeseg.errors import DatasetError
 from activeseg.labels import LabelSchema
 from activeseg.progress import Progress
+from activeseg.regular_files import own_file
 from activeseg.volume import Volume, read_label_map, sync_to_disk
 
 
@@ -58,18 +59,18 @@ def migrate(
         old = dataset.listing()
         number = old.schema_number + 1
         for n in range(1, number):
-            _copy(dataset.folder / schema_file(n), staging / schema_file(n))
-        write_text(staging / schema_file(number), json.dumps(new_schema.to_dict(), indent=1) + "\n")
+            _copy(dataset.folder, schema_file(n), staging / schema_file(n))
         cases = {}
         for done, (name, entry) in enumerate(old.cases.items()):
             progress("migrate", done / len(old.cases), name)
-            record = CaseRecord.read(dataset.folder / record_file(name, entry.revision))
+            record = CaseRecord.read(dataset.folder, name, entry.revision, len(old.channel_names))
             _migrate_case(dataset.folder, staging, record, old.schema, new_schema, rename, number, progress)
             waiting = [*added, *(names[structure] for structure in entry.waiting)]
             still = tuple(structure for structure in new_schema.names if structure in waiting)
             cases[name] = CaseEntry(entry.revision + 1, entry.voxels_sha256, still)
         listing = Listing(uuid.uuid4().hex, new_schema, number, old.channel_names, old.next_case, cases, old.other)
         new = Dataset(target, listing, private_dir or dataset.private.path.parent, dataset.lock_wait_s)
+        write_text(staging / schema_file(number), listing.schema_json())
         write_text(staging / LISTING, listing.to_json())
     sources = dataset.private.sources()
     for name in cases:
@@ -90,11 +91,11 @@ def _migrate_case(
 ) -> None:
     """Images and history as they are, the label map in new values as one more revision."""
     for stored in (*record.images, *(revision.label for revision in record.history)):
-        _copy(source / stored.file, target / stored.file)
+        _copy(source, stored.file, target / stored.file)
     before = record.current
     past_file = history_file(record.name, before.number)
-    _copy(source / before.label.file, target / past_file)
-    labels = read_label_map(source / before.label.file)
+    _copy(source, before.label.file, target / past_file)
+    labels = read_label_map(own_file(source, before.label.file, DatasetError))
     changed = Volume(relabelled(labels.array, old_schema, new_schema, rename), labels.geometry)
     file = label_file(record.name, before.number + 1)
     voxels.write(target / file, changed, progress)
@@ -105,6 +106,7 @@ def _migrate_case(
     write_text(target / record_file(record.name, current.number), migrated.to_json())
 
 
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
+def _copy(dataset: Path, file: str, target: Path) -> None:
+    """Raises DatasetError when the file is missing, or lies elsewhere."""
+    shutil.copyfile(own_file(dataset, file, DatasetError), target)
     sync_to_disk(target)

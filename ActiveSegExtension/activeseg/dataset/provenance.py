@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from activeseg.corrections import Correction, Review
+from activeseg.corrections import Correction, RegionState, Review
 from activeseg.errors import DatasetError
+from activeseg.json_fields import Fields
 from activeseg.training_labels import TrainingSummary
 
 # PS3.5: components of digits with dots between. Version numbers and spacings have fewer.
@@ -108,20 +109,33 @@ class Provenance:
         return record
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Provenance:
-        """Raises KeyError, TypeError or ValueError for something else."""
-        decided = data["decided"]
+    def of_fields(cls, data: Fields) -> Provenance:
+        """Raises one of ``json_fields.UNFIT`` for something else."""
+        correction = data.plain("correction")
+        _check_correction(Fields(correction, "correction"))
         return cls(
-            Origin(data["origin"]),
-            str(data["model"]),
-            str(data["version"]),
-            dict(data["settings"]),
-            str(data["prediction_sha256"]),
-            None if decided is None else tuple(str(name) for name in decided),
-            dict(data["correction"]),
-            dict(data["training"]),
-            data.get("replaces"),
+            Origin(data.text("origin")),
+            data.text("model"),
+            data.text("version"),
+            data.plain("settings"),
+            data.text("prediction_sha256"),
+            None if data.any("decided") is None else data.texts("decided"),
+            correction,
+            data.plain("training"),
+            data.whole("replaces", 1) if data.value.get("replaces") is not None else None,
         )
+
+
+def _check_correction(data: Fields) -> None:
+    """What fine-tuning reads later: counts of voxels, and the boxes of regions. Raises WrongField or ValueError."""
+    for change in data.inners("structures") if "structures" in data else []:
+        change.text("name")
+        change.whole("voxels_added", highest=10**12)
+        change.whole("voxels_removed", highest=10**12)
+    for region in data.inners("regions") if "regions" in data else []:
+        RegionState(region.text("state"))
+        for axis in range(3):
+            region.inner_list("box_kji", 3).wholes(f"[{axis}]", 2)
 
 
 def _without_folders(model: str) -> str:

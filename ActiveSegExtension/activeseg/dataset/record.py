@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from activeseg.dataset.layout import MOST_REVISIONS, history_file, image_file, label_file, record_file
+from activeseg.dataset.listing import MOST_SCHEMAS
 from activeseg.dataset.provenance import Provenance
 from activeseg.errors import DatasetError, InputError
+from activeseg.json_fields import HEX_64, UNFIT, Fields, WrongField
+from activeseg.regular_files import own_path, read_json
 from activeseg.volume import Geometry
 
 FORMAT = 1
@@ -32,8 +35,9 @@ class StoredFile:
         return {"file": self.file, "sha256": self.sha256}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> StoredFile:
-        return cls(str(data["file"]), str(data["sha256"]))
+    def of_fields(cls, data: Fields) -> StoredFile:
+        """Raises WrongField."""
+        return cls(data.text("file"), data.text("sha256", HEX_64))
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,13 @@ class Revision:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Revision:
+    def of_fields(cls, data: Fields) -> Revision:
+        """Raises one of ``json_fields.UNFIT``."""
         return cls(
-            int(data["revision"]),
-            int(data["schema"]),
-            StoredFile.from_dict(data["label"]),
-            Provenance.from_dict(data["provenance"]),
+            data.whole("revision", 1, MOST_REVISIONS),
+            data.whole("schema", 1, MOST_SCHEMAS),
+            StoredFile.of_fields(data.inner("label")),
+            Provenance.of_fields(data.inner("provenance")),
         )
 
 
@@ -86,19 +91,53 @@ class CaseRecord:
         return json.dumps(record, indent=1) + "\n"
 
     @classmethod
-    def read(cls, path: Path) -> CaseRecord:
-        """Raises DatasetError when the file is missing or damaged."""
+    def read(cls, folder: Path, name: str, revision: int, channels: int) -> CaseRecord:
+        """The record of a case's revision in a dataset, with only the files that such a case has.
+
+        The one place that checks a record, whoever wrote it. Raises DatasetError when it is missing or damaged, is that
+        of another case or revision, or names other files than the computed ones.
+        """
+        file = record_file(name, revision)
+        action = "Restore it from a backup, or remove the case and add it again."
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
-                str(data["case"]),
-                tuple(StoredFile.from_dict(image) for image in data["images"]),
-                Geometry.from_dict(data["geometry"]),
-                Revision.from_dict(data["current"]),
-                tuple(Revision.from_dict(revision) for revision in data["history"]),
+            data = Fields(read_json(own_path(folder, file, DatasetError), DatasetError, action))
+            record = cls(
+                data.text("case"),
+                tuple(StoredFile.of_fields(image) for image in data.inners("images")),
+                _geometry(data.inner("geometry")),
+                Revision.of_fields(data.inner("current")),
+                tuple(Revision.of_fields(past) for past in data.inners("history")),
             )
-        except (OSError, KeyError, TypeError, ValueError, InputError) as error:
-            raise DatasetError(
-                f"The provenance file '{path.name}' is missing or damaged: {error}.",
-                "Restore it from a backup, or remove the case and add it again.",
-            ) from error
+            record._check_names(name, revision, channels)
+            return record
+        except (InputError, *UNFIT) as error:
+            raise DatasetError(f"The provenance file '{Path(file).name}' is damaged: {error}.", action) from error
+
+    def _check_names(self, name: str, revision: int, channels: int) -> None:
+        """Raise WrongField unless the record is that of the case, and all its files have the names that they get."""
+        if (self.name, self.current.number) != (name, revision):
+            raise WrongField(f"it is that of {ascii(self.name)[:80]}, revision {self.current.number}")
+        expected = {f"images[{n}].file": image_file(name, n) for n in range(channels)}
+        found = {f"images[{n}].file": image.file for n, image in enumerate(self.images)}
+        expected["current.label.file"] = label_file(name, revision)
+        found["current.label.file"] = self.current.label.file
+        expected |= {f"history[{n}].label.file": history_file(name, n + 1) for n in range(revision - 1)}
+        found |= {f"history[{n}].label.file": past.label.file for n, past in enumerate(self.history)}
+        for key in sorted({*expected, *found}):
+            if expected.get(key) != found.get(key):
+                wanted = f"not '{expected[key]}'" if key in expected else "which is one too many"
+                raise WrongField(f"'{key}' is {ascii(found.get(key))[:80]}, {wanted}")
+        if [past.number for past in self.history] != list(range(1, revision)):
+            raise WrongField("'history' does not hold each earlier revision once")
+
+
+def _geometry(data: Fields) -> Geometry:
+    """Raises WrongField or InputError."""
+    shape = data.wholes("shape_kji", 3, 1, 1_000_000)
+    spacing, origin = data.numbers("spacing_xyz_mm", 3), data.numbers("origin_lps_mm", 3)
+    return Geometry(
+        (shape[0], shape[1], shape[2]),
+        (spacing[0], spacing[1], spacing[2]),
+        (origin[0], origin[1], origin[2]),
+        data.numbers("direction_lps", 9),
+    )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from activeseg.dataset.dataset import Dataset
-from activeseg.dataset.layout import LISTING, history_file, image_file, label_file
-from activeseg.dataset.listing import CaseEntry, Listing
-from activeseg.dataset.record import CaseRecord, Revision, StoredFile
-from activeseg.dataset.transaction import unreferenced
-from activeseg.errors import ActiveSegError
+from activeseg.dataset.layout import LISTING, named_file
+from activeseg.dataset.listing import Listing
+from activeseg.dataset.record import Revision, StoredFile
+from activeseg.errors import ActiveSegError, DatasetError
 from activeseg.progress import Progress
+from activeseg.regular_files import own_file, own_path, read_json
 from activeseg.volume import Volume, read_label_map
 
 # nifti1.h: data_type and db_name, descrip and aux_file, intent_name, and the flag of an extension behind the header.
@@ -40,15 +39,21 @@ def verify(dataset: Dataset, progress: Progress | None = None) -> list[Finding]:
     """
     progress = progress or Progress()
     listing = dataset.listing()
+    unlisted = dataset.unlisted()
     found = [
-        Finding("", f"'{path.relative_to(dataset.folder).as_posix()}' belongs to no case.")
-        for path in unreferenced(dataset.folder, listing)
+        Finding("", f"'{name}', revision {revision}, is not listed, and can be recovered.")
+        for name, revision in unlisted.cases.items()
+    ]
+    found += [
+        Finding("", f"'{file}' belongs to no case.")
+        for file in unlisted.files
+        if (named := named_file(file)) is None or named.case not in unlisted.cases
     ]
     found += [Finding("", problem) for problem in _listing_problems(dataset.folder, listing)]
-    for done, (name, entry) in enumerate(listing.cases.items()):
+    for done, name in enumerate(listing.cases):
         progress("verify", done / len(listing.cases), name)
         try:
-            found.extend(Finding(name, problem) for problem in _case_problems(dataset, listing, name, entry))
+            found.extend(Finding(name, problem) for problem in _case_problems(dataset, listing, name))
         except (ActiveSegError, OSError, EOFError) as error:
             found.append(Finding(name, f"It cannot be read: {error}"))
     progress("verify", 1.0)
@@ -57,22 +62,23 @@ def verify(dataset: Dataset, progress: Progress | None = None) -> list[Finding]:
 
 def _listing_problems(folder: Path, listing: Listing) -> list[str]:
     """What nnU-Net would read differently from what we mean."""
-    written = json.loads((folder / LISTING).read_text(encoding="utf-8"))
+    written = read_json(folder / LISTING, DatasetError)
     meant = listing.content()
     return [f"The key '{key}' of {LISTING} was changed." for key in meant if written.get(key) != meant[key]]
 
 
-def _case_problems(dataset: Dataset, listing: Listing, name: str, entry: CaseEntry) -> Iterator[str]:
+def _case_problems(dataset: Dataset, listing: Listing, name: str) -> Iterator[str]:
     """Raises ActiveSegError, OSError or EOFError at the first file that cannot be read; what came before stands."""
     record = dataset.record(name)
-    yield from _record_problems(record, listing, name, entry)
+    if record.current.schema != listing.schema_number:
+        yield "Its label map holds the values of another schema."
     missing = False
     for file in (*record.images, *(revision.label for revision in (record.current, *record.history))):
-        path = dataset.folder / file.file
-        if not path.is_file():
+        path = own_path(dataset.folder, file.file, DatasetError)
+        if not path.exists():
             missing = True
             yield f"'{file.file}' is missing."
-        elif StoredFile.of(path, file.file).sha256 != file.sha256:
+        elif StoredFile.of(own_file(dataset.folder, file.file, DatasetError), file.file).sha256 != file.sha256:
             yield f"'{file.file}' was changed: its fingerprint is not the recorded one."
         elif not _is_neutral(path):
             yield f"'{file.file}' has text or extensions in its header."
@@ -94,25 +100,6 @@ def _case_problems(dataset: Dataset, listing: Listing, name: str, entry: CaseEnt
 
 def _highest(dataset: Dataset, revision: Revision) -> int:
     return int(read_label_map(dataset.folder / revision.label.file).array.max())
-
-
-def _record_problems(record: CaseRecord, listing: Listing, name: str, entry: CaseEntry) -> list[str]:
-    """Where record and listing contradict each other."""
-    problems = []
-    if record.name != name:
-        problems.append(f"Its provenance is that of '{record.name}'.")
-    if record.current.number != entry.revision or record.current.label.file != label_file(name, entry.revision):
-        problems.append(f"Its provenance is of revision {record.current.number}, the listing's is {entry.revision}.")
-    if [image.file for image in record.images] != [image_file(name, n) for n in range(len(listing.channel_names))]:
-        problems.append("Its provenance names other images than the listing.")
-    if [r.label.file for r in record.history] != [history_file(name, n) for n in range(1, entry.revision)]:
-        problems.append("Its history is not complete.")
-    if record.current.schema != listing.schema_number:
-        problems.append("Its label map holds the values of another schema.")
-    unknown = set(entry.waiting) - set(listing.schema.names)
-    if unknown:
-        problems.append(f"It waits for {', '.join(sorted(unknown))}, which the schema does not have.")
-    return problems
 
 
 def _is_neutral(path: Path) -> bool:

@@ -99,10 +99,12 @@ class Worker:
         threading.Thread(target=self._listen, daemon=True).start()
         while (request := self._requests.get()) is not None:
             self._busy = True
-            self._write(encode_answer(self._answer(request)))
+            answer = self._answer(request)
+            self._write(encode_answer(answer))
             self._cancelled.discard(request.id)
             self._busy = False
-            memory.give_back()  # takes a part of a second, for which nobody has to wait
+            if _has_worked(request, answer):
+                memory.give_back()  # takes a part of a second, for which nobody has to wait
 
     def send(self, message: Message) -> None:
         """Raises EngineError when the message cannot be sent."""
@@ -188,6 +190,12 @@ class Worker:
             self.send(Notification("progress", params))
 
         return Progress(report, lambda: job in self._cancelled)
+
+
+def _has_worked(request: Request, answer: Response | ErrorResponse) -> bool:
+    """Whether a job has taken memory: not one that was refused at the door, nor a quick question."""
+    refused = isinstance(answer, ErrorResponse) and answer.code == Code.INVALID_PARAMS
+    return not refused and request.method in METHODS and METHODS[request.method].is_job
 
 
 def _failed(request: Request, error: BaseException) -> ErrorResponse:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import uuid
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import slicer
 
 from activeseg.corrections import Box, patch_names
-from activeseg.errors import InputError
+from activeseg.errors import InputError, shown
 from activeseg.labels import LabelSchema
+from activeseg.npz_files import read_npz
 from activeseg.volume import Geometry, Volume
 
 from .alternatives import LabelPatch
@@ -41,6 +39,7 @@ _REGIONS_ROLE = "ActiveSeg.Regions"
 _ALTERNATIVES_ROLE = "ActiveSeg.Alternatives"
 _UNCERTAINTY_ROLE = "ActiveSeg.Uncertainty"
 _ORIGINAL = "original"
+_MOST_PATCH_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -255,20 +254,20 @@ class Case:
     def alternatives(self, number: int) -> tuple[OfferedAlternative, ...]:
         """What members would draw in a region instead, most votes first. Raises InputError for damaged patches."""
         table = self.regions
-        if table is None or not self.patches:
-            return ()
-        region, entry = table.region(number), table.entry(number)
         try:
-            with np.load(io.BytesIO(self.patches), allow_pickle=False) as patches:
-                return tuple(
-                    OfferedAlternative(
-                        str(offered["summary"]),
-                        LabelPatch(table.geometry, region.box_kji, *(patches[name] for name in patch_names(number, n))),
-                    )
-                    for n, offered in enumerate(entry["alternatives"], start=1)
+            if table is None or not self.patches:
+                return ()
+            region, entry = table.region(number), table.entry(number)
+            patches = read_npz(self.patches, _MOST_PATCH_BYTES, f"The list of alternatives of '{self.name}'")
+            return tuple(
+                OfferedAlternative(
+                    str(offered["summary"]),
+                    LabelPatch(table.geometry, region.box_kji, *(patches[name] for name in patch_names(number, n))),
                 )
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-            raise InputError(f"The alternatives of '{self.name}' are damaged: {error!r}.") from error
+                for n, offered in enumerate(entry["alternatives"], start=1)
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"The alternatives of '{self.name}' are damaged: {shown(error)}.") from error
 
     def add_uncertainty(self, measure: str, uncertainty: Volume, shown: bool = False) -> UncertaintyVolume:
         """Keep a measure's map, in place of an earlier one of that measure; ``shown`` is the one that shows first."""
