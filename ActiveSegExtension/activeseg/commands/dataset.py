@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,9 @@ from activeseg.commands.conversation import Debug, Json, conversation, table
 from activeseg.errors import DatasetError, InputError
 from activeseg.labels import Label, LabelSchema
 from activeseg.volume import set_rights
+
+if TYPE_CHECKING:
+    from activeseg.dataset.unlisted import Unlisted
 
 app = typer.Typer(no_args_is_help=True, help="Add to, look into, check, open, thin out and migrate a dataset.")
 
@@ -56,7 +59,7 @@ def add(
         from activeseg.truth import check_values_of, read_truth
 
         given, wanted = names(structures, "--structures"), mapping(map_ or [])
-        known = Dataset.open(folder) if find_dataset(folder) else None
+        known = Dataset.open(folder, only_look=True) if find_dataset(folder) else None
         files = channel_files(known.channel_names if known else names(channels, "--channels"), image, channel or [])
         with talk.progress() as progress:
             progress("read", 0.0)
@@ -108,7 +111,7 @@ def show(
     with conversation(json, debug) as talk:
         from activeseg.dataset import Dataset
 
-        dataset = Dataset.open(folder)
+        dataset = Dataset.open(folder, only_look=True)
         if case is not None:
             record = json_format.loads(dataset.record(case).to_json())
             talk.result({"dataset": str(dataset.folder), "record": record}, json_format.dumps(record, indent=1))
@@ -117,24 +120,25 @@ def show(
         rows = table("CASE", "REVISION", "MADE BY", "WAITS FOR", right=("REVISION",))
         cases = []
         for name, entry in entries.items():
-            provenance = dataset.record(name).current.provenance
-            origin = " ".join(filter(None, [provenance.origin.value, provenance.model]))
+            described: dict[str, Any] = {"name": name, "revision": entry.revision, "waiting": list(entry.waiting)}
+            try:
+                provenance = dataset.record(name).current.provenance
+                described |= {"origin": provenance.origin.value, "model": provenance.model}
+                origin = " ".join(filter(None, [provenance.origin.value, provenance.model]))
+            except DatasetError as error:  # one damaged record does not hide the others
+                described |= {"problem": error.message}
+                origin = "damaged, see 'verify'"
+                talk.notice(f"{name}: {error}")
             rows.add_row(name, str(entry.revision), origin, ", ".join(entry.waiting))
-            cases.append(
-                {
-                    "name": name,
-                    "revision": entry.revision,
-                    "origin": provenance.origin.value,
-                    "model": provenance.model,
-                    "waiting": list(entry.waiting),
-                }
-            )
+            cases.append(described)
+        unlisted = dataset.unlisted()
         document = {
             "dataset": str(dataset.folder),
             "channels": list(dataset.channel_names),
             "structures": list(dataset.schema.names),
             "ignore": dataset.schema.ignore_value,
             "cases": cases,
+            "unlisted": {"cases": unlisted.cases, "files": list(unlisted.files)},
             "private_file": str(dataset.private.path),
         }
         talk.result(
@@ -143,8 +147,14 @@ def show(
             f"{len(dataset.schema)} structures: {', '.join(dataset.schema.names)}",
             _cases(len(cases)),
             *([rows] if cases else []),
+            *_unlisted_lines(unlisted, folder),
             f"Where the cases come from is in {dataset.private.path}",
         )
+
+
+def _unlisted_lines(unlisted: Unlisted, folder: Path) -> list[str]:
+    told = unlisted.sentence()
+    return [f"{told} Take back what is whole with 'activeseg dataset recover {folder}'."] if told else []
 
 
 def _cases(count: int) -> str:
@@ -157,7 +167,7 @@ def verify(folder: Folder, json: Json = False, debug: Debug = False) -> None:
     with conversation(json, debug) as talk:
         from activeseg.dataset import Dataset
 
-        dataset = Dataset.open(folder)
+        dataset = Dataset.open(folder, only_look=True)
         with talk.progress() as progress:
             findings = dataset.verify(progress)
         rows = table("CASE", "WHAT IS WRONG")
@@ -166,11 +176,41 @@ def verify(folder: Folder, json: Json = False, debug: Debug = False) -> None:
         document = {
             "dataset": str(dataset.folder),
             "cases": len(dataset.cases()),
+            "unlisted": dataset.unlisted().cases,
             "findings": [finding.to_dict() for finding in findings],
         }
-        talk.result(document, rows if findings else f"{_cases(len(dataset.cases()))}: nothing is wrong.")
+        told: list[Any] = [rows, *_unlisted_lines(dataset.unlisted(), folder)] if findings else []
+        talk.result(document, *(told or [f"{_cases(len(dataset.cases()))}: nothing is wrong."]))
         if findings:
             raise typer.Exit(DatasetError.exit_code)
+
+
+@app.command()
+def recover(
+    folder: Folder,
+    channels: Annotated[
+        str, typer.Option(metavar="A,B", help="Names of the channels, only where nothing in the folder says them.")
+    ] = "",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Take back cases that the dataset does not list, and a damaged dataset.json, from the records of the cases.
+
+    Nothing is removed: what is not whole is moved into the folder 'set_aside' in the dataset.
+    """
+    with conversation(json, debug) as talk:
+        from activeseg.dataset import Dataset
+
+        with talk.progress() as progress:
+            done = Dataset.recover(folder, channel_names=names(channels, "--channels"), progress=progress)
+        document = {
+            "dataset": str(done.folder),
+            "listed": dict(done.listed),
+            "lost": dict(done.lost),
+            "set_aside": list(done.set_aside),
+            "rebuilt": done.rebuilt,
+        }
+        talk.result(document, f"Dataset: {done.folder}", *done.sentences())
 
 
 @app.command("open")
@@ -186,7 +226,7 @@ def open_case(
         from activeseg.dataset import Dataset
         from activeseg.segmentation_file import write_segmentation
 
-        dataset = Dataset.open(folder)
+        dataset = Dataset.open(folder, only_look=True)
         with talk.progress() as progress, new_folder(output) as fresh:
             progress("read", 0.0)
             opened = dataset.open_case(case)

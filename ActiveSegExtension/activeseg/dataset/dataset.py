@@ -48,6 +48,7 @@ from activeseg.regular_files import own_file
 from activeseg.volume import Geometry, Volume, read_label_map
 
 if TYPE_CHECKING:
+    from activeseg.dataset.recovery import Recovered
     from activeseg.dataset.verification import Finding
 
 Images = Volume | Mapping[str, Volume]
@@ -404,6 +405,19 @@ class Dataset:
             record,
             listing.entry(name).waiting,
         )
+
+    @staticmethod
+    def recover(
+        folder: str | Path,
+        *,
+        channel_names: Sequence[str] = (),
+        private_dir: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Recovered:
+        """Take back what is not listed, and a damaged listing; see ``recovery.recover``."""
+        from activeseg.dataset import recovery
+
+        return recovery.recover(folder, channel_names=channel_names, private_dir=private_dir, progress=progress)
 
     def verify(self, progress: Progress | None = None) -> list[Finding]:
         """What is wrong with the dataset; see ``verification.verify``."""

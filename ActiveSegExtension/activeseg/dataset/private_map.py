@@ -88,6 +88,13 @@ class PrivateMap:
                 found[entry["case"]] = entry["source"]
         return found
 
+    def datasets(self) -> set[str]:
+        """The folders in which the dataset lay when something was noted. Raises DatasetError."""
+        try:
+            return {str(entry.get("dataset", "")) for _, entry in self._lines() if entry is not None}
+        except OSError as error:
+            raise self._failed(error) from error
+
     def forget(self, case: str) -> None:
         """Remove all that is known about a case. Raises DatasetError when that is not possible."""
         self._drop(lambda entry: entry["case"] == case)

@@ -39,7 +39,7 @@ class Unlisted:
 
 def find(folder: Path, listing: Listing) -> Unlisted:
     """Everything that is not listed and is not known to be the waste of a change. Nothing is changed."""
-    files = [file for file in _files(folder) if not _is_listed(file, listing)]
+    files = [file for file in _files(folder) if not is_listed(file, listing)]
     if files:
         known = waste(folder)
         files = [file for file in files if file not in known]
@@ -77,7 +77,8 @@ def _files(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _is_listed(file: str, listing: Listing) -> bool:
+def is_listed(file: str, listing: Listing) -> bool:
+    """Whether a file, relative to the dataset's folder, is one that the listing knows."""
     part, _, name = file.rpartition("/")
     if part == PROVENANCE and name.startswith(_SCHEMA):
         number = name.removeprefix(_SCHEMA).removesuffix(".json")

@@ -77,9 +77,10 @@ def create(job: Job, kept: None) -> dict[str, Any]:
 
 
 def show(job: Job, kept: None) -> dict[str, Any]:
-    """Schema and cases, from the listing alone; opening removes what a writer that was killed left."""
+    """Schema and cases, from the listing alone, and what lies in the folder besides; nothing is changed."""
     with job.params as params:
-        dataset = _open(params)
+        dataset = _open(params, only_look=True)
+    unlisted = dataset.unlisted()
     return {
         "dataset": str(dataset.folder),
         "schema": dataset.schema.to_dict(),
@@ -88,7 +89,8 @@ def show(job: Job, kept: None) -> dict[str, Any]:
             name: {"revision": entry.revision, "waiting": list(entry.waiting)}
             for name, entry in dataset.cases().items()
         },
-        "swept": list(dataset.swept),
+        "unlisted": unlisted.cases,
+        "notice": unlisted.sentence(),
     }
 
 
@@ -127,17 +129,50 @@ def add(job: Job, kept: None) -> dict[str, Any]:
     return {"dataset": str(dataset.folder), "case": saved.name, "revision": saved.revision, "added": saved.added}
 
 
+def sweep(job: Job, kept: None) -> dict[str, Any]:
+    """Remove what writers that were killed are known to have left; cases that are not listed stay."""
+    with job.params as params:
+        dataset = _open(params)
+    return {"dataset": str(dataset.folder), "swept": list(dataset.swept)}
+
+
+def recover(job: Job, kept: None) -> dict[str, Any]:
+    """Take back what is not listed, and a damaged listing; see ``Dataset.recover``."""
+    with job.params as params:
+        folder, private = params.path("dataset"), params.optional_path("private_dir")
+        channels = params.texts("channels")
+    done = Dataset.recover(folder, channel_names=channels, private_dir=private, progress=job.progress)
+    return {
+        "dataset": str(done.folder),
+        "listed": dict(done.listed),
+        "lost": dict(done.lost),
+        "set_aside": list(done.set_aside),
+        "rebuilt": done.rebuilt,
+        "sentences": list(done.sentences()),
+    }
+
+
+def folder(job: Job, kept: None) -> dict[str, Any]:
+    """The folder that is meant by a typed one, as nnU-Net allows it, before anything is written."""
+    from activeseg.dataset.layout import LISTING, real_folder
+
+    with job.params as params:
+        typed = params.path("dataset")
+    meant = real_folder(typed)
+    return {"dataset": str(meant), "exists": (meant / LISTING).is_file()}
+
+
 def verify(job: Job, kept: None) -> dict[str, Any]:
     """Read everything; ``findings`` is empty when all is well."""
     with job.params as params:
-        dataset = _open(params)
+        dataset = _open(params, only_look=True)
     return {"dataset": str(dataset.folder), "findings": [finding.to_dict() for finding in dataset.verify(job.progress)]}
 
 
 def open_case(job: Job, kept: None) -> dict[str, Any]:
     """Images and label map of a case as files, in the geometry in which they were given."""
     with job.params as params:
-        dataset, case = _open(params), params.text("case")
+        dataset, case = _open(params, only_look=True), params.text("case")
     job.progress("read", 0.0)
     opened = dataset.open_case(case)
     images = {}
@@ -173,8 +208,9 @@ def migrate(job: Job, kept: None) -> dict[str, Any]:
     return {"dataset": str(new.folder), "cases": len(new.cases())}
 
 
-def _open(params: Params) -> Dataset:
-    return Dataset.open(params.path("dataset"), private_dir=params.optional_path("private_dir"))
+def _open(params: Params, only_look: bool = False) -> Dataset:
+    private = params.optional_path("private_dir")
+    return Dataset.open(params.path("dataset"), private_dir=private, only_look=only_look)
 
 
 def _states(message: Mapping[str, Any]) -> dict[int, RegionState]:

@@ -43,6 +43,7 @@ METHODS = {
     "licence.set": Method(Lane.CLERK, "weights_jobs:licence"),
     "export": Method(Lane.WORKER, "dataset_jobs:export"),
     "dataset.add": Method(Lane.WORKER, "dataset_jobs:add"),
+    "dataset.recover": Method(Lane.WORKER, "dataset_jobs:recover"),
     "dataset.verify": Method(Lane.WORKER, "dataset_jobs:verify"),
     "dataset.open": Method(Lane.WORKER, "dataset_jobs:open_case", keeps_scratch=True),
     "dataset.migrate": Method(Lane.WORKER, "dataset_jobs:migrate"),
@@ -67,6 +68,8 @@ METHODS = {
     "versions.export": Method(Lane.WORKER, "learning_jobs:export"),
     "versions.import": Method(Lane.WORKER, "learning_jobs:import_file"),
     "dataset.show": _quick("dataset_jobs:show"),
+    "dataset.sweep": _quick("dataset_jobs:sweep"),
+    "dataset.folder": _quick("dataset_jobs:folder"),
     "models.list": _quick("segment_job:list_all"),
     "system.info": _quick("system_info:system_info"),
 }

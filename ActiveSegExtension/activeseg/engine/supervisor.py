@@ -465,16 +465,17 @@ class Supervisor:
         else:
             self._finish(job, State.FAILED, answer)
         dataset = job.params.get("dataset")
-        if place.lane is Lane.WORKER and isinstance(dataset, str):  # opening a dataset sweeps what a dead writer left
+        if place.lane is Lane.WORKER and isinstance(dataset, str):
             self._sweep(dataset)
         self._run_next(place)
 
     def _sweep(self, dataset: str) -> None:
+        """Let the clerk remove what the dead writer is known to have left in the dataset."""
         place = self._places[Lane.CLERK]
         question = {"dataset": dataset}
         self._swept += 1
         name = f"sweep {self._swept}"  # short, whatever the client calls its jobs
-        place.waiting.append(Job(name, "dataset.show", METHODS["dataset.show"], question, internal=True))
+        place.waiting.append(Job(name, "dataset.sweep", METHODS["dataset.sweep"], question, internal=True))
         self._run_next(place)
 
     def _finish(self, job: Job, state: State, answer: Response | ErrorResponse) -> None:
