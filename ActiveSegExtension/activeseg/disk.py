@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from activeseg.errors import DeviceError
@@ -30,19 +31,38 @@ def free_bytes(folder: Path) -> int | None:
     return None
 
 
-def refuse_full(folder: Path, needed: int, what: str) -> None:
-    """Raise DeviceError when less than ``needed`` bytes are free for ``what`` (the end of a sentence)."""
-    free = free_bytes(folder)
-    if free is not None and free < needed + RESERVE_BYTES:
-        raise DeviceError(
-            f"The disk with '{folder}' is too full: about {_size(needed + RESERVE_BYTES)} are needed for {what}, "
-            f"{_size(free)} are free.",
-            _ACTION,
-            cause="disk",
-            folder=str(folder),
-            needed_bytes=needed + RESERVE_BYTES,
-            free_bytes=free,
-        )
+def refuse_full(needed: Mapping[Path, int], what: str) -> None:
+    """Raise DeviceError when fewer bytes are free than are needed in the folders for ``what`` (a sentence's end).
+
+    Folders on one disk count together; the error names the first of them.
+    """
+    first: dict[int, Path] = {}
+    together: dict[int, int] = {}
+    for folder, count in needed.items():
+        disk = _disk_of(folder)
+        first.setdefault(disk, folder)
+        together[disk] = together.get(disk, RESERVE_BYTES) + count
+    for disk, count in together.items():
+        free = free_bytes(first[disk])
+        if free is not None and free < count:
+            raise DeviceError(
+                f"The disk with '{first[disk]}' is too full: about {_size(count)} are needed for {what}, "
+                f"{_size(free)} are free.",
+                _ACTION,
+                cause="disk",
+                folder=str(first[disk]),
+                needed_bytes=count,
+                free_bytes=free,
+            )
+
+
+def _disk_of(folder: Path) -> int:
+    for existing in (folder, *folder.parents):
+        try:
+            return existing.stat().st_dev
+        except OSError:
+            continue
+    return -1
 
 
 def told_full(error: BaseException | None, folder: Path) -> DeviceError | None:

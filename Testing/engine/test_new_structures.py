@@ -10,6 +10,7 @@ from finetuned import TINY, ended, piece
 
 from activeseg.corrections import Review
 from activeseg.dataset import Dataset
+from activeseg.engine.estimate import network_sizes
 from activeseg.errors import DatasetError
 from activeseg.export import export_correction
 from activeseg.learning.finetuning import plan_finetuning, start_finetuning
@@ -42,6 +43,8 @@ def test_a_new_structure_is_drawn_exported_and_found_by_the_next_version(
     monkeypatch.setenv("ACTIVESEG_PRIVATE_DIR", str(tmp_path / "private"))
     project = Project.create(tmp_path / "tumours", "demo", new_structures=["tumour"])
     segmenter = open_segmenter(f"project:{project.folder}")
+    demo = open_segmenter("demo")
+    assert network_sizes(segmenter, Settings()) == network_sizes(demo, Settings()) != []
     phantom = piece(0)
     prediction = segment({"CT": phantom.ct}, segmenter, Settings(device="cpu", members=1), regions=0)
     assert prediction.schema.names[-1] == "tumour"

@@ -86,7 +86,7 @@ def recorded(sandbox: Path) -> list[tuple[str, dict[str, Any]]]:
     labels = (array > 0).astype(np.uint8)
     image = {"array": write_array(sandbox / "ct.npy", array), "geometry": geometry_message(geometry)}
     label_map = {"array": write_array(sandbox / "labels.npy", labels), "geometry": geometry_message(geometry)}
-    names = [{"name": "soft_tissue", "value": 1}]
+    names = [{"name": "soft_tissue", "value": 1, "color": [200, 100, 50], "terminology": None}]
     schema = {"labels": names}
     draft, dataset, project = (str(sandbox / name) for name in ("drafts/one", "data", "project"))
     layers = {"json": {"layers": [{"segments": ["a"]}]}, "arrays": [label_map["array"]]}

@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
 from typing import IO, Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from activeseg.disk import told_full
 from activeseg.errors import ActiveSegError, Cancelled, DeviceError
 from activeseg.progress import Progress
 
@@ -175,6 +177,9 @@ def _told(error: BaseException) -> ActiveSegError:
         return ActiveSegError(f"The package '{error.name}' is missing.", "Install it: pip install 'activeseg[engine]'.")
     if isinstance(error, MemoryError):
         return DeviceError("There is not enough memory.", "Close other programs, or take a coarser model.")
+    full = told_full(error, Path.cwd())
+    if full is not None:
+        return full
     if isinstance(error, OSError):
         return ActiveSegError(f"A file could not be used: {error}.", "Check free space, names and permissions.")
     return ActiveSegError(

@@ -124,11 +124,18 @@ class Estimate:
         }
 
 
+def itself(segmenter: Segmenter) -> Segmenter:
+    """The model that does the work, where a project only adds structures to its schema."""
+    wrapped: Segmenter = getattr(segmenter, "wrapped", segmenter)
+    return wrapped
+
+
 def network_sizes(segmenter: Segmenter, settings: Settings, on_gpu: bool = False) -> list[NetworkSize]:
     """The networks that a run will load, those that help first; empty where there are none or nothing is known."""
     from activeseg.segmenters.nnunet import NnUNetSegmenter
     from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter
 
+    segmenter = itself(segmenter)
     if isinstance(segmenter, NnUNetSegmenter):
         size = read_size(segmenter.folder, segmenter.folder.name.split("__")[-1]) or _only(segmenter)
         return [size] if size else []
@@ -160,6 +167,7 @@ def package_of(segmenter: Segmenter, settings: Settings) -> Package:
     """Which package prepares the image for a segmenter's networks."""
     from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter
 
+    segmenter = itself(segmenter)
     if not isinstance(segmenter, TotalSegmentatorSegmenter):
         return NNUNET
     own = segmenter.task.spacing_xyz is not None and settings.resample is Resample.GENUINE

@@ -15,9 +15,19 @@ from typing import Any, Protocol, runtime_checkable
 from activeseg import draft as drafts
 from activeseg import heap
 from activeseg.client import arrays
+from activeseg.disk import refuse_full
 from activeseg.engine import memory
 from activeseg.engine.calibration import Calibration
-from activeseg.engine.estimate import Estimate, Need, member_count, need_of, network_sizes, package_of, timed_rate
+from activeseg.engine.estimate import (
+    Estimate,
+    Need,
+    itself,
+    member_count,
+    need_of,
+    network_sizes,
+    package_of,
+    timed_rate,
+)
 from activeseg.engine.ladder import Rung, ladder
 from activeseg.engine.params import Params, WrongParams
 from activeseg.engine.warm import WarmModels, warm_bytes
@@ -27,13 +37,14 @@ from activeseg.prediction import Prediction, check_output
 from activeseg.regions import body_volume_mm3, find_regions, write_regions
 from activeseg.segment import segment as segment_images
 from activeseg.segmenters.base import Mode, Resample, Segmented, Segmenter, Settings
-from activeseg.uncertainty import coarsened
+from activeseg.uncertainty import MOST_SHOWN_VOXELS, coarsened
 from activeseg.volume import Geometry, Volume
 
 Tell = Callable[..., None]
 MEASURES = ("entropy", "variance", "mutual_information")
 _PLANES_TO_SPLIT = 120  # on the network's grid; TotalSegmentator's thirds overlap by 20 planes
 _PLENTY = 2.0  # times what is needed: memory enough to be wasted for speed
+_LABEL_BYTES = 2
 _HOPELESS = 2.0  # an estimate is no measurement: the last step down is tried up to so many times what is free
 
 
@@ -138,6 +149,7 @@ def segment(job: Job, kept: Kept) -> dict[str, Any]:
     job.progress("read", 0.0)
     images = {channel: read_image(file, job.notice) for channel, file in files.items()}
     geometry = next(iter(images.values())).geometry
+    _refuse_full_disk(job.folder, images, draft, output, label_first)
     ways = _ladder(segmenter, geometry, settings, allow_coarser)
     result: dict[str, Any] = {}
 
@@ -173,6 +185,21 @@ def segment(job: Job, kept: Kept) -> dict[str, Any]:
     voxels = math.prod(geometry.shape_kji)
     kept.calibration.learn(key, prediction.timings, estimate.need.tiles, voxels)
     return result
+
+
+def _refuse_full_disk(
+    scratch: Path, images: Mapping[str, Volume], draft: Path | None, output: Path | None, label_first: bool
+) -> None:
+    """Raise DeviceError when what the job will write does not fit; what is compressed counts as it is in memory."""
+    voxels = math.prod(next(iter(images.values())).geometry.shape_kji)
+    read = sum(volume.array.nbytes for volume in images.values())
+    answer = _LABEL_BYTES * voxels + len(MEASURES) * 4 * min(voxels, MOST_SHOWN_VOXELS)
+    needed = {scratch: (1 + label_first) * answer + 4 * voxels}  # and temporary files of the packages
+    if draft is not None:
+        needed[draft] = read + _LABEL_BYTES * voxels
+    if output is not None:
+        needed[output] = _LABEL_BYTES * voxels
+    refuse_full(needed, "this segmentation")
 
 
 def find_again(job: Job, kept: Kept) -> dict[str, Any]:
@@ -264,7 +291,7 @@ def _ladder(segmenter: Segmenter, geometry: Geometry, settings: Settings, allow_
     device = _device(settings.device) if sizes else "cpu"
     trained = sizes[-1].folds if sizes else 0
     members = member_count(sizes[-1], settings, device != "cpu") if sizes else 1
-    splits = isinstance(segmenter, Splitting) and settings.resample is Resample.GENUINE and bool(sizes)
+    splits = isinstance(itself(segmenter), Splitting) and settings.resample is Resample.GENUINE and bool(sizes)
     return ladder(
         segmenter.name,
         settings,
@@ -353,8 +380,9 @@ def _run(
     job: Job,
     sources: Mapping[str, Mapping[str, str]],
 ) -> Prediction:
-    if isinstance(segmenter, Splitting):
-        segmenter.force_split = way.in_pieces
+    model = itself(segmenter)  # a project's new structures lie over it
+    if isinstance(model, Splitting):
+        model.force_split = way.in_pieces
     return segment_images(images, segmenter, way.settings, focus, regions, job.progress, sources)
 
 

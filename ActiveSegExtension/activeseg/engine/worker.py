@@ -45,6 +45,8 @@ from activeseg.switches import switch_off
 GIB = 1 << 30
 REPORT_EVERY_S = 0.05
 """Progress within a stage is told no more often; a new stage at once."""
+QUICK_S = 0.2
+"""What took no longer has not taken memory that is worth giving back, which takes as long."""
 TOLD_LENGTH = 2000
 """Characters of a notice and of a progress's text."""
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
@@ -99,11 +101,12 @@ class Worker:
         threading.Thread(target=self._listen, daemon=True).start()
         while (request := self._requests.get()) is not None:
             self._busy = True
+            began = time.monotonic()
             answer = self._answer(request)
             self._write(encode_answer(answer))
             self._cancelled.discard(request.id)
             self._busy = False
-            if _has_worked(request, answer):
+            if time.monotonic() - began > QUICK_S:
                 memory.give_back()  # takes a part of a second, for which nobody has to wait
 
     def send(self, message: Message) -> None:
@@ -192,12 +195,6 @@ class Worker:
         return Progress(report, lambda: job in self._cancelled)
 
 
-def _has_worked(request: Request, answer: Response | ErrorResponse) -> bool:
-    """Whether a job has taken memory: not one that was refused at the door, nor a quick question."""
-    refused = isinstance(answer, ErrorResponse) and answer.code == Code.INVALID_PARAMS
-    return not refused and request.method in METHODS and METHODS[request.method].is_job
-
-
 def _failed(request: Request, error: BaseException) -> ErrorResponse:
     """What is told to the user, who knows which image it was; the log gets the rest, without it."""
     if isinstance(error, WrongParams):
@@ -205,9 +202,11 @@ def _failed(request: Request, error: BaseException) -> ErrorResponse:
     for line in discreetly(request.method, error):
         print(line, file=sys.stderr)
     full = told_full(error, _folder_of(request))
-    if full is not None:
+    if full is not None and not isinstance(error, ActiveSegError):
         return ErrorResponse.of(request.id, full)
     if isinstance(error, ActiveSegError):
+        if full is not None and full.message not in error.message:
+            error.message = f"{error.message} {full.message}"
         try:
             error.details = plain(error.details)
         except Exception:

@@ -113,6 +113,11 @@ class WithNewStructures:
         return self._name
 
     @property
+    def wrapped(self) -> Segmenter:
+        """The model itself, which does the work."""
+        return self._segmenter
+
+    @property
     def schema(self) -> LabelSchema:
         return self._schema
 
