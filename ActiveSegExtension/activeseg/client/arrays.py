@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from activeseg.announced import empty_array, fill
 from activeseg.errors import InputError
+from activeseg.regular_files import open_regular
 from activeseg.volume import Geometry, Volume
 
 PART_BYTES = 8 << 20
@@ -35,14 +38,37 @@ def writing_array(path: Path, array: npt.NDArray[Any]) -> Iterator[None]:
 
 
 def read_array(path: str | Path) -> npt.NDArray[Any]:
-    """The array of an ``.npy`` file, copied into memory. Raises InputError when it is none, or holds objects."""
+    """The array of an ``.npy`` file, copied into memory.
+
+    Raises InputError when it is none, holds objects, or is not as long as its header says; nothing was read then.
+    """
+    path = Path(path)
     try:
-        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with open_regular(path) as file:
+            version = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran_order, dtype = header(file)
+            if dtype.hasobject or dtype.itemsize == 0:
+                raise ValueError(f"it holds {dtype} values")
+            if any(n < 0 for n in shape):
+                raise ValueError(f"its shape is {shape}")
+            there = _rest(file)
+            wanted = math.prod(shape) * dtype.itemsize
+            if there != wanted:
+                raise ValueError(f"{wanted} bytes are announced {shape}, {there} are there")
+            array = empty_array(path, shape[::-1] if fortran_order else shape, dtype, wanted)
+            fill(array, file, path)
+    except (OSError, ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise InputError(f"'{path}' is no array file: {error}.", "Write it with numpy.save.") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"'{path}' holds several arrays; one is expected.", "Write it with numpy.save.")
-    return array
+    return array.transpose() if fortran_order else array
+
+
+def _rest(file: BinaryIO) -> int:
+    """How many bytes follow."""
+    here = file.tell()
+    end = file.seek(0, 2)
+    file.seek(here)
+    return end - here
 
 
 def geometry_message(geometry: Geometry) -> dict[str, Any]:
