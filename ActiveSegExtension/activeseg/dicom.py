@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from activeseg.dicom_header import MalformedError, Tags, read_tags
 from activeseg.dicom_stack import Slice, geometry_of, places_of, slices_of, voxels_of
 from activeseg.errors import InputError
+from activeseg.regular_files import open_regular
 from activeseg.volume import Notice, Volume, warn
 
 # What can tell apart two images at one place in one series (DICOM PS3.3 C.7.3, C.7.6, C.8.2); the first that does.
@@ -31,6 +32,18 @@ _PARTS = {
     "image_type": "image type",
     "acquisition_time": "acquisition time",
 }
+
+
+_MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+_IMAGES = {
+    f"1.2.840.10008.5.1.4.1.1.{number}"
+    for number in ("2", "2.1", "2.2", "4", "4.1", "4.3", "4.4", "7", "20", "128", "128.1", "130")
+}
+"""Storage classes (DICOM PS3.4 B.5) whose objects have voxels: CT, MR, secondary capture, nuclear medicine, PET."""
+_COPY_AGAIN = "Copy it again, or move it away."
+_NUMBER = re.compile(r"\d+")
+_BLANK_BYTES = 132
+_MOST_FILES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -118,7 +131,7 @@ def read_file(path: Path, series: str | None = None, notice: Notice = warn) -> V
     """The series that this file belongs to, from the file's own folder (not its sub-folders); all for a DICOMDIR."""
     if path.name.upper() == "DICOMDIR":
         return read_series(path.parent, series, notice)
-    found = _find(child for child in sorted(path.parent.iterdir()) if child.is_file())
+    found = _find(child for child in sorted(path.parent.iterdir()) if not child.is_dir())
     stacks = [stack for stack in found.stacks if any(s.path == path for s in stack.slices)]
     if not stacks:
         raise _nothing_to_read(path, _find([path]))
@@ -131,12 +144,33 @@ def read_file(path: Path, series: str | None = None, notice: Notice = warn) -> V
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    """Every file below, also through links to folders, each folder once. Raises OSError; InputError for too many.
+
+    A link that leads to a folder around this one is not followed.
+    """
+
     def stop(error: OSError) -> None:
         raise error
 
-    for parent, folders, names in os.walk(folder, onerror=stop):
+    around = {_identity(parent) for parent in folder.resolve().parents}
+    seen = {_identity(folder)}
+    count = 0
+    for parent, folders, names in os.walk(folder, onerror=stop, followlinks=True):
+        for name in sorted(folders):
+            identity = _identity(Path(parent, name))
+            if identity in seen or identity in around:
+                folders.remove(name)
+            seen.add(identity)
         folders.sort()
+        count += len(names)
+        if count > _MOST_FILES:
+            raise InputError(f"There are more than {_MOST_FILES} files in '{folder}'.", "Give the folder of one series.")
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("._"))  # macOS's companions
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
 
 
 def _nothing_to_read(path: Path, found: _Found) -> InputError:
@@ -171,13 +205,20 @@ def _chosen(stacks: Iterable[_Stack], series: str | None) -> _Stack:
 
 
 def _find(files: Iterable[Path]) -> _Found:
-    """Reads the headers only."""
+    """Reads the headers only. Raises InputError for a file that was a slice and cannot be read any more."""
     aside: Counter[str] = Counter()
     lines: dict[tuple[str, ...], list[list[Slice]]] = {}
+    foreign, dicom = [], []
     for path in files:
+        if path.name.upper() == "DICOMDIR":
+            continue
         tags = _tags(path)
         if tags is None:
+            foreign.append(path)
             continue
+        if tags.get("sop_class", tags.get("media_class")) == _MEDIA_DIRECTORY:
+            continue
+        dicom.append(path)
         slices = slices_of(path, tags)
         if isinstance(slices, str):
             aside[slices] += 1
@@ -191,6 +232,7 @@ def _find(files: Iterable[Path]) -> _Found:
                 groups.append([one])
             else:
                 group.append(one)
+    _check_foreign(foreign, dicom)
     stacks = []
     for group in (g for groups in lines.values() for g in groups):
         for part, members in _parts(group):
@@ -204,14 +246,48 @@ def _find(files: Iterable[Path]) -> _Found:
 
 
 def _tags(path: Path) -> Tags | None:
+    """The header of a DICOM file, None for another. Raises InputError for a damaged one; OSError."""
     try:
         tags = read_tags(path)
     except MalformedError as error:
-        raise InputError(f"'{path}' is a damaged DICOM file.", "Copy it again, or move it away.") from error
-    if tags is None and path.suffix.lower() == ".dcm":
-        raise InputError(f"'{path}' is named as DICOM and is none.", "Copy it again, or move it away.")
-    is_directory = tags is not None and "modality" not in tags and "pixels" not in tags  # DICOMDIR
-    return None if is_directory else tags
+        raise InputError(f"'{path}' is a damaged DICOM file: {error}.", _COPY_AGAIN) from error
+    except InputError:  # a pipe or a device
+        tags = None
+    except FileNotFoundError:
+        if not path.is_symlink():
+            raise
+        tags = None
+    if tags is None:
+        if path.suffix.lower() == ".dcm":
+            raise InputError(f"'{path}' has a DICOM file name but is not DICOM.", _COPY_AGAIN)
+        return None
+    sop_class = tags.get("sop_class", "")
+    if "pixels" not in tags and (sop_class in _IMAGES or not (sop_class or "modality" in tags)):
+        if tags.get("media_class") != _MEDIA_DIRECTORY:
+            raise InputError(f"'{path}' is a damaged DICOM file: it ends before its image.", _COPY_AGAIN)
+    return tags
+
+
+def _check_foreign(foreign: Sequence[Path], dicom: Sequence[Path]) -> None:
+    """Raises InputError for a file that is no DICOM, but was: it would be a missing slice.
+
+    It lies beside DICOM files, and differs from one of their names in its numbers only, or has no content and the same
+    suffix. What else lies there (a README, a viewer) has content and a name of its own.
+    """
+    names = {(path.parent, _NUMBER.sub("#", path.name)) for path in dicom}
+    suffixes = {(path.parent, _kind(path)) for path in dicom}
+    for path in foreign:
+        if (path.parent, _NUMBER.sub("#", path.name)) in names:
+            raise InputError(f"'{path}' is named like the DICOM files beside it but is not DICOM.", _COPY_AGAIN)
+        if not path.name.startswith(".") and (path.parent, _kind(path)) in suffixes and path.is_file():
+            with open_regular(path) as file:
+                if not any(file.read(_BLANK_BYTES)):
+                    raise InputError(f"'{path}' is empty: it has no bytes but zeros.", _COPY_AGAIN)
+
+
+def _kind(path: Path) -> str:
+    """The suffix; none where it is part of a number, as in names that are UIDs."""
+    return "" if path.suffix[1:].isdecimal() else path.suffix.lower()
 
 
 def _parts(slices: list[Slice]) -> list[tuple[str, list[Slice]]]:

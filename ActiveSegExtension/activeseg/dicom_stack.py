@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
-from activeseg.dicom_header import Tags
+from activeseg.dicom_header import MalformedError, Tags, check_pixels
 from activeseg.errors import InputError
-from activeseg.itk_files import itk_warnings
+from activeseg.itk_files import itk_warnings, plain_path
 from activeseg.volume import FloatArray, Geometry, Notice, volume_shape
 
 # DICOM allows 16 characters for a number and many scanners write far fewer: what rounding is forgiven.
@@ -267,9 +268,15 @@ def _decoded(path: Path, slices: Sequence[Slice]) -> npt.NDArray[Any]:
     """(frames, rows, columns) of one file, rescaled by GDCM. Raises InputError."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
     try:
-        array = sitk.GetArrayFromImage(reader.Execute())
+        check_pixels(path, slices[0].tags)
+        with plain_path(path) as plain:
+            reader.SetFileName(str(plain))
+            array = sitk.GetArrayFromImage(reader.Execute())
+    except (MalformedError, zlib.error) as error:
+        raise InputError(
+            f"The DICOM file '{path.name}' is damaged: {error}.", "Copy it again, or export the series again."
+        ) from error
     except RuntimeError as error:
         syntax = slices[0].tags.get("transfer_syntax", "unknown")
         raise InputError(
