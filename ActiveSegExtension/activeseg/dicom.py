@@ -164,7 +164,9 @@ def _files(folder: Path) -> Iterator[Path]:
         folders.sort()
         count += len(names)
         if count > _MOST_FILES:
-            raise InputError(f"There are more than {_MOST_FILES} files in '{folder}'.", "Give the folder of one series.")
+            raise InputError(
+                f"There are more than {_MOST_FILES} files in '{folder}'.", "Give the folder of one series."
+            )
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("._"))  # macOS's companions
 
 
@@ -262,9 +264,9 @@ def _tags(path: Path) -> Tags | None:
             raise InputError(f"'{path}' has a DICOM file name but is not DICOM.", _COPY_AGAIN)
         return None
     sop_class = tags.get("sop_class", "")
-    if "pixels" not in tags and (sop_class in _IMAGES or not (sop_class or "modality" in tags)):
-        if tags.get("media_class") != _MEDIA_DIRECTORY:
-            raise InputError(f"'{path}' is a damaged DICOM file: it ends before its image.", _COPY_AGAIN)
+    should_hold_voxels = sop_class in _IMAGES or not (sop_class or "modality" in tags)
+    if "pixels" not in tags and should_hold_voxels and tags.get("media_class") != _MEDIA_DIRECTORY:
+        raise InputError(f"'{path}' is a damaged DICOM file: it ends before its image.", _COPY_AGAIN)
     return tags
 
 

@@ -189,9 +189,7 @@ class _Reader:
         self.size = file.seek(0, 2)
         file.seek(here)
 
-    def dataset(
-        self, end: int | None = None, only_group: int | None = None, keep: bool = True, depth: int = 0
-    ) -> Tags:
+    def dataset(self, end: int | None = None, only_group: int | None = None, keep: bool = True, depth: int = 0) -> Tags:
         """Elements up to ``end`` (a file offset), to the item's own end mark, or to the pixels, which stay unread."""
         tags: Tags = {}
         while (here := self.file.tell()) < (self.size if end is None else end):

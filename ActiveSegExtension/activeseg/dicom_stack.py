@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
+from scipy import ndimage
 
-from activeseg.dicom_header import MalformedError, Tags, check_pixels
+from activeseg.announced import empty_array
+from activeseg.dicom_header import Tags, check_pixels
 from activeseg.errors import InputError
 from activeseg.itk_files import itk_warnings, plain_path
 from activeseg.volume import FloatArray, Geometry, Notice, volume_shape
@@ -28,6 +30,10 @@ _GREATEST_SIDEWAYS = 0.5
 _SILENT_UNEVENNESS = 0.01  # of the slice spacing
 _GREATEST_UNEVENNESS = 0.1
 _NOT_AN_IMAGE = ("SEG", "RTDOSE", "RTIMAGE")
+_CT_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("2", "2.1", "2.2"))
+_AIR = -1024
+_TISSUE_HU = (-1000, 3071)
+_GREATEST_RESCALE = 1e9
 _DECODED_AT_ONCE = min(4, os.cpu_count() or 1)
 
 
@@ -220,7 +226,7 @@ def voxels_of(places: list[list[Slice]], notice: Notice) -> npt.NDArray[Any]:
             targets.setdefault(one.path, []).append((k, one))
     array: npt.NDArray[Any] | None = None
     filled = [False] * len(places)
-    copies = 0
+    copies = padding = 0
     warnings: list[str] = []
     # SimpleITK lets other threads run while it decodes.
     with itk_warnings(warnings.append), ThreadPoolExecutor(_DECODED_AT_ONCE) as pool:
@@ -228,9 +234,9 @@ def voxels_of(places: list[list[Slice]], notice: Notice) -> npt.NDArray[Any]:
         try:
             for frames, wanted in zip(decoded, targets.values(), strict=True):
                 for k, one in wanted:
-                    frame = frames[one.frame]
+                    frame, padded = _without_padding(frames[one.frame], one.tags)
                     if array is None:
-                        array = np.empty((len(places), *frame.shape), frame.dtype)
+                        array = empty_array(one.path, (len(places), *frame.shape), frame.dtype)
                     if filled[k]:
                         _check_copy(array[k], frame, places[k])
                         copies += 1
@@ -238,11 +244,14 @@ def voxels_of(places: list[list[Slice]], notice: Notice) -> npt.NDArray[Any]:
                     array = array.astype(np.result_type(array, frame), copy=False)  # PET: each slice has its own slope
                     array[k] = frame
                     filled[k] = True
+                    padding += padded
         finally:
             pool.shutdown(cancel_futures=True)
     assert array is not None  # a stack has slices
     if copies:
         notice(f"{copies} slices were there more than once, with the same content; the copies were left out.")
+    if padding:
+        notice(f"{padding} voxels are padding (PixelPaddingValue), not measured; they are taken for air ({_AIR} HU).")
     if warnings:
         text = warnings[0]
         for path in targets:  # its name may be a patient's
@@ -252,6 +261,51 @@ def voxels_of(places: list[list[Slice]], notice: Notice) -> npt.NDArray[Any]:
         return array.astype(np.float32, copy=False)
     int16 = np.iinfo(np.int16)
     return array.astype(np.int16) if int16.min <= array.min() and array.max() <= int16.max else array
+
+
+def _without_padding(frame: npt.NDArray[Any], tags: Tags) -> tuple[npt.NDArray[Any], int]:
+    """A slice (rows, columns) of a CT whose padding became air, and how many voxels that changed.
+
+    Padding (DICOM PS3.3 C.7.5.1.1.2) is one stored value or a range of them. Where that is a value that tissue can
+    have, as scanners that do not know better write 0, only what is connected with the slice's edge is padding.
+    """
+    is_ct = tags.get("modality") == "CT" or tags.get("sop_class") in _CT_CLASSES
+    if not is_ct or "padding" not in tags:
+        return frame, 0
+    bits = tags.get("bits_stored", 16)
+    stored = [
+        _stored(tags[name], bits, bool(tags.get("signed"))) for name in ("padding", "padding_limit") if name in tags
+    ]
+    slope, intercept = _rescale(tags)
+    low, high = sorted((slope * stored[0] + intercept, slope * stored[-1] + intercept))
+    half = abs(slope) / 2
+    padded = (frame >= low - half) & (frame <= high + half) & (frame != _AIR)
+    if high >= _TISSUE_HU[0] and low <= _TISSUE_HU[1]:
+        parts, _ = ndimage.label(padded)
+        at_edge = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
+        padded = np.isin(parts, at_edge[at_edge > 0])
+    count = int(np.count_nonzero(padded))
+    if count == 0:
+        return frame, 0
+    signed = frame if frame.dtype.kind != "u" else frame.astype(np.int32 if frame.dtype.itemsize <= 2 else np.int64)
+    return np.where(padded, signed.dtype.type(_AIR), signed), count
+
+
+def _stored(value: int, bits: int, signed: bool) -> int:
+    """A value of VR US or SS as the pixels hold it: of so many bits, and signed as they are."""
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if signed and value >> (bits - 1) else value
+
+
+def _rescale(tags: Tags) -> tuple[float, float]:
+    """Slope and intercept, 1 and 0 where they are not given. Raises ValueError for what cannot be meant."""
+    found = []
+    for name, default in (("slope", 1.0), ("intercept", 0.0)):
+        value = float(tags.get(name) or default)
+        if not abs(value) < _GREATEST_RESCALE or (name == "slope" and value == 0):
+            raise ValueError(f"its rescale {name} is '{tags[name]}'")
+        found.append(value)
+    return found[0], found[1]
 
 
 def _check_copy(kept: npt.NDArray[Any], frame: npt.NDArray[Any], place: list[Slice]) -> None:
@@ -270,10 +324,12 @@ def _decoded(path: Path, slices: Sequence[Slice]) -> npt.NDArray[Any]:
     reader.SetImageIO("GDCMImageIO")
     try:
         check_pixels(path, slices[0].tags)
+        for one in slices:
+            _rescale(one.tags)
         with plain_path(path) as plain:
             reader.SetFileName(str(plain))
             array = sitk.GetArrayFromImage(reader.Execute())
-    except (MalformedError, zlib.error) as error:
+    except (ValueError, zlib.error) as error:
         raise InputError(
             f"The DICOM file '{path.name}' is damaged: {error}.", "Copy it again, or export the series again."
         ) from error

@@ -90,10 +90,14 @@ def channel_files(channels: Sequence[str], image: Path, given: Sequence[str]) ->
 
 
 def read_channels(talk: Conversation, files: Mapping[str, Path], image: Path, series: str | None) -> dict[str, Volume]:
-    """Read each channel's image; ``series`` belongs to ``image``."""
+    """Read each channel's image, and tell what is odd about them; ``series`` belongs to ``image``."""
+    from activeseg.hounsfield_units import doubts
     from activeseg.volume import Volume
 
-    return {
+    images = {
         name: Volume.read(path, series=series if path is image else None, notice=talk.notice)
         for name, path in files.items()
     }
+    for sentence in doubts(images):
+        talk.notice(sentence)
+    return images

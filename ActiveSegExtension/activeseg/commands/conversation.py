@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import signal
@@ -36,7 +37,7 @@ class Conversation:
     def __init__(self, stdout: IO[str], as_json: bool) -> None:
         self._stdout = stdout
         self._as_json = as_json
-        self._errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._errors = _Errors(stderr=True, highlight=False, markup=False, emoji=False)
         self._interrupted = False
 
     def interrupt(self) -> None:
@@ -58,14 +59,19 @@ class Conversation:
         self._errors.print(text, soft_wrap=True)
 
     def result(self, document: Mapping[str, Any], *shown: RenderableType) -> None:
-        """The command's one result: ``document`` for a program, or what is ``shown`` to a person."""
+        """The command's one result: ``document`` for a program, or what is ``shown`` to a person.
+
+        What the command did is done by now. That its report cannot be printed is told, and no error.
+        """
         if self._as_json:
             self._write_json(document)
             return
         width = None if self._stdout.isatty() else WIDTH_WITHOUT_TERMINAL
-        console = Console(file=self._stdout, width=width, highlight=False, markup=False, emoji=False)
-        for part in shown:
-            console.print(part, soft_wrap=isinstance(part, str))
+        console = _Output(file=self._stdout, width=width, highlight=False, markup=False, emoji=False)
+        with self._told_when_it_cannot_be_printed():
+            for part in shown:
+                console.print(part, soft_wrap=isinstance(part, str))
+            self._stdout.flush()
 
     def error(self, error: ActiveSegError) -> None:
         """Say what went wrong and what to do, on stderr; a program finds it on stdout too."""
@@ -78,7 +84,19 @@ class Conversation:
             self._write_json(plain)
 
     def _write_json(self, document: Mapping[str, Any]) -> None:
-        self._stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+        text = json.dumps(document, indent=1, allow_nan=False)
+        with self._told_when_it_cannot_be_printed():
+            self._stdout.write(text + "\n")
+            self._stdout.flush()
+
+    @contextmanager
+    def _told_when_it_cannot_be_printed(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:  # nobody reads any more, as ``head`` does not
+            pass
+        except OSError as error:
+            self.notice(f"The command has done its work, but its result cannot be printed: {error.strerror or error}.")
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -157,8 +175,6 @@ def conversation(as_json: bool, debug: bool) -> Iterator[Conversation]:
             yield talk
         except typer.Exit:
             raise
-        except BrokenPipeError as error:  # nobody reads any more
-            raise typer.Exit(ActiveSegError.exit_code) from error
         except (Exception, KeyboardInterrupt) as error:
             if debug:
                 traceback.print_exc()
@@ -188,22 +204,59 @@ def _told(error: BaseException) -> ActiveSegError:
     )
 
 
+class _Output(Console):
+    """Rich's own ends the program when nobody reads any more."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+class _Errors(_Output):
+    """Prints to stderr, and goes on where that is closed, full or cannot show a letter: work must not end by it."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        with suppress(OSError, ValueError):
+            super().print(*objects, **options)
+
+    def _check_buffer(self) -> None:  # where rich writes, for a progress bar from a thread of its own
+        with suppress(OSError, ValueError):
+            super()._check_buffer()
+
+
+def _encoded_anyway(error: UnicodeError) -> tuple[str | bytes, int]:
+    """The bytes of a file name that are no UTF-8; other impossible letters as escapes."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error("activeseg", _encoded_anyway)
+
+
 @contextmanager
 def _own_stdout(debug: bool) -> Iterator[IO[str]]:
-    """The real stdout as a file, while Python's and the process's own lead to nowhere, or to stderr for debugging."""
-    sys.stdout.flush()
-    kept = os.dup(1)
+    """The real stdout as a file, while Python's and the process's own lead to nowhere, or to stderr for debugging.
+
+    A path that is not UTF-8 comes out with the bytes that it has. A closed stdout is one that nobody reads.
+    """
+    if sys.stdout is not None:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:
+        kept = os.open(os.devnull, os.O_WRONLY)
     elsewhere = os.dup(2) if debug else os.open(os.devnull, os.O_WRONLY)
     os.dup2(elsewhere, 1)
-    stdout = os.fdopen(os.dup(kept), "w", encoding="utf-8")
+    stdout = os.fdopen(os.dup(kept), "w", encoding="utf-8", errors="activeseg")
     try:
-        with os.fdopen(elsewhere, "w", encoding="utf-8") as sink, redirect_stdout(sink):
+        with os.fdopen(elsewhere, "w", encoding="utf-8", errors="backslashreplace") as sink, redirect_stdout(sink):
             yield stdout
-        stdout.flush()
     finally:
         os.dup2(kept, 1)
         os.close(kept)
-        with suppress(BrokenPipeError):
+        with suppress(OSError):
             stdout.close()
 
 

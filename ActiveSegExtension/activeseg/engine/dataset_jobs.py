@@ -15,6 +15,7 @@ from activeseg.engine.params import Params, WrongParams
 from activeseg.engine.worker import Job
 from activeseg.errors import InputError
 from activeseg.export import export_correction
+from activeseg.hounsfield_units import doubts
 from activeseg.labels import LabelSchema
 from activeseg.truth import Mapped, Truth, check_values_of, read_truth
 from activeseg.volume import Geometry, Notice, Volume
@@ -108,6 +109,8 @@ def add(job: Job, kept: None) -> dict[str, Any]:
         twice = params.flag("same_image_again")
     job.progress("read", 0.0)
     volumes = {name: read_image(image, job.notice) for name, image in images.items()}
+    for sentence in doubts(volumes):
+        job.notice(sentence)
     if isinstance(labels, Mapping):
         truth = Truth(arrays.read_volume(labels), schema or dataset.schema, mapping or {})
     else:

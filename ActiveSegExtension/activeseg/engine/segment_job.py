@@ -33,6 +33,7 @@ from activeseg.engine.params import Params, WrongParams
 from activeseg.engine.warm import WarmModels, warm_bytes
 from activeseg.engine.worker import Job, Keeping
 from activeseg.errors import ActiveSegError, DeviceError, InputError
+from activeseg.hounsfield_units import doubts
 from activeseg.prediction import Prediction, check_output
 from activeseg.regions import body_volume_mm3, find_regions, write_regions
 from activeseg.segment import segment as segment_images
@@ -148,6 +149,8 @@ def segment(job: Job, kept: Kept) -> dict[str, Any]:
     segmenter.check(settings)
     job.progress("read", 0.0)
     images = {channel: read_image(file, job.notice) for channel, file in files.items()}
+    for sentence in doubts(images):
+        job.notice(sentence)
     geometry = next(iter(images.values())).geometry
     _refuse_full_disk(job.folder, images, draft, output, label_first)
     ways = _ladder(segmenter, geometry, settings, allow_coarser)
