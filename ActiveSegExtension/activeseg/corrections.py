@@ -121,6 +121,7 @@ class Correction:
     ----------
     structures : one entry for each structure of the schema that the prediction or the edited label map holds
     voxels_changed : voxels whose label differs
+    ignored_to_background : voxels that were ignored and count as background now
     regions : the places the user was asked about, with what became of them
     seconds : time spent, if it was measured
     annotator, notes : the user's own words
@@ -129,6 +130,7 @@ class Correction:
     structures: tuple[StructureChange, ...]
     voxels_changed: int
     regions: tuple[RegionReview, ...] = ()
+    ignored_to_background: int = 0
     annotator: str = ""
     seconds: float | None = None
     notes: str = ""
@@ -179,6 +181,7 @@ class Correction:
             tuple(structures),
             int(moved.voxels.sum() - kept.sum()),
             states_after_editing(regions, predicted, edited),
+            moved.of(schema.ignore_value, 0),
             annotator,
             seconds,
             notes,
@@ -218,6 +221,8 @@ class Correction:
             f"'{name}' was deleted: all its voxels that no other structure took become background."
             for name in self.deleted
         ]
+        if self.ignored_to_background:
+            told.append(f"{self.ignored_to_background} voxels that were ignored count as background now.")
         told += [f"'{name}' was added." for name in self.added]
         told += [
             f"'{s.name}': {s.voxels_added} voxels added, {s.voxels_removed} removed ({s.mm3_changed:.0f} mm3)."

@@ -17,7 +17,7 @@ from activeseg.draft import Base, OpenedLabels
 from activeseg.errors import InputError
 from activeseg.label_map import check_label_map, label_counts
 from activeseg.label_values import check_values, renamed_values
-from activeseg.labels import LabelSchema
+from activeseg.labels import IGNORE, LabelSchema
 from activeseg.prediction import Prediction
 from activeseg.progress import Progress
 from activeseg.segment_layers import Layer
@@ -165,7 +165,7 @@ def export_correction(
     images : what was segmented, by channel; None reads it from where it was
     review : what counts as truth of that which nobody looked at (design section 7). After a run for all structures
         ``all`` also says that one which the model does not know, and nobody drew, is absent. In an opened case
-        everything else stays as it was in the dataset
+        everything else stays as it was in the dataset, also what it ignores: what that was is not kept there
     states : what became of the regions, by number; an edit inside a region makes it corrected in any case
     case : neutral name; None takes the next free one. The same image again updates its case
     patient : whose image it is, so that a project keeps all his images on one side; goes to the private file only
@@ -221,7 +221,7 @@ def export_correction(
         _left_out(schema, decided),
         _source(predicted, patient),
     )
-    about_rest = training.sentences() if predicted else ("What you did not change stays as it was in the dataset.",)
+    about_rest = training.sentences() if predicted else _about_opened(labels, schema, review)
     told = (*found.sentences, *correction.sentences(), *about_rest)
     progress("store", 0.5)
     if not store:
@@ -297,6 +297,19 @@ def _source(predicted: Prediction | None, patient: str) -> dict[str, Any] | None
         return None
     source: dict[str, Any] = {channel: dict(image) for channel, image in predicted.images.items()}
     return {**source, "patient": patient} if patient else source
+
+
+def _about_opened(labels: npt.NDArray[Any], schema: LabelSchema, review: Review) -> tuple[str, ...]:
+    """What the user should read about voxels of an opened case that he left as they were."""
+    told = ("What you did not change stays as it was in the dataset.",)
+    ignored = int(label_counts(labels, schema)[schema.ignore_value])
+    if review is not Review.ALL or not ignored:
+        return told
+    return (
+        f"{ignored} voxels stay ignored although all was reviewed: the dataset does not keep what they were. "
+        f"Give the voxels of '{IGNORE}' to a structure or erase them, and they count.",
+        *told,
+    )
 
 
 def _with_states(base: Base, states: Mapping[int, RegionState]) -> list[Any]:

@@ -83,6 +83,10 @@ class LabelPairs:
         """(values,) voxels that have this value in both label maps."""
         return self._sums(self.rows, np.where(self.rows == self.columns, self.voxels, 0))
 
+    def of(self, row: int, column: int) -> int:
+        """Voxels with this pair."""
+        return int(self.voxels[(self.rows == row) & (self.columns == column)].sum())
+
     def where_neither_ignores(self) -> LabelPairs:
         """The pairs without the last value."""
         known = (self.rows < self.values - 1) & (self.columns < self.values - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from activeseg.labels import Label, LabelSchema
 
 LABEL_VALUE_TAG = "ActiveSeg.LabelValue"
 LABEL_NAME_TAG = "ActiveSeg.LabelName"
+_NEW_SEGMENT = "~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~~^^~^^"
+"""What Slicer writes into every segment that has no meaning of its own: tissue. Its versions word the lists' names
+differently."""
 
 
 class MatchedBy(StrEnum):
@@ -106,7 +110,8 @@ def _mapped(
     known = {s.segment_id for s in segments}
     for segment_id, value in mapping.items():
         if segment_id not in known:
-            raise InputError(f"There is no segment with the id '{segment_id}'.", f"Ids: {', '.join(sorted(known))}.")
+            near = difflib.get_close_matches(segment_id, sorted(known), n=3) or sorted(known)[:3]
+            raise InputError(f"There is no segment with the id '{segment_id}'.", f"There are {', '.join(near)} ...")
         if value is not None and not 1 <= value <= len(schema):
             raise InputError(
                 f"Segment '{segment_id}' was mapped to label value {value}.", f"Choose 1 to {len(schema)}."
@@ -153,6 +158,12 @@ def _unique(pairs: Iterable[tuple[Hashable, Label]]) -> dict[Hashable, Label]:
     pairs = list(pairs)
     often = Counter(key for key, _ in pairs)
     return {key: label for key, label in pairs if often[key] == 1}
+
+
+def own_terminology(terminology: str) -> str:
+    """A segment's terminology, empty where it says nothing: no codes, or those that Slicer gives every new segment."""
+    codes = codes_of(terminology)
+    return terminology if any(any(code) for code in codes) and codes != codes_of(_NEW_SEGMENT) else ""
 
 
 def codes_of(terminology: str) -> tuple[tuple[str, str], ...]:

@@ -25,8 +25,8 @@ from activeseg.segment_matching import (
     LABEL_VALUE_TAG,
     MatchedBy,
     SegmentIdentity,
-    codes_of,
     matches,
+    own_terminology,
     segment_id_of,
     tag_text,
 )
@@ -36,8 +36,6 @@ SUFFIX = ".seg.nrrd"
 TERMINOLOGY_TAG = "TerminologyEntry"
 STATUS_TAG = "Segmentation.Status"
 IGNORE_COLOR = (128, 128, 128)
-NEW_SEGMENT = "~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~~^^~^^"
-"""What Slicer writes into every segment that has no meaning of its own: tissue."""
 
 _BINARY = "Binary labelmap"
 _OF_SEGMENT = re.compile(r"Segment([0-9]{1,7})_(?:ID|Name|LabelValue)")
@@ -60,13 +58,12 @@ class Segment:
     def identity(self) -> SegmentIdentity:
         """What it says about the structure that it is."""
         value = self.tags.get(LABEL_VALUE_TAG, "")
-        terminology = self.tags.get(TERMINOLOGY_TAG, "")
         return SegmentIdentity(
             self.id,
             self.name,
             int(value) if value.isdecimal() else None,
             self.tags.get(LABEL_NAME_TAG),
-            "" if codes_of(terminology) == codes_of(NEW_SEGMENT) else terminology,
+            own_terminology(self.tags.get(TERMINOLOGY_TAG, "")),
         )
 
     @property
@@ -236,10 +233,8 @@ class SegmentationFile:
         for key, structure in mapping.items():
             named = [s for s in self.segments if key in (s.id, s.name)]
             if not named:
-                raise InputError(
-                    f"There is no segment '{key}' in the segmentation.",
-                    f"It has {', '.join(s.name for s in self.segments)}.",
-                )
+                there = ", ".join([s.name for s in self.segments[:10]] + ["..."] * (len(self.segments) > 10))
+                raise InputError(f"There is no segment '{key}' in the segmentation.", f"It has {there}.")
             if structure is not None and structure != IGNORE:
                 schema.named(structure)
             wanted.update({s.id: structure for s in named})

@@ -241,6 +241,11 @@ class _Saving:
 
     def _base(self, inbox: Inbox, regions: Any) -> dict[str, Any]:
         case, record = self._case, self._case.record
+        if case.image_has_changed:
+            raise InputError(
+                f"The voxels of '{case.ct_node.GetName()}' are not those that were segmented.",
+                "Show the frame of the sequence that was segmented, or segment this image.",
+            )
         labels = Volume(case.original_on_ct(), geometry_of(case.ct_node))
         base = {"record": record, "labels": inbox.volume(labels), "image": inbox.volume(volume_of(case.ct_node))}
         uncertainty = case.uncertainty.get(record.get("measure", ""))

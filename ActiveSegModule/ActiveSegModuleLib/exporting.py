@@ -136,15 +136,14 @@ class Exporting:
 
         One that is in the scene already is given as it is, with what the user has done since.
         """
-        origin = {"dataset": str(dataset), "case": name}
-        there = next((case for case in Case.all_in(self._scene) if case.origin == origin), None)
+        there = self._opened(dataset, name)
         if there is not None:
             on_result(there)
             return
 
         def opened(result: Mapping[str, Any]) -> None:
-            try:
-                on_result(self._put(dataset, result))
+            try:  # it may have been asked for twice before the first one came
+                on_result(self._opened(dataset, name) or self._put(dataset, result))
             except (ActiveSegError, OSError) as error:
                 on_error(error if isinstance(error, ActiveSegError) else file_error(error))
             finally:
@@ -168,7 +167,13 @@ class Exporting:
         on_error: OnError,
         on_progress: OnProgress,
     ) -> None:
-        found = case.read_back(_values(case.schema, choice.mapping))
+        found = case.read_back(_values(case, choice.mapping))
+        if found.is_beside_the_ct:
+            raise InputError(
+                f"No segment of '{case.name}' lies inside '{case.ct_node.GetName()}'.",
+                "Check the transforms of both.",
+            )
+        changed = _about_image(case)
         if found.unmatched:
             names = ", ".join(f"'{segment.name}'" for segment in found.unmatched)
             raise InputError(
@@ -184,7 +189,7 @@ class Exporting:
 
             def done(result: Mapping[str, Any]) -> None:
                 inbox.remove()
-                sentences = (*found.sentences(), *result.get("sentences", ()))
+                sentences = (*changed, *found.sentences(), *result.get("sentences", ()))
                 exported = Export(Path(result["dataset"]), str(result.get("case") or ""), sentences, result)
                 if store:
                     self._drafts.discard(case.id, lambda: None, lambda _: None)
@@ -229,6 +234,14 @@ class Exporting:
             "store": store,
         }
 
+    def _opened(self, dataset: Path, name: str) -> Case | None:
+        """The case of that dataset if it is in the scene, whatever way to the folder was written."""
+        for case in Case.all_in(self._scene):
+            origin = case.origin
+            if origin and origin["case"] == name and Path(origin["dataset"]).resolve() == dataset.resolve():
+                return case
+        return None
+
     def _put(self, dataset: Path, result: Mapping[str, Any]) -> Case:
         """The opened case as a CT and a segmentation."""
         image = next(iter(result["images"].values()))
@@ -244,8 +257,25 @@ class Exporting:
         return Case.create(self._scene, ct_node, labels, record, self._scene.GenerateUniqueName(f"{name} segmentation"))
 
 
-def _values(schema: LabelSchema, mapping: Mapping[str, str | None]) -> dict[str, int | None]:
-    return {segment_id: None if name is None else schema.named(name).value for segment_id, name in mapping.items()}
+def _values(case: Case, mapping: Mapping[str, str | None]) -> dict[str, int | None]:
+    """Label values for the segments that are still there: one may have been deleted after the user said what it is."""
+    there = set(case.node.GetSegmentation().GetSegmentIDs())
+    return {
+        segment_id: None if name is None else case.schema.named(name).value
+        for segment_id, name in mapping.items()
+        if segment_id in there
+    }
+
+
+def _about_image(case: Case) -> tuple[str, ...]:
+    """What to say when the CT in the scene is no longer what was segmented; the copy that is exported still is."""
+    if not case.image_has_changed:
+        return ()
+    name = case.ct_node.GetName()
+    return (
+        f"The voxels of '{name}' are not those that were segmented (another frame of a sequence?). "
+        "The image that was segmented is stored with this label map: check that the edits belong to it.",
+    )
 
 
 def nnunet_folder(folder: Path) -> Path:

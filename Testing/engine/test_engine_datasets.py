@@ -15,6 +15,8 @@ from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
 from activeseg.client.arrays import read_array, read_volume, volume_message
 from activeseg.dataset import Dataset
 from activeseg.errors import Crashed, DatasetError, InputError
+from activeseg.labels import LabelSchema
+from activeseg.segmentation_file import write_segmentation
 from activeseg.volume import Volume
 
 STRUCTURES = ["one", "two"]
@@ -75,6 +77,28 @@ def test_a_dataset_is_made_filled_shown_opened_and_emptied(
     engine.do("dataset.remove", {**place, "case": "CT_0001"})
     assert engine.do("dataset.show", place)["cases"] == {}
     assert engine.scratch_entries() == set()
+
+
+def test_segments_of_a_file_are_read_by_name_and_values_that_were_numbered_anew_are_refused(
+    engine: WatchedEngine, place: dict[str, Any], ct: Volume, tmp_path: Path
+) -> None:
+    engine.do("dataset.create", {**place, "schema": SCHEMA})
+    swapped = LabelSchema.from_names(STRUCTURES[::-1])
+    labels = truth(ct).array
+    path = tmp_path / "truth.seg.nrrd"
+    write_segmentation(path, np.array([0, 2, 1], np.uint8)[labels], ct.geometry, swapped)
+    images = {"CT": in_memory(engine, ct)}
+    assert engine.do("dataset.add", {**place, "images": images, "labels": str(path)})["case"] == "CT_0001"
+    stored = Dataset.open(place["dataset"], private_dir=Path(place["private_dir"])).open_case("CT_0001").labels
+    assert np.array_equal(stored.array, labels)
+    Volume(np.array([0, 2, 1], np.uint8)[labels], ct.geometry).write(tmp_path / "anew.nii.gz")
+    wish = {**place, "images": {"CT": in_memory(engine, ct, "again")}, "labels": str(tmp_path / "anew.nii.gz")}
+    with pytest.raises(InputError, match=r"'one' seems to be 2, 'two' seems to be 1"):
+        engine.do("dataset.add", wish)
+    named = engine.do("dataset.add", {**wish, "schema": swapped.to_dict()})
+    assert named["revision"] == 2
+    stored = Dataset.open(place["dataset"], private_dir=Path(place["private_dir"])).open_case("CT_0001").labels
+    assert np.array_equal(stored.array, labels)
 
 
 def test_a_dataset_is_migrated_to_more_structures(

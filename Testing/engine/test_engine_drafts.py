@@ -357,6 +357,12 @@ def test_a_case_that_was_opened_again_is_corrected_further(
     edited[8:16, 8:16, 16:20] = 2
     params = {**place, "draft": draft, "edited": in_memory(engine, Volume(edited, ct.geometry), "edited")}
     assert "its label map will be updated" in engine.do("export", {**params, "store": False})["sentences"][-1]
+    everything = engine.do("export", {**params, "store": False, "review": "all"})["sentences"]
+    assert any("256 voxels stay ignored although all was reviewed" in sentence for sentence in everything)
+    erased = in_memory(engine, Volume(np.where(edited == 3, 0, edited), ct.geometry), "erased")
+    without = engine.do("export", {**params, "edited": erased, "store": False, "review": "all"})["sentences"]
+    assert "256 voxels that were ignored count as background now." in without
+    assert not any("stay ignored" in sentence for sentence in without)
     exported = engine.do("export", {**params, "annotator": "A. Reader"})
     assert (exported["case"], exported["revision"], exported["added"]) == ("CT_0001", 2, False)
     dataset = Dataset.open(place["dataset"], private_dir=tmp_path / "private")

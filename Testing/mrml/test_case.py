@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import slicer
 from scene_cases import BOX, PLAIN, RECORD, boxes, oblique, whole_case
@@ -15,6 +16,8 @@ from activeseg.errors import InputError
 from activeseg.volume import Geometry
 from ActiveSegModuleLib.scene.alternatives import apply_alternative
 from ActiveSegModuleLib.scene.case import Case
+from ActiveSegModuleLib.scene.placement import vtk_matrix
+from ActiveSegModuleLib.scene.volume_node import voxel_image
 
 
 def test_a_case_knows_its_record_its_ct_and_what_was_predicted(core: SlicerCore) -> None:
@@ -106,3 +109,16 @@ def test_a_segmentation_of_somebody_else_is_no_case(core: SlicerCore) -> None:
     assert Case.of(None) is None
     assert Case.all_in(core.scene) == []
     assert slicer.vtkMRMLSegmentationNode.SafeDownCast(node) is node
+
+
+def test_another_frame_in_the_cts_place_is_noticed(core: SlicerCore) -> None:
+    case = whole_case(core)
+    assert not case.image_has_changed
+    case.ct_node.SetName("renamed")
+    case.ct_node.SetIJKToRASMatrix(vtk_matrix(oblique().ijk_to_ras))
+    assert not case.image_has_changed, "the same voxels, wherever they lie"
+    frame = np.random.default_rng(0).normal(40, 10, PLAIN.shape_kji).astype(np.int16)
+    case.ct_node.SetAndObserveImageData(voxel_image(frame))
+    assert case.image_has_changed
+    case.ct_node.SetAndObserveImageData(voxel_image(np.zeros(PLAIN.shape_kji, np.int16)))
+    assert not case.image_has_changed

@@ -294,6 +294,57 @@ def test_whole_numbers_in_floating_point_are_read(case):
     assert np.array_equal(case.segmentation.read_back(case.original).labels, case.labels)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_two_segments_with_the_same_voxels_are_refused_by_name(case, dtype):
+    image = image_of(array_of(case.segments.GetLayerDataObject(0, BINARY_LABELMAP)), ijk_to_ras(case.ct), dtype=dtype)
+    for name in SCHEMA.names:
+        case.segment(name).AddRepresentation(BINARY_LABELMAP, image)
+    case.segment("spleen").SetLabelValue(1)
+    with pytest.raises(InputError, match="'liver' and 'spleen' are the same voxels"):
+        case.segmentation.read_back(case.original)
+    case.segment("spleen").SetLabelValue(77)
+    back = case.segmentation.read_back(case.original)
+    assert np.array_equal(back.labels, np.where(case.labels == 4, 0, case.labels))
+
+
+@pytest.mark.parametrize("value", [0, -3])
+def test_a_segment_with_the_value_of_background_has_no_voxels(case, value):
+    case.segment("spleen").SetLabelValue(value)
+    assert np.array_equal(case.segmentation.read_back().labels, np.where(case.labels == 4, 0, case.labels))
+
+
+def test_values_beyond_sixteen_bits_are_read(case):
+    far = case.labels.astype(np.uint32)
+    far[case.labels == 4] = 614_454_277
+    image = image_of(far, ijk_to_ras(case.ct))
+    for name in SCHEMA.names:
+        case.segment(name).AddRepresentation(BINARY_LABELMAP, image)
+    case.segment("spleen").SetLabelValue(614_454_277)
+    assert np.array_equal(case.segmentation.read_back(case.original).labels, case.labels)
+
+
+def test_tissue_of_another_slicer_is_no_terminology(case):
+    case.segments.RemoveSegment(case.id("spleen"))
+    wordings = (
+        "3D Slicer General Anatomy list~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~Anatomic codes~^^~^^",
+        "~^^~^^~^^~~^^~^^",
+        "no~thing",
+    )
+    for wording in wordings:
+        added = add_segment(case, "spleen", cube(np.s_[0:3, 0:3, 0:3]), terminology=wording)
+        assert by_id(case.segmentation.read_back())[added].by is MatchedBy.NAME
+        case.segments.RemoveSegment(added)
+
+
+def test_segments_that_were_all_emptied_are_told(case):
+    for name in SCHEMA.names:
+        paint(case, case.id(name), np.s_[0:24, 0:30, 0:36], LOGIC.ModificationModeRemove)
+    back = case.segmentation.read_back(case.original)
+    assert not back.labels.any()
+    assert back.sentences() == ("No segment has voxels in the CT: nothing counts as present.",)
+    assert not back.is_beside_the_ct
+
+
 # --- overlaps ----------------------------------------------------------------------------------------------------
 
 
@@ -412,6 +463,10 @@ def test_segmentation_moved_out_of_the_ct_gives_background(core, case):
     case.segmentation.node.SetAndObserveTransformNodeID(core.add_transform(rotation(5, (1000, 0, 0))).GetID())
     back = case.segmentation.read_back(case.original)
     assert not back.labels.any()
+    assert back.is_beside_the_ct
+    assert {s.structure: s.outside_voxels for s in back.segments} == {
+        label.name: int((case.labels == label.value).sum()) for label in SCHEMA.labels
+    }
 
 
 def test_segmentation_warped_by_a_non_linear_transform_is_read_where_it_is_shown(core, case):
@@ -436,11 +491,67 @@ def test_segmentation_warped_by_a_non_linear_transform_is_read_where_it_is_shown
     assert np.mean(back.labels != expected) < 2e-4, "only ties of the nearest neighbour may differ"
 
 
-def test_oversampled_segmentation_comes_back_on_the_cts_grid(case):
-    fine = np.repeat(np.repeat(np.repeat(case.labels, 3, axis=0), 3, axis=1), 3, axis=2)
+def thirds(case, array, first_ijk=(0, 0, 0)):
+    """An image of voxels of a third of the CT's edge; ``first_ijk`` counts these."""
     third = np.diag([1 / 3, 1 / 3, 1 / 3, 1.0])
     third[:3, 3] = -1 / 3
-    image = image_of(fine, ijk_to_ras(case.ct) @ third)
+    return image_of(array.astype(np.uint8), ijk_to_ras(case.ct) @ third, first_ijk)
+
+
+def test_voxels_beyond_the_ct_on_a_finer_grid_are_counted_before_they_are_resampled(case):
+    added = add_segment(case, "aorta 2")
+    case.segments.GetSegment(added).AddRepresentation(BINARY_LABELMAP, thirds(case, np.ones((9, 6, 3)), (30, -4, 69)))
+    back = case.segmentation.read_back(case.original, {added: 5})
+    assert by_id(back)[added].outside_voxels == 9 * 6 * 3 - 3 * 2 * 3
+    assert np.array_equal(back.labels == 5, cube(np.s_[23:24, 0:1, 10:11]))
+    assert any("'aorta 2' has 144 voxels outside of the CT" in line for line in back.sentences())
+
+
+def test_voxels_that_a_rotation_takes_beyond_the_ct_are_counted(core, make_case):
+    case = make_case(oblique())
+    matrix = rotation(20, (6.0, -4.0, 1.0))
+    case.segmentation.node.SetAndObserveTransformNodeID(core.add_transform(matrix).GetID())
+    back = case.segmentation.read_back(case.original)
+    for segment in back.segments:
+        at = np.argwhere(case.labels == SCHEMA.named(segment.structure).value)[:, ::-1]
+        points = oblique().ras_of_ijk(at) @ matrix[:3, :3].T + matrix[:3, 3]
+        there = oblique().ijk_of_ras(points)
+        beyond = ((there < -0.5) | (there > np.array(SHAPE[::-1]) - 0.5)).any(axis=1)
+        assert segment.outside_voxels == int(beyond.sum())
+    assert any(segment.outside_voxels for segment in back.segments)
+
+
+def test_voxels_that_a_warp_takes_beyond_the_ct_are_counted(core, case):
+    warp = vtk.vtkThinPlateSplineTransform()
+    warp.SetBasisToR()
+    fixed = [PLAIN.ras_of_ijk((i, j, k)) for i in (0, 35) for j in (0, 29) for k in (0, 23)]
+    for points, last in (("Source", (3, 10, 8)), ("Target", (-4, 10, 8))):
+        landmarks = vtk.vtkPoints()
+        for point in [*fixed, PLAIN.ras_of_ijk(last)]:
+            landmarks.InsertNextPoint(tuple(point))
+        getattr(warp, f"Set{points}Landmarks")(landmarks)
+    node = core.scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    node.SetAndObserveTransformToParent(warp)
+    case.segmentation.node.SetAndObserveTransformNodeID(node.GetID())
+    back = case.segmentation.read_back(case.original)
+    lost = {segment.structure: segment.outside_voxels for segment in back.segments}
+    for name in SCHEMA.names:
+        at = np.argwhere(case.labels == SCHEMA.named(name).value)[:, ::-1]
+        there = [PLAIN.ijk_of_ras(warp.TransformPoint(point)) for point in PLAIN.ras_of_ijk(at)]
+        assert lost[name] == sum(bool(((p < -0.5) | (p > np.array(SHAPE[::-1]) - 0.5)).any()) for p in there)
+    assert lost["liver"] > 50
+
+
+def test_a_segment_that_falls_between_the_cts_voxels_is_told(case):
+    added = add_segment(case, "dot")
+    case.segments.GetSegment(added).AddRepresentation(BINARY_LABELMAP, thirds(case, np.ones((1, 1, 1)), (0, 0, 0)))
+    back = case.segmentation.read_back(case.original, {added: 5})
+    assert "'dot' is too small for the CT's voxels: nothing of it is left." in back.sentences()
+
+
+def test_oversampled_segmentation_comes_back_on_the_cts_grid(case):
+    fine = np.repeat(np.repeat(np.repeat(case.labels, 3, axis=0), 3, axis=1), 3, axis=2)
+    image = thirds(case, fine)
     for label in SCHEMA.labels:
         case.segment(label.name).AddRepresentation(BINARY_LABELMAP, image)
     back = case.segmentation.read_back(case.original)

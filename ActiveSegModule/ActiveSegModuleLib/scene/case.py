@@ -26,13 +26,14 @@ from .placement import geometry_of, put_under_transform_of, vtk_matrix
 from .regions import RegionTable
 from .segmentation import DECIDED_ATTRIBUTE, SCHEMA_ATTRIBUTE, SegmentationNode
 from .uncertainty import ROLE_ATTRIBUTE, UncertaintyVolume
-from .volume_node import voxel_image
+from .volume_node import fingerprint, voxel_image
 
 ID_ATTRIBUTE = "ActiveSeg.PredictionId"
 RECORD_ATTRIBUTE = "ActiveSeg.Record"
 _PREVIEW_ATTRIBUTE = "ActiveSeg.Preview"
 _NOTES_ATTRIBUTE = "ActiveSeg.Notes"
 _SECONDS_ATTRIBUTE = "ActiveSeg.Seconds"
+_IMAGE_ATTRIBUTE = "ActiveSeg.Image"
 _PATIENT_ATTRIBUTE = "ActiveSeg.Patient"
 _ORIGINAL_ROLE = "ActiveSeg.Original"
 _REGIONS_ROLE = "ActiveSeg.Regions"
@@ -98,6 +99,7 @@ class Case:
         made = cls(node)
         node.SetAttribute(ID_ATTRIBUTE, id or uuid.uuid4().hex)
         node.SetAttribute(RECORD_ATTRIBUTE, json.dumps(dict(record)))
+        node.SetAttribute(_IMAGE_ATTRIBUTE, fingerprint(ct_node))
         if preview:
             node.SetAttribute(_PREVIEW_ATTRIBUTE, "1")
         original = slicer.vtkMRMLLabelMapVolumeNode()
@@ -180,6 +182,12 @@ class Case:
     def has_ct(self) -> bool:
         """Without one nothing can be shown, edited or exported."""
         return self.node.GetNodeReference(self.node.GetReferenceImageGeometryReferenceRole()) is not None
+
+    @property
+    def image_has_changed(self) -> bool:
+        """Whether the CT's voxels are others than when the case was made: another frame of a sequence, for example."""
+        known = self.node.GetAttribute(_IMAGE_ATTRIBUTE)  # missing in scenes of earlier versions
+        return bool(known) and fingerprint(self.ct_node) != known
 
     @property
     def segmentation(self) -> SegmentationNode:

@@ -15,7 +15,7 @@ from activeseg.corrections import Box
 from activeseg.errors import InputError
 from activeseg.label_map import smallest_dtype
 from activeseg.labels import IGNORE, Label, LabelSchema
-from activeseg.segment_layers import Layer, compose
+from activeseg.segment_layers import Layer, ToCt, compose, small_values
 from activeseg.segment_matching import (
     LABEL_NAME_TAG,
     LABEL_VALUE_TAG,
@@ -23,16 +23,18 @@ from activeseg.segment_matching import (
     MatchedBy,
     SegmentIdentity,
     matches,
+    own_terminology,
 )
 from activeseg.volume import Geometry, Volume
 
-from .labelmap import BINARY_LABELMAP, array_of, empty_grid, first_voxel, ijk_to_ras_of, nearest_on_grid
+from .labelmap import BINARY_LABELMAP, array_of, empty_grid, first_voxel, ijk_to_ras_of, image_of, nearest_on_grid
 from .placement import (
     FloatArray,
     corners_ijk,
     geometry_of,
     ijk_to_ras,
     transform_between,
+    transformed,
     voxel_map,
     whole_voxels,
 )
@@ -50,7 +52,7 @@ class EditedSegment:
     renamed : it carries another name than its structure
     edited : its voxels differ from the original label map, or Slicer says that it was worked on
     visible : hidden segments are read like all others
-    outside_voxels : voxels beyond the CT's border; they are not in the label map
+    outside_voxels : voxels beyond the CT's border, counted on the segment's own grid; they are not in the label map
     """
 
     segment_id: str
@@ -75,6 +77,8 @@ class EditedSegmentation:
     segments : all segments in Slicer's order
     overlapping_voxels : voxels that more than one segment claimed; edited ones win, then later ones
     resampled : some voxels lay on another grid and were taken by nearest neighbour
+    about_voxels : sentences on voxels beyond the CT, overlaps and the grid
+    is_beside_the_ct : there are segments with voxels, and none of these lies inside of the CT
     """
 
     labels: npt.NDArray[Any]
@@ -84,6 +88,8 @@ class EditedSegmentation:
     segments: tuple[EditedSegment, ...]
     overlapping_voxels: int
     resampled: bool
+    about_voxels: tuple[str, ...] = ()
+    is_beside_the_ct: bool = False
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -115,16 +121,7 @@ class EditedSegmentation:
         lines += [
             f"'{s.name}' is hidden, and counts all the same." for s in self.segments if not s.visible and s.structure
         ]
-        lines += [
-            f"'{s.name}' has {s.outside_voxels} voxels outside of the CT; they are cut off."
-            for s in self.segments
-            if s.outside_voxels
-        ]
-        if self.overlapping_voxels:
-            lines.append(f"Segments overlap in {self.overlapping_voxels} voxels: edited ones win, then lower rows.")
-        if self.resampled:
-            lines.append("The segments lie on another grid than the CT: their voxels were taken by nearest neighbour.")
-        return tuple(lines)
+        return (*lines, *self.about_voxels)
 
 
 def read_back(
@@ -144,8 +141,8 @@ def read_back(
     mapping : segment id -> label value, or None to leave the segment out; for segments that would not be recognised
 
     Nothing in the scene changes. Parent transforms of both nodes count, linear or not. Raises InputError for a mapping
-    of unknown segments or values, an original of another CT, and segments that hold no voxels and cannot be turned into
-    some.
+    of unknown segments or values, an original of another CT, two segments with the same voxels of one image, and
+    segments that hold no voxels and cannot be turned into some.
     """
     geometry = geometry_of(ct_node)
     before = None if original is None else on_ct_grid(original, geometry)
@@ -172,7 +169,15 @@ def read_back(
         )
     )
     return EditedSegmentation(
-        composition.labels, geometry, schema, decided, segments, composition.overlapping, resampled
+        composition.labels,
+        geometry,
+        schema,
+        decided,
+        segments,
+        composition.overlapping,
+        resampled,
+        composition.sentences([identity.name for identity in found], resampled),
+        composition.is_beside_the_ct,
     )
 
 
@@ -190,7 +195,7 @@ def labels_in_box(
     to_corner[:3, 3] = [start for start, _ in box_kji[::-1]]
     part = ijk_to_ras(ct_node) @ to_corner
     found = identities(node)
-    layers, _ = _layers(node.GetSegmentation(), found, transform_between(node, ct_node), part, before.shape)
+    layers, _ = _layers(node.GetSegmentation(), found, transform_between(node, ct_node), part, before.shape, False)
     cut = [
         Layer(layer.array[overlap[0]], tuple(span.start for span in overlap[1]), layer.segments)
         for layer in layers
@@ -218,17 +223,31 @@ def _layers(
     to_ct: FloatArray | Any,
     ct_ijk_to_ras: FloatArray,
     shape_kji: tuple[int, ...],
+    count_losses: bool = True,
 ) -> tuple[list[Layer], bool]:
-    """The images of a vtkSegmentation on a grid, and whether one had to be resampled for that."""
+    """The images of a vtkSegmentation on a grid, and whether one had to be resampled for that.
+
+    ``count_losses``: find out what of a resampled image lies beyond the grid, or between its voxels.
+    """
     index_of = {identity.segment_id: index for index, identity in enumerate(found)}
     layers, resampled = [], False
     for number in range(segmentation.GetNumberOfLayers(BINARY_LABELMAP)):
         image = segmentation.GetLayerDataObject(number, BINARY_LABELMAP)
-        if image is None or not array_of(image).size:
+        if image is None or not array_of(image).any():
             continue
-        segment_ids = segmentation.GetSegmentIDsForLayer(number, BINARY_LABELMAP)
-        values = {int(segmentation.GetSegment(i).GetLabelValue()): index_of[i] for i in segment_ids}
-        layer, moved = _on_grid(image, values, to_ct, ct_ijk_to_ras, shape_kji)
+        values: dict[int, int] = {}
+        for segment_id in segmentation.GetSegmentIDsForLayer(number, BINARY_LABELMAP):
+            segment = segmentation.GetSegment(segment_id)
+            value = int(segment.GetLabelValue())
+            if value in values and count_losses and np.any(array_of(image) == value):
+                raise InputError(
+                    f"'{found[values[value]].name}' and '{segment.GetName()}' are the same voxels: both have the value "
+                    f"{value} in one image of the segmentation.",
+                    "Delete one of them, or paint it again.",
+                )
+            if value > 0:
+                values[value] = index_of[segment_id]
+        layer, moved = _on_grid(image, values, to_ct, ct_ijk_to_ras, shape_kji, count_losses)
         layers.append(layer)
         resampled |= moved
     return layers, resampled
@@ -258,17 +277,16 @@ def _matches(found: Sequence[SegmentIdentity], schema: LabelSchema, mapping: Map
 def identities(node: Any) -> tuple[SegmentIdentity, ...]:
     """What each segment of a segmentation node says about itself, in Slicer's order."""
     segmentation = node.GetSegmentation()
-    default_terminology = slicer.vtkSegment().GetTerminology()
 
     def identity(segment_id: str) -> SegmentIdentity:
         segment = segmentation.GetSegment(segment_id)
-        value, terminology = _tag(segment, LABEL_VALUE_TAG), segment.GetTerminology() or ""
+        value = _tag(segment, LABEL_VALUE_TAG)
         return SegmentIdentity(
             segment_id,
             segment.GetName() or "",
             int(value) if value is not None and value.isdecimal() else None,
             _tag(segment, LABEL_NAME_TAG),
-            "" if terminology == default_terminology else terminology,
+            own_terminology(segment.GetTerminology() or ""),
         )
 
     return tuple(identity(segment_id) for segment_id in segmentation.GetSegmentIDs())
@@ -327,15 +345,34 @@ def _on_grid(
     to_ct: FloatArray | Any,
     ct_ijk_to_ras: FloatArray,
     shape_kji: tuple[int, ...],
+    count_losses: bool,
 ) -> tuple[Layer, bool]:
     """One image of a segmentation on the CT's grid, and whether it had to be resampled for that."""
+    whole = _whole_numbers(image)
+    array, values = small_values(whole, values)
     if isinstance(to_ct, np.ndarray):
         corners = corners_ijk(array_of(image).shape, first_voxel(image)[::-1])
         exact = whole_voxels(np.linalg.inv(ct_ijk_to_ras) @ to_ct @ ijk_to_ras_of(image), corners)
         if exact is not None:
-            return _turned(_whole_numbers(image), values, exact, corners), False
+            return _turned(array, values, exact, corners), False
+    if array is not whole:
+        image = image_of(array, ijk_to_ras_of(image), first_voxel(image)[::-1])
     resampled = nearest_on_grid(image, empty_grid(ct_ijk_to_ras, (0, 0, 0), shape_kji), to_ct)
-    return Layer(_whole_numbers(resampled), first_voxel(resampled), values), True
+    brought, first = _whole_numbers(resampled), first_voxel(resampled)
+    if not count_losses:
+        return Layer(brought, first, values), True
+    return Layer.resampled(brought, first, values, array, _way(image, to_ct, ct_ijk_to_ras), shape_kji), True
+
+
+def _way(image: Any, to_ct: FloatArray | Any, ct_ijk_to_ras: FloatArray) -> ToCt:
+    """From indices (n, 3), each (k, j, i), in the image's array to those of the CT."""
+    first, from_ijk, to_ijk = np.array(first_voxel(image)), ijk_to_ras_of(image), np.linalg.inv(ct_ijk_to_ras)
+
+    def way(points_kji: FloatArray) -> FloatArray:
+        ras = transformed(to_ct, (points_kji + first)[:, ::-1] @ from_ijk[:3, :3].T + from_ijk[:3, 3])
+        return (ras @ to_ijk[:3, :3].T + to_ijk[:3, 3])[:, ::-1]
+
+    return way
 
 
 def _turned(array: npt.NDArray[Any], values: Mapping[int, int], to_ct_ijk: FloatArray, corners: FloatArray) -> Layer:
@@ -350,4 +387,4 @@ def _turned(array: npt.NDArray[Any], values: Mapping[int, int], to_ct_ijk: Float
 def _whole_numbers(image: Any) -> npt.NDArray[Any]:
     """The image's voxels; label maps that came as floating point are rounded."""
     array = array_of(image)
-    return array if array.dtype.kind in "iu" else np.rint(array).astype(np.int32)
+    return array if array.dtype.kind in "iu" else np.rint(np.nan_to_num(array)).astype(np.int32)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import slicer
 import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from activeseg.errors import InputError
 from activeseg.volume import SAME_VOXEL, Geometry
@@ -99,3 +100,14 @@ def transform_between(node: Any, other: Any) -> FloatArray | Any:
     transform = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, transform)
     return transform
+
+
+def transformed(transform: FloatArray | Any, points_ras: FloatArray) -> FloatArray:
+    """Points (n, 3) in RAS mm through what ``transform_between`` gives."""
+    if isinstance(transform, np.ndarray):
+        return np.asarray(points_ras @ transform[:3, :3].T + transform[:3, 3])
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    source.SetData(numpy_to_vtk(np.ascontiguousarray(points_ras), deep=True))
+    target.SetDataTypeToDouble()
+    transform.TransformPoints(source, target)
+    return np.array(vtk_to_numpy(target.GetData()), float)
