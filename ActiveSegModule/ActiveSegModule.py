@@ -38,6 +38,7 @@ from ActiveSegModuleLib.learning import Learning
 from ActiveSegModuleLib.listener import Listener
 from ActiveSegModuleLib.models import Models
 from ActiveSegModuleLib.signals import connect
+from ActiveSegModuleLib.panel import at_start
 from ActiveSegModuleLib.panel.drafts import DraftKeeping, DraftsSection
 from ActiveSegModuleLib.panel.editing import EditingSection
 from ActiveSegModuleLib.panel.exporting import ExportingSection
@@ -74,6 +75,7 @@ class ActiveSegModule(ScriptedLoadableModule):
             "Radiology: Artificial Intelligence 2023)."
         )
         slicer.app.connect("startupCompleted()", register_sample_data)
+        slicer.app.connect("startupCompleted()", offer_what_was_left)
 
 
 def register_sample_data():
@@ -81,6 +83,16 @@ def register_sample_data():
     import SampleData
 
     sample_data.register(SampleData, Path(slicer.app.cachePath))
+
+
+def offer_what_was_left():
+    """Say in the status bar that there are unsaved corrections, or a training that was going on."""
+    at_start.offer(data_folder() / "drafts", qt.QSettings())
+
+
+def data_folder():
+    """Where drafts are."""
+    return Path(str(qt.QSettings().value(DATA_FOLDER) or default_folder().parent))
 
 
 class WhatCounts(Enum):
@@ -174,6 +186,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         connect(slicer.app, "aboutToQuit()", self.onAboutToQuit)
+        at_start.withdraw()
         self.isReady = True
         if self.parent.isEntered:  # after a reload nobody calls enter()
             self.enter()
@@ -484,7 +497,7 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
         self._parameters = None
         listener = listener or Listener()
         scene, settings = slicer.mrmlScene, qt.QSettings()
-        self.dataFolder = Path(str(settings.value(DATA_FOLDER) or default_folder().parent))
+        self.dataFolder = data_folder()
         self.installation = Installation(qt, settings, listener.installation_changed)
         self.engine = Engine(
             qt,
