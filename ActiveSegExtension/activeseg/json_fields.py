@@ -48,12 +48,15 @@ class Fields:
             self._wrong(name, f"a whole number from {lowest} to {highest}")
         return value
 
-    def number(self, name: str) -> float:
-        """Finite."""
+    def number(self, name: str, finite: bool = True) -> float:
         value = self.any(name)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or (finite and not math.isfinite(value)):
             self._wrong(name, "a number")
         return float(value)
+
+    def number_or_none(self, name: str) -> float | None:
+        """Also one that is not finite, such as the loss of a training that failed."""
+        return None if self.any(name) is None else self.number(name, finite=False)
 
     def wholes(self, name: str, count: int, lowest: int = 0, highest: int = 10**9) -> tuple[int, ...]:
         """A list of that many whole numbers."""

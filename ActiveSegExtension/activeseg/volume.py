@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import time
 import uuid
 import warnings
@@ -499,12 +500,47 @@ def replacing(path: Path, suffix: str) -> Iterator[Path]:
     sync_to_disk(path.parent)
 
 
-_ABANDONED = re.compile(r"\.activeseg-(?:(?P<place>[0-9a-f]{12})-(?P<pid>\d{1,10})-[0-9a-f]{12}|[0-9a-f]{32})(\.\w+)*")
+@contextlib.contextmanager
+def a_new_file(path: Path) -> Iterator[Path]:
+    """As ``replacing``, but a file that is there meanwhile, or already, stays as it is and the new one goes."""
+    fresh = path.with_name(f".activeseg-{_writer()}-{uuid.uuid4().hex[:12]}{path.suffix}")
+    try:
+        yield fresh
+        sync_to_disk(fresh)
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a drive without hard links
+            if not path.exists():
+                os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync_to_disk(path.parent)
+
+
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder and those above it where they are missing, on disk for good. Raises OSError."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True, mode=mode)
+    for path in missing:
+        sync_to_disk(path.parent)
+
+
+_ABANDONED = re.compile(
+    r"\.(?:activeseg|staging)-(?:(?P<place>[0-9a-f]{12})-(?P<pid>\d{1,10})-[0-9a-f]{12}|[0-9a-f]{32})(\.\w+)*"
+)
 _ABANDONED_S = 3600.0
 
 
-def remove_abandoned(folder: Path) -> list[str]:
-    """Remove the siblings of ``replacing`` whose writer was killed; gives their names.
+def staging_folder(folder: Path) -> Path:
+    """A name in ``folder`` for a new folder that is renamed when it is whole; ``remove_abandoned`` knows it."""
+    return folder / f".staging-{_writer()}-{uuid.uuid4().hex[:12]}"
+
+
+def remove_abandoned(folder: Path, staging: bool = False) -> list[str]:
+    """Remove the siblings of ``replacing`` whose writer was killed, with ``staging`` also the folders of
+    ``staging_folder``; gives their names.
 
     The writer is known by the name: a process of this computer that is no more, else (another computer, a program of
     an earlier version) one that has not touched the file for an hour. Links are left alone.
@@ -513,12 +549,14 @@ def remove_abandoned(folder: Path) -> list[str]:
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(folder)):
             named = _ABANDONED.fullmatch(entry.name)
-            if named is None or not entry.is_file(follow_symlinks=False):
+            if named is None or entry.is_symlink():
+                continue
+            if entry.name.startswith(".staging-") != entry.is_dir() or (entry.is_dir() and not staging):
                 continue
             with contextlib.suppress(OSError):
                 old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S
                 if old or _is_gone(named["place"], named["pid"]):
-                    os.unlink(entry.path)
+                    (shutil.rmtree if entry.is_dir() else os.unlink)(entry.path)
                     removed.append(entry.name)
     return sorted(removed)
 

@@ -390,8 +390,11 @@ def test_what_is_no_version_does_not_become_current(project: Project, id: str) -
 def test_a_damaged_version_is_told(project: Project) -> None:
     written_version(project, "v0001")
     (project.version_folder("v0001") / RECORD).write_text('{"format": 1}')
+    written_version(project, "v0002")
+    assert list(project.versions()) == ["v0002"], "it does not hide the others"
+    assert "v0001" in project.damaged_versions()
     with pytest.raises(ModelError, match="damaged"):
-        project.versions()
+        project.version("v0001")
 
 
 def test_measurements_change_nothing_else_of_a_version(project: Project) -> None:

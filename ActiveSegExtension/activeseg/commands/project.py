@@ -108,6 +108,28 @@ def reviewed(
 
 
 @app.command()
+def check(
+    folder: Folder,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended; nothing is deleted.")] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Report what is wrong with a project's files; the exit code is 4 when something is and stays."""
+    with conversation(json, debug) as talk:
+        from activeseg.errors import DatasetError
+        from activeseg.learning.project_check import check_project
+
+        problems = check_project(folder, repair)
+        rows = table("WHERE", "WHAT IS WRONG", "WHAT WAS DONE" if repair else "WHAT REPAIRING DOES")
+        for problem in problems:
+            rows.add_row(problem.where, problem.what, problem.mending or "nothing: see what is wrong")
+        document = {"project": str(folder), "problems": [problem.to_dict() for problem in problems], "repaired": repair}
+        talk.result(document, rows if problems else "Nothing is wrong.")
+        if any(not (repair and problem.mending) for problem in problems):
+            raise typer.Exit(DatasetError.exit_code)
+
+
+@app.command()
 def replay(
     folder: Folder,
     images: Annotated[list[Path], typer.Argument(metavar="CT...", help="Images that nobody corrected.")],
@@ -135,6 +157,8 @@ def _show(talk: Conversation, project: Project) -> None:
     from activeseg.learning.summary import project_summary
 
     document = project_summary(project)
+    for problem in document["problems"]:
+        talk.notice(f"{problem} See 'activeseg project check {project.folder}'.")
     matched = table("STRUCTURE", "IN THE MODEL")
     for name, structure in document["matching"].items():
         matched.add_row(name, structure or "new")

@@ -36,7 +36,15 @@ def list_(folder: Folder, json: Json = False, debug: Debug = False) -> None:
             reason = verdict.reason if verdict else "not measured"
             parent = version.imported or version.parent
             rows.add_row(name, parent, version.created, str(len(version.data)), dice, reason)
-        document = {"current": current, "versions": [version.to_dict() for version in versions.values()]}
+        damaged = project.damaged_versions()
+        for id, why in damaged.items():
+            rows.add_row(id + (" *" if id == current else ""), "", "", "", "", "damaged")
+            talk.notice(f"{why} See 'activeseg project check {folder}'.")
+        document = {
+            "current": current,
+            "versions": [version.to_dict() for version in versions.values()],
+            "damaged": damaged,
+        }
         talk.result(document, rows)
 
 

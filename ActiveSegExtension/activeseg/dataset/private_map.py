@@ -12,7 +12,7 @@ from typing import Any
 
 from activeseg import file_lock
 from activeseg.errors import DatasetError
-from activeseg.volume import remove_abandoned, replacing, set_rights, sync_to_disk
+from activeseg.volume import make_folder, remove_abandoned, replacing, set_rights, sync_to_disk
 
 ENVIRONMENT = "ACTIVESEG_PRIVATE_DIR"
 _WAIT_S = 10.0
@@ -35,10 +35,7 @@ def private_folder(given: Path | None = None) -> Path:
 
 def make_private_folder(folder: Path) -> None:
     """Make a folder that only its user may look into, on disk for good. Raises OSError."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for path in reversed(missing):
-        sync_to_disk(path.parent)
+    make_folder(folder, 0o700)
 
 
 class PrivateMap:

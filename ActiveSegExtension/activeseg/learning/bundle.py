@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import shutil
-import uuid
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from activeseg.learning.parent import CHECKPOINT
 from activeseg.learning.project import VERSIONS, Project
 from activeseg.learning.version import MEASURED, MODEL, RECORD, ModelKind, Version, add_version
 from activeseg.progress import Progress
-from activeseg.volume import replacing
+from activeseg.volume import replacing, staging_folder
 
 FORMAT = 1
 _MANIFEST = "activeseg-version.json"
@@ -71,7 +70,7 @@ def import_version(project: Project, file: Path, progress: Progress | None = Non
     progress = progress or Progress()
     versions = project.folder / VERSIONS
     versions.mkdir(exist_ok=True)
-    staging = versions / f".staging-{uuid.uuid4().hex}"
+    staging = staging_folder(versions)
     try:
         with zipfile.ZipFile(file) as archive:
             manifest = _manifest(archive)

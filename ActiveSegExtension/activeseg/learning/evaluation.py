@@ -14,20 +14,23 @@ import numpy.typing as npt
 from activeseg.corrections import RegionState
 from activeseg.dataset import Dataset
 from activeseg.dataset.record import CaseRecord
+from activeseg.errors import DatasetError, InputError
+from activeseg.json_fields import UNFIT
 from activeseg.labels import LabelSchema
 from activeseg.learning.gate import CaseDice
 from activeseg.learning.holdout import Side
 from activeseg.learning.metrics import Calibration, Scores, calibration, structure_scores
 from activeseg.learning.parent import open_version
-from activeseg.learning.project import Project
+from activeseg.learning.project import MEASUREMENTS, Project
+from activeseg.learning.version import check_version_id
 from activeseg.prediction import Prediction
 from activeseg.progress import Progress
+from activeseg.regular_files import own_path, read_json
 from activeseg.segment import segment
 from activeseg.segmenters.base import Segmenter, Settings
 from activeseg.volume import Volume, replacing
 
 REGIONS = 10
-_FOLDER = "measured"
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,12 @@ def measure(project: Project, version: str, device: str, progress: Progress) -> 
     for done, case in enumerate(cases):
         record = dataset.record(case)
         whole = case in project.state.reviewed
-        kept = project.folder / _FOLDER / f"{version}-{record.current.label.sha256[:16]}{'-whole' * whole}.json"
+        name = f"{check_version_id(version)}-{record.current.label.sha256[:16]}{'-whole' * whole}.json"
+        kept = own_path(project.folder, f"{MEASUREMENTS}/{name}", DatasetError)
         part = progress.part(done / len(cases), (done + 1) / len(cases))
-        if kept.exists():
-            results[case] = CaseResult.from_dict(json.loads(kept.read_text(encoding="utf-8")))
+        known = _kept(kept)
+        if known is not None:
+            results[case] = known
             continue
         segmenter = segmenter or open_version(project, version)
         opened = dataset.open_case(case)
@@ -122,6 +127,16 @@ def measure(project: Project, version: str, device: str, progress: Progress) -> 
         with replacing(kept, ".json") as fresh:
             fresh.write_text(json.dumps(results[case].to_dict()), encoding="utf-8")
     return results
+
+
+def _kept(path: Path) -> CaseResult | None:
+    """What was measured before; None when it was not, or cannot be read, and is to be measured again."""
+    if not path.exists():
+        return None
+    try:
+        return CaseResult.from_dict(read_json(path))
+    except (InputError, *UNFIT):
+        return None
 
 
 def compare(

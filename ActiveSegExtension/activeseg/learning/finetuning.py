@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from activeseg.errors import ActiveSegError, Cancelled, EngineError, InputError
+from activeseg.errors import Cancelled, DatasetError, DeviceError, EngineError, InputError, ModelError
 from activeseg.learning.plan import MembersFrom, TrainingPlan, default_plan
 from activeseg.learning.preparation import Target, TrainingCases, changed_voxels, check_images_fit
 from activeseg.learning.project import Project
@@ -207,8 +207,9 @@ def outcome(run: RunFolder) -> RunState:
     """The state of a run that is done. Raises what it failed with, or Cancelled."""
     state = run.state
     if state.stage is Stage.FAILED and state.error:
-        error = ActiveSegError(str(state.error["message"]), str(state.error.get("action", "")))
-        raise error
+        kinds = {kind.code: kind for kind in (InputError, ModelError, DatasetError, DeviceError, EngineError)}
+        kind = kinds.get(str(state.error.get("code")), EngineError)
+        raise kind(str(state.error.get("message")), str(state.error.get("action", "")))
     if state.stage is Stage.STOPPED:
         raise EngineError(
             f"The fine-tuning {run.id} was stopped, or its process was killed.",

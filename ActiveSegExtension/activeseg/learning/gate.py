@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from activeseg.json_fields import Fields
+
 MARGIN = 0.01
 """Dice; one point."""
 CASES_FOR_BOOTSTRAP = 5
@@ -70,18 +72,21 @@ class Verdict:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Verdict:
-        """Raises KeyError or TypeError for something else."""
+    def from_dict(cls, content: Mapping[str, Any]) -> Verdict:
+        """Raises WrongField for something else."""
+        data = Fields(content, "verdict")
         return cls(
-            bool(data["promoted"]),
-            str(data["reason"]),
-            data["before"],
-            data["after"],
+            data.flag("promoted"),
+            data.text("reason"),
+            data.number_or_none("before"),
+            data.number_or_none("after"),
             tuple(
-                StructureVerdict(s["name"], s["before"], s["after"], s["cases"], s["allowed_fall"])
-                for s in data["structures"]
+                StructureVerdict(
+                    s.text("name"), s.number("before"), s.number("after"), s.whole("cases"), s.number("allowed_fall")
+                )
+                for s in data.inners("structures")
             ),
-            tuple(data["unmeasured"]),
+            data.texts("unmeasured"),
         )
 
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from activeseg.errors import InputError
+from activeseg.dataset.layout import CASE_NAME
+from activeseg.errors import InputError, shown
+from activeseg.json_fields import Fields, WrongField
 
 FIRST_HELD_OUT, EVERY = 2, 5
 
@@ -63,9 +65,17 @@ class HoldOut:
         return {"patients": {key: side.value for key, side in self.patients.items()}, "cases": dict(self.cases)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> HoldOut:
-        """Raises KeyError or ValueError for something else."""
-        return cls({key: Side(side) for key, side in data["patients"].items()}, dict(data["cases"]))
+    def from_dict(cls, content: Mapping[str, Any]) -> HoldOut:
+        """Raises WrongField or ValueError for something else, also for a case of a patient who is not there."""
+        data = Fields(content, "hold_out")
+        patients = {key: Side(side) for key, side in data.text_by_key("patients").items()}
+        cases = data.text_by_key("cases")
+        for case, patient in cases.items():
+            if not CASE_NAME.fullmatch(case) or patient not in patients:
+                raise WrongField(
+                    f"'hold_out.cases' has {shown(case)} of the patient {shown(patient)}, who is not there"
+                )
+        return cls(patients, cases)
 
 
 def patient_key(secret: str, patient_id: str) -> str:

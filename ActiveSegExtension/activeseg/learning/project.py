@@ -9,30 +9,37 @@ runs/<time>/            one fine-tuning each, see ``run.py``
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
+import re
 import secrets
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from activeseg import file_lock
 from activeseg.dataset import Dataset
-from activeseg.dataset.private_map import private_folder
-from activeseg.errors import DatasetError, InputError, ModelError
+from activeseg.dataset.layout import CASE_NAME, check_windows_name
+from activeseg.dataset.private_map import make_private_folder, private_folder
+from activeseg.errors import DatasetError, InputError, ModelError, shown
+from activeseg.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField
 from activeseg.labels import LabelSchema
 from activeseg.learning.gate import MARGIN
 from activeseg.learning.holdout import HoldOut, Side, patient_key
-from activeseg.learning.version import BASE, Version
-from activeseg.volume import replacing
+from activeseg.learning.version import BASE, VERSION_ID, Version, check_version_id
+from activeseg.regular_files import is_link, own_path, read_bytes, read_json
+from activeseg.volume import a_new_file, check_replacing, make_folder, remove_abandoned, replacing
 
 FORMAT = 1
 FILE, VERSIONS, RUNS, REPLAY = "project.json", "versions", "runs", "replay"
+MEASUREMENTS = "measured"
 LOCK_WAIT_S = 10.0
+CURRENT = re.compile(rf"{BASE}|{VERSION_ID.pattern}", re.ASCII)
+_RESTORE = "Restore it from a backup; 'activeseg project check' tells what can be mended."
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class ProjectState:
     matching : structure of the dataset -> structure of the base model; None makes it a new one
     margin : Dice that a structure may fall before the gate refuses
     reviewed : held-out cases that somebody went through as a whole
-    current : id of the version that segments now, or ``base``
+    current : id of the version that segments now, or ``base``; whoever opens it checks that it is one
     promotions : oldest first
     """
 
@@ -92,31 +99,47 @@ class ProjectState:
 
     @classmethod
     def read(cls, path: Path) -> ProjectState:
-        """Raises DatasetError when the file is missing, damaged or of a later version."""
+        """The one place that checks a project's file, whoever wrote it.
+
+        Raises DatasetError when it is missing, damaged or of a later version.
+        """
+        if not os.path.lexists(path):
+            raise DatasetError(f"There is no project in '{path.parent}'.", "Make one with 'activeseg project new'.")
+        content = read_json(own_path(path.parent, path.name, DatasetError), DatasetError, _RESTORE)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            if data["format"] != FORMAT:
-                raise DatasetError(
-                    f"The project has format {data['format']}, this ActiveSeg knows {FORMAT}.", "Update."
-                )
-            return cls(
-                str(data["id"]),
-                str(data["name"]),
-                str(data["base_model"]),
-                str(data["dataset"]),
-                dict(data["matching"]),
-                HoldOut.from_dict(data["hold_out"]),
-                float(data["margin"]),
-                tuple(data["reviewed"]),
-                str(data["current"]),
-                tuple(Promotion(**promotion) for promotion in data["promotions"]),
-            )
-        except FileNotFoundError as error:
+            return cls.from_dict(content)
+        except UNFIT as error:
+            raise DatasetError(f"'{path.name}' of '{path.parent.name}' is damaged: {error}.", _RESTORE) from error
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ProjectState:
+        """Raises DatasetError for a later version, one of ``json_fields.UNFIT`` for something else."""
+        data = Fields(content)
+        if data.any("format") != FORMAT:
             raise DatasetError(
-                f"There is no project in '{path.parent}'.", "Make one with 'activeseg project new'."
-            ) from error
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"'{path}' is damaged: {error!r}.", "Restore it from a backup.") from error
+                f"The project has format {shown(data.any('format'))}, this ActiveSeg knows {FORMAT}.", "Update."
+            )
+        dataset = data.text("dataset")
+        if not Path(dataset).is_absolute() and (".." in re.split(r"[\\/]", dataset) or not dataset.strip("./\\")):
+            raise WrongField(f"'dataset' is {shown(dataset)}, which leads out of the project")
+        return cls(
+            data.text("id", HEX_32),
+            data.text("name"),
+            data.text("base_model"),
+            dataset,
+            {
+                name: None if structure is None else data.inner("matching").text(name)
+                for name, structure in data.inner("matching").value.items()
+            },
+            HoldOut.from_dict(data.inner("hold_out").value),
+            data.number("margin"),
+            data.texts("reviewed", CASE_NAME),
+            data.text("current"),
+            tuple(
+                Promotion(p.text("time"), p.text("version"), p.text("by"), p.text("reason"))
+                for p in data.inners("promotions")
+            ),
+        )
 
     def promoted(self, version: str, by: str, reason: str) -> ProjectState:
         """That version is current from now on."""
@@ -162,31 +185,36 @@ class Project:
         from activeseg.segmenters import open_segmenter
 
         folder = Path(folder).expanduser().absolute()
-        if (folder / FILE).exists():
-            raise DatasetError(f"There is a project in '{folder}' already.", "Open it, or choose another folder.")
+        check_windows_name(folder.name, "a project")
+        _check_new(folder)
+        base_model = _absolute(base_model)
         schema, channels = _fine_tunable(open_segmenter(base_model))
-        if dataset is None:
+        made = None if dataset is None else Dataset.open(dataset, private_dir=private_dir)
+        if made is None:
             wanted = _with_new(schema, new_structures)
-            matched = _matched(wanted, schema, matching or {})  # before anything is written
-            made = Dataset.create(folder / folder.name, wanted, channels, private_dir=private_dir)
         else:
-            made = Dataset.open(dataset, private_dir=private_dir)
+            wanted = made.schema
             if new_structures:
                 raise InputError("The dataset's structures are fixed.", "Add some with 'activeseg dataset migrate'.")
-            matched = _matched(made.schema, schema, matching or {})
-        if made.channel_names != channels:
-            raise InputError(f"The dataset has images of {list(made.channel_names)}, the model needs {list(channels)}.")
-        state = ProjectState(
-            uuid.uuid4().hex,
-            folder.name,
-            base_model,
-            _relative(made.folder, folder),
-            matched,
-        )
+            if made.channel_names != channels:
+                has = list(made.channel_names)
+                raise InputError(f"The dataset has images of {has}, the model needs {list(channels)}.")
+        matched = _matched(wanted, schema, matching or {})  # before anything is written
         project = cls(folder, private_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / FILE, ".json") as fresh:
-            fresh.write_text(state.to_json(), encoding="utf-8")
+        try:
+            make_folder(folder)
+            with project.locked():
+                _check_new(folder)
+                check_replacing(folder)
+                made = made or Dataset.create(folder / folder.name, wanted, channels, private_dir=private_dir)
+                state = ProjectState(uuid.uuid4().hex, folder.name, base_model, _relative(made.folder, folder), matched)
+                with replacing(folder / FILE, ".json") as fresh:
+                    fresh.write_text(state.to_json(), encoding="utf-8")
+        except OSError as error:
+            raise DatasetError(
+                f"The project '{folder.name}' could not be made: {error.strerror or error}.",
+                "Check the disk's free space and the folder's permissions.",
+            ) from error
         return project
 
     @classmethod
@@ -194,7 +222,22 @@ class Project:
         """Raises DatasetError when there is none, or it is damaged."""
         folder = Path(folder).expanduser().absolute()
         ProjectState.read(folder / FILE)
-        return cls(folder, private_dir)
+        for name in (VERSIONS, RUNS, REPLAY, MEASUREMENTS):
+            own_path(folder, name, DatasetError)
+        project = cls(folder, private_dir)
+        project._sweep()
+        return project
+
+    def _sweep(self) -> None:
+        """Remove the temporary files of processes that were killed."""
+        remove_abandoned(self.folder)
+        remove_abandoned(self.folder / VERSIONS, staging=True)
+        remove_abandoned(self.folder / MEASUREMENTS)
+        for parent in (VERSIONS, RUNS):
+            with contextlib.suppress(OSError):
+                for path in (self.folder / parent).iterdir():
+                    if not is_link(path):
+                        remove_abandoned(path)
 
     @property
     def state(self) -> ProjectState:
@@ -203,26 +246,48 @@ class Project:
 
     def change(self, how: Callable[[ProjectState], ProjectState]) -> ProjectState:
         """Replace the state, as the only writer. Raises DatasetError when another one takes too long."""
-        lock = FileLock(str(self.folder / ".lock"))
-        try:
-            with lock.acquire(timeout=LOCK_WAIT_S):
-                changed = how(self.state)
+        with self.locked():
+            changed = how(self.state)
+            try:
                 with replacing(self.folder / FILE, ".json") as fresh:
                     fresh.write_text(changed.to_json(), encoding="utf-8")
-                return changed
-        except Timeout as error:
-            raise DatasetError(
-                f"Another program is changing the project '{self.folder.name}'.", "Try again."
-            ) from error
+            except OSError as error:
+                raise self._unchanged(error) from error
+            return changed
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only writer. Raises DatasetError."""
+        try:
+            lock = file_lock.acquire(self.folder / ".lock", LOCK_WAIT_S)
+        except OSError as error:
+            raise self._unchanged(error) from error
+        if lock is None:
+            raise DatasetError(f"Another program is changing the project '{self.folder.name}'.", "Try again.")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _unchanged(self, error: OSError) -> DatasetError:
+        return DatasetError(
+            f"The project '{self.folder.name}' could not be changed: {error.strerror or error}.",
+            "Check the disk's free space and the folder's permissions.",
+        )
 
     def dataset(self) -> Dataset:
         """The corrections. Raises DatasetError."""
-        return Dataset.open(self.folder / self.state.dataset, private_dir=self._private)
+        place = Path(self.state.dataset)
+        folder = place if place.is_absolute() else own_path(self.folder, place.as_posix(), DatasetError)
+        return Dataset.open(folder, private_dir=self._private, only_look=True)
 
     def replay_dataset(self) -> Dataset | None:
         """Images without corrections, with the then current version's result; None when there are none."""
         found = sorted((self.folder / REPLAY).glob("Dataset*"))
-        return Dataset.open(found[0], private_dir=self._private) if found else None
+        if not found:
+            return None
+        folder = own_path(self.folder, f"{REPLAY}/{found[0].name}", DatasetError)
+        return Dataset.open(folder, private_dir=self._private, only_look=True)
 
     def match(self, given: Mapping[str, str | None]) -> ProjectState:
         """Say what structures of the dataset are in the base model (None: new ones). Raises InputError for a structure
@@ -263,17 +328,35 @@ class Project:
         known = self.state.hold_out
         return tuple(case for case in dataset.cases() if known.side(case) is None)
 
+    @property
+    def key_file(self) -> Path:
+        """Where the key lies by which patients are told apart."""
+        return self._private / f"{self.state.id}.key"
+
     def _secret(self) -> str:
-        path = self._private / f"{self.state.id}.key"
+        """The key by which patients are told apart, made when there is none; the project is locked.
+
+        It appears whole, and one that is there is never replaced: with another key a patient would be a new one, and
+        could be trained on although he is held out. Raises DatasetError.
+        """
+        path = self.key_file
         try:
             if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(secrets.token_hex(32))
-            return path.read_text(encoding="utf-8")
-        except OSError as error:
+                make_private_folder(path.parent)
+                remove_abandoned(path.parent)
+                with a_new_file(path) as fresh:
+                    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                    with os.fdopen(handle, "w", encoding="utf-8") as file:
+                        file.write(secrets.token_hex(32))
+            secret = read_bytes(path, 1000).decode("ascii", "replace").strip()
+        except (OSError, InputError) as error:
             raise DatasetError(f"The private file '{path}' cannot be used: {error}.", "Check its folder.") from error
+        if not HEX_64.fullmatch(secret):
+            raise DatasetError(
+                f"The private file '{path}' is damaged: it must hold 64 hex digits, by which patients are told apart.",
+                "Restore it from a backup. If there is none, and no case of the project has a side yet, remove it.",
+            )
+        return secret
 
     def mark_reviewed(self, case: str) -> ProjectState:
         """Say that somebody went through all of a held-out case, so that all of it measures versions.
@@ -288,19 +371,35 @@ class Project:
     # Versions.
 
     def version_folder(self, id: str) -> Path:
-        return self.folder / VERSIONS / id
+        """Raises ModelError for what is no version's id, or a link."""
+        return own_path(self.folder, f"{VERSIONS}/{check_version_id(id)}", ModelError)
 
     def versions(self) -> dict[str, Version]:
-        """All that were trained or imported, oldest first. Raises ModelError for a damaged one."""
-        folders = sorted((self.folder / VERSIONS).glob("v*"))
-        return {folder.name: Version.read(folder) for folder in folders if folder.is_dir()}
+        """All that were trained or imported and can be read, oldest first; ``damaged_versions`` are the others."""
+        return {id: found for id, found in self._all_versions().items() if isinstance(found, Version)}
+
+    def damaged_versions(self) -> dict[str, str]:
+        """Those that cannot be read, and why."""
+        return {id: found.message for id, found in self._all_versions().items() if isinstance(found, ModelError)}
+
+    def _all_versions(self) -> dict[str, Version | ModelError]:
+        folder = self.folder / VERSIONS
+        ids = [path.name for path in folder.iterdir() if VERSION_ID.fullmatch(path.name)] if folder.is_dir() else []
+        found: dict[str, Version | ModelError] = {}
+        for id in sorted(ids, key=lambda id: int(id[1:])):
+            try:
+                found[id] = Version.read(self.version_folder(id), id)
+            except ModelError as error:
+                found[id] = error
+        return found
 
     def version(self, id: str) -> Version:
-        """Raises ModelError when there is none."""
-        if not self.version_folder(id).is_dir():
+        """Raises ModelError when there is none, or it is damaged."""
+        folder = self.version_folder(id)
+        if not folder.is_dir():
             names = ", ".join([BASE, *self.versions()])
             raise ModelError(f"There is no version '{id}' in the project '{self.folder.name}'.", f"There are: {names}.")
-        return Version.read(self.version_folder(id))
+        return Version.read(folder, id)
 
     def promote(self, id: str, reason: str, by: str = "user") -> ProjectState:
         """Make a version current; what was current stays. Raises ModelError when there is none."""
@@ -372,4 +471,17 @@ def _plain(name: str) -> str:
 
 
 def _relative(folder: Path, project: Path) -> str:
-    return str(folder.relative_to(project)) if folder.is_relative_to(project) else str(folder)
+    return folder.relative_to(project).as_posix() if folder.is_relative_to(project) else str(folder)
+
+
+def _absolute(model: str) -> str:
+    """A model's name that means the same from every folder: a path in it is made absolute."""
+    family, colon, rest = model.partition(":")
+    if family not in ("nnunet", "project") or not rest:
+        return model
+    return f"{family}{colon}{Path(os.path.abspath(Path(rest).expanduser()))}"
+
+
+def _check_new(folder: Path) -> None:
+    if os.path.lexists(folder / FILE):
+        raise DatasetError(f"There is a project in '{folder}' already.", "Open it, or choose another folder.")

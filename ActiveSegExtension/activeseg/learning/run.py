@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 import traceback
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import metadata
@@ -33,7 +32,7 @@ from activeseg.learning.project import VERSIONS, Project, now
 from activeseg.learning.run_folder import Control, RunFolder, Stage
 from activeseg.learning.version import MEASURED, MODEL, Version, add_version
 from activeseg.progress import Progress
-from activeseg.volume import replacing
+from activeseg.volume import replacing, staging_folder
 
 _LOOK_S = 0.2
 _GRACE_S = 1.5
@@ -59,7 +58,7 @@ class _Running:
     def __init__(self, run: RunFolder) -> None:
         self.run = run
         asked = run.asked
-        self.project = Project.open(Path(asked["project"]))
+        self.project = Project.open(run.folder.parents[1])  # where it lies now, whatever its file says
         self.plan = TrainingPlan.from_dict(asked["plan"])
         self.parent_id, self.part = str(asked["parent"]), str(asked["part"])
         self.cases = TrainingCases(**asked["cases"])
@@ -279,7 +278,7 @@ class _Running:
 
         versions = self.project.folder / VERSIONS
         versions.mkdir(exist_ok=True)
-        staging = versions / f".staging-{uuid.uuid4().hex}"
+        staging = staging_folder(versions)
         try:
             weights = [torch.load(path, map_location="cpu", weights_only=True) for path in members]
             write_model(staging / MODEL, parent, target, weights, len(self.cases.corrected))

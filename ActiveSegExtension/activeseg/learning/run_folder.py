@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,16 +29,23 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
-
-from activeseg.errors import DatasetError, EngineError, InputError
+from activeseg import file_lock
+from activeseg.dataset.layout import CASE_NAME
+from activeseg.errors import DatasetError, EngineError, InputError, ModelError, shown
+from activeseg.json_fields import HEX_64, UNFIT, Fields, WrongField
 from activeseg.learning.plan import TrainingPlan
 from activeseg.learning.preparation import TrainingCases
 from activeseg.learning.project import RUNS, Project, now
+from activeseg.learning.version import VERSION_ID, check_version_id
+from activeseg.regular_files import JSON_LIMIT, is_link, open_regular, own_path, read_bytes, read_json
 from activeseg.switches import without_switches
-from activeseg.volume import replacing
+from activeseg.volume import make_folder, remove_abandoned, replacing
 
 RUN, STATE, EVENTS, CONTROL, LOG = "run.json", "state.json", "events.jsonl", "control", "log.txt"
+RUN_ID = re.compile(r"\d{8}-\d{6}(-\d{1,6})?", re.ASCII)
+_PART = re.compile(r"[\w.-]*", re.ASCII)
+_VERSION_OR_NONE = re.compile(rf"(?:{VERSION_ID.pattern})?", re.ASCII)
+_EVENTS_LIMIT = 256 * 2**20
 _ALIVE = ".alive"
 _START_S = 60.0
 T = TypeVar("T")
@@ -107,6 +115,24 @@ class RunState:
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "stage": self.stage.value}
 
+    @classmethod
+    def from_dict(cls, data: Fields) -> RunState:
+        """Raises WrongField or ValueError for something else."""
+        dice = None if data.any("dice") is None else data.inner("dice")
+        return cls(
+            Stage(data.text("stage")),
+            data.number("fraction"),
+            data.number_or_none("eta_s"),
+            data.whole("member"),
+            data.whole("epoch"),
+            data.number_or_none("loss"),
+            None if dice is None else {name: dice.number(name, finite=False) for name in dice.value},
+            data.text("version", _VERSION_OR_NONE),
+            data.flag("promoted"),
+            data.text("verdict"),
+            None if data.any("error") is None else data.plain("error"),
+        )
+
 
 class RunFolder:
     """One fine-tuning of a project."""
@@ -125,8 +151,9 @@ class RunFolder:
                     f"The project '{project.folder.name}' is being trained already ({other.id}).",
                     "Wait for it, or cancel it.",
                 )
-        folder = project.folder / RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
-        folder.mkdir(parents=True)
+        check_version_id(parent)
+        folder = own_path(project.folder, RUNS, DatasetError) / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+        make_folder(folder)
         asked = {
             "project": str(project.folder),
             "parent": parent,
@@ -143,8 +170,10 @@ class RunFolder:
 
     @classmethod
     def all_of(cls, project: Project) -> list[RunFolder]:
-        """Oldest first."""
-        return [cls(path.parent) for path in sorted((project.folder / RUNS).glob(f"*/{RUN}"))]
+        """Oldest first. Raises DatasetError when ``runs`` is a link."""
+        folder = own_path(project.folder, RUNS, DatasetError)
+        found = sorted(path for path in folder.iterdir() if RUN_ID.fullmatch(path.name)) if folder.is_dir() else []
+        return [cls(path) for path in found if not is_link(path) and (path / RUN).exists()]
 
     @classmethod
     def last_of(cls, project: Project) -> RunFolder:
@@ -160,19 +189,49 @@ class RunFolder:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """Raises DatasetError when the file is damaged."""
+        """What ``create`` wrote: parent, part, plan and cases. Raises DatasetError when the file is damaged."""
+        action = "Start a new fine-tuning; 'activeseg project check' sets this one aside."
+        data = Fields(read_json(own_path(self.folder, RUN, DatasetError), DatasetError, action))
         try:
-            content: dict[str, Any] = json.loads((self.folder / RUN).read_text(encoding="utf-8"))
-            return content
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"'{self.folder / RUN}' is damaged: {error}.", "Remove the folder.") from error
+            cases = data.inner("cases")
+            for name in (*cases.text_by_key("corrected"), *cases.text_by_key("replayed")):
+                if not CASE_NAME.fullmatch(name):
+                    raise WrongField(f"'cases' has {shown(name)}, which cannot be a case's name")
+            return {
+                "parent": check_version_id(data.text("parent")),
+                "part": data.text("part", _PART),
+                "plan": data.plain("plan"),
+                "cases": {
+                    "corrected": cases.text_by_key("corrected", HEX_64),
+                    "replayed": cases.text_by_key("replayed", HEX_64),
+                    "without_side": cases.texts("without_side", CASE_NAME),
+                    "waiting": cases.texts("waiting", CASE_NAME),
+                },
+            }
+        except (ModelError, *UNFIT) as error:
+            raise DatasetError(f"'{RUN}' of the fine-tuning {self.id} is damaged: {error}.", action) from error
+
+    def check(self) -> None:
+        """Raise DatasetError when anything in the folder is a link: a training writes and removes files in it."""
+        for place, folders, files in os.walk(self.folder):
+            for name in (*folders, *files):
+                own_path(self.folder, (Path(place) / name).relative_to(self.folder).as_posix(), DatasetError)
 
     @property
     def state(self) -> RunState:
-        """As its process wrote it last; a process that vanished in the middle leaves ``stopped``."""
-        data = json.loads(_patiently(lambda: (self.folder / STATE).read_text(encoding="utf-8")))
-        data["stage"] = Stage(data["stage"])
-        state = RunState(**data)
+        """As its process wrote it last; a process that vanished in the middle leaves ``stopped``.
+
+        Raises DatasetError when the file is damaged.
+        """
+        path = own_path(self.folder, STATE, DatasetError)
+        try:
+            data = Fields(_patiently(lambda: _json_object(path)))
+            state = RunState.from_dict(data)
+        except (OSError, InputError, *UNFIT) as error:
+            raise DatasetError(
+                f"'{STATE}' of the fine-tuning {self.id} is missing or damaged: {error}.",
+                "Start a new fine-tuning; 'activeseg project check' sets this one aside.",
+            ) from error
         if not state.stage.ended and state.stage is not Stage.WAITING and not self.is_alive:
             return replace(state, stage=Stage.STOPPED, eta_s=None)
         return state
@@ -186,11 +245,9 @@ class RunFolder:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its process runs."""
-        lock = FileLock(str(self.folder / _ALIVE))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        """Whether its process runs. Raises DatasetError when that cannot be known."""
+        lock = self._lock(0.0)
+        if lock is None:
             return True
         lock.release()
         return False
@@ -198,21 +255,28 @@ class RunFolder:
     @contextlib.contextmanager
     def alive(self) -> Iterator[None]:
         """Held by its process. Raises EngineError when there is one already."""
-        lock = FileLock(str(self.folder / _ALIVE))
-        try:
-            lock.acquire(timeout=2)  # somebody may just be looking whether it is alive
-        except Timeout as error:
-            raise EngineError(f"The fine-tuning {self.id} runs already.") from error
+        lock = self._lock(2.0)  # somebody may just be looking whether it is alive
+        if lock is None:
+            raise EngineError(f"The fine-tuning {self.id} runs already.")
         try:
             yield
         finally:
             lock.release()
 
+    def _lock(self, wait_s: float) -> Any:
+        try:
+            return file_lock.acquire(self.folder / _ALIVE, wait_s)
+        except OSError as error:
+            raise DatasetError(
+                f"Whether the fine-tuning {self.id} runs cannot be known: {error.strerror or error}.",
+                "Check the folder's permissions, or move the project to a drive that can lock files.",
+            ) from error
+
     @property
     def control(self) -> Control:
         try:
-            return Control((self.folder / CONTROL).read_text(encoding="utf-8").strip())
-        except (OSError, ValueError):
+            return Control(read_bytes(self.folder / CONTROL, 100).decode("utf-8").strip())
+        except (OSError, ValueError, InputError):
             return Control.RUN
 
     def tell(self, control: Control) -> None:
@@ -234,22 +298,33 @@ class RunFolder:
 
     def events(self, after: int = 0) -> tuple[list[dict[str, Any]], int]:
         """Events from that byte on, and where to go on reading; a line that is being written waits."""
-        path = self.folder / EVENTS
-        if not path.exists():
+        path = own_path(self.folder, EVENTS, DatasetError)
+        try:
+            with open_regular(path) as file:
+                file.seek(after)
+                data = file.read(_EVENTS_LIMIT)
+        except FileNotFoundError:
             return [], after
-        with path.open("rb") as file:
-            file.seek(after)
-            data = file.read()
+        except (OSError, InputError) as error:
+            raise DatasetError(f"'{EVENTS}' of the fine-tuning {self.id} cannot be read: {error}.") from error
         whole = data[: data.rfind(b"\n") + 1]
-        return [json.loads(line) for line in whole.splitlines()], after + len(whole)
+        events = []
+        for line in whole.splitlines():
+            with contextlib.suppress(*UNFIT):  # a line that a crash tore
+                event = json.loads(line)
+                if isinstance(event, dict) and isinstance(event.get("event"), str):
+                    events.append(event)
+        return events, after + len(whole)
 
     def start(self) -> None:
         """Start its process, or start it again where it was; it does not end with this one.
 
         Raises EngineError when it does not come up, or runs already.
         """
+        self.check()
         if self.is_alive:
             raise EngineError(f"The fine-tuning {self.id} runs already.")
+        remove_abandoned(self.folder)
         self.tell(Control.RUN)
         self.write_state(replace(self.state, stage=Stage.WAITING, error=None))
         package = Path(__file__).resolve().parents[2]
@@ -263,6 +338,11 @@ class RunFolder:
             if time.monotonic() > end:
                 raise EngineError(f"The fine-tuning did not start; see '{self.folder / LOG}'.")
             time.sleep(0.05)
+
+
+def _json_object(path: Path) -> Any:
+    """Raises FileNotFoundError, which ``read_json`` does not, PermissionError, InputError, ValueError."""
+    return json.loads(read_bytes(path, JSON_LIMIT).decode("utf-8"))
 
 
 def _patiently(work: Callable[[], T]) -> T:

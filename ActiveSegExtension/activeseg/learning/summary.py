@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from activeseg.errors import DatasetError
 from activeseg.learning.project import Project
 from activeseg.learning.run_folder import RunFolder
 from activeseg.learning.version import BASE
@@ -15,6 +17,8 @@ def project_summary(project: Project) -> dict[str, Any]:
     state, dataset = project.state, project.dataset()
     replayed, runs = project.replay_dataset(), RunFolder.all_of(project)
     waiting, partly = waiting_cases(project), to_review(project)
+    run, problem = _last_run(runs)
+    damaged = project.damaged_versions()
     sides = {case: state.hold_out.side(case) for case in dataset.cases()}
     return {
         "project": str(project.folder),
@@ -26,12 +30,24 @@ def project_summary(project: Project) -> dict[str, Any]:
         "replay": sorted(replayed.cases()) if replayed else [],
         "current": state.current,
         "versions": [_version(id, project) for id in (BASE, *project.versions())],
-        "run": {"id": runs[-1].id, **runs[-1].state.to_dict()} if runs else None,
+        "damaged": damaged,
+        "problems": [*damaged.values(), *([problem] if problem else [])],
+        "run": run,
         "waiting": list(waiting),
         "to_review": list(partly),
         "worth_it": worth_it(project, waiting, partly),
         "promotions": [promotion.to_dict() for promotion in state.promotions],
     }
+
+
+def _last_run(runs: Sequence[RunFolder]) -> tuple[dict[str, Any] | None, str]:
+    """The last fine-tuning, and what is wrong with its files."""
+    if not runs:
+        return None, ""
+    try:
+        return {"id": runs[-1].id, **runs[-1].state.to_dict()}, ""
+    except DatasetError as error:
+        return None, str(error)
 
 
 def _version(id: str, project: Project) -> dict[str, Any]:

@@ -11,15 +11,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from activeseg.errors import ModelError
+from activeseg.errors import InputError, ModelError, shown
+from activeseg.json_fields import UNFIT, Fields, WrongField
+from activeseg.labels import LabelSchema
 from activeseg.learning.gate import Verdict
+from activeseg.regular_files import is_link, own_path, read_json
 from activeseg.volume import sync_to_disk
 
 FORMAT = 1
 RECORD, MODEL, MEASURED = "version.json", "model", "measured.json"
 BASE = "base"
 """The version that a project begins with: the base model itself."""
-VERSION_ID = re.compile(r"v\d{4,}")
+VERSION_ID = re.compile(r"v\d{4,9}", re.ASCII)
+DAMAGED = "damaged-"
+_TASK = re.compile(r"[\w.-]*", re.ASCII)
 
 
 class ModelKind(StrEnum):
@@ -81,46 +86,81 @@ class Version:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Version:
-        """Raises KeyError, TypeError or ValueError for something else."""
-        fields = {name: data[name] for name in cls.__dataclass_fields__}
-        if not VERSION_ID.fullmatch(str(fields["id"])) or not (
-            fields["parent"] == BASE or VERSION_ID.fullmatch(fields["parent"])
-        ):
-            raise ValueError(f"'{fields['id']}' from '{fields['parent']}' is no version")
-        fields["kind"] = ModelKind(fields["kind"])
-        fields["seeds"] = tuple(int(seed) for seed in fields["seeds"])
-        fields["verdict"] = Verdict.from_dict(fields["verdict"]) if fields["verdict"] else None
-        return cls(**fields)
+    def from_dict(cls, content: Mapping[str, Any]) -> Version:
+        """Raises one of ``json_fields.UNFIT`` or InputError for something else."""
+        data = Fields(content)
+        parent = data.text("parent")
+        if parent != BASE and not VERSION_ID.fullmatch(parent):
+            raise WrongField(f"'parent' is {shown(parent)}, which is no version")
+        LabelSchema.from_dict(data.inner("schema").value)
+        return cls(
+            data.text("id", VERSION_ID),
+            parent,
+            data.text("created"),
+            ModelKind(data.text("kind")),
+            data.text("task", _TASK),
+            data.text_by_key("data"),
+            data.text_by_key("replay"),
+            data.text_by_key("held_out"),
+            data.plain("schema"),
+            data.plain("plan"),
+            tuple(int(seed) for seed in data.many("seeds")),
+            data.text_by_key("libraries"),
+            data.number("seconds"),
+            data.text("imported"),
+            data.plain("metrics"),
+            Verdict.from_dict(data.inner("verdict").value) if data.any("verdict") else None,
+        )
 
     @classmethod
-    def read(cls, folder: Path) -> Version:
-        """The version whose folder that is. Raises ModelError when its record is missing or damaged."""
+    def read(cls, folder: Path, id: str | None = None) -> Version:
+        """The version whose folder that is; ``id`` must be that of its record.
+
+        The one place that checks a version's record. Raises ModelError when it is missing or damaged.
+        """
+        action = "Restore it from a backup; 'activeseg project check' tells what else is wrong."
         try:
-            data = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            if data["format"] != FORMAT:
-                raise ModelError(f"The version in '{folder}' has format {data['format']}.", "Update ActiveSeg.")
-            measured = folder / MEASURED  # comes later than the rest, which never changes
+            content = read_json(own_path(folder, RECORD, ModelError), ModelError, action)
+            if Fields(content).any("format") != FORMAT:
+                raise ModelError(f"The version in '{folder}' has another format than {FORMAT}.", "Update ActiveSeg.")
+            measured = own_path(folder, MEASURED, ModelError)  # comes later than the rest, which never changes
             if measured.exists():
-                later = json.loads(measured.read_text(encoding="utf-8"))
-                data |= {name: later[name] for name in ("metrics", "verdict")}
-            return cls.from_dict(data)
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"'{folder / RECORD}' is missing or damaged: {error!r}.", "Restore it.") from error
+                later = Fields(read_json(measured, ModelError, action))
+                content |= {name: later.any(name) for name in ("metrics", "verdict")}
+            version = cls.from_dict(content)
+            if id not in (None, version.id):
+                raise WrongField(f"'id' is '{version.id}', and the folder's name is '{id}'")
+        except (InputError, *UNFIT) as error:
+            raise ModelError(f"The version in '{folder.name}' is damaged: '{RECORD}': {error}.", action) from error
+        return version
+
+
+def check_version_id(id: str) -> str:
+    """``base`` or ``v0001`` and so on. Raises ModelError for whatever else could lead to another folder."""
+    if id != BASE and not VERSION_ID.fullmatch(id):
+        raise ModelError(f"There is no version {shown(id)}.", "A version is called v0001, v0002 and so on, or base.")
+    return id
 
 
 def next_id(taken: set[str]) -> str:
-    """The id after the highest one."""
-    numbers = [int(id[1:]) for id in taken if VERSION_ID.fullmatch(id)]
+    """The id after the highest one, those included that were set aside (``damaged-v0003``)."""
+    numbers = [int(id.removeprefix(DAMAGED)[1:]) for id in taken if VERSION_ID.fullmatch(id.removeprefix(DAMAGED))]
     return f"v{max(numbers, default=0) + 1:04d}"
 
 
 def add_version(versions: Path, staging: Path, make: Callable[[str], Version]) -> Version:
-    """Give a folder with a ``model`` its record and the next free id; it appears whole. Returns the version."""
+    """Give a folder with a ``model`` its record and the next free id; it appears whole, and all of it is on disk then.
+
+    Returns the version.
+    """
+    for path in sorted(staging.rglob("*")):
+        if not is_link(path):
+            sync_to_disk(path)
     while True:
-        version = make(next_id({path.name for path in versions.glob("v*")}))
+        version = make(next_id({path.name for path in versions.iterdir()}))
         (staging / RECORD).write_text(json.dumps(version.to_dict(), indent=1) + "\n", encoding="utf-8")
         sync_to_disk(staging / RECORD)
+        sync_to_disk(staging)
         try:
             os.rename(staging, versions / version.id)
         except OSError:
@@ -128,4 +168,5 @@ def add_version(versions: Path, staging: Path, make: Callable[[str], Version]) -
                 raise  # else somebody else was quicker
         else:
             sync_to_disk(versions)
+            sync_to_disk(versions.parent)
             return version

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from activeseg.learning.holdout import Side
 from activeseg.learning.project import Project
-from activeseg.learning.version import BASE
 
 
 def waiting_cases(project: Project) -> tuple[str, ...]:
     """Cases to train on that the current version has not seen, or not with their latest label map."""
     dataset, state = project.dataset(), project.state
-    seen = {} if state.current == BASE else project.version(state.current).data
+    current = project.versions().get(state.current)
+    seen = {} if current is None else current.data
     entries = dataset.cases()
     return tuple(
         case

@@ -1,0 +1,225 @@
+"""Whether a project's files fit together, and how to mend them: nothing is deleted, what is damaged is set aside."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import posixpath
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from activeseg.errors import ActiveSegError, DatasetError, ModelError, shown
+from activeseg.json_fields import HEX_64, UNFIT
+from activeseg.learning.project import (
+    CURRENT,
+    FILE,
+    MEASUREMENTS,
+    REPLAY,
+    RUNS,
+    VERSIONS,
+    Project,
+    ProjectState,
+    now,
+)
+from activeseg.learning.run_folder import RUN_ID, RunFolder
+from activeseg.learning.version import BASE, DAMAGED, RECORD, VERSION_ID, Version
+from activeseg.regular_files import is_link, own_path, read_bytes, read_json
+from activeseg.volume import replacing, sync_to_disk
+
+_RESTORE = "Restore it from a backup."
+
+
+@dataclass(frozen=True)
+class Problem:
+    """``mending`` is what repairing does about it; empty where only a person can."""
+
+    where: str
+    what: str
+    mending: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def check_project(folder: Path, repair: bool = False, private_dir: Path | None = None) -> list[Problem]:
+    """Everything that is wrong, and with ``repair`` mend what can be.
+
+    Raises DatasetError when there is no project, or its file is no JSON: then only a backup helps.
+    """
+    folder = Path(folder).expanduser().absolute()
+    content = read_json(own_path(folder, FILE, DatasetError), DatasetError, _RESTORE)
+    links = [
+        Problem(name, "It is a link, through which nothing is read or written. Replace it by what it leads to.")
+        for name in (VERSIONS, RUNS, REPLAY, MEASUREMENTS)
+        if is_link(folder / name)
+    ]
+    if links:
+        return links
+    project = Project(folder, private_dir)
+    with project.locked() if repair else contextlib.nullcontext():
+        found = _Found(repair)
+        _check_versions(project, found)
+        _check_file(project, content, found)
+    _check_runs(project, found)
+    _check_private_key(project, found)
+    _check_datasets(project, found)
+    return found.problems
+
+
+class _Found:
+    def __init__(self, repair: bool) -> None:
+        self.repair = repair
+        self.problems: list[Problem] = []
+
+    def tell(self, where: str, what: str, mending: str = "", mend: Callable[[], object] | None = None) -> None:
+        """Note it, and mend it when that is wanted."""
+        if self.repair and mend is not None:
+            try:
+                mend()
+            except OSError as error:
+                what, mending = f"{what} It could not be mended: {error.strerror or error}.", ""
+        self.problems.append(Problem(where, what, mending))
+
+
+def _check_versions(project: Project, found: _Found) -> None:
+    folder = project.folder / VERSIONS
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not VERSION_ID.fullmatch(path.name):
+            continue
+        where = f"{VERSIONS}/{path.name}"
+        try:
+            Version.read(project.version_folder(path.name), path.name)
+        except ModelError as error:
+            parent = None if is_link(path) else _mended_parent(project, path)
+            if parent is not None:
+                found.tell(
+                    where,
+                    error.message,
+                    f"its parent becomes '{parent['parent']}'",
+                    lambda path=path, record=parent: _write(path / RECORD, record),  # type: ignore[misc]
+                )
+            else:
+                aside = path.with_name(f"{DAMAGED}{path.name}")
+                found.tell(
+                    where,
+                    error.message,
+                    f"set aside as '{VERSIONS}/{aside.name}'",
+                    lambda path=path: _set_aside(path),  # type: ignore[misc]
+                )
+
+
+def _mended_parent(project: Project, path: Path) -> dict[str, Any] | None:
+    """The record of a version with the id that its parent's means (``v0001/``), if it is whole otherwise."""
+    try:
+        record = read_json(own_path(path, RECORD))
+        record["parent"] = meant_version(str(record["parent"]))
+        Version.from_dict(record)
+    except (ActiveSegError, *UNFIT):
+        return None
+    return record
+
+
+def meant_version(id: str) -> str:
+    """The id that a path to a version means: ``v0001/``, ``./v0001`` and ``../versions/v0001`` are ``v0001``.
+
+    Raises ValueError when it means none.
+    """
+    name = posixpath.basename(posixpath.normpath(id.replace("\\", "/")))
+    if not CURRENT.fullmatch(name):
+        raise ValueError(f"{shown(id)} means no version")
+    return name
+
+
+def _check_file(project: Project, content: dict[str, Any], found: _Found) -> None:
+    """``project.json``: the current version, and the promotions."""
+    there = {BASE, *project.versions()}
+    mended = dict(content)
+    promotions = content.get("promotions")
+    kept = []
+    for number, entry in enumerate(promotions if isinstance(promotions, list) else []):
+        try:
+            version = meant_version(str(entry["version"]))
+        except (*UNFIT,):
+            found.tell(FILE, f"'promotions[{number}]' names no version.", "the entry is left out", _nothing)
+            continue
+        if version != entry["version"]:
+            told = f"'promotions[{number}].version' is {shown(entry['version'])}."
+            found.tell(FILE, told, f"becomes '{version}'", _nothing)
+        kept.append({**entry, "version": version})
+    mended["promotions"] = kept
+    current = str(content.get("current"))
+    try:
+        meant = meant_version(current)
+    except ValueError:
+        meant = ""
+    if meant != current or meant not in there:
+        last = next((p["version"] for p in reversed(kept) if p["version"] in there), BASE)
+        new = meant if meant in there else last
+        why = "is no version's id" if meant != current else "is a version that is missing or damaged"
+        found.tell(FILE, f"'current' is {shown(current)}, which {why}.", f"'{new}' becomes current", _nothing)
+        mended["current"] = new
+        kept.append({"time": now(), "version": new, "by": "check", "reason": f"repaired: it was {shown(current)}"})
+    try:
+        ProjectState.from_dict(mended)
+    except (ActiveSegError, *UNFIT) as error:
+        found.tell(FILE, f"It is damaged: {error}. {_RESTORE}")
+        return
+    if found.repair and mended != content:
+        _write(project.folder / FILE, mended)
+
+
+def _check_runs(project: Project, found: _Found) -> None:
+    folder = project.folder / RUNS
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not RUN_ID.fullmatch(path.name):
+            continue
+        try:
+            run = RunFolder(path)
+            run.check()
+            run.asked, run.state  # noqa: B018  (reading them is the check)
+        except ActiveSegError as error:
+            aside = path.with_name(f"{DAMAGED}{path.name}")
+            found.tell(
+                f"{RUNS}/{path.name}",
+                error.message,
+                f"set aside as '{RUNS}/{aside.name}'",
+                lambda path=path: _set_aside(path),  # type: ignore[misc]
+            )
+
+
+def _check_private_key(project: Project, found: _Found) -> None:
+    with contextlib.suppress(ActiveSegError):
+        path = project.key_file
+        if path.exists() and not HEX_64.fullmatch(read_bytes(path, 1000).decode("ascii", "replace").strip()):
+            found.tell(str(path), "It is not the 64 hex digits by which patients are told apart. " + _RESTORE)
+
+
+def _check_datasets(project: Project, found: _Found) -> None:
+    for where, opened in (("dataset", project.dataset), (REPLAY, project.replay_dataset)):
+        try:
+            opened()
+        except DatasetError as error:
+            found.tell(where, str(error))
+
+
+def _nothing() -> None:
+    """The file is written once, at the end."""
+
+
+def _set_aside(path: Path) -> None:
+    """Rename a folder, or the link itself, so that nothing takes it for one of ours."""
+    aside = path.with_name(f"{DAMAGED}{path.name}")
+    number = 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = path.with_name(f"{DAMAGED}{path.name}-{number}")
+    os.rename(path, aside)
+    sync_to_disk(path.parent)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with replacing(path, ".json") as fresh:
+        fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
