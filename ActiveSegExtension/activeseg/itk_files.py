@@ -44,6 +44,7 @@ _PLACE = {
 _PLAIN_VALUE = re.compile(r"[\w .,+()?-]{0,4096}", re.ASCII)
 _GREATEST_NUMBER = 1e12
 _DIMENSIONS = range(1, 11)
+_LONGEST_AXIS = (1 << 31) - 1  # ITK takes what is more for as much
 _LONGEST_HEADER = 1 << 24
 _MOST_DATA_FILES = 1 << 16
 _DTYPES = {
@@ -170,7 +171,7 @@ def _placed(path: Path, header: _Header, notice: Notice) -> sitk.ImageFileReader
         raise _damaged(path, f"it has '{count[:40]}' dimensions")
     if len(sizes.split()) != int(count) or not all(re.fullmatch(r"-?\d{1,18}", size) for size in sizes.split()):
         raise _damaged(path, f"its sizes are '{sizes[:80]}' in {count} dimensions")
-    if not all(int(size) > 0 for size in sizes.split()):
+    if not all(0 < int(size) <= _LONGEST_AXIS for size in sizes.split()):
         raise _damaged(path, f"its sizes are '{sizes}'")
     if not nrrd:
         channels = header.fields.get("ElementNumberOfChannels", "1")
