@@ -13,6 +13,7 @@ _NOT_IN_RECORD = {
     *("labels", "geometry", "measures", "measures_geometry", "regions", "regions_folder", "prediction"),
     *("fallbacks", "estimate", "peak_bytes"),
     *("id", "has_edits", "state", "image", "layers"),
+    "files",  # of the folder in which the record lay
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -368,3 +369,26 @@ def test_a_draft_with_a_wrong_record_is_refused_and_hides_no_other(
     (other / "draft.json").write_text(json.dumps({**record, key: value}))
     assert [draft.id for draft in offered(drafts)] == [case.id]
     assert isinstance(Asked().error(drafts.open, other.name, SlicerCore.start().scene), InputError)
+
+
+def test_a_draft_whose_layers_would_fill_the_memory_is_refused(
+    drafts: Drafts, case: Case, core: SlicerCore, folder: Path
+) -> None:
+    paint(core, case, "fat")
+    save(drafts, case)
+    (layers,) = (folder / case.id).glob("edits-*/layers.npz")
+    with zipfile.ZipFile(layers, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("0.npy", "w") as entry:
+        for _ in range(20):
+            entry.write(bytes(1 << 22))
+    refused = Asked().error(drafts.open, case.id, SlicerCore.start().scene)
+    assert "is damaged: its layers would take" in refused.message
+
+
+def test_a_link_in_place_of_a_draft_is_not_followed(folder: Path, tmp_path: Path, without_engine: Drafts) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "draft.json").write_text("{}", "utf-8")
+    folder.mkdir()
+    (folder / ("a" * 32)).symlink_to(elsewhere)
+    Asked().result(without_engine.discard, "a" * 32)
+    assert (elsewhere / "draft.json").is_file()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import re
 import shutil
 import sys
@@ -31,8 +32,12 @@ FORMAT = 1
 _ACTION = "Discard the draft."
 _FOLDERS = {"base": re.compile(r"base-[0-9a-f]{32}"), "edits": re.compile(r"edits-[0-9a-f]{32}|")}
 _IMAGE = re.compile(r"image\d+-[0-9a-f]{32}\.npy")
-_OURS = re.compile(r"(image\d+|base|edits)-[0-9a-f]{32}(\.npy)?|\.activeseg-[0-9a-f]{32}\.json|draft\.json")
+_OURS = re.compile(
+    r"(image\d+|base|edits)-[0-9a-f]{32}(\.npy)?|\.activeseg-[0-9a-f]{32}\.json|draft\.json|\.activeseg-draft"
+)
 _PATCHES_LIMIT = 1 << 30
+_MOST_LAYERS = 64
+"""Bytes of layers for each voxel of the image; more is no draft."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,10 @@ class KeptDraft:
         folder = self.folder / self.edits
         described = read_json(folder / "layers.json", InputError, _ACTION)
         try:
+            with zipfile.ZipFile(folder / "layers.npz") as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+            if size > _MOST_LAYERS * math.prod(self.image["geometry"]["shape_kji"]) + 2**20:
+                raise ValueError(f"its layers would take {size / 1e9:.1f} GB")
             with np.load(folder / "layers.npz", allow_pickle=False) as files:
                 return described, [files[str(number)] for number in range(len(files.files))]
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -149,13 +158,16 @@ def drafts_in(folder: Path) -> list[KeptDraft]:
 
 
 def remove_draft(folder: Path) -> None:
-    """Remove a draft where no engine is there to do it. Raises InputError when that is not possible."""
+    """Remove a draft where no engine is there to do it; what is not ours in its folder stays.
+
+    Raises InputError when that is not possible.
+    """
+    if folder.is_symlink() or not (folder / RECORD).is_file():
+        return
     try:
-        (folder / RECORD).unlink(missing_ok=True)  # without it the rest is waste
+        (folder / RECORD).unlink()  # without it the rest is waste
     except OSError as error:
         raise InputError(f"The draft could not be removed: {error.strerror or error}.") from error
-    if folder.is_symlink() or not folder.is_dir():
-        return
     for path in folder.iterdir():
         if _OURS.fullmatch(path.name):
             if path.is_dir() and not path.is_symlink():
