@@ -38,6 +38,7 @@ from activeseg.volume import Geometry  # noqa: E402
 
 BATCH = 25
 ANSWER_WITHIN_S = 120.0
+INTERNAL = -32603
 OWN = ("hello", "cancel", "jobs.list", "job.release", "log.tail")
 RARE = ("engine.warm", "models.check")
 """They import what takes seconds; one in fifty of their messages is sent."""
@@ -387,10 +388,13 @@ def to_the_supervisor(messages: int, number: int, sandbox: Path) -> dict[str, An
     home = sandbox.with_name(sandbox.name + "-home")
     engine = Engine(sandbox, home)
     kinds: Counter[str] = Counter()
+    unexpected: set[str] = set()
 
     def send(lines: list[bytes]) -> None:
         for answer in engine.exchange(lines):
             kinds["result" if "result" in answer else str(answer["error"]["code"])] += 1
+            if "error" in answer and answer["error"]["code"] == INTERNAL:
+                unexpected.add(answer["error"]["message"][:300])
 
     for drawn in _drawn_batches(messages // 2, number):
         send([source.drawn(method, params) for method, params in drawn if method not in RARE or chance.random() < 0.02])
@@ -400,7 +404,7 @@ def to_the_supervisor(messages: int, number: int, sandbox: Path) -> dict[str, An
     beside = [path.name for path in sandbox.rglob(".activeseg-*")]
     if beside:
         raise Failed(f"Left beside outputs: {beside}")
-    return {"answered": engine.answered, **dict(sorted(kinds.items()))}
+    return {"answered": engine.answered, **dict(sorted(kinds.items())), "unexpected": sorted(unexpected)}
 
 
 def to_a_child(messages: int, number: int, sandbox: Path, role: str) -> dict[str, Any]:

@@ -8,6 +8,12 @@ import pytest
 from installable import load_uv, make_wheel
 
 
+@pytest.fixture(autouse=True)
+def data_folder_of_the_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which Python a user has chosen is kept there."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+
+
 @pytest.fixture(scope="session")
 def uv_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """uv's genuine wheel for this machine."""

@@ -74,6 +74,30 @@ def test_an_error_is_a_line_and_an_exit_code(process, tmp_path):
     assert lines[-1]["error"]["action"]
 
 
+@pytest.mark.parametrize(
+    "argument", ["--proxy=http://anna:secret@proxy:3128", "--index=https://anna:secret@host/simple"]
+)
+def test_a_password_among_the_arguments_is_refused(process, tmp_path, argument):
+    code, lines = ended(process("plan", argument, f"--python={PYTHON}"))
+    assert code == 2
+    assert "ACTIVESEG_" in lines[-1]["error"]["action"]
+    assert "secret" not in json.dumps(lines)
+
+
+def test_the_password_of_a_proxy_comes_by_a_variable_and_is_not_in_the_record(process, wheels, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACTIVESEG_PROXY", "http://anna:secret@proxy:3128")
+    code, _ = ended(process("install", f"--wheels={wheels}", "--offline", f"--python={PYTHON}"))
+    assert code == 0
+    record = (tmp_path / "engine" / "activeseg-environment.json").read_text("utf-8")
+    assert "proxy:3128" in record
+    assert "secret" not in record
+    for path in (tmp_path / "engine").glob("*.*"):
+        assert "secret" not in path.read_text("utf-8", "replace")
+    monkeypatch.delenv("ACTIVESEG_PROXY")
+    sentences = ended(process("plan-again"))[1][-1]["result"]["sentences"]
+    assert any("ACTIVESEG_PROXY" in sentence for sentence in sentences)
+
+
 def test_the_file_itself_can_be_started_by_any_python(tmp_path):
     line = command("check", tmp_path / "engine", python=PYTHON)
     done = subprocess.run(line, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)

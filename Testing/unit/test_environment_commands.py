@@ -36,7 +36,7 @@ def test_packages_come_with_the_build_of_torch_for_the_graphics_card():
     [
         (Source(torch="cu130"), ["--torch-backend=cu130"]),
         (Source(torch=""), []),
-        (Source(index="https://a/simple"), ["--default-index", "https://a/simple", "--torch-backend=auto"]),
+        (Source(index="https://anna:secret@a/simple"), ["--torch-backend=auto"]),
         (Source(wheels=Path("/w")), ["--find-links", "/w", "--torch-backend=auto"]),
         (Source(wheels=Path("/w"), offline=True), ["--offline", "--no-index", "--find-links", "/w"]),
     ],

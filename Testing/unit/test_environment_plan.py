@@ -163,7 +163,8 @@ def test_a_path_that_windows_cannot_hold_is_refused():
     plans.refuse_long_path(Path("C:/Users/an-ordinary-name/AppData/Local/ActiveSeg/engine"), "win32", long_paths=False)
 
 
-def test_there_is_a_default_folder_of_the_user():
+def test_there_is_a_default_folder_of_the_user(monkeypatch):
+    monkeypatch.delenv("XDG_DATA_HOME")
     assert default_folder().is_relative_to(Path.home())
 
 

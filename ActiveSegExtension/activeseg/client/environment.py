@@ -6,20 +6,21 @@ caller in a GUI can handle its events in it, and cancel. Killed at any moment, t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from activeseg import __version__
+from activeseg.client import chosen_python, uv, uv_commands
 from activeseg.client import environment_plan as plans
 from activeseg.client import environment_status as statuses
 from activeseg.client import interpreter as interpreters
 from activeseg.client import lock as locks
-from activeseg.client import uv, uv_commands
 from activeseg.client.environment_folder import INSTALLED, EnvironmentFolder, write_json
 from activeseg.client.environment_packages import PackagesStage
 from activeseg.client.environment_plan import Options, Plan
@@ -29,7 +30,7 @@ from activeseg.client.launch import engine_environment
 from activeseg.client.lock import Lock, engine_lock
 from activeseg.client.uv_commands import Source
 from activeseg.client.uv_process import Runner
-from activeseg.errors import EngineError, InputError
+from activeseg.errors import EngineError, InputError, shown
 from activeseg.progress import Progress
 
 __all__ = ["EngineEnvironment", "Options", "Plan", "Source", "State", "Status", "default_folder"]
@@ -53,7 +54,7 @@ class EngineEnvironment:
         """The program to start the engine with, without looking whether it works; None when nothing is installed."""
         marker = self.folder.marker() or {}
         if marker.get("existing"):
-            return Path(marker["existing"])
+            return statuses.chosen_python(self.folder, marker)
         return statuses.python_of(self.folder.environment) if self.folder.installed() is not None else None
 
     def plan(self, options: Options | None = None) -> Plan:
@@ -95,7 +96,7 @@ class EngineEnvironment:
     def repair(self, progress: Progress | None = None) -> Status:
         """Make the environment anew, with everything downloaded again, as it was installed."""
         plan = self.plan(self._options())
-        with self.folder.exclusive() as held:
+        with _telling_of_passwords(plan.options), self.folder.exclusive() as held:
             self.folder.clear("staging", "cache", "uv", "python")
             self._install(plan, progress or Progress(), held)
         return self.check(files=False)
@@ -103,7 +104,14 @@ class EngineEnvironment:
     def update(self, progress: Progress | None = None) -> Status:
         """Bring an outdated environment to this version's packages; one that is ready is left alone."""
         status = self.check(files=False)
-        return status if status.state is State.READY else self.install(self.plan(self._options()), progress)
+        if status.state is not State.READY:
+            plan = self.plan(self._options())
+            with _telling_of_passwords(plan.options):
+                return self.install(plan, progress)
+        if not status.existing:
+            with self.folder.exclusive():  # what an earlier one, killed at its very end, did not come to
+                self.folder.clear("staging", "replaced", "cache")
+        return status
 
     def remove(self) -> list[str]:
         """Remove the environment and its folder; a Python that the user already had is only forgotten.
@@ -117,6 +125,7 @@ class EngineEnvironment:
             )
         with self.folder.exclusive():
             self.folder.empty()
+            chosen_python.forget(self.folder.path)
         return self.folder.disappear()
 
     def use_existing(self, python: str | Path, progress: Progress | None = None) -> Status:
@@ -141,6 +150,7 @@ class EngineEnvironment:
             marker = self.folder.marker() or {}
             self.folder.claim(marker)
             self._try_imports(self._runner(Source(), held), path, progress.part(0.2, 1.0), writes=False)
+            chosen_python.remember(self.folder.path, path)
             self.folder.claim({**marker, "existing": str(path)})
         return self.check(files=False)
 
@@ -151,10 +161,10 @@ class EngineEnvironment:
             raise InputError(f"There is no engine's environment in '{self.folder.path}'.", "Install it first.")
         if marker.get("existing"):
             raise InputError(
-                f"The Python '{marker['existing']}' is your own; ActiveSeg does not change it.",
+                f"The Python {shown(marker['existing'])} is your own; ActiveSeg does not change it.",
                 "Update it yourself, or let ActiveSeg make an environment of its own.",
             )
-        return Options.from_dict(marker.get("options", {}))
+        return Options.from_dict(marker.get("options", {})).completed(os.environ)
 
     def _install(self, plan: Plan, progress: Progress, held: int | None) -> None:
         folder = self.folder
@@ -163,7 +173,8 @@ class EngineEnvironment:
         folder.recover()
         before = folder.marker() or {}
         content = {"options": plan.options.to_dict(), "activeseg": __version__}
-        existing = {"existing": before["existing"]} if before.get("existing") else {}
+        chosen = statuses.chosen_python(folder, before)
+        existing = {"existing": str(chosen)} if chosen is not None else {}
         folder.claim({**content, **existing})
         folder.log.write_text("", "utf-8")
         parts = {stage: progress.part(start, stop) for stage, (start, stop) in _PARTS.items()}
@@ -227,11 +238,18 @@ class EngineEnvironment:
 
 def default_folder() -> Path:
     """Where the environment goes when the user chose nothing: the system's place for a user's larger data."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "ActiveSeg" / "engine"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "ActiveSeg" / "engine"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "activeseg" / "engine"
+    return chosen_python.data_folder() / "engine"
+
+
+@contextlib.contextmanager
+def _telling_of_passwords(options: Options) -> Iterator[None]:
+    """An error of the network says that a password was not kept."""
+    try:
+        yield
+    except EngineError as error:
+        if options.unknown and error.details.get("cause") in ("proxy", "credentials", "network"):
+            error.action = f"{' '.join(options.password_sentences())} {error.action}".strip()
+        raise
 
 
 def _obtain_uv(folder: EnvironmentFolder, source: Source, run: Runner, progress: Progress) -> Path:

@@ -4,8 +4,8 @@
 {"stage", "fraction", "text"}}`` while it works, and at the end ``{"result": ...}`` or ``{"error": ...}``. Anything on
 stdin, its end too, cancels, so that nothing goes on when the caller is gone. Exit codes are those of the errors.
 
-A proxy's address may hold a password, which every user of the computer could read on the command line: callers give it
-in the variable ``ACTIVESEG_PROXY`` instead.
+Addresses of a proxy or an index may hold a password, which every user of the computer could read on the command line:
+they come in the variables ``ACTIVESEG_PROXY`` and ``ACTIVESEG_INDEX``, and arguments with passwords are refused.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from activeseg.client.environment import EngineEnvironment, Options, Source, default_folder
+from activeseg.client.environment_failure import without_password
+from activeseg.client.environment_plan import INDEX, PROXY
 from activeseg.client.lock import Lock
-from activeseg.errors import ActiveSegError
+from activeseg.errors import ActiveSegError, InputError
 from activeseg.progress import Progress
 
 ACTIONS = ("plan", "plan-again", "install", "check", "repair", "update", "remove", "use")
 """``plan-again``: what ``repair`` and ``update`` would do, with the options of the installation that is there."""
-
-PROXY = "ACTIVESEG_PROXY"
-"""Environment variable with the address of a proxy."""
 
 _SECONDS_BETWEEN_LINES = 0.2
 
@@ -88,8 +87,14 @@ def main(arguments: Sequence[str] | None = None, lock: Lock | None = None) -> in
             _print({"progress": {"stage": stage, "fraction": round(fraction, 4), "text": text}})
 
     def options() -> Options:
-        proxy = given.proxy or os.environ.get(PROXY, "")
-        source = Source(given.index, given.wheels, given.offline, proxy, given.torch)
+        for name, variable in (("proxy", PROXY), ("index", INDEX)):
+            if without_password(getattr(given, name)) != getattr(given, name):
+                raise InputError(
+                    f"Every user of this computer could read the password of the {name} among the arguments.",
+                    f"Give the address in the environment variable {variable}.",
+                )
+        proxy, index = given.proxy or os.environ.get(PROXY, ""), given.index or os.environ.get(INDEX, "")
+        source = Source(index, given.wheels, given.offline, proxy, given.torch)
         return Options(given.python, source)
 
     try:

@@ -106,12 +106,17 @@ CAUSES = (
 )
 _UNKNOWN = Cause("unknown", re.compile(""), "the reason is in the log", "Look at the log, and report it to ActiveSeg.")
 _SAID = re.compile(r"^\s*(error|cause|hint|×|╰|├)", re.IGNORECASE)
-_SECRET = re.compile(r"(?<=://)[^/\s@]+@")
+_SECRET = re.compile(r"(?<=://)[^/\s]+@")
 
 
 def without_secrets(text: str) -> str:
     """A text in which addresses have lost the name and password in them."""
     return _SECRET.sub("***@", text)
+
+
+def without_password(address: str) -> str:
+    """An address without name and password."""
+    return _SECRET.sub("", address)
 
 
 def cause_of(text: str) -> Cause:

@@ -13,8 +13,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -25,11 +27,18 @@ from typing import Any
 
 from activeseg.client.environment_failure import failure_of
 from activeseg.errors import EngineError, InputError
+from activeseg.regular_files import read_bytes
+from activeseg.regular_files import read_json as read_object
 
 FORMAT = 1
 MARKER, LOCK_FILE, INSTALLED = "activeseg-environment.json", "activeseg-environment.lock", "installed.json"
+_MARKER_LIMIT = 1 << 20
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _FOLDERS = ("staging", "replaced", "cache", "environment", "uv", "python")
-_FILES = ("uv.toml", "requirements.txt", "pins.txt", "excludes.txt", "packages.txt", "install.log")
+_PARTS = (f".{MARKER}.part", f".{INSTALLED}.part")
+_FILES = ("uv.toml", "requirements.txt", "pins.txt", "excludes.txt", "packages.txt", "install.log", *_PARTS)
+_BEGINNING = re.compile(r'\s*\{\s*"activeseg_environment": 1\b')
+_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, getattr(errno, "EDEADLOCK", errno.EAGAIN)}
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,30 @@ class EnvironmentFolder:
         return self.path / "install.log"
 
     def marker(self) -> dict[str, Any] | None:
-        """What the marker says; None when the folder is not ours."""
+        """What the marker says; None when the folder is not ours.
+
+        Of a marker that was cut off (a full disk, a power failure) nothing is known; the folder is ours if it begins as
+        ours do, or holds nothing but what we make. Then the answer is empty.
+        """
         found = read_json(self.path / MARKER)
-        return found if found is not None and found.get("activeseg_environment") == FORMAT else None
+        if found is not None:
+            return found if found.get("activeseg_environment") == FORMAT else None
+        try:
+            text = read_bytes(self.path / MARKER, _MARKER_LIMIT).decode("utf-8")
+            json.loads(text)
+        except (OSError, InputError, UnicodeError, RecursionError):
+            return None
+        except ValueError:
+            return {} if _BEGINNING.match(text) or (not text.strip("\0 \n") and self._is_made_by_us()) else None
+        return None
+
+    def _is_made_by_us(self) -> bool:
+        """Whether nothing lies here but what we make."""
+        ours = {*_FOLDERS, *_FILES, MARKER, LOCK_FILE}
+        if not {entry.name for entry in self.path.iterdir()} <= ours:
+            return False
+        environments = [path for path in (self.environment, self.staging, self.replaced) if path.exists()]
+        return all((path / "pyvenv.cfg").is_file() or not any(path.iterdir()) for path in environments)
 
     def installed(self, environment: Path | None = None) -> dict[str, Any] | None:
         """What was installed; None when that was not completed."""
@@ -81,7 +111,7 @@ class EnvironmentFolder:
             raise InputError(f"'{self.path}' is a file.", "Choose a folder.")
         if self.marker() is not None or not self.path.is_dir():
             return
-        ours = {LOCK_FILE, f".{MARKER}.part"}
+        ours = {LOCK_FILE, *_PARTS}
         strange = sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours)
         if strange:
             raise InputError(
@@ -108,19 +138,35 @@ class EnvironmentFolder:
         self.refuse_foreign()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o600)
         except OSError as error:
             raise failure_of(f"The folder '{self.path}' cannot be written", error) from error
         try:
-            if not _try_lock(descriptor):
+            try:
+                _lock(descriptor)
+            except OSError as error:
+                if error.errno in _BUSY:
+                    raise EngineError(
+                        f"Another program is installing into '{self.path}' right now.",
+                        "Wait until it is done, or close it.",
+                        cause="busy",
+                    ) from error
                 raise EngineError(
-                    f"Another program is installing into '{self.path}' right now.",
-                    "Wait until it is done, or close it.",
-                    cause="busy",
-                )
+                    f"The drive of '{self.path}' cannot lock files ({error.strerror or error}), so two programs could "
+                    "install there at once.",
+                    "Choose a folder on another drive.",
+                    cause="locks",
+                ) from error
+            self._unlink_links()
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _unlink_links(self) -> None:
+        """Remove links that stand where our own files and folders go: what they lead to is not ours."""
+        for name in (*_FOLDERS, *_FILES, MARKER):
+            if (self.path / name).is_symlink():
+                _remove(self.path / name)
 
     def clear(self, *names: str) -> None:
         """Remove folders of ours by name. Raises EngineError when something holds on to them."""
@@ -197,18 +243,18 @@ def free_bytes(folder: Path) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None when there is no such file, or half of one."""
+    """A JSON object; None when there is no such file, half of one, or something else of that name."""
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        return read_object(path)
+    except InputError:
         return None
-    return found if isinstance(found, dict) else None
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write in one step, readable only for the user: an index's address may hold a password."""
     unfinished = path.with_name(f".{path.name}.part")
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINK
+    with os.fdopen(os.open(unfinished, flags, 0o600), "w", encoding="utf-8") as file:
         json.dump(content, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
@@ -235,7 +281,10 @@ def _make_writable(function: Callable[[str], object], path: str, _: object) -> N
     """Windows does not delete what is read-only, and a POSIX folder must be writable to lose its files."""
     parent = os.path.dirname(path)
     os.chmod(parent, os.stat(parent).st_mode | stat.S_IRWXU)
-    os.chmod(path, stat.S_IRWXU)
+    kind = os.lstat(path).st_mode
+    # Not what a link leads to, and on POSIX no file, which may be known by another name elsewhere too.
+    if not stat.S_ISLNK(kind) and (os.name == "nt" or stat.S_ISDIR(kind)):
+        os.chmod(path, kind | stat.S_IRWXU)
     function(path)
 
 
@@ -245,19 +294,11 @@ _ON_ERROR: dict[str, Any] = {"onexc" if sys.version_info >= (3, 12) else "onerro
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
 else:
     import fcntl
 
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

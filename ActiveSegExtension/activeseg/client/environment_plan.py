@@ -7,19 +7,21 @@ import platform
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from activeseg.client import lock as locks
 from activeseg.client import uv
-from activeseg.client.environment_failure import without_secrets
+from activeseg.client.environment_failure import without_password, without_secrets
 from activeseg.client.environment_folder import EnvironmentFolder, free_bytes
 from activeseg.client.interpreter import DOWNLOADED, Interpreter, archive_in
 from activeseg.client.lock import Lock, release
 from activeseg.client.uv_commands import Source
 from activeseg.errors import InputError
 
+PROXY, INDEX = "ACTIVESEG_PROXY", "ACTIVESEG_INDEX"
+"""Environment variables with addresses that may hold a password: on the command line everybody could read it."""
 GIB = 1 << 30
 PYTHON_BYTES = 140_000_000
 RESERVE_BYTES = GIB // 2
@@ -49,10 +51,12 @@ class Options:
     ----------
     python : a Python to build on; None lets ActiveSeg find or download one
     source : where packages come from
+    unknown : ``proxy`` and ``index``, where the address had a name and password, which no record keeps
     """
 
     python: Path | None = None
     source: Source = field(default_factory=Source)
+    unknown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.source.offline and self.source.wheels is None:
@@ -61,20 +65,32 @@ class Options:
             raise InputError(f"There is no folder '{self.source.wheels}'.", "Choose the folder of wheels.")
 
     def to_dict(self) -> dict[str, Any]:
+        """For the record and for whoever asks: without names and passwords in addresses."""
         source = self.source
+        addresses = {"proxy": source.proxy, "index": source.index}
+        bare = {name: without_password(address) for name, address in addresses.items()}
         return {
             "python": str(self.python) if self.python else "",
-            "index": source.index,
             "wheels": str(source.wheels) if source.wheels else "",
             "offline": source.offline,
-            "proxy": source.proxy,
             "torch": source.torch,
+            **bare,
+            "passwords": sorted({*self.unknown, *(name for name in bare if bare[name] != addresses[name])}),
         }
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Options:
-        """The options of ``to_dict``. A folder of wheels or a Python that has gone raises or fails when it is used."""
+        """The options of ``to_dict``. A folder of wheels or a Python that has gone raises or fails when it is used.
+
+        Raises InputError when they are damaged.
+        """
+        texts = ("python", "wheels", "index", "proxy", "torch")
+        if not isinstance(values, Mapping) or any(not isinstance(values.get(name, ""), str) for name in texts):
+            raise InputError(
+                "The record of how the environment was installed is damaged.", "Remove it, then install it again."
+            )
         python, wheels = values.get("python"), values.get("wheels")
+        passwords = values.get("passwords")
         source = Source(
             index=str(values.get("index", "")),
             wheels=Path(wheels) if wheels else None,
@@ -82,7 +98,23 @@ class Options:
             proxy=str(values.get("proxy", "")),
             torch=str(values.get("torch", "auto")),
         )
-        return Options(Path(python) if python else None, source)
+        unknown = tuple(name for name in ("proxy", "index") if isinstance(passwords, list) and name in passwords)
+        return Options(Path(python) if python else None, source, unknown)
+
+    def completed(self, environment: Mapping[str, str]) -> Options:
+        """With the addresses that ``ACTIVESEG_PROXY`` and ``ACTIVESEG_INDEX`` give, which may hold passwords."""
+        proxy, index = environment.get(PROXY, ""), environment.get(INDEX, "")
+        source = replace(self.source, proxy=proxy or self.source.proxy, index=index or self.source.index)
+        given = {"proxy": proxy, "index": index}
+        return Options(self.python, source, tuple(name for name in self.unknown if not given[name]))
+
+    def password_sentences(self) -> list[str]:
+        """What must be given again, for the user."""
+        variables = {"proxy": ("proxy", PROXY), "index": ("package index", INDEX)}
+        return [
+            f"The name and password for the {words} are not kept: give its address with them again ({variable})."
+            for words, variable in (variables[name] for name in self.unknown)
+        ]
 
 
 @dataclass(frozen=True)
@@ -138,6 +170,7 @@ class Plan:
             f"Python: {self.python_text}",
             *([self._present_text] if self.present_bytes else []),
             "Slicer's own Python is not changed, and nothing outside of the folder.",
+            *self.options.password_sentences(),
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -151,7 +184,7 @@ class Plan:
             "free_bytes": self.free_bytes,
             "present_bytes": self.present_bytes,
             "offline": self.options.source.offline,
-            "options": {**self.options.to_dict(), "index": without_secrets(self.options.source.index)},
+            "options": self.options.to_dict(),
         }
 
 

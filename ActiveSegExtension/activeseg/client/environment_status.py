@@ -6,20 +6,23 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from activeseg.client.chosen_python import is_chosen
 from activeseg.client.environment_folder import INSTALLED, EnvironmentFolder, extended
 from activeseg.client.interpreter import SUPPORTED, run_python
-from activeseg.client.lock import Lock
-from activeseg.errors import ActiveSegError
+from activeseg.client.lock import Lock, release
+from activeseg.errors import ActiveSegError, EngineError, InputError, shown
+from activeseg.regular_files import read_bytes
 
 SHOWN = ("torch", "nnunetv2", "TotalSegmentator")
 """Packages whose versions the user sees."""
 SHOWN_PROBLEMS = 5
+RECORD_LIMIT = 64 << 20
 
 
 class State(Enum):
@@ -127,8 +130,19 @@ def ask(python: Path, lock: Lock) -> dict[str, Any]:
     Raises EngineError when it does not start.
     """
     wanted = sorted({*lock.bounds(), *(SHOWN if lock.uses_torch else ())})
-    found: dict[str, Any] = run_python(python, _ASK.format(names=wanted))
-    return found
+    found = run_python(python, _ASK.format(names=wanted))
+    if isinstance(found, dict) and isinstance(found.get("versions"), dict):
+        texts = (found.get("version"), found.get("packages"), *found["versions"].values())
+        if all(isinstance(text, str) for text in texts):
+            return found
+    raise EngineError(f"'{python}' does not answer as a Python does.", "Choose another Python.", cause="python")
+
+
+def chosen_python(folder: EnvironmentFolder, marker: Mapping[str, Any]) -> Path | None:
+    """The Python of the user's that the marker names, if this user chose it; nothing else is started."""
+    existing = marker.get("existing")
+    python = Path(existing) if isinstance(existing, str) and "\0" not in existing else None
+    return python if python is not None and is_chosen(folder.path, python) else None
 
 
 def import_code(lock: Lock) -> str:
@@ -148,15 +162,20 @@ def damaged_files(packages: Path) -> Iterator[str]:
     Two to three seconds' worth of file names on a slow disk; nothing is read but the records.
     """
     for record in sorted(packages.glob("*.dist-info/RECORD")):
-        with record.open(encoding="utf-8", newline="") as file:
-            for row in csv.reader(file):
-                if len(row) != 3 or not row[2] or row[0].endswith(".pyc"):
-                    continue
-                try:
-                    if os.stat(extended(Path(os.path.normpath(packages / row[0])))).st_size != int(row[2]):
-                        yield row[0]
-                except (OSError, ValueError):
+        name = f"{record.parent.name}/{record.name}"
+        try:
+            rows = list(csv.reader(read_bytes(record, RECORD_LIMIT).decode("utf-8").splitlines()))
+        except (OSError, InputError, UnicodeError, csv.Error):
+            yield name
+            continue
+        for row in rows:
+            if len(row) != 3 or not row[2] or row[0].endswith(".pyc"):
+                continue
+            try:
+                if os.stat(extended(Path(os.path.normpath(packages / row[0])))).st_size != int(row[2]):
                     yield row[0]
+            except (OSError, ValueError):
+                yield row[0]
 
 
 def status_of(folder: EnvironmentFolder, lock: Lock, files: bool) -> Status:
@@ -165,7 +184,16 @@ def status_of(folder: EnvironmentFolder, lock: Lock, files: bool) -> Status:
     if marker is None:
         return Status(State.MISSING, folder.path, problem="The engine is not installed.", action="Install it.")
     if marker.get("existing"):
-        return status_of_existing(folder, Path(marker["existing"]), lock)
+        python = chosen_python(folder, marker)
+        if python is None:
+            return Status(
+                State.DAMAGED,
+                folder.path,
+                problem=f"The folder names the Python {shown(marker['existing'])}, which you have not chosen here.",
+                action="Choose the Python again.",
+                existing=True,
+            )
+        return status_of_existing(folder, python, lock)
     installed = folder.installed()
     if installed is None:
         problem = "The installation was not completed."
@@ -183,7 +211,9 @@ def status_of(folder: EnvironmentFolder, lock: Lock, files: bool) -> Status:
         said = ask(python, lock)
     except ActiveSegError as error:
         return damaged(error.message)
-    wanted = dict(installed.get("versions", {}))
+    wanted = installed.get("versions", {})
+    if not isinstance(wanted, dict):
+        return damaged(f"The file '{INSTALLED}' is damaged: 'versions' is {shown(wanted)}.")
     gone = [name for name, version in wanted.items() if said["versions"].get(name) != version]
     packages = Path(said["packages"])
     if not gone and files:
@@ -227,7 +257,7 @@ def status_of_existing(folder: EnvironmentFolder, python: Path, lock: Lock) -> S
 
 def outside_of(said: dict[str, Any], lock: Lock) -> list[str]:
     """What in the answer of ``ask`` lies outside the bounds, as parts of a sentence."""
-    kind = tuple(int(part) for part in str(said["version"]).split(".")[:2])
+    kind = release(said["version"])[:2]
     wrong = [] if kind in SUPPORTED else [f"Python is {said['version']} (needs 3.11 to 3.13)"]
     return wrong + lock.outside(said["versions"])
 

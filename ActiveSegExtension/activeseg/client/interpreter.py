@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.client.launch import engine_environment
+from activeseg.client.lock import release
 from activeseg.errors import EngineError, InputError
 
 SUPPORTED = ((3, 12), (3, 11), (3, 13))
@@ -111,10 +112,12 @@ def probe(path: str | Path, origin: str = "found") -> Interpreter:
     action = "Choose a CPython 3.11, 3.12 or 3.13, or leave the choice to ActiveSeg."
     refuse_slicer(path)
     said = run_python(path, _PROBE)
+    if not isinstance(said, dict) or not {"version", "implementation", "bits", "gil", "base"} <= set(said):
+        raise EngineError(f"'{path}' does not answer as a Python does.", "Choose another Python.", cause="python")
     if is_slicer(Path(said["base"]) / "bin" / "python"):
         refuse_slicer(Path(said["base"]) / "bin" / "python-real")
     version = str(said["version"])
-    kind = tuple(int(part) for part in version.split(".")[:2])
+    kind = release(version)[:2]
     wrong = ""
     if said["implementation"] != "CPython":
         wrong = f"is {said['implementation']} and not CPython"

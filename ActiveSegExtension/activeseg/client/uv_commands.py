@@ -68,13 +68,15 @@ class Source:
     torch: str = "auto"
 
     def arguments(self, torch: str | None = None) -> list[str]:
-        """For commands of uv that look for packages; ``torch`` replaces the own choice."""
+        """For commands of uv that look for packages; ``torch`` replaces the own choice.
+
+        The index goes by a variable (``uv_environment``): its address may hold a password.
+        """
         found = [] if self.wheels is None else ["--find-links", str(self.wheels)]
         if self.offline:
             return ["--offline", "--no-index", *found]
-        index = ["--default-index", self.index] if self.index else []
         backend = self.torch if torch is None else torch
-        return [*index, *found, *([f"--torch-backend={backend}"] if backend else [])]
+        return [*found, *([f"--torch-backend={backend}"] if backend else [])]
 
 
 def uv_environment(
@@ -100,6 +102,8 @@ def uv_environment(
         replaced |= {"UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"}
     for name in replaced & set(kept):
         del kept[name]
+    if source.index and not source.offline:
+        kept["UV_DEFAULT_INDEX"] = source.index
     known = urllib.request.getproxies() if proxies is None else proxies
     for scheme, name in _PROXIES.items():
         if known.get(scheme) and not (kept.get(name) or kept.get(name.lower())):

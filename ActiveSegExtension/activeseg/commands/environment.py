@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from activeseg.client.environment import EngineEnvironment, Options, Source, State, Status, default_folder
+from activeseg.client.environment_plan import INDEX, PROXY
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation
 from activeseg.errors import EngineError
 
@@ -15,10 +16,15 @@ app = typer.Typer(no_args_is_help=True, help="Make, check, repair and remove the
 
 Folder = Annotated[Path, typer.Option("--folder", "-f", help="The folder that holds it.")]
 Python = Annotated[Path | None, typer.Option(help="The Python 3.11 to 3.13 to build on; none: one is found.")]
-Index = Annotated[str, typer.Option(help="Address of a package index.")]
+Index = Annotated[
+    str, typer.Option(envvar=INDEX, help="Address of a package index; with a password better in the variable.")
+]
 Wheels = Annotated[Path | None, typer.Option(help="A folder of wheels that is looked into as well.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Use nothing but the folder of wheels.")]
-Proxy = Annotated[str, typer.Option(help="Address of a proxy; none: the system's.")]
+Proxy = Annotated[
+    str,
+    typer.Option(envvar=PROXY, help="Address of a proxy; none: the system's. With a password better in the variable."),
+]
 Torch = Annotated[str, typer.Option(help="Build of PyTorch: auto, cpu, cu130, ...; '' takes what the index has.")]
 FOLDER = default_folder()
 
