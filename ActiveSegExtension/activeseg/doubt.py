@@ -93,8 +93,8 @@ def _dissent(grid: GridVotes) -> npt.NDArray[np.float32]:
 def _scaled(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Values as part of the case's high level, at most 1.
 
-    That level is nearly the maximum, so that a single voxel does not set it. It is relative because entropy is divided
-    by log C: two equal candidates of 118 classes give 0.15.
+    That level is nearly the maximum, so that a single voxel does not set it. It is relative because a
+    measure's values depend on the model and on how many members vote.
     """
     found = values[values > 0.01]
     if not found.size:

@@ -19,6 +19,7 @@ import torch
 from activeseg.progress import Progress
 from activeseg.segmenters.base import Member, MemberKind, Mode, Settings
 from activeseg.segmenters.network import Network, Slab, out_of_memory_is_an_error, sweep_exact, sweep_fast
+from activeseg.uncertainty import ENTROPY_UNIT
 from activeseg.views import View, standard_views
 
 FloatMap = npt.NDArray[np.float32]
@@ -159,11 +160,11 @@ class Decision:
         return (p * p).sum(0) if self.regions_class_order is None else (p * p).mean(0)
 
     def maxima(self, voters: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any], npt.NDArray[Any]]:
-        """Largest entropy, variance and mutual information for so many voters (design section 5)."""
+        """What entropy, variance and mutual information of so many voters are divided by (design section 5)."""
         if self.regions_class_order is not None:
-            return float(np.log(2)), np.full(voters.shape, 0.25), np.full(voters.shape, np.log(2))
+            return ENTROPY_UNIT, np.full(voters.shape, 0.25), np.full(voters.shape, np.log(2))
         most = np.minimum(np.maximum(voters, 2), self.classes)
-        return float(np.log(self.classes)), 1.0 - 1.0 / most, np.log(most)
+        return ENTROPY_UNIT, 1.0 - 1.0 / most, np.log(most)
 
 
 def _first_maximum(logits: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from activeseg.alternatives import volume_text
 from activeseg.labels import LabelSchema
 from activeseg.regions import Region
-from activeseg.uncertainty import SHOWN_THRESHOLD
+from activeseg.uncertainty import shown_threshold
 from activeseg.volume import Volume
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class _Scene:
         labels: npt.NDArray[Any],
         schema: LabelSchema,
         uncertainty: Volume | None,
+        shown_from: float,
     ) -> None:
         import nibabel
 
@@ -74,7 +75,7 @@ class _Scene:
         self.colors = np.zeros((len(schema) + 2, 3))
         for label in schema.labels:
             self.colors[label.value] = np.array(label.color) / 255
-        self.shown_from, self.shown_to = _shown_range(uncertainty)
+        self.shown_from = min(shown_from, 0.99)
 
     def canonical(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """An array (k, j, i) of the CT's grid, or of a box in it, as (x, y, z)."""
@@ -144,6 +145,7 @@ def write_overview(
     regions: Sequence[Region] = (),
     measure: str = "uncertainty",
     title: str = "",
+    threshold: float | None = None,
 ) -> None:
     """Write the picture as PNG, 1920 x 1180 pixels.
 
@@ -153,11 +155,12 @@ def write_overview(
     uncertainty : 0..1 on its own grid, NaN where not computed; ``measure`` names it
     regions : worst first; the views go through the first one, the first five are shown enlarged
     title : above everything; empty takes the CT's name
+    threshold : uncertainty is shown from here to 1, the same range for every case; None: the measure's own
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    scene = _Scene(ct, labels, schema, uncertainty)
+    scene = _Scene(ct, labels, schema, uncertainty, shown_threshold(measure) if threshold is None else threshold)
     figure = Figure(figsize=(_WIDTH / _DPI, _HEIGHT / _DPI), dpi=_DPI, facecolor=_PAPER)
     FigureCanvasAgg(figure)
     _text(figure, _LEFT, 34, title or ct.name or "ActiveSeg", 15, weight="bold", va="center")
@@ -256,7 +259,7 @@ def _draw_cut(axes: Axes, scene: _Scene, plane: _Plane, at: int, window: _Window
     glow = scene.uncertainty_cut(plane, at)
     if glow is not None:
         glow = np.nan_to_num(glow[part])
-        strength = np.clip((glow - scene.shown_from) / (scene.shown_to - scene.shown_from), 0, 1)
+        strength = np.clip((glow - scene.shown_from) / (1 - scene.shown_from), 0, 1)
         heat = _heat_colors()(strength)
         heat[..., 3] = np.where(glow >= scene.shown_from, 0.45 + 0.4 * strength, 0)
         axes.imshow(heat, interpolation="nearest", **look)
@@ -387,7 +390,7 @@ def _draw_legend(figure: Figure, scene: _Scene, measure: str) -> None:
         axes.imshow(np.linspace(0, 1, 256)[None], cmap=_heat_colors(), aspect="auto")
         axes.set_axis_off()
         _text(figure, _SIDE, y + 48, f"{scene.shown_from:.2f}", 8.5, _FAINT)
-        _text(figure, _WIDTH - _LEFT, y + 48, f"{scene.shown_to:.2f}", 8.5, _FAINT, ha="right")
+        _text(figure, _WIDTH - _LEFT, y + 48, "1.00", 8.5, _FAINT, ha="right")
     meaning = (
         "solid box: a place that this cut goes through\n"
         "dotted box: a place in front of it or behind\n"
@@ -402,18 +405,6 @@ def _heat_colors() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("glow", ["#c2185b", "#ff6d00", "#ffd600", "#fffde7"])
-
-
-def _shown_range(uncertainty: Volume | None) -> tuple[float, float]:
-    """From the shown threshold to the map's highest value; from half of that where the whole map lies lower."""
-    top = (
-        0.0
-        if uncertainty is None
-        else float(np.max(uncertainty.array, initial=0.0, where=~np.isnan(uncertainty.array)))
-    )
-    if top <= 0:
-        return SHOWN_THRESHOLD, 1.0
-    return min(SHOWN_THRESHOLD, 0.5 * top), top
 
 
 def _readable(name: str) -> str:

@@ -15,7 +15,7 @@ from activeseg.prediction_folder import FILES, RECORD, fingerprints, is_unchange
 from activeseg.regions import Region, read_regions, write_regions
 from activeseg.regular_files import read_json
 from activeseg.segmenters.base import GridVotes, Member, MemberKind, Mode, Resample, Settings
-from activeseg.uncertainty import SHOWN_THRESHOLD
+from activeseg.uncertainty import ENTROPY_SCALE, OLD_ENTROPY_SCALE, shown_threshold
 from activeseg.volume import Volume, read_label_map
 
 FORMAT = 1
@@ -33,6 +33,8 @@ class Prediction:
     uncertainty : the ``measure``'s map, float32 in 0..1 on the network's own grid; NaN where not computed
     agreement : mean pairwise Dice of the members, None for one member
     images : for each channel ``path`` (as given), for DICOM ``series``, and ``sha256`` (of voxels and geometry)
+    threshold : above it a voxel is shown as uncertain; on the scale of ``uncertainty``
+    entropy_scale : what an entropy of 1 stands for; before there was this field, the logarithm of all classes
     grid : all votes and measures; only in memory, None after ``load``
     """
 
@@ -51,7 +53,8 @@ class Prediction:
     created: str
     timings: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
-    threshold: float = SHOWN_THRESHOLD
+    threshold: float = shown_threshold("variance")
+    entropy_scale: str = ENTROPY_SCALE
     grid: GridVotes | None = field(default=None, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,6 +70,7 @@ class Prediction:
             "agreement": self.agreement,
             "measure": self.measure,
             "threshold": self.threshold,
+            "entropy_scale": self.entropy_scale,
             "focus": list(self.focus),
             "settings": asdict(self.settings),
             "timings_s": dict(self.timings),
@@ -91,7 +95,14 @@ class Prediction:
             write_segmentation(fresh / "segmentation.seg.nrrd", self.labels.array, self.labels.geometry, self.schema)
             ct = next(iter(images.values()))
             write_overview(
-                fresh / "overview.png", ct, self.labels.array, self.schema, self.uncertainty, self.regions, self.measure
+                fresh / "overview.png",
+                ct,
+                self.labels.array,
+                self.schema,
+                self.uncertainty,
+                self.regions,
+                self.measure,
+                threshold=self.threshold,
             )
             self.write(fresh)
 
@@ -148,6 +159,7 @@ def _fields(record: Mapping[str, Any], source: str) -> dict[str, Any]:
             "timings": record["timings_s"],
             "details": record["details"],
             "threshold": float(record["threshold"]),
+            "entropy_scale": str(record.get("entropy_scale", OLD_ENTROPY_SCALE)),
         }
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{source} is damaged: {error!r}.", "Segment the CT again.") from error

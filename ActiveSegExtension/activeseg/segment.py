@@ -11,7 +11,7 @@ from activeseg.prediction import Prediction
 from activeseg.progress import Progress
 from activeseg.regions import body_volume_mm3, find_regions
 from activeseg.segmenters.base import Segmenter, Settings
-from activeseg.uncertainty import pairwise_dice
+from activeseg.uncertainty import pairwise_dice, shown_threshold
 from activeseg.volume import Volume
 
 
@@ -82,5 +82,6 @@ def segment(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         timings=timings,
         details=segmented.details,
+        threshold=shown_threshold(grid.default_measure),
         grid=grid,
     )

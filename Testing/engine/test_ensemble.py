@@ -52,7 +52,7 @@ def softmax_measures(logits: list[np.ndarray]) -> dict[str, np.ndarray]:
     most = min(members, classes)
     each = -(p * np.log(p)).sum(axis=1).mean(axis=0)
     return {
-        "entropy": entropy / np.log(classes),
+        "entropy": np.minimum(entropy / np.log(2), 1),
         "variance": ((p - mean) ** 2).sum(axis=1).mean(axis=0) / (1 - 1 / most),
         "mutual_information": (entropy - each) / np.log(most),
     }

@@ -112,6 +112,19 @@ def test_the_same_patient_gives_the_same_picture_however_it_is_stored(tmp_path: 
     assert np.abs(image - expected).max() < 0.02
 
 
+def test_what_lies_below_the_threshold_does_not_glow_even_where_nothing_lies_higher(tmp_path: Path) -> None:
+    """One range for all pictures, as in the views: a faint map must not look like a bright one."""
+    ct, segmented = patient()
+    faint = np.where(segmented.labels > 0, 0.2, 0).astype(np.float32)
+    pictures = [
+        picture(tmp_path, ct, replace(segmented, grid=replace(segmented.grid, variance=variance)))
+        for variance in (faint, np.zeros(SHAPE, np.float32))
+    ]
+    assert np.array_equal(*pictures)
+    bright = replace(segmented, grid=replace(segmented.grid, variance=faint))
+    assert not np.array_equal(picture(tmp_path, ct, bright, threshold=0.1), pictures[0])
+
+
 def test_an_oblique_ct_with_another_grid_for_uncertainty_is_drawn(tmp_path: Path) -> None:
     ct, segmented = patient()
     matrix = ct.geometry.ijk_to_ras.copy()

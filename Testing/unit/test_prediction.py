@@ -17,6 +17,7 @@ from activeseg.prediction import Prediction, check_output
 from activeseg.segment import segment
 from activeseg.segmenters import open_segmenter
 from activeseg.segmenters.base import Settings
+from activeseg.uncertainty import shown_threshold
 from activeseg.volume import Volume
 
 FILES = {
@@ -51,6 +52,27 @@ def test_folder_holds_what_was_predicted(prediction: Prediction, ct: Volume, tmp
     assert [r.to_dict() for r in read.regions] == [r.to_dict() for r in prediction.regions]
     for name in ("schema", "decided", "measure", "members", "agreement", "focus", "model", "settings", "images"):
         assert getattr(read, name) == getattr(prediction, name), name
+
+
+def test_the_record_says_what_an_entropy_of_one_stands_for(prediction: Prediction, ct: Volume, tmp_path: Path) -> None:
+    assert prediction.threshold == shown_threshold(prediction.measure)
+    prediction.save(tmp_path / "out", {"CT": ct})
+    record = json.loads((tmp_path / "out" / "prediction.json").read_text("utf-8"))
+    assert record["entropy_scale"] == "log 2, clipped"
+    assert Prediction.load(tmp_path / "out").entropy_scale == "log 2, clipped"
+
+
+def test_a_prediction_of_before_keeps_its_scale_and_its_threshold(
+    prediction: Prediction, ct: Volume, tmp_path: Path
+) -> None:
+    folder = tmp_path / "old"
+    prediction.save(folder, {"CT": ct})
+    record = json.loads((folder / "prediction.json").read_text("utf-8"))
+    del record["entropy_scale"]
+    (folder / "prediction.json").write_text(json.dumps({**record, "measure": "entropy", "threshold": 0.25}), "utf-8")
+    old = Prediction.load(folder)
+    assert (old.entropy_scale, old.threshold) == ("log C", 0.25)
+    assert old.to_dict()["entropy_scale"] == "log C"
 
 
 def test_record_names_model_members_agreement_timings_and_image(prediction: Prediction, ct: Volume) -> None:

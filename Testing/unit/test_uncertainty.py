@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from activeseg.uncertainty import coarsened, measures_from_votes, pairwise_dice, variance_maximum
+from activeseg.uncertainty import coarsened, measures_from_votes, pairwise_dice, shown_threshold, variance_maximum
 from activeseg.volume import Geometry, Volume
 
 
@@ -16,7 +16,7 @@ def by_definition(votes: list[np.ndarray], classes: int) -> tuple[np.ndarray, np
         entropy = -np.nansum(np.where(mean > 0, mean * np.log(mean), 0), axis=-1)
     variance = ((one_hot - mean) ** 2).sum(axis=-1).mean(axis=0)
     most = min(len(votes), classes)
-    return entropy / np.log(classes), variance / (1 - 1 / most), entropy / np.log(most)
+    return np.minimum(entropy / np.log(2), 1), variance / (1 - 1 / most), entropy / np.log(most)
 
 
 @pytest.mark.parametrize(("members", "classes"), [(2, 2), (3, 7), (7, 3), (5, 118)])
@@ -29,6 +29,15 @@ def test_measures_of_votes_are_those_of_one_hot_predictions(members: int, classe
         assert measure is not None
         assert measure.dtype == np.float32
         np.testing.assert_allclose(measure, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 6, 118])
+def test_a_coin_toss_between_two_structures_is_as_bright_as_can_be_however_many_there_are(classes: int) -> None:
+    votes = [np.full((1, 1, 2), value, np.uint8) for value in (1, 1, classes - 1 if classes > 2 else 0)]
+    votes.append(votes[-1])
+    entropy, _, _ = measures_from_votes(votes, classes)
+    assert entropy == pytest.approx(1)
+    assert shown_threshold("entropy") < 1
 
 
 def test_one_member_has_no_variance() -> None:
