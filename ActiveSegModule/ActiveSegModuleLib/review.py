@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ class Review:
         self._box: RegionBox | None = None
         self._preview = AlternativePreview(scene)
         self._worked_at = clock()
+        self._listed: Any = None  # the table whose regions these are
+        self._content: dict[int, bytes] = {}
+        self._states: dict[int, dict[bytes, RegionState]] = {}
 
     @property
     def case(self) -> Case | None:
@@ -64,6 +68,9 @@ class Review:
         self.leave()
         self._case = case
         self._worked_at = self._clock()
+        if case is not None and case.has_ct:
+            case.follow_ct()
+            self._look_at_all()
 
     def leave(self) -> None:
         """Take the frame and the preview out of the scene."""
@@ -71,6 +78,15 @@ class Review:
         if self._box is not None and self._scene.IsNodePresent(self._box.node):
             self._scene.RemoveNode(self._box.node)
         self._box, self._case, self._current = None, None, None
+        self._listed, self._content, self._states = None, {}, {}
+
+    def follow_ct(self) -> None:
+        """The CT may have been put under another transform: frame, maps and segmentation go along."""
+        case = self.case
+        if case is not None and case.has_ct:
+            case.follow_ct()
+            if self._box is not None and self._scene.IsNodePresent(self._box.node):
+                self._box.follow(case.ct_node)
 
     def forget_region(self) -> None:
         """The list is another one: no region of it is looked at."""
@@ -99,14 +115,21 @@ class Review:
         if table is None or self.case is None:
             raise InputError("There are no regions to go to.", "Segment a CT first.")
         table.region(number)
+        self.note_edits()  # what was edited just now was edited in the region before
         self._preview.hide()
         self._current = number
         if self._box is None or not self._scene.IsNodePresent(self._box.node):
             self._box = RegionBox.create(self._scene, table.ct_node)
+        self._box.follow(table.ct_node)
         self._box.move_to(table, number)
         table.jump_to(number)
         look_at(self._scene, table.center_world(number))
         self._work()
+
+    def first(self) -> int | None:
+        """Go to the worst region that nobody has decided on, or the worst of all; None when there are none."""
+        number = self.next_open()
+        return number if number is not None else self.next()
 
     def next(self) -> int | None:
         """Go to the region after the current one, after the last to the first; None when there are none."""
@@ -130,11 +153,14 @@ class Review:
     def accept(self) -> None:
         """The current region is right as it is now; what was edited in it counts as corrected."""
         case, number = self._at_region()
-        self._set(number, RegionState.CORRECTED if self._differs(case, number) else RegionState.ACCEPTED)
+        self.note_edits()
+        _, differs = self._look(case, number)
+        self._set(number, RegionState.CORRECTED if differs else RegionState.ACCEPTED)
 
     def skip(self) -> None:
         """Leave the current region undecided: it does not count as truth."""
         _, number = self._at_region()
+        self.note_edits()
         self._set(number, RegionState.SKIPPED)
 
     def alternatives(self) -> tuple[OfferedAlternative, ...]:
@@ -164,8 +190,9 @@ class Review:
     def note_edits(self) -> set[int]:
         """Bring states up to date with the segmentation; gives the numbers of regions that changed their state.
 
-        An edit makes a region corrected. Where an undo took it back, the region is open again. Takes a few
-        milliseconds, so it can follow every stroke. Raises InputError when the CT was removed.
+        An edit in the current region makes it corrected. One elsewhere leaves states as they are: nobody looked there.
+        What a region held is remembered with the state that it had then, so an undo or a redo, from wherever, brings
+        that back. Takes a few milliseconds, so it can follow every stroke. Raises InputError when the CT was removed.
         """
         case, table = self.case, self._table
         changed: set[int] = set()
@@ -174,18 +201,39 @@ class Review:
         place_under(self._scene, case.ct_node, case.node)  # the Segment Editor moves what it edits beside its source
         if table is None:
             return changed
+        self._look_at_all()
         for number, state in table.states().items():
-            differs = self._differs(case, number)
-            if differs and state is not RegionState.CORRECTED:
-                table.set_state(number, RegionState.CORRECTED)
-            elif not differs and state is RegionState.CORRECTED:
-                table.set_state(number, RegionState.OPEN)
-            else:
+            content, differs = self._look(case, number)
+            if content == self._content.get(number):
                 continue
-            changed.add(number)
+            self._content[number] = content
+            known = self._states.setdefault(number, {})
+            if content not in known:
+                known[content] = self._state_after_edit(number, state, differs)
+            if known[content] is not state:
+                table.set_state(number, known[content])
+                changed.add(number)
         if changed:
             self._work()
         return changed
+
+    def _state_after_edit(self, number: int, state: RegionState, differs: bool) -> RegionState:
+        """Of a region that holds now what it never held while it was reviewed."""
+        if number == self._current and differs:
+            return RegionState.CORRECTED
+        return RegionState.OPEN if state is RegionState.CORRECTED and not differs else state
+
+    def _look_at_all(self) -> None:
+        """Remember what the regions hold, when they are others than before."""
+        case, table = self._case, self._table
+        listed = table.node if table is not None else None
+        if listed is self._listed or case is None:
+            return
+        self._listed, self._content, self._states = listed, {}, {}
+        if table is not None:
+            for number, state in table.states().items():
+                self._content[number], _ = self._look(case, number)
+                self._states[number] = {self._content[number]: state}
 
     @property
     def _table(self) -> RegionTable | None:
@@ -209,17 +257,21 @@ class Review:
         return number
 
     def _set(self, number: int, state: RegionState) -> None:
-        table = self._table
+        case, table = self._case, self._table
+        assert case is not None
         assert table is not None
         table.set_state(number, state)
+        self._content[number], _ = self._look(case, number)
+        self._states.setdefault(number, {})[self._content[number]] = state
         self._work()
 
-    def _differs(self, case: Case, number: int) -> bool:
+    def _look(self, case: Case, number: int) -> tuple[bytes, bool]:
+        """A fingerprint of what a region holds, and whether that is something else than was predicted."""
         table = case.regions
         assert table is not None
         box = table.region(number).box_kji
-        before = case.original_on_ct()[tuple(slice(*span) for span in box)]
-        return bool(np.any(case.labels_in(box) != before))
+        now, before = case.labels_in(box), case.original_on_ct()[tuple(slice(*span) for span in box)]
+        return hashlib.sha256(now.tobytes()).digest(), bool(np.any(now != before))
 
     def _work(self) -> None:
         """Count the time since the last thing that the user did, unless it was a pause."""

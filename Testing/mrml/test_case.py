@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import slicer
+import vtk
 from scene_cases import BOX, PLAIN, RECORD, boxes, oblique, whole_case
 from slicer_application import SlicerCore
 
 from activeseg.corrections import RegionState
 from activeseg.errors import InputError
-from activeseg.volume import Geometry
+from activeseg.volume import Geometry, Volume
 from ActiveSegModuleLib.scene.alternatives import apply_alternative
 from ActiveSegModuleLib.scene.case import Case
+from ActiveSegModuleLib.scene.labelmap import array_of
 from ActiveSegModuleLib.scene.placement import vtk_matrix
-from ActiveSegModuleLib.scene.volume_node import voxel_image
+from ActiveSegModuleLib.scene.volume_node import volume_of, voxel_image
 
 
 def test_a_case_knows_its_record_its_ct_and_what_was_predicted(core: SlicerCore) -> None:
@@ -101,6 +104,107 @@ def test_a_case_whose_ct_was_removed_says_so(core: SlicerCore) -> None:
     core.scene.RemoveNode(case.ct_node)
     with pytest.raises(InputError, match="CT of 'CT segmentation' is no longer"):
         _ = case.ct_node
+
+
+def test_a_ct_that_is_loaded_again_is_known_by_its_voxels_and_taken(core: SlicerCore) -> None:
+    case = whole_case(core, oblique())
+    voxels = array_of(case.ct_node.GetImageData()).copy()
+    core.scene.RemoveNode(case.ct_node)
+    other = core.add_volume(voxels + 1, oblique(), "other values")
+    elsewhere = core.add_volume(voxels, PLAIN, "other place")
+    again = core.add_volume(voxels, oblique(), "again")
+    assert [case.fits(node) for node in (other, elsewhere, again)] == [False, False, True]
+    case.take_ct(again)
+    assert case.has_ct
+    assert case.ct_node is again
+    assert case.regions is not None
+    assert case.regions.ct_node is again
+    assert (case.read_back().labels == boxes()).all()
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(core.scene)
+    parent = hierarchy.GetItemByDataNode(again)
+    for node in (case.node, case.regions.node, *(volume.node for volume in case.uncertainty.values())):
+        assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == parent
+
+
+def test_a_ct_is_known_by_the_fingerprint_in_the_prediction(core: SlicerCore) -> None:
+    ct = core.add_volume(np.full(PLAIN.shape_kji, 7, np.int16), PLAIN)
+    record = {**RECORD, "images": {"CT": {"path": "", "sha256": volume_of(ct).sha256()}}}
+    case = Case.create(core.scene, ct, Volume(boxes(), PLAIN), record, "x")
+    core.scene.RemoveNode(ct)
+    assert case.fits(core.add_volume(np.full(PLAIN.shape_kji, 7, np.int16), PLAIN))
+    assert not case.fits(core.add_volume(np.full(PLAIN.shape_kji, 8, np.int16), PLAIN))
+
+
+def test_all_that_belongs_to_a_ct_follows_it_under_a_transform(core: SlicerCore) -> None:
+    case = whole_case(core)
+    assert case.regions is not None
+    before = case.regions.center_world(1)
+    shift = np.eye(4)
+    shift[:3, 3] = (40, -30, 7)
+    case.ct_node.SetAndObserveTransformNodeID(core.add_transform(shift).GetID())
+    case.follow_ct()
+    wanted = case.ct_node.GetTransformNodeID()
+    moved = [case.node, *(node for node in case.companions() if node.IsA("vtkMRMLTransformableNode"))]
+    assert [node.GetTransformNodeID() for node in moved] == [wanted] * len(moved)
+    assert len(moved) == 4
+    assert case.regions.center_world(1) == pytest.approx(np.add(before, (40, -30, 7)))
+    row = case.regions.node
+    assert float(row.GetCellText(0, 5)) == pytest.approx(before[0] + 40, abs=0.01)
+    assert (case.read_back().labels == boxes()).all()
+
+
+def test_a_segmentation_with_a_transform_of_its_own_keeps_it(core: SlicerCore) -> None:
+    case = whole_case(core)
+    own, other = core.add_transform(np.diag([1.0, 1, 1, 1])), core.add_transform(np.diag([-1.0, -1, 1, 1]))
+    case.node.SetAndObserveTransformNodeID(own.GetID())
+    case.ct_node.SetAndObserveTransformNodeID(other.GetID())
+    case.follow_ct()
+    assert case.node.GetTransformNodeID() == own.GetID()
+
+
+def test_after_a_transform_was_hardened_nothing_jumps(core: SlicerCore) -> None:
+    case = whole_case(core)
+    shift = np.eye(4)
+    shift[:3, 3] = (40, -30, 7)
+    case.ct_node.SetAndObserveTransformNodeID(core.add_transform(shift).GetID())
+    case.follow_ct()
+    before = case.node.GetTransformNodeID()
+    case.ct_node.HardenTransform()
+    case.follow_ct()
+    assert case.node.GetTransformNodeID() == before
+
+
+def test_the_newest_case_of_a_ct_is_the_last_that_is_no_preview(core: SlicerCore) -> None:
+    first = whole_case(core)
+    ct = first.ct_node
+    second = Case.create(core.scene, ct, Volume(boxes(), PLAIN), RECORD, "second")
+    preview = Case.create(core.scene, ct, Volume(boxes(), PLAIN), RECORD, "preview", preview=True)
+    assert Case.newest_of(core.scene, ct) == second
+    second.remove()
+    first.remove()
+    assert Case.newest_of(core.scene, ct) == preview
+    assert Case.newest_of(core.scene, None) is None
+
+
+def test_what_nobody_should_choose_is_hidden_before_a_list_can_see_it(core: SlicerCore) -> None:
+    """Slicer's lists of volumes turn to what they have seen, when another volume is removed."""
+    seen = []
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def look(_scene: object, _event: object, node: Any) -> None:
+        if node.IsA("vtkMRMLVolumeNode") or node.IsA("vtkMRMLTextNode"):
+            seen.append((node.GetName(), bool(node.GetHideFromEditors()), node.GetAttribute("ActiveSeg.Role")))
+
+    core.scene.AddObserver(core.scene.NodeAddedEvent, look)
+    whole_case(core)
+    assert [(name, hidden) for name, hidden, _ in seen] == [
+        ("CT", False),
+        ("CT segmentation, as predicted", True),
+        ("CT segmentation, alternatives", True),
+        ("CT segmentation, variance", True),
+        ("CT segmentation, entropy", True),
+    ]
+    assert [role for _, _, role in seen if role] == ["original", "uncertainty", "uncertainty"]
 
 
 def test_a_segmentation_of_somebody_else_is_no_case(core: SlicerCore) -> None:

@@ -60,6 +60,16 @@ def paint(core: SlicerCore, case: Case, name: str, place: tuple[slice, ...]) -> 
     )
 
 
+def stroke(editor: object, case: Case, name: str, place: tuple[slice, ...]) -> None:
+    """A stroke that can be undone."""
+    editor.SaveStateForUndo()
+    editor.SetCurrentSegmentID(case.segmentation.segment_id(case.schema.named(name)))
+    editor.ResetModifierLabelmapToDefault()
+    array_of(editor.GetModifierLabelmap())[place] = 1
+    mode, segment_id = editor.ModificationModeAdd, editor.GetCurrentSegmentID()
+    editor.ModifySegmentByLabelmap(case.node, segment_id, editor.GetModifierLabelmap(), mode, False, False)
+
+
 def test_regions_come_worst_first_and_round_again(review: Review) -> None:
     assert [row.number for row in review.rows()] == [1, 2]
     assert [review.next(), review.next(), review.next(), review.previous()] == [1, 2, 1, 2]
@@ -118,11 +128,100 @@ def test_deciding_without_a_region_says_what_to_do(review: Review) -> None:
 def test_an_edit_inside_makes_a_region_corrected_and_elsewhere_not(
     core: SlicerCore, review: Review, case: Case
 ) -> None:
+    review.go_to(1)
     paint(core, case, "spleen", (slice(0, 2), slice(0, 3), slice(30, 34)))
     assert review.note_edits() == set()
     paint(core, case, "spleen", (slice(5, 6), slice(6, 9), slice(1, 4)))
     assert review.note_edits() == {1}
     assert states(review) == [CORRECTED, OPEN]
+
+
+@pytest.mark.parametrize("decision", [ACCEPTED, SKIPPED])
+def test_a_stroke_and_its_undo_leave_a_decision_as_it_was(
+    core: SlicerCore, review: Review, case: Case, decision: RegionState
+) -> None:
+    review.go_to(1)
+    review.accept() if decision is ACCEPTED else review.skip()
+    editor = core.editor(case.node, case.ct_node)
+    stroke(editor, case, "spleen", (slice(5, 6), slice(6, 9), slice(1, 4)))
+    assert review.note_edits() == {1}
+    assert states(review) == [CORRECTED, OPEN]
+    editor.Undo()
+    assert review.note_edits() == {1}
+    assert states(review) == [decision, OPEN]
+    editor.Redo()
+    review.note_edits()
+    assert states(review) == [CORRECTED, OPEN]
+
+
+def test_an_undo_from_the_next_region_and_its_redo_reach_the_region_that_was_corrected(
+    core: SlicerCore, review: Review, case: Case
+) -> None:
+    review.go_to(1)
+    editor = core.editor(case.node, case.ct_node)
+    stroke(editor, case, "spleen", (slice(5, 6), slice(6, 9), slice(1, 4)))
+    review.next()
+    assert states(review) == [CORRECTED, OPEN]
+    editor.Undo()
+    review.note_edits()
+    assert states(review) == [OPEN, OPEN]
+    editor.Redo()
+    review.note_edits()
+    assert states(review) == [CORRECTED, OPEN]
+
+
+def test_a_stroke_into_a_region_where_nobody_looks_decides_nothing_there(
+    core: SlicerCore, review: Review, case: Case
+) -> None:
+    review.go_to(1)
+    everywhere = (slice(0, 24), slice(0, 30), slice(0, 36))
+    paint(core, case, "spleen", everywhere)
+    assert review.note_edits() == {1}
+    assert states(review) == [CORRECTED, OPEN]
+    review.go_to(2)
+    assert states(review) == [CORRECTED, OPEN]
+    review.accept()
+    assert states(review) == [CORRECTED, CORRECTED]
+
+
+def test_an_edited_region_that_is_skipped_stays_skipped_when_another_is_edited(
+    core: SlicerCore, review: Review, case: Case
+) -> None:
+    review.go_to(1)
+    paint(core, case, "spleen", (slice(5, 6), slice(6, 9), slice(1, 4)))
+    review.skip()
+    review.go_to(2)
+    paint(core, case, "spleen", (slice(14, 15), slice(6, 9), slice(22, 25)))
+    review.note_edits()
+    assert states(review) == [SKIPPED, CORRECTED]
+
+
+def test_an_edit_just_before_next_counts_for_the_region_it_was_made_in(
+    core: SlicerCore, review: Review, case: Case
+) -> None:
+    review.go_to(1)
+    paint(core, case, "spleen", (slice(5, 6), slice(6, 9), slice(1, 4)))
+    review.next()
+    assert states(review) == [CORRECTED, OPEN]
+
+
+def test_the_first_region_is_the_worst_that_is_open(review: Review) -> None:
+    assert review.first() == 1
+    review.accept()
+    assert review.first() == 2
+    review.skip()
+    assert review.first() in (1, 2)
+
+
+def test_the_frame_follows_a_ct_that_is_put_under_a_transform(core: SlicerCore, review: Review, case: Case) -> None:
+    review.go_to(1)
+    frame = core.scene.GetFirstNodeByClass("vtkMRMLMarkupsROINode")
+    shift = np.eye(4)
+    shift[:3, 3] = (40, -30, 7)
+    case.ct_node.SetAndObserveTransformNodeID(core.add_transform(shift).GetID())
+    review.follow_ct()
+    seen = [frame, *(volume.node for volume in case.uncertainty.values()), case.node]
+    assert {node.GetTransformNodeID() for node in seen} == {case.ct_node.GetTransformNodeID()}
 
 
 def test_an_accepted_region_that_was_edited_counts_as_corrected(core: SlicerCore, review: Review, case: Case) -> None:

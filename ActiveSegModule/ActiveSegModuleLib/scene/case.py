@@ -22,11 +22,11 @@ from .alternatives import LabelPatch
 from .edited import EditedSegmentation, labels_in_box, on_ct_grid
 from .hierarchy import place_under
 from .labelmap import array_of
-from .placement import geometry_of, put_under_transform_of, vtk_matrix
+from .placement import geometry_of, put_under_transform_of, voxel_map, vtk_matrix
 from .regions import RegionTable
 from .segmentation import DECIDED_ATTRIBUTE, SCHEMA_ATTRIBUTE, SegmentationNode
 from .uncertainty import ROLE_ATTRIBUTE, UncertaintyVolume
-from .volume_node import fingerprint, voxel_image
+from .volume_node import fingerprint, volume_of, voxel_image
 
 ID_ATTRIBUTE = "ActiveSeg.PredictionId"
 RECORD_ATTRIBUTE = "ActiveSeg.Record"
@@ -135,6 +135,13 @@ class Case:
             cases.append(case)
         return cases
 
+    @classmethod
+    def newest_of(cls, scene: Any, ct_node: Any) -> Case | None:
+        """The case of a CT that was made last; a preview only where there is no other."""
+        cases = [case for case in cls.all_in(scene) if case.has_ct and case.ct_node is ct_node]
+        whole = [case for case in cases if not case.is_preview]
+        return next(reversed(whole or cases), None)
+
     @property
     def id(self) -> str:
         return str(self.node.GetAttribute(ID_ATTRIBUTE))
@@ -183,6 +190,54 @@ class Case:
         """Without one nothing can be shown, edited or exported."""
         return self.node.GetNodeReference(self.node.GetReferenceImageGeometryReferenceRole()) is not None
 
+    def fits(self, volume_node: Any) -> bool:
+        """Whether a volume is this case's CT, maybe loaded again: the same values on the same voxels."""
+        try:
+            volume = volume_of(volume_node)
+            if voxel_map(self.original.geometry, volume.geometry) is None:
+                return False
+        except InputError:
+            return False
+        known = {str(image.get("sha256")) for image in self.record.get("images", {}).values()}
+        if known:
+            return volume.sha256() in known
+        return fingerprint(volume_node) == self.node.GetAttribute(_IMAGE_ATTRIBUTE)
+
+    def take_ct(self, volume_node: Any) -> None:
+        """Belong to a volume from now on, in place of a CT that was removed from the scene."""
+        self.node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+        table = self.regions
+        if table is not None:
+            table.set_ct(volume_node)
+        for node in (self.node, *self.companions()):
+            place_under(self.node.GetScene(), volume_node, node)
+        self.follow_ct()
+
+    def follow_ct(self) -> None:
+        """Put what belongs to the CT under the transform that it is under now.
+
+        The segmentation goes along, unless the user gave it a transform of its own. Nothing moves when the CT's own
+        voxels were moved (a transform was hardened): then they are no longer those that were segmented.
+        """
+        original = self.original_node
+        if not self.has_ct or original is None:
+            return
+        ct_node = self.ct_node
+        try:
+            if voxel_map(geometry_of(original), geometry_of(ct_node)) is None:
+                return
+        except InputError:
+            return
+        together = original.GetTransformNodeID() == self.node.GetTransformNodeID()
+        moved = False
+        for node in (*self.companions(), *([self.node] if together else [])):
+            if node.IsA("vtkMRMLTransformableNode") and node.GetTransformNodeID() != ct_node.GetTransformNodeID():
+                put_under_transform_of(node, ct_node)
+                moved = True
+        table = self.regions
+        if moved and table is not None:
+            table.update_centers()
+
     @property
     def image_has_changed(self) -> bool:
         """Whether the CT's voxels are others than when the case was made: another frame of a sequence, for example."""
@@ -194,9 +249,14 @@ class Case:
         return SegmentationNode(self.node, self.ct_node, self.schema, self.decided)
 
     @property
+    def original_node(self) -> Any:
+        """The label map volume that holds ``original``; None when it was removed."""
+        return self.node.GetNodeReference(_ORIGINAL_ROLE)
+
+    @property
     def original(self) -> Volume:
         """The label map as it was predicted (a view of the node's voxels). Raises InputError when it was removed."""
-        node = self.node.GetNodeReference(_ORIGINAL_ROLE)
+        node = self.original_node
         if node is None or node.GetImageData() is None:
             raise InputError(
                 f"The prediction behind '{self.name}' was removed from the scene.", "Segment the CT again."

@@ -103,6 +103,10 @@ class RegionTable:
             raise InputError(f"The CT of '{self.node.GetName()}' is no longer in the scene.", "Load the CT again.")
         return ct_node
 
+    def set_ct(self, ct_node: Any) -> None:
+        """Belong to another volume node with the same voxels."""
+        self.node.SetNodeReferenceID(_CT_ROLE, ct_node.GetID())
+
     @property
     def geometry(self) -> Geometry:
         """The grid that the regions' boxes count on."""
@@ -238,6 +242,10 @@ class RegionBox:
         self.node.SetSize(*((high - low) * np.array(geometry.spacing_xyz)))
         self.node.EndModify(was_modifying)
         self.node.GetDisplayNode().SetVisibility(True)
+
+    def follow(self, ct_node: Any) -> None:
+        """Lie under the CT's transform, which the user may have changed."""
+        put_under_transform_of(self.node, ct_node)
 
     def hide(self) -> None:
         self.node.GetDisplayNode().SetVisibility(False)

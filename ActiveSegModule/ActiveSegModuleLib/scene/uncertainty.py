@@ -15,6 +15,7 @@ from activeseg.volume import Volume
 
 from .hierarchy import place_under
 from .placement import put_under_transform_of, vtk_matrix
+from .views import composites
 
 NOT_COMPUTED = -1.0
 """Stands for NaN in the node, since histograms and statistics want finite values. Below any threshold: transparent."""
@@ -139,7 +140,7 @@ class UncertaintyVolume:
 
     def show(self, ct_node: Any, opacity: float = 0.7) -> None:
         """Put this map before the CT in all slice views; ``opacity`` (0..1) is that of what is above the threshold."""
-        for composite in _composites(self.node.GetScene()):
+        for composite in composites(self.node.GetScene()):
             composite.SetBackgroundVolumeID(ct_node.GetID())
             composite.SetForegroundVolumeID(self.node.GetID())
             composite.SetForegroundOpacity(opacity)
@@ -147,7 +148,7 @@ class UncertaintyVolume:
 
     def set_opacity(self, opacity: float) -> None:
         """Opacity (0..1) of what is above the threshold, in the views that show this map."""
-        for composite in _composites(self.node.GetScene()):
+        for composite in composites(self.node.GetScene()):
             if composite.GetForegroundVolumeID() == self.node.GetID():
                 composite.SetForegroundOpacity(opacity)
 
@@ -157,7 +158,7 @@ class UncertaintyVolume:
         The foreground is left without opacity: Slicer may put any other volume there, which must not cover the CT.
         """
         self.show_legend(False)
-        for composite in _composites(self.node.GetScene()):
+        for composite in composites(self.node.GetScene()):
             if composite.GetForegroundVolumeID() == self.node.GetID():
                 composite.SetForegroundOpacity(0.0)
                 composite.SetForegroundVolumeID(None)
@@ -193,12 +194,6 @@ class UncertaintyVolume:
 
 def _title(measure: str) -> str:
     return measure.replace("_", " ").capitalize()
-
-
-def _composites(scene: Any) -> list[Any]:
-    nodes = scene.GetNodesByClass("vtkMRMLSliceCompositeNode")
-    nodes.UnRegister(None)
-    return [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
 
 
 def _colors(scene: Any) -> Any:

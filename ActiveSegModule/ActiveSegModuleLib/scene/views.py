@@ -1,8 +1,8 @@
-"""What the views show: the CT behind, a point in 3D, one structure before the others."""
+"""What the views show: the CT behind, a point in 3D, one case and none of the others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,41 @@ def look_at(scene: Any, point_ras: Sequence[float]) -> None:
         camera.EndModify(was_modifying)
 
 
-def show_volume(scene: Any, volume_node: Any) -> None:
-    """Put a volume behind everything in all slice views."""
-    composites = scene.GetNodesByClass("vtkMRMLSliceCompositeNode")
-    composites.UnRegister(None)
-    for number in range(composites.GetNumberOfItems()):
-        composites.GetItemAsObject(number).SetBackgroundVolumeID(volume_node.GetID())
+def show_volume(scene: Any, volume_node: Any, application_logic: Any = None) -> bool:
+    """Put a volume behind everything in all slice views; gives whether any of them had shown something else.
+
+    Then, with the ``application_logic``, the views are turned to the volume's axes and fitted to it: it may lie
+    elsewhere than what they showed, and they would be black.
+    """
+    changed = False
+    for composite in composites(scene):
+        if composite.GetBackgroundVolumeID() != volume_node.GetID():
+            composite.SetBackgroundVolumeID(volume_node.GetID())
+            changed = True
+    if application_logic is not None:
+        application_logic.GetSelectionNode().SetActiveVolumeID(volume_node.GetID())
+        if changed:
+            application_logic.FitSliceToAll(False, True)
+    return changed
+
+
+def take_out(scene: Any, node_ids: Collection[str]) -> None:
+    """Take volumes out of all layers of all slice views.
+
+    When a volume is removed, Slicer's lists of volumes turn to the next one, even to one that they do not offer.
+    """
+    for composite in composites(scene):
+        if composite.GetBackgroundVolumeID() in node_ids:
+            composite.SetBackgroundVolumeID(None)
+        if composite.GetLabelVolumeID() in node_ids:
+            composite.SetLabelVolumeID(None)
+        if composite.GetForegroundVolumeID() in node_ids:
+            composite.SetForegroundOpacity(0.0)
+            composite.SetForegroundVolumeID(None)
+
+
+def composites(scene: Any) -> list[Any]:
+    """What each slice view is made of: vtkMRMLSliceCompositeNodes."""
+    nodes = scene.GetNodesByClass("vtkMRMLSliceCompositeNode")
+    nodes.UnRegister(None)
+    return [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
