@@ -51,6 +51,8 @@ from ActiveSegModuleLib.panel.segmenting import SegmentingSection
 from ActiveSegModuleLib.panel.weights import WeightsSection
 from ActiveSegModuleLib.review import Review
 from ActiveSegModuleLib.scene.case import Case
+from ActiveSegModuleLib.scene.uncertainty import ROLE_ATTRIBUTE
+from ActiveSegModuleLib.scene.views import show_volume, take_out
 from ActiveSegModuleLib.segmenting import Choice, Segmenting
 from ActiveSegModuleLib.self_test import SelfTest
 
@@ -159,7 +161,10 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.scene, self.settings = slicer.mrmlScene, qt.QSettings()
         self.logic = ActiveSegModuleLogic(self)
         self._later = Later(qt)
+        self._current = None  # ids of the CT and the segmentation that the views show; None in a new scene
+        self._activeVolume = None  # id of what the panel showed last; Slicer names another when one is loaded
         self._observedCase = None
+        self._observedCt = None
         self._observerTags = []
         self._casesTold = set()
         self._tookOver = set()
@@ -185,6 +190,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.addObserver(scene, scene.EndImportEvent, self.onSceneReady)  # else the wrapper keeps the old scene's nodes
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         connect(slicer.app, "aboutToQuit()", self.onAboutToQuit)
         at_start.withdraw()
         self.isReady = True
@@ -230,6 +236,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.editing.scene_closes()
         self.review.leave()
         self.setParameterNode(None)
+        self._current = self._activeVolume = None
 
     def onSceneReady(self, caller, event):
         self.logic.forgetParameterNode()
@@ -238,23 +245,39 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, caller, event, node):
-        if self.parameterNode is not None and self.parameterNode.ct is None and is_ct(node):
-            self._later(self.choose_loaded_ct)  # its image comes after the node
+        if is_ct(node):
+            self._later(self.onVolumeLoaded)  # its image comes after the node
+
+    def onVolumeLoaded(self):
+        self.take_cts_again()
+        self.choose_loaded_ct()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAboutToBeRemoved(self, caller, event, node):
-        """What belongs to a segmentation goes with it."""
+        """What belongs to a segmentation goes with it, and out of the views while it is still there."""
+        if self.scene.IsClosing():
+            return
+        if node.GetAttribute(ROLE_ATTRIBUTE) is not None:
+            take_out(self.scene, {node.GetID()})
         case = Case.of(node)
-        if case is not None and not self.scene.IsClosing():
+        if case is not None:
             companions = case.companions()
+            take_out(self.scene, {companion.GetID() for companion in companions})
             self._later(lambda: self.remove_nodes(companions))
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller, event, node):
+        """Slicer's views turn to another volume when one is removed, and it may be one that nobody should see."""
+        if self.parameterNode is not None and not self.scene.IsClosing():
             self._updateTimer.start()
 
     # The parameter node.
 
     def initializeParameterNode(self):
         self.setParameterNode(self.logic.getParameterNode())
+        self.take_cts_again()
         self.choose_loaded_ct()
+        self._show_ct(self.parameterNode.ct)  # another module may have shown another volume
 
     def setParameterNode(self, parameterNode):
         if self.parameterNode is not None:
@@ -275,6 +298,8 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         if self.parameterNode is None:
             return
         self._hide_maps()
+        self._take_out_helpers()
+        self._turn_to_what_was_chosen()
         self.review.update()
         self.segmenting.update()
         self.editing.update()
@@ -284,14 +309,77 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self._observe(self.logic.review.case)
 
     def choose_loaded_ct(self):
-        """The loaded CT is chosen already: the one in the views, or the only one."""
+        """The loaded CT is chosen already: the one in the views, or the only one.
+
+        What is loaded while another CT is chosen takes its place when Slicer shows it.
+        """
         node = self.parameterNode
-        if node is None or node.ct is not None:
+        if node is None:
             return
         volumes = [volume for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if is_ct(volume)]
-        if volumes:
-            active = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
-            node.ct = next((volume for volume in volumes if volume.GetID() == active), volumes[-1])
+        active_id = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
+        active = next((volume for volume in volumes if volume.GetID() == active_id), None)
+        if node.ct is None:
+            node.ct = active or (volumes[-1] if volumes else None)
+        elif active is not None and self._current is not None and active_id != self._activeVolume:
+            node.ct = active
+
+    def take_cts_again(self):
+        """A CT that was removed and is loaded again is taken by the segmentations that were made of it."""
+        orphans = [case for case in Case.all_in(self.scene) if not case.has_ct]
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if orphans else []
+        for case in orphans:
+            ct = next((volume for volume in volumes if is_ct(volume) and case.fits(volume)), None)
+            if ct is not None:
+                case.take_ct(ct)
+                self.notice(
+                    _("{ct} is the CT of {name}: both belong together again.").format(ct=ct.GetName(), name=case.name)
+                )
+        self._updateTimer.start()
+
+    def _turn_to_what_was_chosen(self):
+        """One current case: a segmentation brings its CT, a CT its newest segmentation; nothing else is shown."""
+        node = self.parameterNode
+        chosen = _id(node.ct), _id(node.segmentation)
+        if chosen == self._current:
+            return
+        had_ct, had_segmentation = self._current or (None, None)
+        case = Case.of(node.segmentation)
+        if case is not None and case.has_ct and (chosen[1] != had_segmentation or case.ct_node is node.ct):
+            ct, segmentation = case.ct_node, case.node
+        elif node.ct is not None and chosen[0] != had_ct:
+            newest = Case.newest_of(self.scene, node.ct)
+            ct, segmentation = node.ct, newest.node if newest is not None else None
+        else:
+            ct, segmentation = node.ct, node.segmentation
+        modifying = node.StartModify()
+        node.ct, node.segmentation = ct, segmentation
+        node.EndModify(modifying)
+        self._current = _id(ct), _id(segmentation)
+        self._show_ct(ct)
+        self._show_only(segmentation)
+
+    def _show_ct(self, ct):
+        if ct is not None:
+            show_volume(self.scene, ct, slicer.app.applicationLogic())
+            self._activeVolume = ct.GetID()
+
+    def _show_only(self, segmentation):
+        """Of all that ActiveSeg made only this segmentation is visible; others' stay as they are."""
+        for case in Case.all_in(self.scene):
+            if bool(case.node.GetDisplayVisibility()) != (case.node is segmentation):
+                case.node.SetDisplayVisibility(case.node is segmentation)
+
+    def _take_out_helpers(self):
+        """No view shows what only ActiveSeg reads: what was predicted, and maps that are not the chosen one."""
+        volumes = slicer.util.getNodesByClass("vtkMRMLVolumeNode")
+        helpers = {case.original_node.GetID() for case in Case.all_in(self.scene) if case.original_node is not None}
+        helpers |= {
+            volume.GetID()
+            for volume in volumes
+            if volume.GetHideFromEditors() and volume.GetAttribute(ROLE_ATTRIBUTE) is not None
+        }
+        take_out(self.scene, helpers)
 
     def _hide_maps(self):
         """Uncertainty maps are volumes, too, but nothing to segment."""
@@ -349,6 +437,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.parameterNode.ct = ctNode
         self.parameterNode.segmentation = case.node
         self.parameterNode.EndModify(modifying)
+        self._show_only(case.node)  # at once: the views must never show two
         self.open_section(self.ui.reviewSection)
 
     def case_opened(self, case):
@@ -356,7 +445,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.keeping.save()
 
     def region_changed(self):
-        self.editing.confine()
+        self.editing.follow_region()
         self.keeping.save()
 
     def region_reviewed(self):
@@ -369,8 +458,9 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
 
     def case_changed_by_user(self):
         """Its segments, states, notes: a draft is due, and what was told about its export is no longer true."""
-        if self.logic.review.case is not None:
-            self.keeping.edited(self.logic.review.case)
+        case = self.logic.review.case
+        if case is not None and not case.is_preview:
+            self.keeping.edited(case)
             self.exporting.forget_summary()
 
     def case_exported(self):
@@ -389,6 +479,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         replaces = node is not None and node.model == summary["base_model"]
         if replaces and current != "base" and once not in self._tookOver:
             self._tookOver.add(once)
+            self.segmenting.remember(name)
             node.model = name
             self.message.notice(_("From now on version {version} of the project segments.").format(version=current))
 
@@ -405,12 +496,8 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
 
     def edit_current_region(self):
         """Open the editor on the current region's first structure."""
-        review = self.logic.review
         self.open_section(self.ui.editSection)
-        row = next((row for row in review.rows() if row.number == review.current), None)
-        if row is not None and row.structures:
-            self.editing.select_structure(row.structures[0])
-        self.editing.confine()
+        self.editing.choose_region()
 
     # Listener: what the logic tells.
 
@@ -420,8 +507,13 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
     def case_changed(self, case):
         if case.id not in self._casesTold:  # later on the user may have turned to another one
             self._casesTold.add(case.id)
+            self.review.new_case(case)
             if self.parameterNode is None:
                 self._caseArrived = case  # another module is shown
+                self._show_only(case.node)
+            elif self.parameterNode.ct is not None and self.parameterNode.ct is not case.ct_node:
+                case.node.SetDisplayVisibility(False)
+                self.notice(_("{name} is ready. Choose its CT to review it.").format(name=case.name))
             else:
                 self.choose(case)
         self._updateTimer.start()
@@ -449,7 +541,8 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
 
     def _observe(self, case):
         node = case.node if case is not None else None
-        if self._observedCase is node:
+        ct = case.ct_node if case is not None and case.has_ct else None
+        if self._observedCase is node and self._observedCt is ct:
             return
         events = (
             slicer.vtkSegmentation.SourceRepresentationModified,
@@ -458,13 +551,22 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
             slicer.vtkSegmentation.SegmentModified,
         )
         # Not by the mixin, which would keep every segmentation, with its voxels, until the module goes.
-        for tag in self._observerTags:
-            self._observedCase.RemoveObserver(tag)
-        self._observerTags = [node.AddObserver(event, self.onSegmentationEdited) for event in events] if node else []
-        self._observedCase = node
+        for observed, tag in self._observerTags:
+            observed.RemoveObserver(tag)
+        self._observerTags = []
+        if node is not None:
+            self._observerTags += [(node, node.AddObserver(event, self.onSegmentationEdited)) for event in events]
+        if ct is not None:
+            moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+            self._observerTags.append((ct, ct.AddObserver(moved, self.onCtMoved)))
+        self._observedCase, self._observedCt = node, ct
 
     def onSegmentationEdited(self, caller, event):
+        self.editing.note_edit()
         self._editTimer.start()
+
+    def onCtMoved(self, caller, event):
+        self._later(self.logic.review.follow_ct)  # what else is put under that transform may still be on its way
 
     def _timer(self, interval_ms, function, once=False):
         timer = qt.QTimer()
@@ -472,6 +574,10 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         timer.setInterval(interval_ms)
         connect(timer, "timeout()", function)
         return timer
+
+
+def _id(node):
+    return node.GetID() if node is not None else None
 
 
 def is_ct(node):

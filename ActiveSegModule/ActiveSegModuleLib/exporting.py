@@ -167,6 +167,11 @@ class Exporting:
         on_error: OnError,
         on_progress: OnProgress,
     ) -> None:
+        if case.is_preview:
+            raise InputError(
+                f"'{case.name}' is a quick preview, which is not exported.",
+                "Wait for the final result, or segment again.",
+            )
         found = case.read_back(_values(case, choice.mapping))
         if found.is_beside_the_ct:
             raise InputError(

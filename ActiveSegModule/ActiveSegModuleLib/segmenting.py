@@ -183,12 +183,13 @@ class Segmenting:
         coarser = PREVIEW_MODELS.get(run.choice.model) if run.choice.preview else None
         if coarser:
             quick = {**params, "model": coarser, "regions": 0, "focus": [], "settings": {**settings, "members": 1}}
-            self._ask(
+            preview = self._ask(
                 run,
                 "segment",
                 quick,
-                lambda result: self._preview(run, result),
+                lambda result: self._previewed(run, preview, result),
                 lambda error: self._listener.notice(f"There is no preview: {error}"),
+                lambda result: self._preview(run, result),
             )
         job = self._ask(
             run,
@@ -202,6 +203,7 @@ class Segmenting:
                 "draft": str(self._drafts / run.id),
             },
             lambda result: self._finish(run, job, result),
+            on_label=lambda result: self._show(run, result),
         )
 
     def _ask(
@@ -211,8 +213,9 @@ class Segmenting:
         params: Mapping[str, Any],
         on_result: Callable[[Any], None],
         on_error: Callable[[ActiveSegError], None] | None = None,
+        on_label: Callable[[Any], None] = _ignore,
     ) -> str:
-        """A request of this run; once the run has ended nobody hears of its answer."""
+        """A request of this run; once the run has ended nobody hears of its answer. ``on_label``: of a first label."""
 
         def answered(result: Any) -> None:
             self._go_on(run, lambda: on_result(result))
@@ -228,7 +231,7 @@ class Segmenting:
                 on_result=answered,
                 on_error=failed,
                 on_progress=lambda event: self._progress(run, event),
-                on_notice=lambda event: self._notice(run, event),
+                on_notice=lambda event: self._notice(run, event, on_label),
             )
         )
         run.jobs.append(job)
@@ -252,28 +255,43 @@ class Segmenting:
             run.tell(stage=event.stage, fraction=event.fraction, eta_s=event.eta_s, text=event.text)
             self._listener.segmenting_changed()
 
-    def _notice(self, run: _Run, event: EstimateEvent | NoticeEvent | LabelEvent) -> None:
+    def _notice(
+        self, run: _Run, event: EstimateEvent | NoticeEvent | LabelEvent, on_label: Callable[[Any], None]
+    ) -> None:
         if isinstance(event, NoticeEvent):
             self._go_on(run, lambda: self._listener.notice(event.text))
         elif isinstance(event, LabelEvent):
-            self._go_on(run, lambda: self._show(run, event.result))
+            self._go_on(run, lambda: on_label(event.result))
 
     def _preview(self, run: _Run, result: Mapping[str, Any]) -> None:
-        if run.case is None:
+        """The coarser model's label, until the one that was asked for is there."""
+        if run.case is None and not run.previewed:
+            run.previewed = True
+            ct_node, labels = self._ct_of(run), labels_of(result)
+            self._remove_previews(ct_node)
             name = self._scene.GenerateUniqueName(f"{run.state.ct_name} preview")
-            run.preview = Case.create(
-                self._scene, self._ct_of(run), labels_of(result), record_of(result), name, preview=True
-            )
-            self._listener.case_changed(run.preview)
+            preview = Case.create(self._scene, ct_node, labels, record_of(result), name, preview=True)
+            self._listener.case_changed(preview)
+
+    def _previewed(self, run: _Run, job: str, result: Mapping[str, Any]) -> None:
+        self._preview(run, result)
+        self._engine.request("job.release", {"job": job}, on_error=_ignore)
+
+    def _remove_previews(self, ct_node: Any) -> None:
+        """Out of the scene with a CT's previews; what the user drew into one is hidden instead, and told."""
+        for case in Case.all_in(self._scene):
+            if not case.is_preview or not case.has_ct or case.ct_node is not ct_node:
+                continue
+            if case.touched:
+                case.node.SetDisplayVisibility(False)
+                self._listener.notice(f"The preview '{case.name}' was edited: it is hidden, and stays in the scene.")
+            else:
+                case.remove()
 
     def _show(self, run: _Run, result: Mapping[str, Any]) -> None:
         """The label at once; the rest, read now because the engine may remove it, in turns of the event loop."""
         ct_node, labels = self._ct_of(run), labels_of(result)
-        if run.preview is not None and self._scene.IsNodePresent(run.preview.node):
-            if run.preview.touched:
-                self._listener.notice(f"'{run.preview.name}' was edited, and stays beside the full result.")
-            else:
-                run.preview.remove()
+        self._remove_previews(ct_node)
         name = self._scene.GenerateUniqueName(f"{run.state.ct_name} segmentation")
         run.case = Case.create(self._scene, ct_node, labels, record_of(result), name, run.id)
         run.shown_members = len(result["members"])
@@ -339,7 +357,7 @@ class _Run:
         self.jobs: list[str] = []
         self.inbox: Inbox | None = None
         self.case: Case | None = None
-        self.preview: Case | None = None
+        self.previewed = False
         self.shown_members = 0
 
     def tell(self, **changes: Any) -> None:

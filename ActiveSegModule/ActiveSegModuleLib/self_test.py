@@ -22,6 +22,7 @@ import slicer
 
 from . import sample_data
 from .panel.exporting import LAST_DATASET
+from .panel.segmenting import LAST_MODEL
 from .scene.case import Case
 from .scene.labelmap import array_of
 
@@ -45,7 +46,7 @@ class SelfTest:
         except BaseException:
             sys.excepthook = self._hook
             raise
-        self._settings = {LAST_DATASET: qt.QSettings().value(LAST_DATASET)}
+        self._settings = {key: qt.QSettings().value(key) for key in (LAST_DATASET, LAST_MODEL)}
         self._drafts: set[str] = set()
         if self.widget.logic.installation.python is None:
             self.clean_up()
@@ -93,10 +94,7 @@ class SelfTest:
 
     def review(self) -> None:
         """Next, Previous, take an alternative, undo it, take it again, skip one, accept one."""
-        self.ui.nextButton.click()
-        self._pump()
-        first = self.widget.logic.review.current
-        self._assert.assertEqual(first, 1)
+        self._wait(lambda: self.widget.logic.review.current == 1)
         self._picture("2_first_region")
         self.ui.nextButton.click()
         self._assert.assertEqual(self.widget.logic.review.current, 2)

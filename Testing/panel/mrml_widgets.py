@@ -188,6 +188,10 @@ class qMRMLSegmentEditorWidget(QtWidgets.QWidget):  # noqa: N801
     def currentSegmentID(self) -> str:  # noqa: N802
         return str(self._logic.GetCurrentSegmentID())
 
+    def setUndoEnabled(self, enabled: bool) -> None:  # noqa: N802
+        if not enabled:
+            self._logic.ClearUndoState()
+
     def saveStateForUndo(self) -> None:  # noqa: N802
         self._logic.SaveStateForUndo()
 

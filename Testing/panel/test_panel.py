@@ -139,7 +139,7 @@ def test_next_and_previous_have_keys(user: User) -> None:
 def test_accepting_goes_on_to_the_next_open_region_and_saves_a_draft(user: User) -> None:
     user.load_ct()
     case = user.segment()
-    user.ui.nextButton.click()
+    until(lambda: user.logic.review.current == 1)
     user.ui.acceptButton.click()
     assert user.states()[0] == "accepted"
     assert user.logic.review.current == 2
@@ -150,6 +150,7 @@ def test_editing_in_another_module_marks_the_region(user: User) -> None:
     user.load_ct()
     case = user.segment()
     region = case.regions.regions[0]
+    until(lambda: user.logic.review.current == 1)
     user.paint(case, "aorta", region.box_kji)
     until(lambda: user.states()[0] == "corrected")
     assert user.ui.regionTable.item(0, 3).text() == "corrected"
@@ -239,7 +240,7 @@ def test_a_renamed_segmentation_goes_on(user: User) -> None:
     user.load_ct()
     case = user.segment()
     case.node.SetName("liver | of Mr. X")
-    user.ui.nextButton.click()
+    until(lambda: user.logic.review.current == 1)
     user.ui.acceptButton.click()
     assert user.states()[0] == "accepted"
 
@@ -280,8 +281,7 @@ def test_two_cases_live_side_by_side(user: User) -> None:
     until(lambda: user.case is not None and user.case != first and user.logic.segmenting.running is None)
     second = user.case
     assert second.ct_node is second_ct
-    until(lambda: user.ui.regionTable.rowCount)
-    user.ui.nextButton.click()
+    until(lambda: user.ui.regionTable.rowCount and user.logic.review.current == 1)
     user.ui.skipButton.click()
     user.ui.caseSelector.setCurrentNode(first.node)
     until(lambda: user.case == first)
@@ -327,7 +327,7 @@ def test_corrections_after_a_crash_are_offered_and_restored(user: User, slicer_c
     user.load_ct()
     case = user.segment()
     region = case.regions.regions[0]
-    user.ui.nextButton.click()
+    until(lambda: user.logic.review.current == 1)
     user.paint(case, "aorta", region.box_kji)
     until(lambda: user.states()[0] == "corrected")
     case.notes = "aorta was missed"

@@ -16,7 +16,7 @@ from activeseg.errors import ActiveSegError, Cancelled, InputError
 from activeseg.phantom import Domain, Phantom, make_phantom
 from ActiveSegModuleLib.listener import Listener
 from ActiveSegModuleLib.scene.case import Case
-from ActiveSegModuleLib.segmenting import Choice, Segmenting
+from ActiveSegModuleLib.segmenting import PREVIEW_MODELS, Choice, Segmenting
 
 DEMO = Choice("demo", members=4)
 """So many that its networks are not over before a test has stopped them."""
@@ -165,6 +165,65 @@ def test_a_second_run_makes_a_node_of_its_own(segmenting: Segmenting, ct: Any) -
         ended(segmenting)
     one, other = Case.all_in(ct.GetScene())
     assert one.name != other.name
+
+
+def test_a_preview_is_a_preview_until_the_result_takes_its_place(
+    segmenting: Segmenting, ct: Any, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine tells of a label in both runs; only that of the model that was chosen is the result."""
+    monkeypatch.setitem(PREVIEW_MODELS, "demo", "hounsfield")
+    segmenting.start(ct, Choice("demo", members=2, preview=True))
+    until(lambda: heard.cases)
+    preview = heard.cases[0]
+    assert preview.is_preview
+    assert preview.record["model"] == "hounsfield"
+    assert segmenting.running is not None
+    assert not segmenting.running.label_shown
+    ended(segmenting)
+    assert heard.errors == []
+    (case,) = Case.all_in(ct.GetScene())
+    assert case == segmenting.last_case
+    assert not case.is_preview
+    assert case.record["model"] == "demo"
+    assert case.regions is not None
+    assert case.regions.regions
+
+
+def test_a_preview_that_stays_after_a_cancel_goes_with_the_next_result(
+    segmenting: Segmenting, ct: Any, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PREVIEW_MODELS, "demo", "hounsfield")
+    segmenting.start(ct, Choice("demo", members=4, preview=True))
+    until(lambda: heard.cases)
+    segmenting.cancel()
+    assert [case.is_preview for case in Case.all_in(ct.GetScene())] == [True]
+    segmenting.start(ct, Choice("demo", members=1))
+    ended(segmenting)
+    assert [case.is_preview for case in Case.all_in(ct.GetScene())] == [False]
+
+
+def test_a_preview_that_was_edited_is_hidden_and_told_instead_of_removed(
+    segmenting: Segmenting, ct: Any, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PREVIEW_MODELS, "demo", "hounsfield")
+    segmenting.start(ct, Choice("demo", members=4, preview=True))
+    until(lambda: heard.cases)
+    preview = heard.cases[0]
+    preview.node.GetSegmentation().RemoveSegment(preview.node.GetSegmentation().GetNthSegmentID(0))
+    ended(segmenting)
+    assert segmenting.last_case is not None
+    assert {case.name for case in Case.all_in(ct.GetScene())} == {preview.name, segmenting.last_case.name}
+    assert not preview.node.GetDisplayVisibility()
+    assert any("was edited" in text for text in heard.notices)
+
+
+def test_the_ct_of_a_result_is_known_by_the_fingerprint_in_its_record(segmenting: Segmenting, ct: Any) -> None:
+    segmenting.start(ct, Choice("demo", members=1))
+    ended(segmenting)
+    case = segmenting.last_case
+    assert case is not None
+    assert case.fits(ct)
+    assert case.record["images"]
 
 
 def test_only_the_structures_that_were_chosen_come(segmenting: Segmenting, ct: Any, heard: Heard) -> None:

@@ -25,6 +25,8 @@ class EditingSection:
         self._editor: Any = None
         self._mask = RegionMask(panel.scene)
         self._entered = False
+        self._edited_elsewhere = False
+        self._region: tuple[str, int | None] | None = None  # whose structure was chosen in the editor
         connect(panel.ui.editSection, "contentsCollapsed(bool)", lambda _collapsed: self.update())
 
     @property
@@ -34,6 +36,8 @@ class EditingSection:
             self._editor = self._made()
             if self._entered:
                 self.enter()
+            self._give_case_to(self._editor)
+            self.follow_region()
         self._give_case_to(self._editor)
         return self._editor
 
@@ -55,6 +59,11 @@ class EditingSection:
             self._editor.setupViewObservations()
             self._editor.installKeyboardShortcuts()
             self._give_case_to(self._editor)
+            if self._edited_elsewhere:  # an undo here would take those edits back, too: it restores the whole
+                self._editor.setUndoEnabled(False)
+                self._editor.setUndoEnabled(True)
+            self.confine()
+        self._edited_elsewhere = False
 
     def exit(self) -> None:
         self._entered = False
@@ -62,6 +71,10 @@ class EditingSection:
             self._editor.setActiveEffect(None)
             self._editor.uninstallKeyboardShortcuts()
             self._editor.removeViewObservations()
+
+    def note_edit(self) -> None:
+        """The segmentation was edited; by another editor, when this module is not shown."""
+        self._edited_elsewhere |= not self._entered
 
     def scene_closes(self) -> None:
         if self._editor is not None:
@@ -74,12 +87,27 @@ class EditingSection:
             self._editor = None
 
     def select_structure(self, name: str) -> None:
-        """Make a structure's segment the one that is edited."""
-        case = self._panel.logic.review.case
+        """Make a structure's segment the one that is edited; none, when it has none: never the one before."""
+        case = self._case
         if case is not None and name in case.schema.names:
-            segment_id = case.segmentation.segment_id(case.schema.named(name))
-            if segment_id:
-                self.editor.setCurrentSegmentID(segment_id)
+            self.editor.setCurrentSegmentID(case.segmentation.segment_id(case.schema.named(name)) or "")
+
+    def choose_region(self) -> None:
+        """Open the editor on the current region, whatever was edited in it before."""
+        _ = self.editor
+        self._region = None
+        self.follow_region()
+
+    def follow_region(self) -> None:
+        """Turn to the current region: its structure is edited, only inside of it where that is ticked."""
+        review, case = self._panel.logic.review, self._case
+        region = (case.id, review.current) if case is not None else None
+        if self._editor is not None and region != self._region:
+            self._region = region
+            row = next((row for row in review.rows() if row.number == review.current), None)
+            if row is not None and row.structures:
+                self.select_structure(row.structures[0])
+        self.confine()
 
     def undo(self) -> None:
         self.editor.undo()
@@ -122,9 +150,9 @@ class EditingSection:
 
     @property
     def _case(self) -> Case | None:
-        """What can be edited: the case that is reviewed, while its CT is there."""
+        """What can be edited: the case that is reviewed, while its CT is there; no preview, which will be replaced."""
         case = self._panel.logic.review.case
-        return case if case is not None and case.has_ct else None
+        return case if case is not None and case.has_ct and not case.is_preview else None
 
     def _made(self) -> Any:
         editor = slicer.qMRMLSegmentEditorWidget()

@@ -83,10 +83,12 @@ class ExportingSection:
         self._ask(lambda: self._exporting.cases(Path(dataset), self._fill_cases, self._failed))
 
     def _update_buttons(self) -> None:
-        obstacle, missing = self._panel.logic.installation.obstacle, ""
+        obstacle, case, missing = self._panel.logic.installation.obstacle, self._panel.logic.review.case, ""
         if obstacle is not None:
             missing = str(obstacle)
-        elif self._panel.logic.review.case is None or not self._panel.parameterNode.dataset:
+        elif case is not None and case.is_preview:
+            missing = _("A preview cannot be exported.")
+        elif case is None or not self._panel.parameterNode.dataset:
             missing = _("Choose a segmentation and a dataset.")
         for button in (self._ui.summaryButton, self._ui.exportButton):
             button.enabled = not missing and not self._busy

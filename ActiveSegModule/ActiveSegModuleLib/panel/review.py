@@ -10,11 +10,11 @@ from slicer.i18n import tr as _
 
 from activeseg.corrections import RegionState
 from activeseg.errors import ActiveSegError
+from activeseg.uncertainty import shown_threshold
 
 from ..review import Row
 from ..scene.case import Case
 from ..scene.uncertainty import UncertaintyVolume
-from ..scene.views import show_volume
 from ..signals import connect
 from .check_list import CheckList
 
@@ -38,6 +38,8 @@ class ReviewSection:
         self._buttons: list[Any] = []
         self._offered: tuple[Any, ...] = ()
         self._hover = _Hover(self._review.preview)
+        self._begun: Any = None  # the table whose first region was gone to
+        self._automatic: dict[str, tuple[str, float] | None] = {}  # by case: measure and threshold that nobody chose
         header = ui.regionTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -61,12 +63,14 @@ class ReviewSection:
         case = Case.of(node.segmentation)
         if case != self._review.case:
             self._open(case)
-        self._ui.reviewSection.enabled = case is not None
+        self._choose_measure(case)
+        self._begin(case)
+        self._say_what_is_chosen(case, node.segmentation)
         names = case.decided if case is not None else ()
         self._focus.fill(names, node.focus.split("\n"))
         ticked = len(self._focus.ticked)
         self._ui.focusCountLabel.text = _("{count} ticked").format(count=ticked) if ticked else _("all structures")
-        self._ui.focusApplyButton.enabled = case is not None and case.origin is None
+        self._ui.focusApplyButton.enabled = case is not None and case.origin is None and not case.is_preview
         self.update_uncertainty()
         self.update_regions()
 
@@ -101,11 +105,11 @@ class ReviewSection:
         self._ui.reviewedLabel.text = _("{done} of {total} reviewed").format(done=done, total=total) if total else ""
         for button in (self._ui.nextButton, self._ui.previousButton):
             button.enabled = bool(rows)
-        here = self._review.current is not None
-        for button in (self._ui.acceptButton, self._ui.skipButton, self._ui.editButton):
+        here, case = self._review.current is not None, self._review.case
+        for button in (self._ui.acceptButton, self._ui.skipButton):
             button.enabled = here
-        for button in (self._ui.undoButton, self._ui.redoButton):
-            button.enabled = self._review.case is not None
+        for button in (self._ui.editButton, self._ui.undoButton, self._ui.redoButton):
+            button.enabled = case is not None and case.has_ct and not case.is_preview
         self._update_alternatives()
 
     @property
@@ -116,19 +120,75 @@ class ReviewSection:
     def leave(self) -> None:
         """The scene is closed, or the panel goes away."""
         self._review.leave()
-        self._shown = None
+        self._shown = self._begun = None
 
     def _open(self, case: Case | None) -> None:
         self._review.open(case)
-        node = self._panel.parameterNode
+        if case is not None:
+            self._panel.case_opened(case)
+
+    def new_case(self, case: Case) -> None:
+        """It was made just now: nobody has chosen how it is shown."""
+        self._automatic[case.id] = None
+
+    def _choose_measure(self, case: Case | None) -> None:
+        """The case's own measure and threshold, as long as the user has not chosen others.
+
+        They change when more members have voted.
+        """
         if case is None:
             return
-        if case.has_ct:
-            show_volume(self._panel.scene, case.ct_node)
-        if node.measure not in case.uncertainty:  # else what the user chose, in this scene or in a saved one, stays
-            node.measure = str(case.record.get("measure", ""))
-            node.threshold = min(1.0, max(0.0, float(case.record.get("threshold", node.threshold))))
-        self._panel.case_opened(case)
+        node, record = self._panel.parameterNode, case.record
+        own = str(record.get("measure", "")), min(1.0, max(0.0, float(record.get("threshold", node.threshold))))
+        if case.id not in self._automatic:
+            if node.measure in case.uncertainty:
+                return  # what was chosen, in this scene or in a saved one, stays
+            self._automatic[case.id] = None
+        before = self._automatic[case.id]
+        if before is None or (own != before and (node.measure, node.threshold) == before):
+            node.measure, node.threshold = own
+            self._automatic[case.id] = own
+
+    def _begin(self, case: Case | None) -> None:
+        """Go to the first region of a list that is new here."""
+        table = case.regions if case is not None and case.has_ct else None
+        listed = table.node if table is not None else None
+        if listed is self._begun:
+            return
+        self._begun = listed
+        self._review.forget_region()
+        try:
+            self._review.first()
+        except ActiveSegError as error:
+            self._panel.show_error(error)
+        self._panel.region_changed()
+
+    def _say_what_is_chosen(self, case: Case | None, chosen: Any) -> None:
+        """Why there is nothing to review or to edit, where that is so."""
+        others = self._panel.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+        self._ui.reviewSection.enabled = case is not None or bool(others)
+        if case is None:
+            text = (
+                _("'{name}' was not made by ActiveSeg: there are no regions to review. Choose another one, or segment.")
+                if chosen is not None
+                else _("There is no segmentation of this CT to review yet.")
+            ).format(name=chosen.GetName() if chosen is not None else "")
+        elif not case.has_ct:
+            text = _("The CT of '{name}' is no longer in the scene. Load the same CT again to go on.")
+            text = text.format(name=case.name)
+        elif case.is_preview:
+            text = _("This is a quick preview by a coarser model. It can be neither reviewed, edited nor exported.")
+        elif case.origin is not None:
+            text = _("'{case}' comes from a dataset and has no regions to review. Press Edit to correct it.")
+            text = text.format(case=case.origin["case"])
+        elif case.regions is not None and not case.regions.regions:
+            text = _("No region to review was found. Press Edit to correct the segmentation.")
+        else:
+            text = ""
+        self._ui.caseLabel.text = text
+        self._ui.caseLabel.setVisible(bool(text))
+        for widget in (self._ui.focusBox, self._ui.uncertaintyBox, self._ui.regionTable):
+            widget.enabled = case is not None
 
     def _fill_measures(self, measures: list[str]) -> None:
         selector, node = self._ui.measureSelector, self._panel.parameterNode
@@ -205,7 +265,12 @@ class ReviewSection:
             self._do(lambda: self._review.go_to(number))
 
     def _on_measure(self) -> None:
-        self._panel.parameterNode.measure = self._ui.measureSelector.currentData or ""
+        node, case = self._panel.parameterNode, self._review.case
+        before, node.measure = node.measure, self._ui.measureSelector.currentData or ""
+        if case is not None:
+            self._automatic.pop(case.id, None)
+        if node.threshold == shown_threshold(before):  # which nobody chose
+            node.threshold = shown_threshold(node.measure)
 
     def _on_focus(self) -> None:
         self._panel.parameterNode.focus = "\n".join(self._focus.ticked)

@@ -18,6 +18,7 @@ from ..segmenting import PREVIEW_MODELS, Choice, Running
 from ..signals import connect
 from .check_list import CheckList
 
+LAST_MODEL = "ActiveSeg/model"
 NONE_TICKED = "-"
 """The parameter node's ``structures`` when there is nothing to segment; empty there means all."""
 
@@ -30,6 +31,7 @@ class SegmentingSection:
         self._ui = ui = panel.ui
         self._structures = CheckList(ui.structureSearch, ui.structureList, self._on_structures)
         self._gpus: list[Mapping[str, Any]] = []
+        self._default = ""  # what was chosen without the user
         for text, members in (
             (_("Automatic"), "auto"),
             (_("One: the label, quickest"), "1"),
@@ -128,6 +130,7 @@ class SegmentingSection:
         )
         try:
             self._panel.logic.segmenting.start(node.ct, choice)
+            self.remember(model.name)
         except ActiveSegError as error:
             self._panel.show_error(error)
 
@@ -156,11 +159,19 @@ class SegmentingSection:
         self.update()
 
     def _choose_default(self) -> None:
+        """The model that the user had last, once it is listed; until then, and else, one that suits the device."""
         node, models = self._panel.parameterNode, self._panel.logic.models
-        if not models.all or models.named(node.model) is not None:
+        if not models.all or (models.named(node.model) is not None and node.model != self._default):
             return
-        wanted = ("totalsegmentator:total", "demo") if self._gpus else ("totalsegmentator:total-fast", "demo")
-        node.model = next((name for name in wanted if models.named(name) is not None), "")
+        last = str(self._panel.settings.value(LAST_MODEL) or "")
+        usual = "totalsegmentator:total" if self._gpus else "totalsegmentator:total-fast"
+        self._default = next((name for name in (last, usual, "demo") if models.named(name) is not None), "")
+        node.model = self._default
+
+    def remember(self, model: str) -> None:
+        """Offer a model first from now on, in other scenes and after a restart, too."""
+        self._default = ""
+        self._panel.settings.setValue(LAST_MODEL, model)
 
     def _on_system(self, info: Mapping[str, Any]) -> None:
         self._gpus = list(info["gpus"])
@@ -180,6 +191,7 @@ class SegmentingSection:
     def _on_model(self) -> None:
         name = self._ui.modelSelector.currentData
         if name:
+            self.remember(name)
             self._panel.parameterNode.structures = ""
             self._panel.parameterNode.model = name
 
@@ -191,6 +203,7 @@ class SegmentingSection:
             self._panel.logic.models.add_folder(Path(folder), self._on_added, self._panel.show_error)
 
     def _on_added(self, model: Model) -> None:
+        self.remember(model.name)
         self.list_models()
         self._panel.parameterNode.model = model.name
 
@@ -200,11 +213,11 @@ class SegmentingSection:
         self._panel.parameterNode.structures = "" if everything else "\n".join(ticked) or NONE_TICKED
 
     def _tick_all(self, tick: bool) -> None:
-        """What the search field shows; the rest stays as it is."""
+        """All that the search field shows, besides what is ticked; or nothing at all."""
         model = self.model
         if model is not None:
-            shown, ticked = set(self._structures.shown), set(self._structures.ticked)
-            self._structures.fill(model.structures, ticked | shown if tick else ticked - shown)
+            wanted = {*self._structures.ticked, *self._structures.shown} if tick else ()
+            self._structures.fill(model.structures, wanted)
             self._on_structures()
 
     def _store(self, name: str, selector: Any) -> None:

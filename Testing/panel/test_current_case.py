@@ -1,0 +1,434 @@
+"""One CT and one segmentation are current: what the selectors say, what the views show, and what Segment segments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ENGINE_PYTHON, ROOT
+from scene_cases import OTHER_REGION, PLAIN, RECORD, REGION, boxes, patches
+from slicer_stand_in import LoadedModule
+from user import User, until
+
+from activeseg.volume import Geometry, Volume
+
+MODULE = ROOT / "ActiveSegModule" / "ActiveSegModule.py"
+FAR = Geometry(PLAIN.shape_kji, (1.5, 1.5, 3.0), (900.0, -700.0, 500.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+
+
+@pytest.fixture
+def user(slicer_core: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
+    """The module with a scene, and without an engine: none of this needs one."""
+    monkeypatch.delenv(ENGINE_PYTHON, raising=False)
+    module = LoadedModule(MODULE)
+    module.enter()
+    yield User(module, slicer_core)
+    module.close()
+
+
+@pytest.fixture
+def view(slicer_core: Any) -> Any:
+    return slicer_core.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+
+
+def load_ct(user: User, name: str, geometry: Geometry = PLAIN, value: int = 0) -> Any:
+    return user.core.add_volume(np.full(geometry.shape_kji, value, np.int16), geometry, name)
+
+
+def make_case(user: User, ct: Any, name: str, geometry: Geometry = PLAIN, preview: bool = False, **record: Any) -> Any:
+    """A case as the engine's answer makes it."""
+    from ActiveSegModuleLib.scene.case import Case
+
+    case = Case.create(user.core.scene, ct, Volume(boxes(), geometry), {**RECORD, **record}, name, preview=preview)
+    if "origin" not in record and not preview:
+        case.set_regions([REGION, OTHER_REGION], patches(), geometry)
+    for measure, value in (("variance", 0.5), ("entropy", 0.25)):
+        case.add_uncertainty(measure, Volume(np.full(geometry.shape_kji, value, np.float32), geometry))
+    return case
+
+
+def arrive(user: User, case: Any) -> None:
+    """The engine's answer is told to the panel."""
+    user.widget.case_changed(case)
+    until(lambda: user.case == case)
+
+
+def visible(user: User) -> set[str]:
+    from ActiveSegModuleLib.scene.case import Case
+
+    return {case.name for case in Case.all_in(user.core.scene) if case.node.GetDisplayVisibility()}
+
+
+@pytest.fixture
+def two(user: User, view: Any) -> tuple[Any, Any, Any, Any]:
+    """Two patients with a segmentation each; the second is current."""
+    first_ct = load_ct(user, "One")
+    first = make_case(user, first_ct, "one")
+    arrive(user, first)
+    second_ct = load_ct(user, "Two", FAR)
+    second = make_case(user, second_ct, "two", FAR)
+    user.node.ct = second_ct
+    until(lambda: user.case == second)
+    return first_ct, first, second_ct, second
+
+
+def test_choosing_a_segmentation_brings_its_ct_and_hides_the_other_patient(two: Any, user: User, view: Any) -> None:
+    first_ct, first, _, _ = two
+    user.ui.caseSelector.setCurrentNode(first.node)
+    until(lambda: user.case == first)
+    assert user.node.ct is first_ct
+    assert view.GetBackgroundVolumeID() == first_ct.GetID()
+    assert view.GetForegroundVolumeID() == first.uncertainty["variance"].node.GetID()
+    assert visible(user) == {"one"}
+
+
+def test_choosing_a_ct_brings_its_newest_segmentation(two: Any, user: User, view: Any) -> None:
+    first_ct, _, second_ct, second = two
+    newer = make_case(user, first_ct, "newer")
+    user.ui.ctSelector.setCurrentNode(first_ct)
+    until(lambda: user.case == newer)
+    assert user.node.segmentation is newer.node
+    assert view.GetBackgroundVolumeID() == first_ct.GetID()
+    assert visible(user) == {"newer"}
+    user.ui.ctSelector.setCurrentNode(second_ct)
+    until(lambda: user.case == second)
+    assert visible(user) == {"two"}
+
+
+def test_choosing_a_ct_without_a_segmentation_empties_the_review(two: Any, user: User, view: Any) -> None:
+    third = load_ct(user, "Three")
+    user.ui.ctSelector.setCurrentNode(third)
+    until(lambda: view.GetBackgroundVolumeID() == third.GetID())
+    assert user.case is None
+    assert user.node.segmentation is None
+    assert user.ui.regionTable.rowCount == 0
+    assert visible(user) == set()
+    assert view.GetForegroundVolumeID() is None
+    assert user.core.scene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode") == 0
+
+
+def test_a_second_segmentation_hides_the_first(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    arrive(user, make_case(user, ct, "first"))
+    second = make_case(user, ct, "second")
+    user.widget.case_changed(second)
+    assert visible(user) == {"second"}
+    until(lambda: user.case == second)
+    assert visible(user) == {"second"}
+
+
+def test_a_segmentation_that_arrives_for_another_ct_waits_hidden(user: User, view: Any) -> None:
+    first_ct, second_ct = load_ct(user, "One"), load_ct(user, "Two", FAR)
+    user.node.ct = second_ct
+    until(lambda: view.GetBackgroundVolumeID() == second_ct.GetID())
+    late = make_case(user, first_ct, "late")
+    user.widget.case_changed(late)
+    user.widget.update()
+    assert user.node.ct is second_ct
+    assert visible(user) == set()
+    assert "late is ready" in user.widget.message.text
+    user.node.ct = first_ct
+    until(lambda: user.case == late)
+    assert visible(user) == {"late"}
+
+
+def test_a_ct_that_is_loaded_and_shown_becomes_the_one_that_is_segmented(user: User, view: Any) -> None:
+    first = load_ct(user, "One")
+    until(lambda: user.node.ct is first and view.GetBackgroundVolumeID() == first.GetID())
+    second = load_ct(user, "Two", FAR)
+    user.core.app.GetSelectionNode().SetActiveVolumeID(second.GetID())  # as Slicer does after loading
+    until(lambda: user.node.ct is second)
+    until(lambda: view.GetBackgroundVolumeID() == second.GetID())
+
+
+def test_coming_back_shows_the_ct_that_the_panel_names(two: Any, user: User, view: Any) -> None:
+    first_ct, _, second_ct, _ = two
+    user.module.exit()
+    view.SetBackgroundVolumeID(first_ct.GetID())
+    user.module.enter()
+    assert user.node.ct is second_ct
+    assert view.GetBackgroundVolumeID() == second_ct.GetID()
+
+
+def test_a_saved_scene_opens_with_the_same_case_current(two: Any, user: User, view: Any, tmp_path: Any) -> None:
+    _, first, _, _ = two
+    user.ui.caseSelector.setCurrentNode(first.node)
+    until(lambda: user.case == first)
+    identity = first.id
+    user.core.save(tmp_path / "scene.mrb")
+    user.core.load(tmp_path / "scene.mrb")
+    until(lambda: user.case is not None)
+    assert user.case.id == identity
+    assert user.node.ct is user.case.ct_node
+    assert visible(user) == {"one"}
+
+
+def test_the_first_region_is_current_as_soon_as_there_are_regions(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    slice_node = user.core.scene.AddNewNodeByClass("vtkMRMLSliceNode")
+    slice_node.SetDimensions(200, 100, 1)
+    case = make_case(user, ct, "case")
+    arrive(user, case)
+    until(lambda: user.logic.review.current == 1)
+    to_ras = slice_node.GetSliceToRAS()
+    assert [to_ras.GetElement(axis, 3) for axis in range(3)] == pytest.approx(case.regions.center_world(1))
+    assert user.ui.acceptButton.enabled
+    assert user.ui.skipButton.enabled
+    assert user.ui.editButton.enabled
+    assert user.ui.regionTable.currentRow() == 0
+
+
+def test_a_list_that_is_replaced_begins_again(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case")
+    arrive(user, case)
+    user.ui.nextButton.click()
+    assert user.logic.review.current == 2
+    case.set_regions([OTHER_REGION], patches(), PLAIN)
+    user.widget.case_changed(case)
+    until(lambda: user.ui.regionTable.rowCount == 1)
+    assert user.logic.review.current == 2, "the only one of the new list"
+    frame = user.core.scene.GetFirstNodeByClass("vtkMRMLMarkupsROINode")
+    assert frame.GetDisplayNode().GetVisibility()
+
+
+def test_the_measure_becomes_that_of_more_members_unless_the_user_chose(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case", measure="entropy", threshold=0.8)
+    arrive(user, case)
+    assert (user.node.measure, user.node.threshold) == ("entropy", 0.8)
+    case.update_record({**case.record, "measure": "variance", "threshold": 0.25})
+    user.widget.case_changed(case)
+    until(lambda: user.node.measure == "variance")
+    assert user.node.threshold == 0.25
+    until(lambda: view.GetForegroundVolumeID() == case.uncertainty["variance"].node.GetID())
+
+    other = make_case(user, ct, "other", measure="entropy", threshold=0.8)
+    arrive(user, other)
+    user.node.threshold = 0.6  # the user's own
+    other.update_record({**other.record, "measure": "variance", "threshold": 0.25})
+    user.widget.case_changed(other)
+    user.widget.update()
+    assert (user.node.measure, user.node.threshold) == ("entropy", 0.6)
+
+
+def test_a_measure_that_the_user_chooses_comes_with_its_threshold(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    arrive(user, make_case(user, ct, "case", measure="variance", threshold=0.25))
+    selector = user.ui.measureSelector
+    until(lambda: selector.count == 2)
+    selector.setCurrentIndex(selector.findData("entropy"))
+    selector.activated.emit(selector.currentIndex)
+    assert (user.node.measure, user.node.threshold) == ("entropy", 0.8)
+
+
+def test_a_preview_says_what_it_is_and_offers_nothing(user: User, view: Any, tmp_path: Any) -> None:
+    from activeseg.errors import InputError
+    from ActiveSegModuleLib.exporting import ExportChoice
+
+    ct = load_ct(user, "CT")
+    preview = make_case(user, ct, "preview", preview=True)
+    user.node.dataset = str(tmp_path / "Dataset801_Test")
+    arrive(user, preview)
+    until(lambda: "preview" in user.ui.caseLabel.text)
+    for button in (user.ui.editButton, user.ui.exportButton, user.ui.summaryButton, user.ui.focusApplyButton):
+        assert not button.enabled
+    assert not user.ui.editSection.enabled
+    choice = ExportChoice(tmp_path / "Dataset801_Test")
+    with pytest.raises(InputError, match="quick preview"):
+        user.logic.exporting.export(preview, choice, print, print)
+
+
+def test_a_foreign_segmentation_is_named_and_another_can_be_chosen(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case")
+    arrive(user, case)
+    foreign = user.core.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn by hand")
+    user.ui.caseSelector.setCurrentNode(foreign)
+    until(lambda: user.case is None and "'drawn by hand' was not made by ActiveSeg" in user.ui.caseLabel.text)
+    assert user.ui.reviewSection.enabled, "else nothing else can be chosen"
+    user.ui.caseSelector.setCurrentNode(case.node)
+    until(lambda: user.case == case)
+    assert user.ui.caseLabel.text == ""
+
+
+def test_a_case_of_a_dataset_says_why_its_table_is_empty_and_can_be_edited(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case", origin={"dataset": "/data/Dataset801_X", "case": "CT_0007"})
+    arrive(user, case)
+    until(lambda: "'CT_0007' comes from a dataset" in user.ui.caseLabel.text)
+    assert user.ui.editButton.enabled
+    user.ui.editButton.click()
+    assert not user.ui.editSection.collapsed
+    assert user.widget.editing.editor.segmentationNode() is case.node
+
+
+def test_a_case_that_is_open_is_not_opened_twice(user: User, view: Any) -> None:
+    from pathlib import Path
+
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case", origin={"dataset": "/data/Dataset801_X", "case": "CT_0007"})
+    opened: list[Any] = []
+    user.logic.exporting.open_case(Path("/data/Dataset801_X"), "CT_0007", opened.append, pytest.fail)
+    assert opened == [case]
+
+
+def test_a_ct_that_was_deleted_and_is_loaded_again_is_taken(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT", value=7)
+    case = make_case(user, ct, "case")
+    arrive(user, case)
+    user.core.scene.RemoveNode(ct)
+    until(lambda: "no longer in the scene" in user.ui.caseLabel.text)
+    assert not user.ui.editButton.enabled
+    other = load_ct(user, "another CT", value=8)
+    until(lambda: user.node.ct is other and user.case is None)
+    again = load_ct(user, "CT again", value=7)
+    user.node.ct = again
+    until(lambda: user.case == case)
+    assert case.ct_node is again
+    assert "belong together again" in user.widget.message.text
+    assert user.ui.caseLabel.text == ""
+
+
+def test_frame_and_heat_map_follow_a_ct_that_is_put_under_a_transform(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case")
+    arrive(user, case)
+    frame = user.core.scene.GetFirstNodeByClass("vtkMRMLMarkupsROINode")
+    ct.SetAndObserveTransformNodeID(user.core.add_transform(np.diag([-1.0, -1.0, 1.0, 1.0])).GetID())
+    moved = [frame, case.node, *(volume.node for volume in case.uncertainty.values())]
+    until(lambda: {node.GetTransformNodeID() for node in moved} == {ct.GetTransformNodeID()})
+
+
+def test_deleting_a_segmentation_leaves_no_foreground_over_the_ct(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case")
+    arrive(user, case)
+    until(lambda: view.GetForegroundVolumeID() is not None)
+    user.core.scene.RemoveNode(case.node)
+    assert view.GetForegroundVolumeID() is None
+    assert view.GetForegroundOpacity() == 0
+    until(lambda: user.core.scene.GetNumberOfNodesByClass("vtkMRMLTextNode") == 0)
+
+
+def test_a_view_that_turns_to_what_was_predicted_is_put_right(user: User, view: Any) -> None:
+    """So Slicer's views did when a label map was loaded and removed."""
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case")
+    arrive(user, case)
+    label_map = user.core.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "somebody's")
+    view.SetLabelVolumeID(label_map.GetID())
+    user.core.scene.RemoveNode(label_map)
+    view.SetLabelVolumeID(case.original_node.GetID())
+    until(lambda: view.GetLabelVolumeID() is None)
+
+
+def editor_of(user: User) -> Any:
+    user.ui.editButton.click()
+    return user.widget.editing.editor
+
+
+def stroke(editor: Any, case: Any, place: Any) -> None:
+    """A stroke of the panel's own editor, in the structure that is chosen there."""
+    from ActiveSegModuleLib.scene.labelmap import array_of
+
+    logic = editor._logic
+    editor.saveStateForUndo()
+    logic.ResetModifierLabelmapToDefault()
+    array_of(logic.GetModifierLabelmap())[place] = 1
+    segment_id, mode = editor.currentSegmentID(), logic.ModificationModeAdd
+    logic.ModifySegmentByLabelmap(case.node, segment_id, logic.GetModifierLabelmap(), mode, False, False)
+
+
+EVERYWHERE = (slice(None), slice(None), slice(None))
+
+
+def test_next_chooses_the_regions_structure_and_a_confined_stroke_lands_there(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case")
+    arrive(user, case)
+    editor = editor_of(user)
+    named: Callable[[str], Any] = lambda name: case.segmentation.segment_id(case.schema.named(name))  # noqa: E731
+    assert editor.currentSegmentID() == named("liver")
+    user.ui.confineCheckBox.checked = True
+    until(lambda: editor.sourceVolumeNode() is not ct)
+    stroke(editor, case, EVERYWHERE)
+    user.ui.nextButton.click()
+    assert editor.currentSegmentID() == named("kidney_right")
+    editor.setCurrentSegmentID(named("spleen"))
+    stroke(editor, case, EVERYWHERE)
+    until(lambda: user.states() == ["corrected", "corrected"])
+    expected = boxes()
+    expected[4:12, 5:18, 0:14] = 1
+    expected[13:20, 5:15, 20:36] = 4
+    assert (case.read_back().labels == expected).all()
+
+
+def test_a_structure_without_a_segment_is_not_painted_into_the_one_before(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case")
+    arrive(user, case)
+    editor = editor_of(user)
+    case.node.GetSegmentation().RemoveSegment(case.segmentation.segment_id(case.schema.named("kidney_right")))
+    user.ui.nextButton.click()
+    assert editor.currentSegmentID() == ""
+
+
+def test_undo_after_edits_in_another_module_takes_back_only_what_came_after_them(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case")
+    arrive(user, case)
+    editor = editor_of(user)
+    stroke(editor, case, (slice(5, 6), slice(15, 17), slice(3, 6)))
+    user.module.exit()
+    user.paint(case, "aorta", ((0, 2), (0, 2), (0, 2)))  # the Segment Editor's own module
+    user.module.enter()
+    before = case.read_back().labels.copy()
+    user.ui.undoButton.click()
+    assert (case.read_back().labels == before).all(), "both would have been lost in one step"
+    stroke(editor, case, (slice(8, 9), slice(15, 17), slice(3, 6)))
+    user.ui.undoButton.click()
+    assert (case.read_back().labels == before).all()
+
+
+def test_all_ticks_only_what_the_search_shows(user: User) -> None:
+    """With the demo model's list, as the engine tells it."""
+    from ActiveSegModuleLib.models import Model
+
+    names = ("kidney_left", "kidney_right", "liver")
+    user.logic.models._listed["demo"] = Model("demo", "demo", "Demo", "CT", names, "ready")
+    user.node.model = "demo"
+    user.widget.segmenting.list_models()
+    user.ui.structureNoneButton.click()
+    assert user.node.structures == "-"
+    user.ui.structureSearch.text = "kid"
+    user.ui.structureAllButton.click()
+    assert user.node.structures == "kidney_left\nkidney_right"
+    user.ui.structureSearch.text = "liv"
+    user.ui.structureAllButton.click()
+    assert user.node.structures == "", "all of them"
+
+
+def test_the_model_that_was_chosen_last_is_chosen_in_the_next_scene_and_after_a_restart(user: User) -> None:
+    from ActiveSegModuleLib.models import Model
+
+    models = user.logic.models._listed
+    for name in ("totalsegmentator:total-fast", "demo"):
+        models[name] = Model(name, name.partition(":")[0], name, "CT", ("liver",), "ready")
+    user.widget.segmenting.list_models()
+    assert user.node.model == "totalsegmentator:total-fast"
+    selector = user.ui.modelSelector
+    selector.setCurrentIndex(selector.findData("demo"))
+    selector.activated.emit(selector.currentIndex)
+    user.core.scene.Clear(0)
+    until(lambda: user.node is not None and user.node.model == "demo")
+
+    later = "project:/data/mine"  # listed only when its project has been read
+    user.widget.settings.setValue("ActiveSeg/model", later)
+    user.core.scene.Clear(0)
+    until(lambda: user.node is not None and user.node.model == "totalsegmentator:total-fast")
+    models[later] = Model(later, "project", "mine", "CT", ("liver",), "ready")
+    user.widget.segmenting.list_models()
+    assert user.node.model == later
