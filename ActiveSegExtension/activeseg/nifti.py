@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -138,7 +139,7 @@ def _geometry(header: np.void, shape: tuple[int, int, int], notice: Notice) -> G
     if int(header["qform_code"]) > 0:
         return _placed(_qform(header), mm, shape)
     notice("The NIfTI file does not say how the image lies in the patient: left and right are assumed, as ITK does.")
-    return _placed(np.diag([-1.0, -1.0, 1.0, 1.0])[:3] * [*zooms, 1], mm, shape)
+    return replace(_placed(np.diag([-1.0, -1.0, 1.0, 1.0])[:3] * [*zooms, 1], mm, shape), assumed=True)
 
 
 def _placed(rows: FloatArray, mm: float, shape: tuple[int, int, int]) -> Geometry:

@@ -12,7 +12,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +48,14 @@ class Geometry:
     spacing_xyz : mm between voxel centres along i, j, k
     origin_lps : centre of voxel (0, 0, 0), mm
     direction_lps : 9 numbers, row-major 3 x 3; its columns are the directions of i, j, k (ITK's direction)
+    assumed : whether the file did not say how the grid lies in the patient
     """
 
     shape_kji: tuple[int, int, int]
     spacing_xyz: tuple[float, float, float]
     origin_lps: tuple[float, float, float]
     direction_lps: tuple[float, ...]
+    assumed: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         spacing = np.asarray(self.spacing_xyz, float)
@@ -89,6 +91,17 @@ class Geometry:
     def ijk_to_ras(self) -> FloatArray:
         """4 x 4; takes homogeneous (i, j, k, 1) to RAS mm. This is NIfTI's affine and Slicer's IJKToRAS."""
         return np.asarray(LPS_TO_RAS @ self.ijk_to_lps)
+
+    @property
+    def nibabel_affine(self) -> FloatArray:
+        """4 x 4, voxel indices to RAS mm, as nibabel has it: of a file without a place, nibabel assumes another than
+        ITK, from right to left with the centre in the middle (``Nifti1Header.get_base_affine``)."""
+        if not self.assumed:
+            return self.ijk_to_ras
+        steps = np.asarray(self.spacing_xyz) * [-1, 1, 1]
+        matrix = np.diag([*steps, 1.0])
+        matrix[:3, 3] = -steps * (np.asarray(self.shape_kji[::-1]) - 1) / 2
+        return matrix
 
     @classmethod
     def from_ijk_to_ras(cls, matrix: npt.ArrayLike, shape_kji: Sequence[int]) -> Geometry:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,6 +30,7 @@ from finetuned import (
     make_project,
     piece,
     started,
+    until,
     until_it_stands,
     until_iteration,
     weights,
@@ -503,17 +505,51 @@ def test_a_training_that_diverges_fails_and_leaves_no_version(tmp_path: Path) ->
     assert versions_of(project) == []
 
 
-def test_a_project_that_was_moved_while_its_fine_tuning_stood_still_is_told(project: Project, tmp_path: Path) -> None:
+def test_a_project_that_was_moved_while_its_fine_tuning_stood_still_goes_on_where_it_is(
+    project: Project, tmp_path: Path
+) -> None:
     run = started(project, epochs=50, iterations=50)
     until_iteration(run, 1)
     run.tell(Control.STOP)
     wait_for_end(run)
     project.folder.rename(tmp_path / "moved")
     moved = RunFolder.last_of(Project.open(tmp_path / "moved"))
+    done = len(iterations(moved))
     resume_finetuning(moved)
-    assert ended(moved).stage is Stage.FAILED
-    with pytest.raises(ActiveSegError, match="no project in"):
-        outcome(moved)
+    until(lambda: len(iterations(moved)) > done or moved.state.stage.ended)
+    moved.tell(Control.CANCEL)
+    assert ended(moved).stage is Stage.CANCELLED, log(moved)
+    assert not project.folder.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links")
+def test_what_somebody_else_prepared_is_prepared_again_and_never_unpickled(project: Project, tmp_path: Path) -> None:
+    parent = parent_network(project, BASE)
+    target = Target.of(parent, project.dataset().schema, project.state.matching)
+    folder, cases = tmp_path / "preprocessed", TrainingCases.of(project)
+
+    def prepared() -> dict[str, bytes]:
+        prepare(project, parent, cases, target, folder, {}, "cpu", Progress())
+        return {path.name: path.read_bytes() for path in (folder / DATASET / "cases").iterdir()}
+
+    first = prepared()
+    (folder / DATASET / "labels").rename(tmp_path / "labels-of-the-first-time")
+    assert prepared() == first
+    assert not list((folder / DATASET / "labels").iterdir())  # all were there already
+    name = min(first)
+    case = folder / DATASET / "cases" / name
+    proof = tmp_path / "it-ran"
+    case.with_suffix(".pkl").write_bytes(f"cos\nmkdir\n(V{proof}\ntR.".encode())
+    case.with_name("more.npz").write_bytes(b"theirs")
+    assert set(prepared()) == set(first)
+    assert case.with_suffix(".pkl").read_bytes() == first[case.with_suffix(".pkl").name]
+    elsewhere = tmp_path / "documents"
+    (folder / DATASET).rename(elsewhere)
+    (folder / DATASET).symlink_to(elsewhere, target_is_directory=True)
+    before = sorted(path.stat().st_mtime_ns for path in elsewhere.rglob("*"))
+    prepared()
+    assert sorted(path.stat().st_mtime_ns for path in elsewhere.rglob("*")) == before
+    assert not proof.exists()
 
 
 # The gate, and what stays

@@ -121,7 +121,7 @@ def test_cascade_is_refused_in_words(tmp_path: Path) -> None:
 
 
 def test_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"not a trained nnU-Net model: it has no dataset\.json"):
+    with pytest.raises(ModelError, match=r"not a trained nnU-Net model: it has no plans\.json"):
         NnUNetSegmenter(tmp_path)
 
 
@@ -136,7 +136,7 @@ def test_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     model = make_model(tmp_path / "m", LABELS)
     checkpoint = model / "fold_0" / "checkpoint_final.pth"
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
-    with pytest.raises(ModelError, match="could not load the model"):
+    with pytest.raises(ModelError, match="cut off"):
         NnUNetSegmenter(model).segment({"CT": phantom()}, Settings(device="cpu"), Progress())
 
 
@@ -187,8 +187,8 @@ def test_missing_gpu_is_an_error_and_not_the_cpu(tmp_path: Path) -> None:
     [
         ({"background": 0, "b": 2, "a": 1}, None, ("a", "b")),
         ({"background": 0, "a": 1, "ignore": 2}, None, ("a",)),
-        ({"background": 0, "tumour": [1, 2], "core": [2]}, (1, 2), ("tumour", "core")),
-        ({"background": 0, "whole": [1, 2, 3], "core": [2, 3]}, (1, 3), ("whole", "label 2", "core")),
+        ({"background": 0, "tumour": [1, 2], "core": [2]}, (1, 2), ("tumour without core", "core")),
+        ({"background": 0, "whole": [1, 2, 3], "core": [2, 3]}, (1, 3), ("whole without core", "label 2", "core")),
     ],
 )
 def test_schema_is_that_of_dataset_json(

@@ -247,7 +247,11 @@ def test_a_checkpoint_that_wants_to_run_something(exported: Path, other: Project
     torch.save({"network_weights": {"a": torch.zeros(1)}, "more": _Runs(proof)}, evil)
     plain = pickle.dumps({"network_weights": _Runs(proof)}, protocol=2)
     for data in (evil.read_bytes(), plain):
-        refused(other, packed(tmp_path / "t.zip", {**files_of(exported), CHECKPOINT: data}), "not only weights")
+        refused(
+            other,
+            packed(tmp_path / "t.zip", {**files_of(exported), CHECKPOINT: data}),
+            "wants to run|format of PyTorch before",
+        )
     assert not proof.exists()
 
 
@@ -276,7 +280,7 @@ def test_plans_that_name_something_else_than_layers(
 
     files = files_of(exported)
     files["model/plans.json"] = edited(files["model/plans.json"], change)
-    refused(other, packed(tmp_path / "t.zip", files), "no layer")
+    refused(other, packed(tmp_path / "t.zip", files), "that nnU-Net does not bring")
 
 
 def test_a_version_for_other_structures(exported: Path, other: Project, tmp_path: Path) -> None:
@@ -348,3 +352,20 @@ def test_an_encrypted_file(exported: Path, other: Project, tmp_path: Path) -> No
         at += 4
     (tmp_path / "t.zip").write_bytes(data)
     refused(other, tmp_path / "t.zip")
+
+
+def test_a_file_with_compressed_parts_is_refused_before_they_are_unpacked(
+    exported: Path, other: Project, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(exported) as archive, zipfile.ZipFile(tmp_path / "t.zip", "w", zipfile.ZIP_DEFLATED) as copy:
+        for name in archive.namelist():
+            copy.writestr(name, archive.read(name))
+    refused(other, tmp_path / "t.zip", "is compressed")
+
+
+def test_what_the_base_model_told_of_its_cases_does_not_travel(source: Project, tmp_path: Path) -> None:
+    model = source.version_folder("v0001") / "model"
+    for name, secret in (("dataset.json", {"dataset": {"Miller_J": {}}}), ("plans.json", {"note": "Miller_J"})):
+        (model / name).write_text(json.dumps({**json.loads((model / name).read_text()), **secret}))
+    export_version(source, "v0001", tmp_path / "v.zip")
+    assert not any(b"Miller" in data for data in files_of(tmp_path / "v.zip").values())

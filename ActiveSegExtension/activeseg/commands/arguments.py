@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from activeseg.channel_names import different_names
 from activeseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ def names(text: str, option: str) -> tuple[str, ...]:
     if "" in found:
         raise InputError(f"{option} is '{text}'.", "Give names with a comma between them, such as liver,spleen.")
     return found
+
+
+def channel_names(text: str, option: str) -> tuple[str, ...]:
+    """``CT, CT`` as ``CT``, ``CT_2``. Raises InputError as ``names``."""
+    names(text, option)
+    return different_names(name.strip() for name in text.split(","))
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from activeseg.commands.arguments import channel_files, mapping, names, pairs, read_channels, values_by_option
+from activeseg.commands.arguments import (
+    channel_files,
+    channel_names,
+    mapping,
+    names,
+    pairs,
+    read_channels,
+    values_by_option,
+)
 from activeseg.commands.conversation import Debug, Json, conversation, table
 from activeseg.errors import DatasetError, InputError
 from activeseg.labels import Label, LabelSchema
@@ -60,7 +68,8 @@ def add(
 
         given, wanted = names(structures, "--structures"), mapping(map_ or [])
         known = Dataset.open(folder, only_look=True) if find_dataset(folder) else None
-        files = channel_files(known.channel_names if known else names(channels, "--channels"), image, channel or [])
+        wanted_channels = known.channel_names if known else channel_names(channels, "--channels")
+        files = channel_files(wanted_channels, image, channel or [])
         with talk.progress() as progress:
             progress("read", 0.0)
             images = read_channels(talk, files, image, series)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from activeseg.commands.arguments import mapping, names, read_channels
+from activeseg.commands.arguments import channel_files, mapping, names, read_channels
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
+from activeseg.errors import InputError
 
 if TYPE_CHECKING:
     from activeseg.learning.project import Project
@@ -133,6 +134,9 @@ def check(
 def replay(
     folder: Folder,
     images: Annotated[list[Path], typer.Argument(metavar="CT...", help="Images that nobody corrected.")],
+    channel: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=FILE", help="A further image of a case with several channels.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json: Json = False,
     debug: Debug = False,
@@ -143,13 +147,15 @@ def replay(
         from activeseg.learning.replay import add_replay
 
         project = Project.open(folder)
+        channels = project.dataset().channel_names
+        if channel and len(images) > 1:
+            raise InputError(f"{len(images)} images were given with --channel.", "Replay one case at a time.")
         added = []
         with talk.progress() as progress:
             for number, image in enumerate(images):
-                (channel,) = project.dataset().channel_names
-                volume = read_channels(talk, {channel: image}, image, None)[channel]
+                volumes = read_channels(talk, channel_files(channels, image, channel or []), image, None)
                 part = progress.part(number / len(images), (number + 1) / len(images))
-                added.append(add_replay(project, volume, device, part))
+                added.append(add_replay(project, volumes, device, part))
         talk.result({"added": added}, f"{len(added)} images will be replayed.")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from activeseg.channel_names import different_names
 from activeseg.dataset import unlisted, voxels
 from activeseg.dataset.layout import (
     ENDING,
@@ -137,11 +138,9 @@ class Dataset:
         """
         if not len(schema):
             raise InputError("A dataset needs at least one structure.", "Give a schema with structures.")
-        if not channel_names or len(set(channel_names)) < len(channel_names) or not all(channel_names):
-            raise InputError(
-                f"The channels {list(channel_names)} cannot be used.", "Give each image a name of its own."
-            )
-        listing = Listing(uuid.uuid4().hex, schema, 1, tuple(channel_names))
+        if not channel_names or not all(channel_names):
+            raise InputError(f"The channels {list(channel_names)} cannot be used.", "Give each image a name.")
+        listing = Listing(uuid.uuid4().hex, schema, 1, different_names(channel_names))
         with new_dataset(lambda: folder_to_create(Path(folder)), lock_wait_s) as (staging, target):
             made = cls(target, listing, private_dir, lock_wait_s, step)
             write_text(staging / schema_file(1), listing.schema_json())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from activeseg.channel_names import different_names, normalization_names
 from activeseg.dataset.layout import (
     CASE_NAME,
     ENDING,
@@ -50,7 +51,10 @@ class CaseEntry:
 
 @dataclass(frozen=True)
 class Listing:
-    """All that ``dataset.json`` says; ``other`` are keys that somebody else put there, which are kept."""
+    """All that ``dataset.json`` says; ``other`` are keys that somebody else put there, which are kept.
+
+    ``channel_names`` are all different; in the file they are nnU-Net's, of which several may be equal.
+    """
 
     id: str
     schema: LabelSchema
@@ -93,7 +97,7 @@ class Listing:
         trained = {name: entry for name, entry in self.cases.items() if not entry.waiting}
         return {
             **self.other,
-            "channel_names": {str(n): name for n, name in enumerate(self.channel_names)},
+            "channel_names": {str(n): name for n, name in enumerate(normalization_names(self.channel_names))},
             "labels": {
                 BACKGROUND: 0,
                 **{s.name: s.value for s in self.schema.labels},
@@ -183,12 +187,12 @@ class Listing:
 
 
 def channel_names_of(content: Fields) -> tuple[str, ...]:
-    """nnU-Net's key ``channel_names``: number -> name. Raises WrongField."""
+    """nnU-Net's key ``channel_names``: number -> name, of which equal ones are told apart. Raises WrongField."""
     found = content.text_by_key("channel_names")
     names = tuple(found.get(str(n), "") for n in range(len(found)))
-    if not names or not all(names) or len(set(names)) < len(names):
-        raise WrongField(f"'channel_names' has the keys {', '.join(list(found)[:5])}, or names that are empty or equal")
-    return names
+    if not names or not all(names):
+        raise WrongField(f"'channel_names' has the keys {', '.join(list(found)[:5])}, or names that are empty")
+    return different_names(names)
 
 
 def read_schema(folder: Path, number: int) -> LabelSchema:

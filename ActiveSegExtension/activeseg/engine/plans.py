@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from activeseg.segmenters.model_folder_check import check_model_folder
 from activeseg.volume import Geometry
 
 
@@ -76,22 +76,17 @@ class NetworkSize:
 def read_size(folder: Path, configuration: str, folds: int | None = None) -> NetworkSize | None:
     """From ``plans.json`` and ``dataset.json``; None for files that are missing or not of the U-Net family.
 
-    ``folds`` None counts the checkpoints that are there.
+    ``folds`` None counts the checkpoints that are there. Raises ModelError for a folder that may not be used.
     """
+    checkpoints = sorted(folder.glob("fold_*/checkpoint_final.pth"))
+    if not checkpoints or not (folder / "plans.json").exists():
+        return None
+    model = check_model_folder(folder)
     try:
-        plans = json.loads((folder / "plans.json").read_text("utf-8"))
-        dataset = json.loads((folder / "dataset.json").read_text("utf-8"))
-        checkpoints = sorted(folder.glob("fold_*/checkpoint_final.pth"))
         weights = checkpoints[0].stat().st_size
-        return size_of(_configuration(plans, configuration), dataset, folds or len(checkpoints), weights)
+        return size_of(model.configurations[configuration], model.dataset, folds or len(checkpoints), weights)
     except (OSError, KeyError, IndexError, TypeError, ValueError):
         return None
-
-
-def _configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
-    own = plans["configurations"][name]
-    parent = own.get("inherits_from")
-    return {**_configuration(plans, parent), **own} if parent else dict(own)
 
 
 def size_of(configuration: Mapping[str, Any], dataset: Mapping[str, Any], folds: int, weight_bytes: int) -> NetworkSize:

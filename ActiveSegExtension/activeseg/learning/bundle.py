@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -20,6 +21,7 @@ from activeseg.learning.parent import CHECKPOINT
 from activeseg.learning.project import VERSIONS, Project
 from activeseg.learning.version import MEASURED, MODEL, RECORD, ModelKind, Version, add_version
 from activeseg.progress import Progress
+from activeseg.regular_files import open_regular
 from activeseg.volume import replacing, staging_folder
 
 FORMAT = 1
@@ -29,8 +31,6 @@ _MOST_FILES, _MOST_BYTES = 500, 16 << 30
 _BLOCK = 1 << 20
 _UNFIT = (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError)
 """What reading something else raises; RuntimeError for an encrypted file or too deep JSON."""
-_LAYERS = ("torch.nn.", "dynamic_network_architectures.")
-"""Where the classes are that a network may be built of: plans name them, and nnU-Net imports whatever they name."""
 
 
 def export_version(project: Project, id: str, file: Path, progress: Progress | None = None) -> None:
@@ -39,17 +39,39 @@ def export_version(project: Project, id: str, file: Path, progress: Progress | N
     version, folder = project.version(id), project.version_folder(id)
     if file.exists():
         raise InputError(f"'{file}' exists already.", "Choose another name.")
+    described = _described(folder / MODEL)
     paths = [folder / RECORD, folder / MEASURED, *sorted(_own_files(folder / MODEL))]
     paths = [path for path in paths if path.exists()]
-    files = [StoredFile.of(path, path.relative_to(folder).as_posix()) for path in paths]
-    sums = {stored.file: stored.sha256 for stored in files}
+    sums = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(described[path]).hexdigest()
+        if path in described
+        else StoredFile.of(path, path.name).sha256
+        for path in paths
+    }
     manifest = {"format": FORMAT, "project": project.state.name, "version": version.id, "sha256": sums}
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file, ".zip") as fresh, zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_MANIFEST, json.dumps(manifest, indent=1))
         for done, path in enumerate(paths):
             progress("export", done / len(paths), path.name)
-            archive.write(path, path.relative_to(folder).as_posix())
+            name = path.relative_to(folder).as_posix()
+            if path in described:
+                archive.writestr(name, described[path])
+            else:
+                archive.write(path, name)
+
+
+def _described(model: Path) -> dict[Path, bytes]:
+    """The JSON files of a version's networks with only what is needed, whoever wrote them. Raises ModelError."""
+    from activeseg.segmenters.model_folder_check import check_model_folder
+
+    found = {}
+    for path in _own_files(model):
+        if path.name == "plans.json":
+            checked = check_model_folder(path.parent)
+            for name, content in (("plans.json", checked.plans), ("dataset.json", checked.dataset)):
+                found[path.parent / name] = (json.dumps(content, indent=1) + "\n").encode()
+    return found
 
 
 def _own_files(model: Path) -> list[Path]:
@@ -72,15 +94,17 @@ def import_version(project: Project, file: Path, progress: Progress | None = Non
     versions.mkdir(exist_ok=True)
     staging = staging_folder(versions)
     try:
-        with zipfile.ZipFile(file) as archive:
+        with open_regular(file) as opened, zipfile.ZipFile(opened) as archive:
+            _check_stored(archive, os.fstat(opened.fileno()).st_size)
             manifest = _manifest(archive)
             _extract(archive, manifest["sha256"], staging, progress)
         version = _record(staging)
-        _check_model(staging / MODEL, version)
+        _check_structures(staging / MODEL, version)
         known = set(project.state.matching.values()) | set(project.state.matching)
         names = LabelSchema.from_dict(version.schema).names
         if not known & set(names):
             raise InputError(f"The version's structures ({', '.join(names[:3])}, ...) are none of this project's.")
+        _check_networks(staging / MODEL)
         (staging / RECORD).unlink()
         origin = f"{manifest['project']} {manifest['version']}"
         return add_version(versions, staging, lambda id: replace(version, id=id, imported=origin))
@@ -88,6 +112,15 @@ def import_version(project: Project, file: Path, progress: Progress | None = Non
         raise InputError(f"'{file}' is no version that can be imported: {error}.", "Export it again.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _check_stored(archive: zipfile.ZipFile, size: int) -> None:
+    """Nothing in it is larger than it is in the file."""
+    for info in archive.infolist():
+        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+            raise ValueError(f"'{info.filename}' in it is compressed, which ActiveSeg's own files never are")
+    if sum(info.file_size for info in archive.infolist()) > size:
+        raise ValueError("its parts are larger than the file")
 
 
 def _manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
@@ -128,51 +161,30 @@ def _record(staging: Path) -> Version:
         raise ValueError(f"its {RECORD} is missing, damaged, or of a later ActiveSeg") from error
 
 
-def _check_model(model: Path, version: Version) -> None:
-    """Every checkpoint is loaded by the safe unpickler, which refuses whatever weights never need."""
-    import pickle
-
-    import torch
-
+def _check_structures(model: Path, version: Version) -> None:
     from activeseg.segmenters.nnunet import NnUNetSegmenter
-    from activeseg.segmenters.safe_loading import safe_unpickling
 
-    checkpoints = sorted(model.rglob("*.pth"))
-    if not checkpoints:
-        raise ValueError("it has no weights")
-    for path in checkpoints:
-        try:
-            with safe_unpickling():
-                content = torch.load(path, map_location="cpu", weights_only=True)
-            weights = content["network_weights"]
-            if path.name != CHECKPOINT or not all(isinstance(tensor, torch.Tensor) for tensor in weights.values()):
-                raise ValueError(f"'{path.name}' is no checkpoint")
-        except (pickle.UnpicklingError, RuntimeError, AttributeError, EOFError) as error:
-            raise ValueError(f"'{path.parent.name}/{path.name}' is not only weights") from error
     try:
         names = LabelSchema.from_dict(version.schema).names
         if version.kind is ModelKind.NNUNET and NnUNetSegmenter(model).schema.names != names:
             raise ValueError("its model has other structures than it says")
     except ActiveSegError as error:
-        raise ValueError(str(error)) from error
-    for path in model.rglob("plans.json"):
-        _check_layers(json.loads(path.read_text(encoding="utf-8")))
+        raise ValueError(error.message.rstrip(".")) from error
 
 
-def _check_layers(plans: Mapping[str, Any]) -> None:
-    """Raises ValueError when a network would be built of something else than layers."""
-    import pydoc
+def _check_networks(model: Path) -> None:
+    """Every network is what its plans say and is known to nnU-Net, and its checkpoints hold weights alone."""
+    from activeseg.segmenters.checkpoint_file import read_checkpoint
+    from activeseg.segmenters.model_folder_check import check_model_folder
+    from activeseg.segmenters.network import check_network
 
-    import torch
-
-    for configuration in plans["configurations"].values():
-        architecture = configuration.get("architecture")
-        if architecture is None:  # plans of nnU-Net's first years name no classes
-            continue
-        arguments = architecture["arch_kwargs"]
-        named = [architecture["network_class_name"]]
-        named += [arguments[key] for key in architecture["_kw_requires_import"] if arguments.get(key) is not None]
-        for name in named:
-            found = pydoc.locate(name) if name.startswith(_LAYERS) else None
-            if not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
-                raise ValueError(f"'{name}' is no layer of a network")
+    checkpoints = sorted(model.rglob("*.pth"))
+    if not checkpoints:
+        raise ValueError("it has no weights")
+    for path in checkpoints:
+        if path.name != CHECKPOINT or not path.parent.name.startswith("fold_"):
+            raise ValueError(f"'{path.name}' is no checkpoint")
+        try:
+            check_network(check_model_folder(path.parent.parent), read_checkpoint(path))
+        except ModelError as error:
+            raise ValueError(error.message.rstrip(".")) from error

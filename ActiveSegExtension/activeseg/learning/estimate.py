@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
 import time
 from collections.abc import Sequence
@@ -44,7 +45,8 @@ class TrainingEstimate:
 def estimate(parent: ParentNetwork, plan: TrainingPlan, target: Target) -> TrainingEstimate:
     """Build the network, do one step with noise, and reckon.
 
-    Raises ModelError, DeviceError when the step does not fit, and torch's errors when it fails otherwise.
+    The parent's plans and weights were checked when it was opened. Raises ModelError, DeviceError when the step does
+    not fit, and torch's errors when it fails otherwise.
     """
     try:
         with switches_off():
@@ -63,7 +65,7 @@ def _estimated(parent: ParentNetwork, plan: TrainingPlan, target: Target) -> Tra
     from activeseg.learning.trainer import freeze
 
     device = torch.device(plan.device)
-    plans = PlansManager(dict(parent.plans))
+    plans = PlansManager(json.loads(json.dumps(parent.plans)))  # nnU-Net changes old ones where they are
     configuration = plans.get_configuration(parent.configuration)
     labels = plans.get_label_manager({**parent.dataset, "labels": dict(target.labels)})
     channels = len(parent.channels)

@@ -9,16 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from activeseg.errors import InputError, ModelError
+from activeseg.errors import InputError
 from activeseg.labels import IGNORE, LabelSchema
 from activeseg.learning.project import Project
 from activeseg.learning.version import BASE, MODEL, VERSION_ID, ModelKind
 from activeseg.progress import Progress
 from activeseg.segmenters import open_segmenter
 from activeseg.segmenters.base import Segmented, Segmenter, Settings
-from activeseg.segmenters.network import model_folds
-from activeseg.segmenters.nnunet import NnUNetSegmenter, channels_of_dataset, read_json
-from activeseg.segmenters.safe_loading import safe_unpickling
+from activeseg.segmenters.checkpoint_file import read_checkpoint
+from activeseg.segmenters.model_folder_check import check_model_folder
+from activeseg.segmenters.network import check_network, model_folds
+from activeseg.segmenters.nnunet import NnUNetSegmenter, channels_of_dataset
 from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter
 from activeseg.segmenters.totalsegmentator_sandbox import UserHome
 from activeseg.segmenters.totalsegmentator_tasks import Model
@@ -37,7 +38,8 @@ class ParentNetwork:
     kind, task : how the whole model is opened
     folder : with plans.json, dataset.json and fold_*
     folds : names of its members
-    plans, dataset : the two files; ``dataset`` may lack ``ignore``
+    plans, dataset : the two files, checked; ``dataset`` may lack ``ignore``
+    described : the network's configuration in the plans, with what it inherits
     configuration, trainer, mirror_axes : from the first member's checkpoint
     values : structure -> its value in this network's label maps
     schema : of the whole model's result
@@ -51,6 +53,7 @@ class ParentNetwork:
     folds: tuple[str, ...]
     plans: Mapping[str, Any]
     dataset: Mapping[str, Any]
+    described: Mapping[str, Any]
     configuration: str
     trainer: str
     mirror_axes: tuple[int, ...] | None
@@ -69,8 +72,7 @@ class ParentNetwork:
     @property
     def encoder_stages(self) -> int:
         """0 where the plans do not say (those of nnU-Net's first years)."""
-        architecture = self.plans["configurations"][self.configuration].get("architecture", {})
-        return int(architecture.get("arch_kwargs", {}).get("n_stages", 0))
+        return int(self.described.get("architecture", {}).get("arch_kwargs", {}).get("n_stages", 0))
 
 
 def open_version(project: Project, id: str) -> Segmenter:
@@ -159,17 +161,15 @@ def parent_network(
     """
     segmenter = open_version(project, id)
     if isinstance(segmenter, NnUNetSegmenter):
-        dataset = read_json(segmenter.folder / "dataset.json")
         values = {label.name: label.value for label in segmenter.schema.labels}
-        return _read(id, ModelKind.NNUNET, "", segmenter.folder, None, dataset, values, segmenter.schema)
+        return _read(id, ModelKind.NNUNET, "", segmenter.folder, None, values, segmenter.schema)
     assert isinstance(segmenter, TotalSegmentatorSegmenter)
     model = _part(segmenter.task.parts(), changed or {}, part)
     folder = model.folder(segmenter.user.weights)
     values = {name: value for value, name in model.classes.items()}
-    dataset = read_json(folder / "dataset.json")
     folds = None if model.folds is None else [str(fold) for fold in model.folds]
     task = segmenter.task.name
-    return _read(id, ModelKind.TOTALSEGMENTATOR, task, folder, folds, dataset, values, segmenter.schema, model.dataset)
+    return _read(id, ModelKind.TOTALSEGMENTATOR, task, folder, folds, values, segmenter.schema, model.dataset)
 
 
 def _part(parts: Sequence[Model], changed: Mapping[str, int], wanted: str) -> Model:
@@ -187,32 +187,27 @@ def _read(
     task: str,
     folder: Path,
     folds: Sequence[str] | None,
-    dataset: Mapping[str, Any],
     values: Mapping[str, int],
     schema: LabelSchema,
     part: str = "",
 ) -> ParentNetwork:
-    import torch
-
+    """Raises ModelError, also when the plans and the weights do not go together."""
+    model = check_model_folder(folder)
     names = tuple(model_folds(folder) if folds is None else folds)
-    with safe_unpickling():
-        checkpoint = torch.load(folder / f"fold_{names[0]}" / CHECKPOINT, map_location="cpu", weights_only=True)
-    configuration = str(checkpoint["init_args"]["configuration"])
-    plans = read_json(folder / "plans.json")
-    if plans["configurations"][configuration].get("previous_stage"):
-        raise ModelError(f"The model in {folder} is the second stage of a cascade, which cannot learn by itself.")
-    axes = checkpoint.get("inference_allowed_mirroring_axes")
+    first = read_checkpoint(folder / f"fold_{names[0]}" / CHECKPOINT)
+    check_network(model, first)
     return ParentNetwork(
         version,
         kind,
         task,
         folder,
         names,
-        plans,
-        dataset,
-        configuration,
-        str(checkpoint["trainer_name"]),
-        tuple(axes) if axes else None,
+        model.plans,
+        model.dataset,
+        model.configurations[first.configuration],
+        first.configuration,
+        first.trainer,
+        first.mirror_axes,
         {name: value for name, value in values.items() if name != IGNORE},
         schema,
         part,

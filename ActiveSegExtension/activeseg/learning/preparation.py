@@ -5,8 +5,12 @@ Nothing of the held-out cases is ever read here.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
+import shutil
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +28,14 @@ from activeseg.learning.parent import ParentNetwork
 from activeseg.learning.project import Project
 from activeseg.learning.version import BASE
 from activeseg.progress import Progress
+from activeseg.regular_files import read_bytes
 from activeseg.segmenters.base import Mode, Settings
 from activeseg.segmenters.nnunet import NnUNetSegmenter
-from activeseg.volume import Volume, read_label_map
+from activeseg.volume import Volume, read_label_map, replacing
 
 PLANS = "nnUNetPlans"
 DATASET = "Dataset999_ActiveSeg"
+_CASE_FILES = (".b2nd", "_seg.b2nd", ".pkl")  # that nnU-Net writes for a case
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,11 @@ class Target:
         value_of, new = {}, []
         for name in dataset.names:
             structure = matching.get(name)
+            if structure is not None and structure not in parent.schema.names:
+                raise ModelError(
+                    f"The dataset's structure '{name}' is matched with '{structure}', which the model does not have.",
+                    f"Begin another project, where it is matched with one of: {', '.join(parent.schema.names[:20])}.",
+                )
             known = parent.values.get(structure if structure is not None else name)
             if known is not None:
                 value_of[name] = known
@@ -177,12 +188,12 @@ def prepare(
     """Write nnU-Net's preprocessed dataset into ``folder`` (``nnUNet_preprocessed``).
 
     ``configuration`` replaces numbers of the parent's configuration (batch size, patch). Cases that are there already
-    are left, so that a killed run goes on. Raises InputError, DatasetError, Cancelled.
+    are left, so that a killed run goes on, but only those that this installation prepared: nnU-Net's loader runs what
+    their files say. Raises InputError, DatasetError, Cancelled.
     """
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    root = folder / DATASET
-    root.mkdir(parents=True, exist_ok=True)
+    root = _own_folder(folder / DATASET)
     plans = json.loads(json.dumps(parent.plans))
     plans["dataset_name"] = DATASET
     plans["plans_name"] = PLANS
@@ -191,32 +202,69 @@ def prepare(
     dataset_json = {**parent.dataset, "labels": dict(target.labels), "file_ending": ".nii.gz"}
     dataset_json["overwrite_image_reader_writer"] = plans["image_reader_writer"]
     for name, content in ((f"{PLANS}.json", plans), ("dataset.json", dataset_json), ("dataset_fingerprint.json", {})):
-        (root / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        with replacing(root / name, ".json") as fresh:
+            fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
     manager = PlansManager(plans)
     chosen = manager.get_configuration(parent.configuration)
     preprocessor = chosen.preprocessor_class(verbose=False)
-    output, scratch = root / "cases", root / "labels"
-    output.mkdir(exist_ok=True)
-    scratch.mkdir(exist_ok=True)
+    output, scratch, signed = (_own_folder(root / name) for name in ("cases", "labels", "signed"))
     segmenter = NnUNetSegmenter(parent.folder) if target.kept else None
     replay = project.replay_dataset()
     work = [(f"new_{case}", project.dataset(), case) for case in cases.corrected]
     work += [(f"replay_{case}", replay, case) for case in cases.replayed if replay is not None]
+    _keep_only(output, {f"{name}{end}" for name, _, _ in work for end in _CASE_FILES})
     for done, (name, dataset, case) in enumerate(work):
         progress("prepare", done / len(work), case)
-        if (output / f"{name}.pkl").exists():
+        if _is_own(project, output, signed / name, name):
             continue
+        _keep_only(output, {file.name for file in output.iterdir()} - {f"{name}{end}" for end in _CASE_FILES})
         images = [dataset.folder / image for image in dataset.listing().images_of(case)]
         stored = read_label_map(dataset.folder / label_file(case, dataset.listing().entry(case).revision))
         labels = target.values(stored.array, dataset.schema)
         if segmenter is not None:
             _fill_in(labels, segmenter, dict(zip(dataset.channel_names, images, strict=True)), target, device, progress)
         file = scratch / f"{name}.nii.gz"
+        file.unlink(missing_ok=True)
         Volume(labels, stored.geometry).write(file)
         preprocessor.run_case_save(
             str(output / name), [str(image) for image in images], str(file), manager, chosen, dataset_json
         )
+        with replacing(signed / name, "") as fresh:
+            fresh.write_text(_signature(project, output, name), encoding="utf-8")
     progress("prepare", 1.0)
+
+
+def _own_folder(path: Path) -> Path:
+    """That folder, made where it is missing; a link is removed, so that nothing is written where it leads."""
+    if path.is_symlink():
+        path.unlink()
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _keep_only(folder: Path, names: AbstractSet[str]) -> None:
+    for path in folder.iterdir():
+        if path.name not in names or path.is_symlink():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _is_own(project: Project, folder: Path, signed: Path, name: str) -> bool:
+    """Whether the files of a prepared case are what this installation wrote."""
+    if not all((folder / f"{name}{end}").is_file() for end in _CASE_FILES):
+        return False
+    try:
+        said = read_bytes(signed, 1000)
+    except (OSError, InputError):
+        return False
+    return hmac.compare_digest(said, _signature(project, folder, name).encode())
+
+
+def _signature(project: Project, folder: Path, name: str) -> str:
+    sums = [name]
+    for end in _CASE_FILES:
+        with (folder / f"{name}{end}").open("rb") as file:
+            sums.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return project.signature("\n".join(sums).encode())
 
 
 def _fill_in(

@@ -1,4 +1,4 @@
-"""Trained members become a version's ``model`` folder, which the genuine programs load.
+"""Trained members become a version's ``model`` folder, which the original programs load.
 
 In it: plans and labels, and for each member a checkpoint with its weights and the parent's trainer, so that neither the
 training's state nor this package is needed to predict.
@@ -27,10 +27,10 @@ def write_model(
 
     place = folder / parent.part / parent.folder.name if parent.part else folder
     place.mkdir(parents=True)
-    plans = {name: value for name, value in parent.plans.items() if name != "continue_training"}
     dataset = {**parent.dataset, "labels": published_labels(target), "numTraining": cases}
-    (place / "plans.json").write_text(json.dumps(plans, indent=1) + "\n", encoding="utf-8")
-    (place / "dataset.json").write_text(json.dumps(dataset, indent=1) + "\n", encoding="utf-8")
+    for name, content in (("plans.json", parent.plans), ("dataset.json", dataset)):
+        (place / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        sync_to_disk(place / name)
     names = parent.folds if parent.part else [str(number) for number in range(len(members))]
     for name, weights in zip(names, members, strict=True):
         fold = place / f"fold_{name}"
@@ -45,3 +45,6 @@ def write_model(
             fold / CHECKPOINT,
         )
         sync_to_disk(fold / CHECKPOINT)
+        sync_to_disk(fold)
+    for made in (place, place.parent, folder):
+        sync_to_disk(made)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from activeseg.dataset import Dataset, Origin, Provenance
 from activeseg.dataset.voxels import stored_image, voxels_sha256
 from activeseg.errors import InputError
@@ -16,21 +18,26 @@ from activeseg.volume import Volume
 FOLDER = "Dataset998_Replay"
 
 
-def add_replay(project: Project, image: Volume, device: str, progress: Progress) -> str:
-    """Segment an image with the current version and keep both; gives its name among the replayed ones.
+def add_replay(project: Project, images: Volume | Mapping[str, Volume], device: str, progress: Progress) -> str:
+    """Segment a case with the current version and keep both; gives its name among the replayed ones.
 
-    Raises InputError for an image that is a case of the dataset (it may be held out), ModelError, Cancelled.
+    ``images`` are by channel; one alone is that of the first. Raises InputError for a case of the dataset (it may be
+    held out) and for a missing channel, ModelError, Cancelled.
     """
     dataset, state = project.dataset(), project.state
-    fingerprint = voxels_sha256([stored_image(image, dataset.channel_names[0])])
+    given = {dataset.channel_names[0]: images} if isinstance(images, Volume) else dict(images)
+    missing = [name for name in dataset.channel_names if name not in given]
+    if missing:
+        raise InputError(f"A case has the images {', '.join(dataset.channel_names)}; '{missing[0]}' is missing.")
+    fingerprint = voxels_sha256([stored_image(given[name], name) for name in dataset.channel_names])
     if any(entry.voxels_sha256 == fingerprint for entry in dataset.cases().values()):
         raise InputError("This image is a case of the dataset already.", "Replay other images.")
     segmenter = open_version(project, state.current)
-    (channel,) = segmenter.channels
-    prediction = segment({channel: image}, segmenter, Settings(device=device), regions=0, progress=progress)
+    of_model = dict(zip(segmenter.channels, (given[name] for name in dataset.channel_names), strict=True))
+    prediction = segment(of_model, segmenter, Settings(device=device), regions=0, progress=progress)
     labels = in_dataset_values(prediction, dataset, state.matching)
     folder = project.folder / REPLAY / FOLDER
     with Dataset.opened_or_created(folder, dataset.schema, dataset.channel_names) as replayed:
         provenance = Provenance(Origin.PREDICTED, segmenter.name, state.current)
-        own = dataset.channel_names[0]
-        return replayed.add_case({own: image}, labels, image.geometry, provenance).name
+        geometry = given[dataset.channel_names[0]].geometry
+        return replayed.add_case(given, labels, geometry, provenance).name

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from activeseg import heap
-from activeseg.errors import ActiveSegError, Cancelled, EngineError
+from activeseg.errors import ActiveSegError, Cancelled, DatasetError, EngineError
 from activeseg.learning.gate import judge
 from activeseg.learning.holdout import Side
 from activeseg.learning.plan import MembersFrom, TrainingPlan
 from activeseg.learning.preparation import DATASET, PLANS, Target, TrainingCases, changed_voxels, prepare
 from activeseg.learning.project import VERSIONS, Project, now
-from activeseg.learning.run_folder import Control, RunFolder, Stage
+from activeseg.learning.run_folder import RUN, Control, RunFolder, Stage
 from activeseg.learning.version import MEASURED, MODEL, Version, add_version
 from activeseg.progress import Progress
 from activeseg.volume import replacing, staging_folder
@@ -58,10 +58,13 @@ class _Running:
     def __init__(self, run: RunFolder) -> None:
         self.run = run
         asked = run.asked
-        self.project = Project.open(run.folder.parents[1])  # where it lies now, whatever its file says
-        self.plan = TrainingPlan.from_dict(asked["plan"])
-        self.parent_id, self.part = str(asked["parent"]), str(asked["part"])
-        self.cases = TrainingCases(**asked["cases"])
+        self.project = Project.open(run.folder.parents[1])  # not the one it names, which may be somebody else's
+        try:
+            self.plan = TrainingPlan.from_dict(asked["plan"])
+            self.parent_id, self.part = str(asked["parent"]), str(asked["part"])
+            self.cases = TrainingCases(**asked["cases"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DatasetError(f"'{run.folder / RUN}' is damaged: {error!r}.", "Remove the folder.") from error
         self.state = replace(run.state, stage=Stage.PREPARING, error=None)
         self.started = time.monotonic()
         self.told_at = 0.0
@@ -150,6 +153,8 @@ class _Running:
         resolve_device(self.plan.device)  # it may be resumed on another computer
         folders = {name: self.run.folder / name for name in ("preprocessed", "results")}
         for name, folder in folders.items():
+            if folder.is_symlink():
+                folder.unlink()  # nothing is written where it leads
             folder.mkdir(exist_ok=True)
             os.environ[f"nnUNet_{name}"] = str(folder)
         os.environ["nnUNet_raw"] = str(self.run.folder)
@@ -183,6 +188,8 @@ class _Running:
     def _train(self, parent: Any, target: Target, preprocessed: Path) -> list[Path]:
         """Weights of all members, one file each."""
         done = self.run.folder / "members"
+        if done.is_symlink():
+            done.unlink()
         done.mkdir(exist_ok=True)
         files = [done / f"{number}.pth" for number in range(self.plan.members)]
         for number in range(self.plan.trainings):
@@ -197,6 +204,7 @@ class _Running:
 
         from activeseg.learning.parent import CHECKPOINT
         from activeseg.learning.trainer import Course, FineTuningTrainer, latest_checkpoint
+        from activeseg.segmenters.checkpoint_file import read_checkpoint, read_pickle
         from activeseg.segmenters.safe_loading import safe_unpickling
 
         seed = self.plan.seed + number
@@ -204,8 +212,7 @@ class _Running:
         np.random.seed(seed)
         torch.manual_seed(seed)
         fold = parent.folds[number % len(parent.folds)]
-        with safe_unpickling():
-            weights = torch.load(parent.folder / f"fold_{fold}" / CHECKPOINT, map_location="cpu", weights_only=True)
+        weights = read_checkpoint(parent.folder / f"fold_{fold}" / CHECKPOINT).load()
         plans = {**_read(folder / f"{PLANS}.json"), "continue_training": False}
         trainer = FineTuningTrainer(
             plans, parent.configuration, number, _read(folder / "dataset.json"), torch.device(self.plan.device)
@@ -218,7 +225,7 @@ class _Running:
         with self._tensorboard(number) as scalar:
             trainer.course = Course(
                 self.plan,
-                weights["network_weights"],
+                weights,
                 parent.dataset["labels"],
                 target.labels,
                 [f"new_{case}" for case in self.cases.corrected if case not in earlier],
@@ -231,6 +238,7 @@ class _Running:
             trainer.initialize()
             trainer.choose_precision()
             if latest_checkpoint(trainer).exists():
+                read_pickle(latest_checkpoint(trainer))  # raises, where it holds more than a training leaves
                 with safe_unpickling():
                     trainer.load_checkpoint(str(latest_checkpoint(trainer)))
             trainer.run_training()
@@ -272,15 +280,14 @@ class _Running:
 
     def _publish(self, parent: Any, target: Target, members: list[Path]) -> None:
         """The version appears with its model and its record, or not at all."""
-        import torch
-
         from activeseg.learning.publication import write_model
+        from activeseg.segmenters.checkpoint_file import read_weights
 
         versions = self.project.folder / VERSIONS
         versions.mkdir(exist_ok=True)
         staging = staging_folder(versions)
         try:
-            weights = [torch.load(path, map_location="cpu", weights_only=True) for path in members]
+            weights = [read_weights(path) for path in members]
             write_model(staging / MODEL, parent, target, weights, len(self.cases.corrected))
             hold_out, dataset = self.project.state.hold_out, self.project.dataset()
             held_out = {

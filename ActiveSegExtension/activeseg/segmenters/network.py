@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import itertools
-import pickle
+import warnings
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,16 @@ import torch
 from activeseg.errors import DeviceError, ModelError
 from activeseg.heap import is_out_of_memory
 from activeseg.progress import Progress
+from activeseg.segmenters.checkpoint_file import Checkpoint, read_checkpoint
+from activeseg.segmenters.foreign_value import ForeignValue
+from activeseg.segmenters.model_folder_check import TRUSTED_CODE, ModelFiles, check_model_folder, trusted_code
 from activeseg.segmenters.precision import Pass, bfloat16_pays
-from activeseg.segmenters.safe_loading import safe_unpickling, unsafe_checkpoint
 from activeseg.switches import switches_off
 
 
 @dataclass
 class Network:
-    """One nnU-Net model with the weights of all its folds; wraps the genuine ``nnUNetPredictor``.
+    """One nnU-Net model with the weights of all its folds; wraps the original ``nnUNetPredictor``.
 
     Attributes
     ----------
@@ -65,12 +69,10 @@ class Network:
     ) -> Network:
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
+        model = check_model_folder(folder)
         names = model_folds(folder, checkpoint) if folds is None else [str(f) for f in folds]
-        paths = [folder / f"fold_{name}" / checkpoint for name in names]
-        for path in (folder / "plans.json", folder / "dataset.json", *paths):
-            if not path.is_file():
-                raise ModelError(f"The model folder {folder} has no {path.relative_to(folder)}.", file=str(path))
-        with contextlib.redirect_stdout(io.StringIO()):
+        members = [read_checkpoint(model.folder / f"fold_{name}" / checkpoint) for name in names]
+        with _quiet():
             predictor = nnUNetPredictor(
                 tile_step_size=step_size,
                 use_mirroring=False,
@@ -78,24 +80,19 @@ class Network:
                 device=device,
                 allow_tqdm=False,
             )
-            try:
-                with safe_unpickling():
-                    predictor.initialize_from_trained_model_folder(str(folder), tuple(names), checkpoint)
-            except pickle.UnpicklingError as error:
-                raise unsafe_checkpoint(_first_unsafe(paths), error) from error
-            except (RuntimeError, OSError, KeyError, EOFError, ValueError, AttributeError) as error:
-                raise ModelError(
-                    f"nnU-Net could not load the model in {folder}: {str(error).splitlines()[0]}",
-                    "The files may be damaged, or need a trainer or a version of nnU-Net that is not installed.",
-                ) from error
-        previous = predictor.configuration_manager.previous_stage_name
-        if previous is not None:
-            raise ModelError(
-                f"{folder} is the second stage of a cascade (it needs '{previous}' first), which is not supported.",
-                "Use the model's 3d_fullres or 3d_lowres configuration.",
+            first = members[0]
+            plans, configuration = managers(model, first)
+            check_network(model, first)
+            network = _built(model, first, trainer_class(first))
+            for member in members:
+                check_weights_fit(network, member)
+            parameters = [member.load() for member in members]
+            network.load_state_dict(parameters[0])
+            predictor.manual_initialization(
+                network, plans, configuration, parameters, model.dataset, first.trainer, first.mirror_axes
             )
         predictor.network = predictor.network.to(device).eval()
-        return cls(folder, predictor, tuple(names), device)
+        return cls(model.folder, predictor, tuple(names), device)
 
     @property
     def patch(self) -> tuple[int, ...]:
@@ -149,31 +146,144 @@ class Network:
         return weight, torch.zeros(len(weight), device=weight.device) if bias is None else bias.detach().float().clone()
 
 
+def managers(model: ModelFiles, member: Checkpoint) -> tuple[Any, Any]:
+    """nnU-Net's plans manager, and its manager of the configuration that the member was trained with.
+
+    Raises ModelError when the plans have no such configuration, or it needs another network before it.
+    """
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    if member.configuration not in model.configurations:
+        raise ModelError(
+            f"The checkpoint '{member.path.parent.name}/{member.path.name}' was trained with the configuration "
+            f"'{member.configuration}', but plans.json has only {', '.join(model.configurations)}.",
+            "Copy the model's folder again.",
+            file=str(member.path),
+            key="init_args.configuration",
+        )
+    previous = model.configurations[member.configuration].get("previous_stage")
+    if previous is not None:
+        raise ModelError(
+            f"{model.folder} is the second stage of a cascade (it needs '{previous}' first), which is not supported.",
+            "Use the model's 3d_fullres or 3d_lowres configuration.",
+        )
+    plans = PlansManager({**model.plans, "configurations": deepcopy(model.configurations)})
+    return plans, plans.get_configuration(member.configuration)
+
+
+def check_network(model: ModelFiles, member: Checkpoint) -> None:
+    """Raise ModelError when nnU-Net cannot build the network that the member was trained as, or when it is another
+    than that of the member's weights. It is built without memory, whatever size the plans announce."""
+    with torch.device("meta"), _quiet():
+        check_weights_fit(_built(model, member, trainer_class(member)), member)
+
+
+def _built(model: ModelFiles, member: Checkpoint, trainer: Any) -> torch.nn.Module:
+    from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+
+    plans, configuration = managers(model, member)
+    inputs = determine_num_input_channels(plans, configuration, model.dataset)
+    outputs = plans.get_label_manager(model.dataset).num_segmentation_heads
+    names = inspect.signature(trainer.build_network_architecture).parameters
+    described = (
+        (plans, configuration)
+        if "plans_manager" in names
+        else (
+            configuration.network_arch_class_name,
+            configuration.network_arch_init_kwargs,
+            configuration.network_arch_init_kwargs_req_import,
+        )
+    )
+    try:
+        network: torch.nn.Module = trainer.build_network_architecture(
+            *described, inputs, outputs, enable_deep_supervision=False
+        )
+    except (RuntimeError, ImportError, TypeError, ValueError, KeyError, AttributeError, AssertionError) as error:
+        raise ModelError(
+            f"nnU-Net could not build the network of the model in {model.folder}: {_first_line(error)}",
+            "The model may need another version of nnU-Net, or a trainer that is not installed.",
+        ) from error
+    return network
+
+
+def check_weights_fit(network: torch.nn.Module, member: Checkpoint) -> None:
+    """Raise ModelError when a checkpoint does not hold exactly the network's weights."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    given = {name: tensor.shape for name, tensor in member.weights.items()}
+    for name in sorted({*wanted, *given}):
+        if wanted.get(name) != given.get(name):
+            raise ModelError(
+                f"The weights in '{member.path.parent.name}/{member.path.name}' are not those of the network in "
+                f"plans.json: '{name}' has the shape {given.get(name)} instead of {wanted.get(name)}.",
+                "Copy the model's folder again.",
+                file=str(member.path),
+                key=name,
+            )
+
+
+def trainer_class(member: Checkpoint) -> Any:
+    """nnU-Net's or TotalSegmentator's class of the trainer that a checkpoint names; one of the user's own only where
+    the user trusts its name (``TRUSTED_CODE``). Raises ModelError."""
+    import nnunetv2
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    name = member.trainer
+    found: Any = None
+    with contextlib.suppress(RuntimeError, ImportError):
+        if name in trusted_code():
+            found = recursive_find_trainer_class_by_name(name)
+        elif name.isidentifier():
+            place = Path(nnunetv2.__path__[0])
+            folder = str(place / "training" / "nnUNetTrainer")
+            found = recursive_find_python_class(folder, name, "nnunetv2.training.nnUNetTrainer", str(place))
+            if found is None:
+                from totalsegmentator import custom_trainers
+
+                found = getattr(custom_trainers, name, None)
+    if isinstance(found, type) and issubclass(found, nnUNetTrainer):
+        return found
+    value = ForeignValue(name, member.path, "trainer_name")
+    raise value.wrong(
+        "which is a trainer that is not part of nnU-Net, so it was not run",
+        "If it is installed here and you trust it, put its name into the environment variable "
+        f"{TRUSTED_CODE} (and its folder into nnUNet_extTrainer).",
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """nnU-Net prints, and warns of old plans."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def model_folds(folder: Path, checkpoint: str = "checkpoint_final.pth") -> list[str]:
     """Names of the folds whose checkpoint is there (``0``..``4`` or ``all``). Raises ModelError when there is none.
 
     Like nnU-Net, ``fold_all`` counts only when there is no numbered fold.
     """
-    found = sorted(p.parent.name.removeprefix("fold_") for p in Path(folder).glob(f"fold_*/{checkpoint}"))
-    numbered = [name for name in found if name != "all"]
-    if not found:
-        raise ModelError(
-            f"{folder} is not a trained nnU-Net model: it has no fold_*/{checkpoint}.",
-            "Choose the folder with plans.json, dataset.json and fold_0 in it "
-            "(its name looks like nnUNetTrainer__nnUNetPlans__3d_fullres).",
-            folder=str(folder),
-        )
-    return numbered or found
-
-
-def _first_unsafe(paths: Sequence[Path]) -> Path:
-    for path in paths:
-        try:
-            with safe_unpickling():
-                torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            return path
-    return paths[0]
+    found = [path.parent.name.removeprefix("fold_") for path in Path(folder).glob(f"fold_*/{checkpoint}")]
+    numbered = sorted((name for name in found if name.isascii() and name.isdecimal()), key=int)
+    if numbered or "all" in found:
+        return numbered or ["all"]
+    others = sorted(path.name for path in Path(folder).glob("fold_*/checkpoint_*.pth"))
+    best = "checkpoint_best.pth" in others or "checkpoint_latest.pth" in others
+    raise ModelError(
+        f"{folder} is not a trained nnU-Net model: it has no fold_*/{checkpoint}"
+        + (f", only {others[0]}: its training did not end." if best else "."),
+        f"Finish the training, or give {others[0]} the name {checkpoint} to use it as it is."
+        if best
+        else "Choose the folder with plans.json, dataset.json and fold_0 in it "
+        "(its name looks like nnUNetTrainer__nnUNetPlans__3d_fullres).",
+        folder=str(folder),
+    )
 
 
 @contextlib.contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from activeseg.channel_names import different_names
 from activeseg.clock import Clock
 from activeseg.errors import InputError, ModelError
 from activeseg.labels import IGNORE, LabelSchema
 from activeseg.progress import Progress
 from activeseg.segmenters.base import GridVotes, Mode, Resample, Segmented, Settings
 from activeseg.segmenters.device import resolve_device
+from activeseg.segmenters.model_folder_check import check_model_folder
 from activeseg.volume import Geometry, Volume
 
 LabelArray = npt.NDArray[Any]
+_MOST_VOXELS = 1 << 32  # on a network's grid
 
 
 class NnUNetSegmenter:
@@ -33,11 +36,16 @@ class NnUNetSegmenter:
         """Read the folder's two JSON files. Raises ModelError when they are missing or say something unsupported."""
         self.folder = Path(folder)
         self._name = name or f"nnunet:{folder}"
-        dataset = read_json(self.folder / "dataset.json")
-        plans = read_json(self.folder / "plans.json")
-        self._schema = schema or schema_of_dataset(dataset, self.folder)
-        self._channels = channels_of_dataset(dataset)
-        reader = plans.get("image_reader_writer", "")
+        model = check_model_folder(self.folder)
+        own = schema_of_dataset(model.dataset, self.folder)
+        if schema is not None and len(schema) != len(own):
+            raise ModelError(
+                f"The model in {folder} has {len(own)} structures, but {len(schema)} names were given for them.",
+                "Copy the model's folder again.",
+            )
+        self._schema = schema or own
+        self._channels = channels_of_dataset(model.dataset)
+        reader = model.plans["image_reader_writer"]
         if reader not in READERS:
             raise ModelError(
                 f"The model in {folder} was trained on images read by '{reader}', which is not supported.",
@@ -133,22 +141,62 @@ class NnUNetSegmenter:
         predictor = network.predictor
         oriented = [self._reader(volume) for volume in volumes]
         stack = np.stack([o.array for o in oriented]).astype(np.float32, copy=False)
-        properties: dict[str, Any] = {"spacing": oriented[0].spacing_kji}
-        preprocessor = predictor.configuration_manager.preprocessor_class(verbose=False)
-        data, _, properties = preprocessor.run_case_npy(
-            stack,
-            None,
-            properties,
-            predictor.plans_manager,
-            predictor.configuration_manager,
-            predictor.dataset_json,
-        )
+        data, properties = preprocessed(predictor, stack, {"spacing": oriented[0].spacing_kji}, self._name)
         return PreprocessedCase(
             torch.from_numpy(data),
             properties,
             tuple(predictor.plans_manager.transpose_forward),
             tuple(predictor.plans_manager.transpose_backward),
             oriented[0],
+        )
+
+
+def preprocessed(
+    predictor: Any, stack: npt.NDArray[Any], properties: dict[str, Any], name: str
+) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+    """nnU-Net's own preprocessing of the images (channel, k, j, i): (channel, z, y, x) float32 and its properties.
+
+    Raises InputError when the image has not one voxel, or too many, on the network's grid, or cannot be normalized.
+    """
+    _check_grid(predictor, stack, properties["spacing"], name)
+    plans, configuration = predictor.plans_manager, predictor.configuration_manager
+    try:
+        preprocessor = configuration.preprocessor_class(verbose=False)
+        data, _, properties = preprocessor.run_case_npy(
+            stack, None, properties, plans, configuration, predictor.dataset_json
+        )
+    except (AssertionError, ValueError, RuntimeError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"nnU-Net could not prepare the image for {name}: {said}",
+            "Check that it is of the kind that the model needs.",
+        ) from error
+    return data, properties
+
+
+def _check_grid(predictor: Any, stack: npt.NDArray[Any], spacing_kji: Sequence[float], name: str) -> None:
+    """As nnU-Net will crop (to the box of what is not zero) and resample."""
+    order = predictor.plans_manager.transpose_forward
+    wanted = [float(s) for s in predictor.configuration_manager.spacing]
+    there = np.any(stack != 0, axis=0)
+    shape, spacing = [], [float(spacing_kji[axis]) for axis in order]
+    for axis in order:
+        planes = np.flatnonzero(there.any(axis=tuple(a for a in range(3) if a != axis)))
+        shape.append(int(planes[-1] - planes[0]) + 1 if len(planes) else stack.shape[1 + axis])
+    wanted = [spacing[0], *wanted] if len(wanted) < 3 else wanted
+    network = [round(n * own / new) for n, own, new in zip(shape, spacing, wanted, strict=True)]
+    thin = min(range(3), key=lambda axis: network[axis])
+    if network[thin] == 0:
+        raise InputError(
+            f"The image is only {shape[thin] * spacing[thin]:.3g} mm thick where it is not zero, but {name} looks at "
+            f"voxels of {wanted[thin]:.3g} mm.",
+            "Give more slices, or choose another model.",
+        )
+    if math.prod(network) > _MOST_VOXELS:
+        raise InputError(
+            f"The image would have {' x '.join(map(str, network))} voxels for {name}, which looks at voxels of "
+            f"{' x '.join(f'{s:.3g}' for s in wanted)} mm.",
+            "Crop the image, or choose another model.",
         )
 
 
@@ -182,11 +230,11 @@ def _as_stored_nifti(volume: Volume) -> OrientedImage:
 
 
 def _reoriented(volume: Volume) -> OrientedImage:
-    """Closest canonical RAS, by nibabel's own choice of axes (``NibabelIOWithReorient``)."""
+    """Closest canonical RAS, by nibabel's own choice of axes (``NibabelIOWithReorient``), also where it assumes it."""
     from nibabel import orientations
 
     affine = volume.geometry.ijk_to_ras
-    to_ras = orientations.io_orientation(affine)
+    to_ras = orientations.io_orientation(volume.geometry.nibabel_affine)
     xyz = volume.array.transpose(2, 1, 0)
     turned = orientations.apply_orientation(xyz, to_ras).transpose(2, 1, 0)
     new_affine = affine @ orientations.inv_ornt_aff(to_ras, xyz.shape)
@@ -256,53 +304,51 @@ class PreprocessedCase:
         return np.ascontiguousarray(self.image.restore(full.transpose(self.backward)))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of a model's folder. Raises ModelError when it is missing or damaged."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"{path.parent} is not a trained nnU-Net model: it has no {path.name}.",
-            "Choose the folder whose name looks like nnUNetTrainer__nnUNetPlans__3d_fullres.",
-        ) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path} is damaged: {error}.", "Copy the model's folder again.") from error
-    if not isinstance(data, dict):
-        raise ModelError(f"{path} is damaged: it holds no JSON object.", "Copy the model's folder again.")
-    return data
-
-
 def channels_of_dataset(dataset: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the images that nnU-Net's dataset.json says a case has, in their order."""
+    """Names of the images that a checked dataset.json says a case has, in their order.
+
+    nnU-Net's names say how an image is normalized, so that several may be equal: they are made different.
+    """
     names = dataset.get("channel_names") or dataset.get("modality") or {}
-    return tuple(str(names[key]) for key in sorted(names, key=int))
+    return different_names(str(names[key]) for key in sorted(names, key=int))
 
 
 def schema_of_dataset(dataset: Mapping[str, Any], folder: Path) -> LabelSchema:
-    """The structures of nnU-Net's dataset.json.
+    """The structures of a checked dataset.json.
 
-    The values of a region-based model are named after the region that writes them (``regions_class_order``).
-    Raises ModelError when the values are not 0..N.
+    Of a region-based model each value is named after what it stands for in the label map: the region that writes it
+    (``regions_class_order``) without those that are written over it. Raises ModelError when the values are not 0..N.
     """
-    labels = {name: value for name, value in dataset.get("labels", {}).items() if name != IGNORE}
+    labels = {name: value for name, value in dataset["labels"].items() if name != IGNORE}
     regions = {n: v for n, v in labels.items() if isinstance(v, list) and len(v) > 1}
-    names: dict[int, str] = {}
-    if regions:
-        foreground = {n: v for n, v in labels.items() if v not in (0, [0])}
-        order = [int(v) for v in dataset.get("regions_class_order") or []]
-        if len(order) != len(foreground):
-            raise ModelError(f"{folder}/dataset.json has regions but no regions_class_order for each of them.")
-        names.update(zip(order, foreground, strict=True))
-        for value in sorted({int(v) for values in regions.values() for v in values} - {0}):
-            names.setdefault(value, f"label {value}")
-    else:
+    names = _region_parts(dataset, labels) if regions else {}
+    if not regions:
         for name, value in labels.items():
             number = int(value[0] if isinstance(value, list) else value)
             if number > 0:
                 names[number] = name
     if not names or sorted(names) != list(range(1, len(names) + 1)):
         raise ModelError(f"The labels of {folder}/dataset.json are {sorted(names)}; they must be 1, 2, 3, ...")
-    return LabelSchema.from_names(names[value] for value in sorted(names))
+    try:
+        return LabelSchema.from_names(names[value] for value in sorted(names))
+    except InputError as error:
+        raise ModelError(f"The labels of {folder}/dataset.json cannot be used: {error.message}") from error
+
+
+def _region_parts(dataset: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[int, str]:
+    """Value -> its name in a region-based model's label map: ``tumour without core``."""
+    foreground = {n: set(v if isinstance(v, list) else [v]) for n, v in labels.items() if v not in (0, [0])}
+    order = [int(v) for v in dataset["regions_class_order"]]
+    written = list(zip(order, foreground, strict=True))
+    names: dict[int, str] = {}
+    for place, (value, name) in enumerate(written):
+        over = [later for other, later in written[place + 1 :] if other != value]
+        inside = [later for later in over if foreground[later] & foreground[name]]
+        inside = [one for one in inside if not any(foreground[one] < foreground[other] for other in inside)]
+        names[value] = f"{name} without {' and '.join(inside)}" if inside else name
+    for value in sorted({v for values in foreground.values() for v in values} - {0}):
+        names.setdefault(value, f"label {value}")
+    return names
 
 
 def _one_grid(images: Mapping[str, Volume], channels: tuple[str, ...]) -> list[Volume]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
-
-from activeseg.errors import ModelError
 
 _SAFE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
@@ -35,17 +32,3 @@ def safe_unpickling() -> Iterator[None]:
     finally:
         del os.environ[_SAFE]
         os.environ.update(before)
-
-
-def unsafe_checkpoint(path: Path, error: Exception) -> ModelError:
-    """The error for a checkpoint that the safe unpickler refused."""
-    import re
-
-    blocked = re.search(r"GLOBAL ([\w.]+)|Unsupported class ([\w.]+)|Unsupported operand", str(error))
-    what = next((g for g in blocked.groups() if g), "an operation") if blocked else "something"
-    return ModelError(
-        f"The checkpoint {path} was not loaded: it wants to run '{what}', which weights never need.",
-        "Only load models from people you trust; ask for a checkpoint that holds weights alone.",
-        file=str(path),
-        blocked=what,
-    )

@@ -6,6 +6,7 @@ Importing this module imports neither torch nor the package's networks; running 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from activeseg.segmenters.totalsegmentator_weights import (
     licence_needed,
     require_weights,
 )
-from activeseg.volume import Volume
+from activeseg.volume import Geometry, Volume
 
 
 def task_infos(user: UserHome | None = None) -> list[ModelInfo]:
@@ -119,7 +120,11 @@ class TotalSegmentatorSegmenter:
         labels, predictions, said = self._run(volume, models, settings, clock, progress)
         clock.lap("package")
         structures = self._subset(settings)
-        grid = predictions.votes(structures) or _nothing_found(volume)
+        grid = predictions.votes(structures)
+        if grid is None:
+            grid = _nothing_found(volume)
+        elif volume.geometry.assumed:
+            grid = replace(grid, geometry=_in_place(grid.geometry, volume.geometry))
         if structures:
             labels = np.where(np.isin(labels, [self.schema.named(name).value for name in structures]), labels, 0)
         clock.lap("merge")
@@ -165,7 +170,7 @@ class TotalSegmentatorSegmenter:
         from activeseg.segmenters.totalsegmentator_predict import Predictions, genuine_threads
 
         structures = self._subset(settings)
-        image = nibabel.Nifti1Image(_nifti_array(volume.array).transpose(2, 1, 0), volume.geometry.ijk_to_ras)
+        image = nibabel.Nifti1Image(_nifti_array(volume.array).transpose(2, 1, 0), volume.geometry.nibabel_affine)
         threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
         try:
             with sandbox(self.user, self.user.weights, settings.usage_statistics) as printed:
@@ -234,6 +239,12 @@ def _shares(models: Sequence[Model]) -> list[float]:
     """How the time divides among the networks: by the voxels that they see."""
     costs = [1.0 / float(np.prod(model.spacing_xyz or (1.0, 1.0, 1.0))) for model in models]
     return [cost / sum(costs) for cost in costs]
+
+
+def _in_place(grid: Geometry, image: Geometry) -> Geometry:
+    """A grid that the package placed by what nibabel assumes, where the image lies for us."""
+    moved = image.ijk_to_ras @ np.linalg.inv(image.nibabel_affine) @ grid.ijk_to_ras
+    return Geometry.from_ijk_to_ras(moved, grid.shape_kji)
 
 
 def _nothing_found(volume: Volume) -> GridVotes:

@@ -24,9 +24,9 @@ from activeseg.progress import Progress
 from activeseg.resampling import argmax_resampled, centre_aligned
 from activeseg.segmenters.base import GridVotes, Member, MemberKind, Mode, Resample, Settings
 from activeseg.segmenters.network import Network
-from activeseg.segmenters.nnunet import OrientedImage, PreprocessedCase, on_cropped_grid
+from activeseg.segmenters.nnunet import OrientedImage, PreprocessedCase, on_cropped_grid, preprocessed
 from activeseg.segmenters.totalsegmentator_sandbox import replaced
-from activeseg.segmenters.totalsegmentator_tasks import Model, Task
+from activeseg.segmenters.totalsegmentator_tasks import FAMILY, Model, Task
 from activeseg.segmenters.totalsegmentator_votes import (
     LabelArray,
     first_plane,
@@ -260,10 +260,7 @@ class Predictions:
         plans = predictor.plans_manager
         array, properties = plans.image_reader_writer_class().read_images([str(path)])
         spacing = list(properties["spacing"])
-        preprocessor = predictor.configuration_manager.preprocessor_class(verbose=False)
-        data, _, properties = preprocessor.run_case_npy(
-            array, None, properties, plans, predictor.configuration_manager, predictor.dataset_json
-        )
+        data, properties = preprocessed(predictor, array, properties, f"{FAMILY}:{self.task.name}")
         image = OrientedImage(array[0], spacing, self._grid(path, plane), lambda labels: labels)
         forward, backward = tuple(plans.transpose_forward), tuple(plans.transpose_backward)
         return PreprocessedCase(torch.from_numpy(data), properties, forward, backward, image)

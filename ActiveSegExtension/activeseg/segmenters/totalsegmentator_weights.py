@@ -6,7 +6,6 @@ Nothing here imports torch, except the download itself (the package's own module
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import zipfile
@@ -20,6 +19,7 @@ from typing import Any
 
 from activeseg.errors import Cancelled, ModelError
 from activeseg.progress import Progress
+from activeseg.regular_files import read_json
 from activeseg.segmenters.totalsegmentator_sandbox import UserHome, replaced, sandbox
 from activeseg.segmenters.totalsegmentator_tasks import LICENCE_PAGE, Model
 
@@ -63,7 +63,8 @@ def inspect_weights(model: Model, root: Path) -> Finding:
         return Finding(Weights.DAMAGED, f"{folder} does not exist (was an unzip interrupted?).", folder)
     try:
         plans, description = _json(folder / "plans.json"), _json(folder / "dataset.json")
-        if model.configuration not in plans.get("configurations", {}):
+        configurations = plans.get("configurations")
+        if not isinstance(configurations, dict) or model.configuration not in configurations:
             problem = f"{folder / 'plans.json'} has no configuration '{model.configuration}'."
             return Finding(Weights.OTHER_VERSION, problem, folder / "plans.json")
         labels = _labels_problem(description, model)
@@ -125,15 +126,13 @@ class _DamagedError(Exception):
 
 
 def _json(path: Path) -> dict[str, Any]:
+    """What it says is checked when the network is built (``model_folder_check``)."""
+    if not path.exists():
+        raise _DamagedError(path, f"{path} is missing.")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise _DamagedError(path, f"{path} is missing.") from error
-    except (OSError, ValueError) as error:
-        raise _DamagedError(path, f"{path} cannot be read as JSON.") from error
-    if not isinstance(data, dict):
-        raise _DamagedError(path, f"{path} is not a JSON object.")
-    return data
+        return read_json(path, ModelError)
+    except ModelError as error:
+        raise _DamagedError(path, f"{path} cannot be read as JSON: {error.message}") from error
 
 
 def _labels_problem(description: dict[str, Any], model: Model) -> str:
@@ -166,15 +165,11 @@ def _checkpoints(folder: Path, model: Model) -> list[Path]:
 
 def _check_checkpoint(path: Path) -> None:
     """A torch checkpoint is a zip whose directory stands at its end, so a cut-off one has none."""
-    if not path.is_file():
-        raise _DamagedError(path, f"{path} is missing.")
+    if not path.is_file():  # a FIFO, too
+        raise _DamagedError(path, f"{path} is missing or not a regular file.")
     size = path.stat().st_size
     if size < SMALLEST_CHECKPOINT:
         raise _DamagedError(path, f"{path} has only {size} bytes.")
-    with path.open("rb") as stream:
-        start = stream.read(2)
-    if start == b"\x80\x02":  # torch's format before 1.6: one pickle after the other, without a directory
-        return
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.rsplit("/", 1)[-1] for name in archive.namelist()]
