@@ -498,7 +498,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
             if self.parameterNode is None:
                 self._caseArrived = case  # another module is shown
                 self._show_only(case.node)
-            elif self.parameterNode.ct is not None and self.parameterNode.ct is not case.ct_node:
+            elif case.has_ct and self.parameterNode.ct not in (None, case.ct_node):
                 case.node.SetDisplayVisibility(False)
                 self.notice(_("{name} is ready. Choose its CT to review it.").format(name=case.name))
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable
@@ -70,7 +71,8 @@ class Review:
         self._worked_at = self._clock()
         if case is not None and case.has_ct:
             case.follow_ct()
-            self._look_at_all()
+            with contextlib.suppress(InputError):  # what was predicted is gone: told when it is needed
+                self._look_at_all()
 
     def leave(self) -> None:
         """Take the frame and the preview out of the scene."""
@@ -115,7 +117,8 @@ class Review:
         if table is None or self.case is None:
             raise InputError("There are no regions to go to.", "Segment a CT first.")
         table.region(number)
-        self.note_edits()  # what was edited just now was edited in the region before
+        with contextlib.suppress(InputError):  # the same as in ``open``; one can look all the same
+            self.note_edits()  # what was edited just now was edited in the region before
         self._preview.hide()
         self._current = number
         if self._box is None or not self._scene.IsNodePresent(self._box.node):
@@ -229,11 +232,10 @@ class Review:
         listed = table.node if table is not None else None
         if listed is self._listed or case is None:
             return
-        self._listed, self._content, self._states = listed, {}, {}
-        if table is not None:
-            for number, state in table.states().items():
-                self._content[number], _ = self._look(case, number)
-                self._states[number] = {self._content[number]: state}
+        states = table.states() if table is not None else {}
+        self._content = {number: self._look(case, number)[0] for number in states}
+        self._states = {number: {self._content[number]: state} for number, state in states.items()}
+        self._listed = listed
 
     @property
     def _table(self) -> RegionTable | None:

@@ -205,6 +205,16 @@ def test_an_edit_just_before_next_counts_for_the_region_it_was_made_in(
     assert states(review) == [CORRECTED, OPEN]
 
 
+def test_one_can_look_at_regions_although_the_prediction_was_removed(core: SlicerCore, case: Case) -> None:
+    core.scene.RemoveNode(case.original_node)
+    review = Review(core.scene)
+    review.open(case)
+    assert review.first() == 1
+    assert review.next() == 2
+    with pytest.raises(InputError, match="was removed from the scene"):
+        review.accept()
+
+
 def test_the_first_region_is_the_worst_that_is_open(review: Review) -> None:
     assert review.first() == 1
     review.accept()

@@ -102,6 +102,8 @@ class EditingSection:
         """Turn to the current region: its structure is edited, only inside of it where that is ticked."""
         review, case = self._panel.logic.review, self._case
         region = (case.id, review.current) if case is not None else None
+        if self._editor is not None:
+            self._give_case_to(self._editor)
         if self._editor is not None and region != self._region:
             self._region = region
             row = next((row for row in review.rows() if row.number == review.current), None)

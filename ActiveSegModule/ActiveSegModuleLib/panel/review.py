@@ -83,6 +83,7 @@ class ReviewSection:
         if self._shown is not None and (wanted is None or wanted.node is not self._shown.node):
             if self._panel.in_scene(self._shown.node):
                 self._shown.hide()
+                self._shown.node.SetHideFromEditors(True)
             self._shown = None
         if wanted is None or case is None or not case.has_ct:
             return
@@ -157,10 +158,11 @@ class ReviewSection:
             return
         self._begun = listed
         self._review.forget_region()
-        try:
-            self._review.first()
-        except ActiveSegError as error:
-            self._panel.show_error(error)
+        if listed is not None:
+            try:
+                self._review.first()
+            except ActiveSegError as error:
+                self._panel.show_error(error)
         self._panel.region_changed()
 
     def _say_what_is_chosen(self, case: Case | None, chosen: Any) -> None:

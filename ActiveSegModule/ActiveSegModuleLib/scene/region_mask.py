@@ -135,10 +135,11 @@ def _grid_of(ct_node: Any) -> Any:
 
 def _edited_grid(segmentation_node: Any, ct_node: Any) -> Any:
     """The voxels on which a segmentation is edited: the CT's, unless the user chose others."""
-    logic = slicer.vtkSlicerSegmentEditorLogic
-    text = logic.GetReferenceImageGeometryStringFromSegmentation(segmentation_node.GetSegmentation())
+    converter = slicer.vtkSegmentationConverter
+    parameter = converter.GetReferenceImageGeometryParameterName()
+    text = segmentation_node.GetSegmentation().GetConversionParameter(parameter)
     grid = slicer.vtkOrientedImageData()
-    known = bool(text) and slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, grid, False)
+    known = bool(text) and converter.DeserializeImageGeometry(text, grid, False)
     return grid if known else _grid_of(ct_node)
 
 

@@ -36,7 +36,7 @@ def show_volume(scene: Any, volume_node: Any, application_logic: Any = None) -> 
     if application_logic is not None:
         application_logic.GetSelectionNode().SetActiveVolumeID(volume_node.GetID())
         if changed:
-            application_logic.FitSliceToAll(False, True)
+            application_logic.FitSliceToAll()
     return changed
 
 
