@@ -17,7 +17,6 @@ from typing import Any
 
 import nibabel
 import numpy as np
-import pytest
 import torch
 from nnunet_models import make_model
 from scipy import ndimage
@@ -33,6 +32,8 @@ Windows = Mapping[str, tuple[float, float]]
 
 def shared(relative: str) -> Path:
     """A file of the shared test data; without it the test is skipped."""
+    import pytest  # gpu_check.py does without
+
     path = SHARED / relative
     if not path.exists():
         pytest.skip(f"the shared test data are missing: {path}")
