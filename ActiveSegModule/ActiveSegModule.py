@@ -26,7 +26,7 @@ find_activeseg()
 
 from activeseg.client.environment import default_folder
 from activeseg.client.launch import default_home
-from activeseg.errors import ActiveSegError
+from activeseg.errors import ActiveSegError, Cancelled
 from ActiveSegModuleLib import sample_data
 from ActiveSegModuleLib.drafts import Drafts
 from ActiveSegModuleLib.engine import Engine
@@ -398,7 +398,9 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         return slicer.app.testingEnabled() or confirmed(question, yes)
 
     def show_error(self, error):
-        """An error with the one button that helps, where there is one."""
+        """An error with the one button that helps, where there is one; what the user ended is none."""
+        if isinstance(error, Cancelled):
+            return
         obstacle, way_out = self.logic.installation.obstacle, self.weights.way_out(error)
         if obstacle is not None and error.message == obstacle.message:
             self.installation.show_obstacle(obstacle)
@@ -412,6 +414,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         if self.logic.installation.obstacle is None:
             self.segmenting.refresh()
             self.logic.drafts.tidy_up()
+            self.learning.refresh()
         self._updateTimer.start()
 
     def open_section(self, section):

@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from activeseg.errors import ActiveSegError, EngineError
+from activeseg.errors import ActiveSegError, Cancelled, EngineError
 
 from .engine_process import EngineProcess, Listeners
 from .installation import Installation
 from .later import Later
+
+
+def _ignore(*_: Any) -> None:
+    pass
 
 
 class Engine:
@@ -44,6 +48,7 @@ class Engine:
         self._process: EngineProcess | None = None
         self._started_with: Path | None = None
         self._closed = False
+        self._unanswered: dict[object, Callable[[ActiveSegError], None]] = {}
         self.later = Later(qt)
 
     @property
@@ -56,17 +61,25 @@ class Engine:
         method: str,
         params: Mapping[str, Any] | None = None,
         *,
+        on_result: Callable[[Any], None] = _ignore,
         on_error: Callable[[ActiveSegError], None] | None = None,
         **callbacks: Any,
     ) -> str:
         """As ``EngineProcess.request``. Raises EngineError while no engine can be started."""
-        tell = on_error or self._listeners.exception
+        tell, token = on_error or self._listeners.exception, object()
+
+        def answered(result: Any) -> None:
+            self._unanswered.pop(token, None)
+            on_result(result)
 
         def failed(error: ActiveSegError) -> None:
+            self._unanswered.pop(token, None)
             self._installation.suspect(error)
             tell(error)
 
-        return self._current().request(method, params, on_error=failed, **callbacks)
+        id = self._current().request(method, params, on_result=answered, on_error=failed, **callbacks)
+        self._unanswered[token] = on_error or _ignore
+        return id
 
     def cancel(self, id: str) -> None:
         """As ``EngineProcess.cancel``."""
@@ -74,13 +87,16 @@ class Engine:
             self._process.cancel(id)
 
     def shutdown(self) -> None:
-        """End the engine and all that it started; nobody is called back. The next request starts it again."""
+        """End the engine and all that it started; whoever waits gets a Cancelled. The next request starts it again."""
         if self._process is not None:
             self._process.shutdown()
             self._process = None
+        waiting, self._unanswered = list(self._unanswered.values()), {}
+        for tell in waiting:
+            self.later(lambda tell=tell: tell(Cancelled()))
 
     def close(self) -> None:
-        """``shutdown`` for good: Slicer quits, or the module is reloaded."""
+        """``shutdown`` for good, and nobody is called back: Slicer quits, or the module is reloaded."""
         self._closed = True
         self.later.close()
         self.shutdown()

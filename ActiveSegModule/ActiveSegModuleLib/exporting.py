@@ -184,6 +184,7 @@ class Exporting:
             raise InputError(
                 f"It is not clear which structures these segments are: {names}.",
                 "Say what they are, or leave them out.",
+                cause="unclear",
             )
         if not str(choice.dataset) or choice.dataset == Path():
             raise InputError("No dataset is chosen.", "Name a folder such as Dataset801_Liver.")

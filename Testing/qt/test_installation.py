@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -238,3 +239,24 @@ def test_a_package_that_cannot_be_imported_is_damage_and_a_wrong_ct_is_none(
     assert installation.damage == ""
     installation.suspect(EngineError("A package of the engine is missing.", "Repair it.", cause="imports"))
     assert installation.damage == "A package of the engine is missing."
+
+
+def test_who_waits_for_an_engine_that_is_stopped_is_told_once(
+    tmp_path: Path, made: list[Installation], engine_python: Path
+) -> None:
+    """Else a section of the panel would wait for ever, with its buttons off."""
+    installation = of(tmp_path, made, ACTIVESEG_ENGINE_PYTHON=str(engine_python))
+    engine = Engine(QtCore, installation, tmp_path / "home", dict(os.environ), Listeners())
+    answers = Answers()
+    engine.request("system.info", on_result=answers.results.append, on_error=answers.errors.append)
+    engine.shutdown()
+    answers.wait()
+    assert [type(error) for error in answers.errors] == [Cancelled]
+    again = Answers()
+    engine.request("system.info", on_result=again.results.append, on_error=again.errors.append)
+    again.wait()
+    assert again.results
+    engine.close()
+    QtCore.QCoreApplication.processEvents()
+    assert len(answers.errors) == 1
+    assert not again.errors

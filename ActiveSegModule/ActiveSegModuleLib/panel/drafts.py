@@ -133,6 +133,8 @@ class DraftsSection:
         if self._left:
             draft = self._left[0]
             text = _("Unsaved corrections of {ct}, from {time}: {done} of {total} regions reviewed. Restore them?")
+            if not draft.regions:
+                text = _("Unsaved corrections of {ct}, from {time}. Restore them?")
             when = draft.saved.astimezone().strftime("%Y-%m-%d %H:%M")
             self._ui.draftLabel.text = text.format(
                 ct=draft.ct_name, time=when, done=draft.reviewed, total=draft.regions

@@ -10,7 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from activeseg.errors import ActiveSegError
+from activeseg.errors import ActiveSegError, InputError
 
 from ..exporting import DatasetCase, Export, ExportChoice, nnunet_folder
 from ..scene.case import Case
@@ -108,7 +108,6 @@ class ExportingSection:
         try:
             if not self._named_as_nnunet_wants():
                 return
-            self._show_unclear(case)
         except ActiveSegError as error:
             self._failed(error)
             return
@@ -116,7 +115,14 @@ class ExportingSection:
         annotator, patient = str(self._ui.annotatorEdit.text), str(self._ui.patientEdit.text).strip()
         choice = ExportChoice(Path(node.dataset), node.review.value, annotator, self._mapping(), patient)
         run = self._exporting.export if store else self._exporting.summarise
-        self._ask(lambda: run(case, choice, self._done, self._failed, self._show_progress))
+        self._busy = True
+        self._update_buttons()
+        self._show_progress("start", 0.0)
+
+        def start() -> None:
+            self._ask(lambda: run(case, choice, self._done, self._failed, self._show_progress))
+
+        self._panel.logic.engine.later(start)  # so that it is seen: reading a large case back takes seconds
 
     def _named_as_nnunet_wants(self) -> bool:
         """Whether the field names a dataset as it will be called; where it does not, the user is asked first."""
@@ -166,6 +172,7 @@ class ExportingSection:
         lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in export.sentences)
         self._ui.summaryBrowser.setHtml(f"<b>{escape(title)}</b><ul>{lines}</ul>")
         self._ui.summaryBrowser.setVisible(True)
+        self._ui.unclearFrame.setVisible(bool(self._mapping()))
         self.remember(export.dataset)
         self._update_buttons()
         if export.case:
@@ -180,6 +187,9 @@ class ExportingSection:
     def _failed(self, error: ActiveSegError) -> None:
         self._busy = False
         self._update_buttons()
+        if error.details.get("cause") == "unclear" and self._case is not None:
+            self._show_unclear(self._case)
+            error = InputError(error.message, error.action)
         self._panel.show_error(error)
 
     def _show_unclear(self, case: Case) -> None:

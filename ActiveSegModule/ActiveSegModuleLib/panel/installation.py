@@ -196,6 +196,10 @@ class InstallationSection:
             torch=str(ui.torchSelector.currentData),
         )
 
+    def _proxy(self) -> Sources:
+        """For what is done again as it was installed: all is known but the password, which is kept nowhere."""
+        return Sources(proxy=self._sources().proxy)
+
     def _on_sources(self) -> None:
         self._installation.remember(self._sources())
 
@@ -215,9 +219,9 @@ class InstallationSection:
         def planned(result: Mapping[str, Any]) -> None:
             told = _("The engine is installed again, with the same settings; until that is done the old one stays.")
             if self._panel.confirm(f"{told}\n\n{question_text(result['plan'])}", _("Repair")):
-                self._change("repair", self._sources())
+                self._change("repair", self._proxy())
 
-        self._run("plan-again", planned)
+        self._run("plan-again", planned, self._proxy())
 
     def _on_update(self) -> None:
         """Look whether there is anything to do; then as with an installation."""
@@ -227,11 +231,11 @@ class InstallationSection:
             if result["state"] == "ready":
                 self._panel.message.notice(_("The engine is up to date."))
             else:
-                self._run("plan-again", planned)
+                self._run("plan-again", planned, self._proxy())
 
         def planned(result: Mapping[str, Any]) -> None:
             if self._panel.confirm(question_text(result["plan"]), _("Update")):
-                self._change("update", self._sources())
+                self._change("update", self._proxy())
 
         self._run("check", checked)
 

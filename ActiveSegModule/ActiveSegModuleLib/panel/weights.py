@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from activeseg.errors import ActiveSegError, ModelError
+from activeseg.errors import ActiveSegError, Cancelled, ModelError
 
 from ..signals import connect
 
@@ -83,4 +83,7 @@ class WeightsSection:
     def _failed(self, error: ActiveSegError) -> None:
         self._busy = False
         self.update()
-        self._panel.message.error(error)
+        if isinstance(error, Cancelled):
+            self._panel.message.clear()
+        else:
+            self._panel.message.error(error)
