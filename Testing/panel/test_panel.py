@@ -72,6 +72,7 @@ def test_structures_are_found_by_words_and_kept_in_the_scene(user: User) -> None
     user.ui.structureSearch.text = "left kid"
     rows = [user.ui.structureList.item(row) for row in range(user.ui.structureList.count)]
     assert [item.text() for item in rows if not item.isHidden()] == ["kidney left"]
+    user.ui.structureSearch.text = ""  # None and All go for what is shown
     user.ui.structureNoneButton.click()
     next(item for item in rows if item.text() == "liver").setCheckState(slicer_checked())
     assert user.node.structures == "liver"
