@@ -20,6 +20,7 @@ CORE = {
     "activeseg.dicom_header",
     "activeseg.dicom_stack",
     "activeseg.errors",
+    "activeseg.image_header",
     "activeseg.itk_files",
     "activeseg.label_map",
     "activeseg.labels",
