@@ -37,6 +37,11 @@ are compared, so that a wrong spacing counts with all of its drift.
 """
 _IN_ORDER: tuple[tuple[int, ...], tuple[int, ...]] = ((2, 1, 0), ())
 
+TIE = 1e-3
+"""Nearest neighbour looks this part of a voxel further along each axis: on a grid twice as fine two voxels are equally
+near everywhere, and rounding would take now one, now the other, which leaves gaps between structures.
+"""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -424,7 +429,7 @@ class Volume:
         return Volume(self.geometry.array_in_order_of(geometry, self.array), geometry, self.name)
 
     def resample_labels_to(self, geometry: Geometry, *, may_miss: bool = False) -> Volume:
-        """A label map on another grid, nearest neighbour, 0 outside.
+        """A label map on another grid, nearest neighbour (``TIE`` where two are equally near), 0 outside.
 
         Where the voxels are the same they are only put in the other order; the array is the same where that is too.
         Raises InputError when the label map has structures and none of them reaches the grid, unless it ``may_miss``.
@@ -438,7 +443,7 @@ class Volume:
         resample.SetInterpolator(sitk.sitkNearestNeighbor)
         resample.SetSize((i, j, k))
         resample.SetOutputSpacing(geometry.spacing_xyz)
-        resample.SetOutputOrigin(geometry.origin_lps)
+        resample.SetOutputOrigin((geometry.ijk_to_lps @ (TIE, TIE, TIE, 1))[:3].tolist())
         resample.SetOutputDirection(geometry.direction_lps)
         array = sitk.GetArrayFromImage(resample.Execute(self.to_sitk()))
         if not may_miss and self.array.any() and not array.any():

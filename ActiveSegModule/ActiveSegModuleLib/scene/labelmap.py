@@ -11,6 +11,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
+from activeseg.volume import TIE
+
 from .placement import array_of_matrix, corners_ijk, vtk_matrix
 
 BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
@@ -62,7 +64,8 @@ def ijk_to_ras_of(image: Any) -> npt.NDArray[np.float64]:
 def nearest_on_grid(image: Any, grid: Any, transform: npt.NDArray[np.float64] | Any) -> Any:
     """A new image with the voxels of ``grid`` that ``image`` reaches, by nearest neighbour.
 
-    ``transform`` takes RAS mm of the image to RAS mm of the grid: 4 x 4, or a vtkAbstractTransform.
+    ``transform`` takes RAS mm of the image to RAS mm of the grid: 4 x 4, or a vtkAbstractTransform. Where two voxels
+    are equally near, all images take the one on the same side (``volume.TIE``), so that neighbours stay neighbours.
     """
     first, shape = first_voxel(grid), np.array(grid.GetDimensions()[::-1])
     if isinstance(transform, np.ndarray):
@@ -78,7 +81,9 @@ def nearest_on_grid(image: Any, grid: Any, transform: npt.NDArray[np.float64] | 
         low, high = np.array(first), first + shape
     found = slicer.vtkOrientedImageData()
     if np.all(low < high):
-        part = empty_grid(ijk_to_ras_of(grid), low[::-1].tolist(), (high - low).tolist())
+        to_ras = ijk_to_ras_of(grid)
+        to_ras[:3, 3] += to_ras[:3, :3].sum(axis=1) * TIE
+        part = empty_grid(to_ras, low[::-1].tolist(), (high - low).tolist())
         slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
             image, part, found, False, False, transform
         )
