@@ -6,9 +6,11 @@ Nothing in it runs, and no memory is taken for what it announces.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -35,6 +37,7 @@ from activeseg.segmenters.model_folder_check import TRUSTED_CODE, check_model_fo
 from activeseg.segmenters.network import Network
 from activeseg.volume import Geometry, Volume
 
+SOAK = Path(__file__).resolve().parents[1] / "soak"
 LABELS = {"background": 0, "liver": 1, "spleen": 2}
 SETTINGS = Settings(device="cpu", mode=Mode.EXACT, members=1)
 
@@ -145,6 +148,20 @@ def test_the_corpus_is_as_large_as_promised() -> None:
     assert len(CORPUS) >= 60
 
 
+def test_weights_that_are_no_numbers_are_refused(real: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(real, folder)
+    content = torch.load(folder / CHECKPOINT, weights_only=True)
+    next(iter(content["network_weights"].values())).fill_(torch.nan)
+    torch.save(content, folder / CHECKPOINT)
+    assert "no numbers" in told(lambda: Network.load(folder))
+
+
+@pytest.mark.parametrize("given", ["x" * 5000, "a/" * 3000, "a\0b", ""])
+def test_a_name_that_no_folder_can_have_is_refused(given: str) -> None:
+    assert "not a trained nnU-Net model" in told(lambda: check_model_folder(Path(f"/tmp/{given}")))
+
+
 def test_the_real_model_goes_through_on_every_way_in(real: Path, project: Project, tmp_path: Path) -> None:
     for way, work in ways(real, project, tmp_path / "v.zip").items():
         assert not told(work), way
@@ -190,12 +207,23 @@ def test_the_command_ends_with_the_code_of_a_bad_model(name: str, real: Path, ma
     assert not (tmp_path / "out").exists()
 
 
+def test_models_with_random_changes_are_used_or_refused_in_one_sentence() -> None:
+    """The short form of ``Testing/soak/model_files.py``."""
+    specification = importlib.util.spec_from_file_location("model_files", SOAK / "model_files.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    ends, faults = module.soak(seed=3, count=60)
+    assert not faults
+    assert ends["refused"] > 20
+    assert ends["segmented"] > 2
+
+
 # What must go on working
 
 
 def changed(real: Path, folder: Path, change: Callable[[dict[str, object]], None]) -> Path:
-    import shutil
-
     shutil.copytree(real, folder)
     plans = json.loads((folder / "plans.json").read_text())
     change(plans)
@@ -237,8 +265,6 @@ def test_code_of_the_users_own_runs_only_where_he_names_it(
     base = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer"
     (place / "own.py").write_text(f"from {base} import nnUNetTrainer\nclass OwnTrainer(nnUNetTrainer): pass\n")
     monkeypatch.setenv("nnUNet_extTrainer", str(place))
-    import shutil
-
     folder = tmp_path / "model"
     shutil.copytree(real, folder)
     content = torch.load(folder / CHECKPOINT, weights_only=True)

@@ -48,10 +48,10 @@ def segment(model: Path, *volumes: Volume) -> np.ndarray:
 
 def test_a_zip_and_a_checkpoint_are_called_what_they_are(real: Path, tmp_path: Path) -> None:
     file = shutil.make_archive(str(tmp_path / "export"), "zip", real)
-    with pytest.raises(ModelError, match=r"'export.zip' is a zip file.*Unpack it") as told:
+    with pytest.raises(ModelError, match=r"export.zip' is a zip file.*Unpack it") as told:
         NnUNetSegmenter(Path(file))
     assert "damaged" not in str(told.value)
-    with pytest.raises(ModelError, match=r"'checkpoint_final.pth' is a checkpoint.*Give the folder"):
+    with pytest.raises(ModelError, match=r"checkpoint_final.pth' is a checkpoint.*Give the folder"):
         NnUNetSegmenter(real / "fold_0" / "checkpoint_final.pth")
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _LONGEST_PICKLE = 256 << 20
 _MOST_ENTRIES = 100_000
+_BLOCK = 1 << 20
 _END = struct.Struct("<4s4H2LH")
 _ITEM_BYTES = {
     "DoubleStorage": 8,
@@ -150,12 +151,23 @@ def load_tensors(path: Path, wanted: Mapping[str, StoredTensor]) -> dict[str, to
         for tensor in wanted.values():
             if tensor.key not in storages:
                 dtype = getattr(torch, _DTYPES[tensor.kind])
-                data = bytearray(archive.read(f"{root}data/{tensor.key}"))
+                data = _bytes_of(archive, f"{root}data/{tensor.key}")
                 storages[tensor.key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
     return {
         name: storages[tensor.key].as_strided(tensor.shape, tensor.stride, tensor.offset)
         for name, tensor in wanted.items()
     }
+
+
+def _bytes_of(archive: zipfile.ZipFile, name: str) -> bytearray:
+    """An entry's bytes, in memory once; its check sum is compared."""
+    data = bytearray(archive.getinfo(name).file_size)
+    at = 0
+    with archive.open(name) as part:
+        while block := part.read(_BLOCK):
+            data[at : at + len(block)] = block
+            at += len(block)
+    return data
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from activeseg.errors import ModelError
 
 LONGEST_NAME = 200
 _SHOWN = 60
+_LONGEST_PATH = 400
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,10 @@ def shortened(value: Any) -> str:
     except (ValueError, TypeError, RecursionError):
         text = type(value).__name__
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def shown_path(path: Path) -> str:
+    """A path for a sentence: as it is, or in ASCII and cut where it cannot be shown or is longer than any real one."""
+    text = str(path)
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text if len(text) <= _LONGEST_PATH else f"{text[:_LONGEST_PATH]}..."

@@ -9,11 +9,11 @@ Nothing here imports torch or nnU-Net.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from activeseg.errors import ModelError
 from activeseg.labels import BACKGROUND, IGNORE
 from activeseg.regular_files import read_json
-from activeseg.segmenters.foreign_value import ForeignValue
+from activeseg.segmenters.foreign_value import ForeignValue, shown_path
 
 TRUSTED_CODE = "ACTIVESEG_TRUSTED_MODEL_CODE"
 """Environment variable: names of classes of the user's own, with commas between them, that a model may use."""
@@ -79,7 +79,6 @@ _CONFIGURATION_KEYS = (
     "batch_dice",
     "inherits_from",
     "previous_stage",
-    "next_stage",
 )
 _OLD_ARCHITECTURE_KEYS = (
     "UNet_class_name",
@@ -209,27 +208,29 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_place(folder: Path) -> None:
     """Raises ModelError where another thing than the model's folder was given, and says which one to give."""
     like = "Its name looks like nnUNetTrainer__nnUNetPlans__3d_fullres."
-    if folder.is_file():
+    if os.path.isfile(folder):  # not Path's, which raises for names that are too long
         kind = {".zip": "a zip file", ".pth": "a checkpoint"}.get(folder.suffix.lower(), "a file")
         raise ModelError(
-            f"'{folder.name}' is {kind}, not the folder of a trained nnU-Net model.",
+            f"'{shown_path(folder)}' is {kind}, not the folder of a trained nnU-Net model.",
             f"{'Unpack it, and give' if kind == 'a zip file' else 'Give'} the folder with plans.json, dataset.json and "
             f"fold_0 in it. {like}",
             folder=str(folder),
         )
-    if (folder / "plans.json").exists():
+    if os.path.lexists(folder / "plans.json"):
         return
-    below = itertools.islice(itertools.chain(folder.glob("*"), folder.glob("*/*")), _MOST_LOOKED_AT)
+    below: list[Path] = []
+    with contextlib.suppress(OSError, ValueError):
+        below += itertools.islice(itertools.chain(folder.glob("*"), folder.glob("*/*")), _MOST_LOOKED_AT)
     for near in (folder.parent, *sorted(below)):
-        if (near / "plans.json").is_file() and (near / "dataset.json").is_file():
+        if os.path.isfile(near / "plans.json") and os.path.isfile(near / "dataset.json"):
             raise ModelError(
-                f"'{folder}' is not a trained nnU-Net model: it has no plans.json.",
-                f"Give the folder '{near}'.",
+                f"'{shown_path(folder)}' is not a trained nnU-Net model: it has no plans.json.",
+                f"Give the folder '{shown_path(near)}'.",
                 folder=str(folder),
             )
-    there = "it has no plans.json" if folder.is_dir() else "there is no such folder"
+    there = "it has no plans.json" if os.path.isdir(folder) else "there is no such folder"
     raise ModelError(
-        f"'{folder}' is not a trained nnU-Net model: {there}.",
+        f"'{shown_path(folder)}' is not a trained nnU-Net model: {there}.",
         f"Choose the folder with plans.json, dataset.json and fold_0 in it. {like}",
         folder=str(folder),
     )
@@ -260,7 +261,9 @@ def checked_dataset(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
     if root.get("file_ending") is not None:
         root["file_ending"].text()
     labels = _checked_labels(root["labels"], root.get("regions_class_order"))
-    return {**{key: content[key] for key in _DATASET_KEYS if key in content}, "labels": labels}
+    regions = any(isinstance(value, list) and len(value) > 1 for value in labels.values())
+    kept = [key for key in _DATASET_KEYS if key in content and (regions or key != "regions_class_order")]
+    return {**{key: content[key] for key in kept}, "labels": labels}
 
 
 def _checked_labels(labels: ForeignValue, order: ForeignValue | None) -> dict[str, Any]:
@@ -320,6 +323,10 @@ def check_plans(plans: Mapping[str, Any], dataset: Mapping[str, Any], file: Path
     backward = [value.integer(0, 2) for value in root["transpose_backward"].items(3, 3)]
     if [forward[axis] for axis in backward] != [0, 1, 2]:
         raise root["transpose_backward"].wrong(f"which does not undo 'transpose_forward' {forward}")
+    for name in ("original_median_spacing_after_transp", "original_median_shape_after_transp"):
+        found = root.get(name)
+        for side in found.items(1, 3) if found is not None else ():
+            side.number(0, 1e9)
     intensities = _intensities(root)
     configurations = root["configurations"].members()
     if not 0 < len(configurations) <= _MOST_CONFIGURATIONS:
@@ -337,7 +344,9 @@ def _needed_plans(plans: Mapping[str, Any]) -> dict[str, Any]:
     needed = {key: plans[key] for key in _PLANS_KEYS if key in plans}
     for key in [key for key in needed if key.startswith("foreground_intensity_properties")]:
         needed[key] = {
-            str(channel): {name: numbers[name] for name in _INTENSITY_KEYS if name in numbers}
+            str(channel): {
+                name: numbers[name] for name in _INTENSITY_KEYS if isinstance(numbers.get(name), int | float)
+            }
             for channel, numbers in needed[key].items()
             if isinstance(numbers, dict) and channel.isdecimal()
         }
@@ -367,7 +376,7 @@ def resolved_configuration(configurations: ForeignValue, name: str) -> dict[str,
         value = configurations[above]
     merged: dict[str, Any] = {}
     for part in reversed(chain):
-        merged.update(deepcopy(part))
+        merged.update(part)
     return merged
 
 
@@ -393,6 +402,10 @@ def _check_configuration(value: ForeignValue, channels: int, intensities: Foreig
     value["batch_size"].integer(1, 1000)
     if value.get("batch_dice") is not None:
         value["batch_dice"].flag()
+    size = value.get("median_image_size_in_voxels")
+    if size is not None:
+        for extent in size.items(dims, 3):
+            extent.number(0, 1e9)
     for key in ("previous_stage", "data_identifier"):
         named = value.get(key)
         if named is not None and named.raw is not None and _CONFIGURATION_NAME.fullmatch(named.text()) is None:

@@ -86,7 +86,7 @@ class Network:
             network = _built(model, first, trainer_class(first))
             for member in members:
                 check_weights_fit(network, member)
-            parameters = [member.load() for member in members]
+            parameters = [_loaded(member) for member in members]
             network.load_state_dict(parameters[0])
             predictor.manual_initialization(
                 network, plans, configuration, parameters, model.dataset, first.trainer, first.mirror_axes
@@ -206,6 +206,21 @@ def _built(model: ModelFiles, member: Checkpoint, trainer: Any) -> torch.nn.Modu
     return network
 
 
+def _loaded(member: Checkpoint) -> dict[str, torch.Tensor]:
+    """A member's weights. Raises ModelError when they are damaged, or are no numbers."""
+    weights = member.load()
+    for name, tensor in weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelError(
+                f"The weights in '{member.path.parent.name}/{member.path.name}' are no numbers: '{name}' has infinite "
+                "ones or NaN.",
+                "Copy the model's folder again; the training that made it may have diverged.",
+                file=str(member.path),
+                key=name,
+            )
+    return weights
+
+
 def check_weights_fit(network: torch.nn.Module, member: Checkpoint) -> None:
     """Raise ModelError when a checkpoint does not hold exactly the network's weights."""
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -229,9 +244,9 @@ def trainer_class(member: Checkpoint) -> Any:
     from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-    name = member.trainer
+    name, why = member.trainer, "is a trainer that is not part of nnU-Net"
     found: Any = None
-    with contextlib.suppress(RuntimeError, ImportError):
+    try:
         if name in trusted_code():
             found = recursive_find_trainer_class_by_name(name)
         elif name.isidentifier():
@@ -242,11 +257,13 @@ def trainer_class(member: Checkpoint) -> Any:
                 from totalsegmentator import custom_trainers
 
                 found = getattr(custom_trainers, name, None)
+    except (RuntimeError, ImportError) as error:
+        why = f"could not be looked up ({_first_line(error)})"
     if isinstance(found, type) and issubclass(found, nnUNetTrainer):
         return found
     value = ForeignValue(name, member.path, "trainer_name")
     raise value.wrong(
-        "which is a trainer that is not part of nnU-Net, so it was not run",
+        f"which {why}, so it was not run",
         "If it is installed here and you trust it, put its name into the environment variable "
         f"{TRUSTED_CODE} (and its folder into nnUNet_extTrainer).",
     )
