@@ -38,6 +38,7 @@ from activeseg.labels import LabelSchema
 from activeseg.npz_files import read_npz
 from activeseg.prediction import Prediction
 from activeseg.prediction_folder import RECORD as PREDICTION_RECORD
+from activeseg.prediction_folder import UNFINISHED
 from activeseg.regions import read_regions
 from activeseg.regular_files import read_bytes, read_json
 from activeseg.volume import Volume, read_label_map, replacing, sync_to_disk
@@ -52,7 +53,6 @@ _LOCK = ".lock"
 _MARK = ".activeseg-draft"
 _FOLDER = re.compile(r"(base|edits)-[0-9a-f]{32}")
 _IMAGE = re.compile(r"image\d{1,6}-[0-9a-f]{32}\.npy")
-_TEMPORARY = re.compile(r"\.activeseg-[0-9a-f]{32}\.json")
 _NEW_FOLDER = re.compile(r"\.activeseg-draft-[0-9a-f]{32}")
 _MOST_LAYERS = 64
 """Bytes for each voxel of the image that the user's layers may take; more is no draft."""
@@ -240,7 +240,7 @@ class Draft:
         try:
             layers = read_json(folder / "layers.json", InputError, "Discard the draft.")
             what = f"The file 'layers.npz' of the draft in '{self.folder}'"
-            files = read_npz(folder / "layers.npz", _MOST_LAYERS * max(voxels, default=0), what)
+            files = read_npz(folder / "layers.npz", _MOST_LAYERS * max(voxels, default=0) + (1 << 20), what)
             arrays = tuple(files[str(number)] for number in range(len(files)))
             regions, patches = None, b""
             if (folder / "regions.json").is_file():
@@ -494,7 +494,7 @@ def _remove_waste(folder: Path) -> None:
                 continue
             if _FOLDER.fullmatch(path.name) and path.is_dir():
                 shutil.rmtree(path)
-            elif path.name == _MARK or _IMAGE.fullmatch(path.name) or _TEMPORARY.fullmatch(path.name):
+            elif path.name == _MARK or _IMAGE.fullmatch(path.name) or UNFINISHED.fullmatch(path.name):
                 path.unlink()
     if draft is None:
         with contextlib.suppress(OSError):

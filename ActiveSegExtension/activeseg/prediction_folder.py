@@ -41,7 +41,8 @@ FILES = frozenset(
 """Names of ours; everything else in such a folder is the user's."""
 LOCK_WAIT_S = 60.0
 
-_UNFINISHED = re.compile(r"\.activeseg-[0-9a-f]{32}\.\w.*")
+UNFINISHED = re.compile(r"\.activeseg-(?:[0-9a-f]{32}|[0-9a-f]{12}-\d{1,10}-[0-9a-f]{12})(\.\w+)+")
+"""What ``volume.replacing`` writes before it takes a file's place."""
 _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h, RENAME_SWAP of sys/stdio.h
 _AT_FDCWD = -100
 
@@ -200,7 +201,7 @@ def _merge_back(left: Path, folder: Path) -> None:
     """Remove a sibling: our files go; of the user's each stays in ``folder``, where a newer one takes its place."""
     with contextlib.suppress(OSError):
         for entry in list(left.iterdir()):
-            if _UNFINISHED.fullmatch(entry.name) or (entry.name in FILES and not entry.is_dir()):
+            if UNFINISHED.fullmatch(entry.name) or (entry.name in FILES and not entry.is_dir()):
                 entry.unlink()
             elif os.path.lexists(folder):
                 _merge_entry(entry, folder / entry.name)

@@ -152,6 +152,8 @@ def run(kills: int, number: int, base: Path) -> Counter[str]:
             when = f"Kill {kill + 1}: {action} of {wanted} over {has} after {moment:.2f} s"
             raise Failed(f"{when}. {type(error).__name__}: {error}") from error
         counts[f"then: {way}"] += 1
+        if (kill + 1) % 20 == 0:
+            print(f"  {kill + 1} of {kills}", flush=True)
         beside = set(os.listdir(base)) - {"wheels", "engine"}
         if beside:
             raise Failed(f"Left beside the folder: {beside}")

@@ -12,7 +12,6 @@ import math
 import re
 import shutil
 import sys
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy.typing as npt
 
 from activeseg.client.arrays import read_array, read_geometry
 from activeseg.errors import InputError
+from activeseg.npz_files import read_npz
 from activeseg.regular_files import read_bytes, read_json
 from activeseg.uncertainty import coarsened
 from activeseg.volume import Volume, read_label_map
@@ -33,7 +33,8 @@ _ACTION = "Discard the draft."
 _FOLDERS = {"base": re.compile(r"base-[0-9a-f]{32}"), "edits": re.compile(r"edits-[0-9a-f]{32}|")}
 _IMAGE = re.compile(r"image\d+-[0-9a-f]{32}\.npy")
 _OURS = re.compile(
-    r"(image\d+|base|edits)-[0-9a-f]{32}(\.npy)?|\.activeseg-[0-9a-f]{32}\.json|draft\.json|\.activeseg-draft"
+    r"(image\d+|base|edits)-[0-9a-f]{32}(\.npy)?|draft\.json|\.activeseg-draft"
+    r"|\.activeseg-([0-9a-f]{32}|[0-9a-f]{12}-\d{1,10}-[0-9a-f]{12})\.json"
 )
 _PATCHES_LIMIT = 1 << 30
 _MOST_LAYERS = 64
@@ -88,7 +89,7 @@ class KeptDraft:
 
     def size(self) -> int:
         """Bytes on disk."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return sum(path.lstat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def read_image(self) -> Volume:
         """The image that was segmented; its first channel. Raises InputError."""
@@ -119,14 +120,11 @@ class KeptDraft:
             return None
         folder = self.folder / self.edits
         described = read_json(folder / "layers.json", InputError, _ACTION)
+        most = _MOST_LAYERS * math.prod(self.image["geometry"]["shape_kji"]) + 2**20
+        files = read_npz(folder / "layers.npz", most, f"The file 'layers.npz' of the draft in '{self.folder}'")
         try:
-            with zipfile.ZipFile(folder / "layers.npz") as archive:
-                size = sum(entry.file_size for entry in archive.infolist())
-            if size > _MOST_LAYERS * math.prod(self.image["geometry"]["shape_kji"]) + 2**20:
-                raise ValueError(f"its layers would take {size / 1e9:.1f} GB")
-            with np.load(folder / "layers.npz", allow_pickle=False) as files:
-                return described, [files[str(number)] for number in range(len(files.files))]
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            return described, [files[str(number)] for number in range(len(files))]
+        except KeyError as error:
             raise _damaged(self.folder, error) from error
 
     def read_regions(self) -> tuple[list[dict[str, Any]], bytes] | None:

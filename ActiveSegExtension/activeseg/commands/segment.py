@@ -14,6 +14,8 @@ from rich.console import RenderableType
 from activeseg.commands.arguments import channel_files, names, read_channels
 from activeseg.commands.conversation import Debug, Json, conversation, table
 from activeseg.errors import InputError
+from activeseg.prediction_folder import RECORD
+from activeseg.regular_files import read_json
 from activeseg.segmenters.base import Mode, Resample, Settings
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ def segment(
         found = structure_sizes(prediction)
         document = {
             "folder": str(output),
-            "prediction": prediction.to_dict(),
+            "prediction": read_json(output / RECORD),
             "structures": found,
             "regions": [region.to_dict() for region in prediction.regions],
         }
