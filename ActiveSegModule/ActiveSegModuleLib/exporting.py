@@ -217,8 +217,14 @@ class Exporting:
             on_progress("hand over", 0.0)
             inbox.fill(ask, failed)
 
+        def try_to_send() -> None:
+            try:
+                send()
+            except ActiveSegError as error:  # something was removed from the scene meanwhile
+                on_error(error)
+
         on_progress("draft", 0.0)
-        self._drafts.save(case, send, on_error)
+        self._drafts.save(case, try_to_send, on_error)
 
     def _request(
         self, case: Case, choice: ExportChoice, found: EditedSegmentation, store: bool, inbox: Inbox
