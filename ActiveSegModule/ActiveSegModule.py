@@ -38,6 +38,7 @@ from ActiveSegModuleLib.learning import Learning
 from ActiveSegModuleLib.listener import Listener
 from ActiveSegModuleLib.models import Models
 from ActiveSegModuleLib.signals import connect
+from ActiveSegModuleLib.panel import at_start
 from ActiveSegModuleLib.panel.drafts import DraftKeeping, DraftsSection
 from ActiveSegModuleLib.panel.editing import EditingSection
 from ActiveSegModuleLib.panel.exporting import ExportingSection
@@ -76,6 +77,7 @@ class ActiveSegModule(ScriptedLoadableModule):
             "Radiology: Artificial Intelligence 2023)."
         )
         slicer.app.connect("startupCompleted()", register_sample_data)
+        slicer.app.connect("startupCompleted()", offer_what_was_left)
 
 
 def register_sample_data():
@@ -83,6 +85,16 @@ def register_sample_data():
     import SampleData
 
     sample_data.register(SampleData, Path(slicer.app.cachePath))
+
+
+def offer_what_was_left():
+    """Say in the status bar that there are unsaved corrections, or a training that was going on."""
+    at_start.offer(data_folder() / "drafts", qt.QSettings())
+
+
+def data_folder():
+    """Where drafts are."""
+    return Path(str(qt.QSettings().value(DATA_FOLDER) or default_folder().parent))
 
 
 class WhatCounts(Enum):
@@ -180,6 +192,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         connect(slicer.app, "aboutToQuit()", self.onAboutToQuit)
+        at_start.withdraw()
         self.isReady = True
         if self.parent.isEntered:  # after a reload nobody calls enter()
             self.enter()
@@ -593,7 +606,7 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
         self._parameters = None
         listener = listener or Listener()
         scene, settings = slicer.mrmlScene, qt.QSettings()
-        self.dataFolder = Path(str(settings.value(DATA_FOLDER) or default_folder().parent))
+        self.dataFolder = data_folder()
         self.installation = Installation(qt, settings, listener.installation_changed)
         self.engine = Engine(
             qt,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +29,7 @@ class Inbox:
         self._later = engine.later
         self._files: list[Path] = []
         self._to_write: list[Iterator[None]] = []
+        self._bytes = 0  # that will be written
         self._removed = False
 
     def volume(self, volume: Volume) -> dict[str, Any]:
@@ -36,6 +39,7 @@ class Inbox:
     def array(self, array: npt.NDArray[Any]) -> str:
         """The path, for a message, of an array that goes in. It must not change until it is written."""
         path = self._new(".npy")
+        self._bytes += array.nbytes
         self._to_write.append(writing_array(path, array))
         return str(path)
 
@@ -46,7 +50,22 @@ class Inbox:
         return str(path)
 
     def fill(self, on_done: Callable[[], None], on_error: Callable[[ActiveSegError], None]) -> None:
-        """Write the arrays part by part, so that a large CT never holds up the event loop, unless ``remove`` comes."""
+        """Write the arrays part by part, so that a large CT never holds up the event loop, unless ``remove`` comes.
+
+        A disk that has no room for them is told before anything is written.
+        """
+        needed, self._bytes = self._bytes, 0
+        if needed:
+            try:
+                free = shutil.disk_usage(self._folder).free
+            except OSError as error:
+                self._to_write.clear()
+                on_error(file_error(error))
+                return
+            if free < needed:
+                self._to_write.clear()
+                on_error(_full(self._folder, needed, free))
+                return
         while self._to_write:
             try:
                 next(self._to_write[0])
@@ -79,6 +98,16 @@ class Inbox:
         return path
 
 
+def _full(folder: Path, needed: int, free: int) -> InputError:
+    return InputError(
+        f"The disk of '{folder}' is full: {needed / 1e6:.0f} MB are needed there, {free / 1e6:.0f} MB are free.",
+        "Free some space on that disk.",
+    )
+
+
 def file_error(error: OSError) -> InputError:
     """What a user is told about a file that cannot be written or read."""
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        where = f" that holds '{error.filename}'" if error.filename else ""
+        return InputError(f"The disk{where} is full.", "Free some space on that disk.")
     return InputError(f"A file could not be written or read: {error}.", "Check the free space on the disk.")

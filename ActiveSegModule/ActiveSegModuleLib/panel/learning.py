@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
@@ -13,12 +14,14 @@ from slicer.i18n import tr as _
 
 from activeseg.errors import ActiveSegError, InputError
 
-from ..learning import Learning
+from ..learning import ENDED, Learning
 from ..scene.training_chart import TrainingChart
 from ..signals import connect
 from .segmenting import time_text
 
 LAST_PROJECT = "ActiveSeg/project"
+LAST_TRAINING = "ActiveSeg/training"
+"""The training that was seen last: ``project``, ``run`` and ``stage``, as JSON."""
 _LOOK_MS = 1000
 
 
@@ -34,6 +37,8 @@ class LearningSection:
         self._filled: Any = None
         self._busy = False
         self._looking = False
+        self._shown_project: Path | None = None
+        self._caught_up: set[Path] = set()  # projects whose training was looked at since Slicer was started
         self._timer = qt.QTimer()
         self._timer.setInterval(_LOOK_MS)
         connect(self._timer, "timeout()", self._look)
@@ -54,6 +59,7 @@ class LearningSection:
         connect(ui.versionImportButton, "clicked()", self._on_import)
         for table in (ui.matchTable, ui.versionsTable):
             table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        ui.projectLabel.text = _project_text({})
 
     def update(self) -> None:
         """Show what the parameter node says; another project is asked for."""
@@ -86,8 +92,12 @@ class LearningSection:
     def _changed(self, summary: Mapping[str, Any]) -> None:
         """The project was read, begun or changed."""
         self._panel.settings.setValue(LAST_PROJECT, str(self._learning.project))
+        node = self._panel.parameterNode
+        if node is not None and not node.dataset and summary.get("dataset"):
+            self._panel.exporting.remember(Path(summary["dataset"]))
         self._panel.project_changed(summary)
         self._show()
+        self._catch_up()
         if self._learning.runs:
             self._timer.start()
             self._look()
@@ -96,6 +106,10 @@ class LearningSection:
 
     def _show(self) -> None:
         ui, summary = self._ui, self._learning.summary
+        if self._learning.project != self._shown_project:  # what was told is about another one
+            self._shown_project = self._learning.project
+            ui.planBrowser.setVisible(False)
+            ui.versionBrowser.setVisible(False)
         ui.projectLabel.text = _project_text(summary)
         self._show_matching()
         rows = []
@@ -232,7 +246,7 @@ class LearningSection:
         self._ask(self._learning.begin, self._begun, node.model, dataset if there else None)
 
     def _begun(self, summary: Mapping[str, Any]) -> None:
-        self._panel.parameterNode.dataset = str(summary["dataset"])
+        self._panel.exporting.remember(Path(summary["dataset"]))
         self._changed(summary)
 
     def _on_admit(self) -> None:
@@ -260,6 +274,7 @@ class LearningSection:
             self._panel.show_error(InputError(f"A number cannot be read: {error}.", "Leave it empty, or correct it."))
             return
         self._panel.message.clear()
+        self._ui.planBrowser.setVisible(False)
 
         def planned(result: Mapping[str, Any]) -> None:
             lines = "".join(f"<tr><td>{escape(a)}&nbsp;</td><td>{escape(b)}</td></tr>" for a, b in result["rows"])
@@ -298,11 +313,13 @@ class LearningSection:
         rows = dict(self._learning.planned["rows"])
         question = _("Train on {cases} cases? It takes {time}, and {memory} of memory.")
         question = question.format(cases=rows["corrected cases"], time=rows["time"], memory=rows["memory"])
-        if self._panel.confirm(question):
+        if self._panel.confirm(question, _("Train")):
             self._ask(self._learning.start, self._started)
 
     def _started(self, _state: Mapping[str, Any]) -> None:
+        self._ui.planBrowser.setVisible(False)
         self._chart.remove()
+        self._note_training()
         self._show_run()
         self._timer.start()
 
@@ -312,9 +329,12 @@ class LearningSection:
         self._ask(self._learning.control, self._steered, "run" if waits else "pause")
 
     def _on_cancel(self) -> None:
-        self._ask(self._learning.control, self._steered, "cancel")
+        question = _("Cancel the training? All that it has learned so far is lost; Pause would keep it.")
+        if self._panel.confirm(question, _("Cancel the training")):
+            self._ask(self._learning.control, self._steered, "cancel")
 
     def _steered(self, _state: Mapping[str, Any]) -> None:
+        self._note_training()
         self._show_run()
         self._timer.start()
 
@@ -326,17 +346,57 @@ class LearningSection:
 
     def _looked(self, run: Mapping[str, Any]) -> None:
         self._looking = False
+        self._note_training()
         self._show_run()
         if self._learning.runs:
             return
         if self._timer.isActive():  # it has just ended
             self._timer.stop()
             self.refresh()
-            if run["stage"] == "failed" and run["error"]:
-                self._panel.show_error(InputError(str(run["error"]["message"]), str(run["error"]["action"])))
-            elif run["stage"] == "done":
-                self._panel.message.notice(f"{run['version']}: {run['verdict']}")
+            self._tell_end(run)
         self._update_buttons()
+
+    def _tell_end(self, run: Mapping[str, Any]) -> None:
+        """How a training ended."""
+        name = self._learning.project.name if self._learning.project is not None else ""
+        if run["stage"] == "failed":
+            error = run.get("error") or {}
+            why = InputError(str(error.get("message") or _("The reason is in its log.")), str(error.get("action", "")))
+            self._panel.message.error(why, _("Show"), self._show_training)
+        elif run["stage"] == "done":
+            told = _("The training of {name} has ended. {version}: {verdict}")
+            told = told.format(name=name, version=run.get("version", ""), verdict=run.get("verdict", ""))
+            self._panel.message.notice(told, _("Show"), self._show_training)
+        elif run["stage"] == "stopped":
+            told = _("The training of {name} has stopped; it can go on where it was.").format(name=name)
+            self._panel.message.notice(told, _("Show"), self._show_training)
+
+    def _show_training(self) -> None:
+        self._panel.open_section(self._ui.learnSection)
+        self._ui.projectBox.collapsed = False
+
+    def _catch_up(self) -> None:
+        """Say once after the start of Slicer what a training does that goes on, or became of it meanwhile."""
+        project, run = self._learning.project, self._learning.run
+        if project is None or project in self._caught_up:
+            return
+        self._caught_up.add(project)
+        seen = training_seen(self._panel.settings)
+        self._note_training()
+        if not run:
+            return
+        if self._learning.runs:
+            told = _("A training of {name} is going on; it was begun before Slicer was started.")
+            self._panel.message.notice(told.format(name=project.name), _("Show"), self._show_training)
+        elif seen.get("run") == run["run"] and seen.get("stage") not in ENDED:
+            self._tell_end(run)
+
+    def _note_training(self) -> None:
+        """Remember how far it was when somebody last looked."""
+        run = self._learning.run
+        if run:
+            seen = {"project": str(self._learning.project), "run": str(run["run"]), "stage": str(run["stage"])}
+            self._panel.settings.setValue(LAST_TRAINING, json.dumps(seen))
 
     def _not_looked(self, error: ActiveSegError) -> None:
         self._looking = False
@@ -378,6 +438,15 @@ class LearningSection:
             self._ask(self._learning.import_file, lambda _result: self.refresh(), Path(str(file)))
 
 
+def training_seen(settings: Any) -> Mapping[str, str]:
+    """``project``, ``run`` and ``stage`` of the training that was seen last; empty when there was none."""
+    try:
+        seen = json.loads(str(settings.value(LAST_TRAINING) or "{}"))
+    except ValueError:
+        return {}
+    return seen if isinstance(seen, dict) else {}
+
+
 def _project_text(summary: Mapping[str, Any]) -> str:
     if not summary:
         return _("A project keeps the dataset, the held-out cases and all versions of a model that learns.")
@@ -390,7 +459,7 @@ def _project_text(summary: Mapping[str, Any]) -> str:
     )
     unknown = [case for case, side in summary["cases"].items() if side is None]
     if unknown:
-        told += " " + _("Nobody said whose these are: {cases}.").format(cases=", ".join(unknown[:5]))
+        told += " " + _("No patient ID yet: {cases}.").format(cases=", ".join(unknown[:5]))
     return f"{told} {summary['worth_it']}"
 
 

@@ -25,9 +25,9 @@ class Message:
         connect(ui.messageCloseButton, "clicked()", self.clear)
         self.clear()
 
-    def notice(self, text: str) -> None:
-        """Something that the user should read."""
-        self._show(text, "", None, "")
+    def notice(self, text: str, label: str = "", action: Callable[[], None] | None = None) -> None:
+        """Something that the user should read; ``action`` by a button with ``label``."""
+        self._show(text, label, action, "")
 
     def error(self, error: ActiveSegError, label: str = "", action: Callable[[], None] | None = None) -> None:
         """What failed, why, and what to do next; ``action`` does it, by a button with ``label``."""

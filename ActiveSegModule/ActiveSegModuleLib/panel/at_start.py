@@ -1,0 +1,56 @@
+"""What Slicer's status bar says after a start, before the module is opened: that something is left from last time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..drafts import Drafts
+from ..learning import ENDED
+from ..signals import connect
+from .learning import training_seen
+
+_NAME = "ActiveSegLeftFromLastTime"
+
+
+def offer(folder: Path, settings: Any) -> None:
+    """Show a button that opens the module, if there is a reason to. Files of a folder are looked at, nothing starts.
+
+    ``folder`` holds the drafts.
+    """
+    window = slicer.util.mainWindow()
+    text = _text(folder, settings)
+    if window is None or not text:
+        return
+    button = qt.QPushButton(text)
+    button.objectName = _NAME
+    button.flat = True
+    button.toolTip = _("Open ActiveSeg")
+    connect(button, "clicked()", lambda: slicer.util.selectModule("ActiveSegModule"))
+    window.statusBar().addPermanentWidget(button)
+
+
+def withdraw() -> None:
+    """Take the button away: the module is open, and says it itself."""
+    window = slicer.util.mainWindow()
+    if window is None:
+        return
+    bar = window.statusBar()
+    for child in list(bar.children()):
+        if child.objectName == _NAME:
+            bar.removeWidget(child)
+            child.deleteLater()
+
+
+def _text(folder: Path, settings: Any) -> str:
+    drafts = Drafts(None, folder, settings=settings).offered()
+    if drafts:
+        return _("ActiveSeg: unsaved corrections of {count} case(s)").format(count=len(drafts))
+    seen = training_seen(settings)
+    if seen and seen.get("stage") not in ENDED:
+        return _("ActiveSeg: training of {name}").format(name=Path(seen.get("project", "")).name)
+    return ""
