@@ -98,7 +98,7 @@ class Models:
             for folder in self._folders():
                 self._check(folder, lambda _: on_result(), lambda _: None)
 
-        self._engine.request("models.list", on_result=listed, on_error=on_error)
+        self._ask("models.list", {}, listed, on_error)
 
     def add_folder(
         self, folder: Path, on_result: Callable[[Model], None], on_error: Callable[[ActiveSegError], None]
@@ -138,7 +138,7 @@ class Models:
             self._listed[name] = self._project
             on_result()
 
-        self._engine.request("models.check", {"model": name}, on_result=checked, on_error=on_error)
+        self._ask("models.check", {"model": name}, checked, on_error)
 
     def _ask(
         self,
@@ -174,7 +174,7 @@ class Models:
             self._listed[model.name] = model
             on_result(model)
 
-        self._engine.request("models.check", {"model": f"nnunet:{folder}"}, on_result=checked, on_error=on_error)
+        self._ask("models.check", {"model": f"nnunet:{folder}"}, checked, on_error)
 
 
 def found(names: Iterable[str], text: str) -> list[str]:

@@ -263,6 +263,25 @@ def test_a_variable_that_names_nothing_is_no_dead_end(
         module.close()
 
 
+def test_a_python_of_the_variable_that_lacks_packages_can_be_replaced(
+    slicer_core: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENGINE_PYTHON, sys.executable)
+    module = LoadedModule(MODULE)
+    try:
+        user = Setup(module, slicer_core, monkeypatch)
+        user.widget.installation.update()
+        assert not user.ui.installButton.enabled
+        user.logic.installation.suspect(EngineError("The package 'torch' is missing.", "Repair it.", cause="imports"))
+        assert "The package 'torch' is missing." in user.widget.message.text
+        assert user.state_is_red()
+        assert not user.ui.repairButton.enabled, "it is not ours to repair"
+        assert user.ui.installButton.enabled
+        assert user.ui.ownPythonButton.enabled
+    finally:
+        module.close()
+
+
 def test_an_error_about_weights_or_a_licence_has_a_button_that_helps(user: Setup) -> None:
     user.widget.show_error(ModelError("The weights could not be downloaded.", "Unzip them by hand.", url="https://x/a"))
     assert user.ui.messageActionButton.text == "Add weights from a file..."

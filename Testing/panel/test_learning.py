@@ -31,8 +31,8 @@ def project(user: User, tmp_path: Path) -> Path:
     for seed, patient in ((12, "one"), (13, "two")):
         user.core.scene.Clear(0)
         user.load_ct(seed, patient)
-        user.node.project = str(folder)
-        user.node.dataset = user.logic.learning.summary["dataset"]
+        assert user.node.project == str(folder), "a closed scene takes neither along"
+        assert user.node.dataset == user.logic.learning.summary["dataset"]
         user.segment("1")
         user.ui.patientEdit.text = patient
         user.node.review = type(user.node.review)["ALL"]
@@ -75,7 +75,7 @@ def test_a_project_is_begun_trained_and_its_version_chosen_by_hand(user: User, p
 
 
 def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
-    user: User, project: Path, slicer_core: Any
+    user: User, project: Path, slicer_core: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user.ui.epochsSpin.value, user.ui.iterationsSpin.value, user.ui.trainMembersSpin.value = 30, 20, 1
     until(lambda: user.ui.finetuneButton.enabled)
@@ -91,15 +91,34 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
         until(lambda: later.logic.learning.run.get("stage") == "stopped")
         assert later.ui.trainingPauseButton.text == "Go on"
         assert later.ui.trainingFrame.isVisibleTo(later.ui.projectBox)
+        until(lambda: "training of livers has stopped" in later.widget.message.text)
+        later.ui.projectBox.collapsed = True
+        later.ui.messageActionButton.click()
+        assert not later.ui.projectBox.collapsed
         until(lambda: later.ui.finetuneButton.enabled)
         later.ui.trainingPauseButton.click()
         until(lambda: later.logic.learning.run["stage"] == "training")
-        later.ui.trainingCancelButton.click()
-        until(lambda: later.logic.learning.run["stage"] == "cancelled")
+        later.widget.learning.leave = lambda: None  # as when Slicer is killed: nobody tells the training
     finally:
         again.close()
         user.widget.cleanup = lambda: None
         user.module.parent.isEntered = False
+    again = LoadedModule(ROOT / "ActiveSegModule" / "ActiveSegModule.py")
+    try:
+        again.enter()
+        later = User(again, slicer_core)
+        until(lambda: "training of livers is going on" in later.widget.message.text)
+        assert later.ui.trainingFrame.isVisibleTo(later.ui.projectBox)
+        until(lambda: later.ui.trainingCancelButton.enabled)
+        asked: list[str] = []
+        monkeypatch.setattr(later.widget, "confirm", lambda question, _yes: asked.append(question))
+        later.ui.trainingCancelButton.click()
+        assert "is lost" in asked[0]
+        monkeypatch.undo()
+        later.ui.trainingCancelButton.click()
+        until(lambda: later.logic.learning.run["stage"] == "cancelled")
+    finally:
+        again.close()
     assert list((project / "versions").glob("v*")) == []
     state = json.loads(next((project / "runs").glob("*/state.json")).read_text())
     assert state["stage"] == "cancelled"

@@ -583,3 +583,74 @@ def test_a_draft_that_failed_is_tried_again(user: User, monkeypatch: pytest.Monk
     user.ui.acceptButton.click()
     user.widget.keeping.save()
     assert len(saved) == 2
+
+
+def test_a_stroke_alone_is_in_the_draft_soon_and_at_once_when_the_region_changes(user: User) -> None:
+    user.load_ct()
+    case = user.segment("1")
+    user.paint(case, "aorta", ((2, 5), (2, 5), (2, 5)))
+    until(lambda: user.draft_of(case).get("has_edits"))
+    user.paint(case, "liver", ((2, 5), (8, 11), (2, 5)))
+    before = user.draft_of(case)["edits"]
+    until(lambda: user.widget.keeping._due is not None)
+    user.widget.keeping._after_edit.stop()  # so that only the change of the region can be the reason
+    user.ui.nextButton.click()
+    until(lambda: user.draft_of(case).get("edits") not in (None, before))
+
+
+def test_the_patient_stays_with_the_case_and_the_name_is_one_that_nnunet_can_have(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user.load_ct()
+    case = user.segment("1")
+    user.ui.patientEdit.text = "4711"
+    user.ui.patientEdit.editingFinished.emit()
+    user.node.segmentation = None
+    until(lambda: user.case is None)
+    assert user.ui.patientEdit.text == ""
+    user.node.segmentation = case.node
+    until(lambda: user.case == case)
+    assert user.ui.patientEdit.text == "4711"
+
+    asked, stages = [], []
+    monkeypatch.setattr(user.widget, "confirm", lambda question, _yes: asked.append(question) or len(asked) > 1)
+    show = user.widget.exporting._show_progress
+    monkeypatch.setattr(
+        user.widget.exporting, "_show_progress", lambda stage, part: (show(stage, part), stages.append(stage))
+    )
+    user.export(tmp_path / "Dataset802_Pr\u00fcfung")
+    assert "'Dataset802_Prufung'" in asked[0]
+    assert list(tmp_path.glob("Dataset*")) == [], "he has not agreed"
+    user.ui.exportButton.click()
+    until(lambda: user.ui.exportProgressFrame.isVisibleTo(user.ui.exportProgressFrame.parent()))
+    until(lambda: user.ui.exportButton.enabled)
+    assert user.node.dataset == str(tmp_path / "Dataset802_Prufung")
+    assert not user.ui.exportProgressFrame.isVisibleTo(user.ui.exportProgressFrame.parent())
+    assert {"draft", "hand over", "compare", "store"} <= set(stages)
+    assert user.ui.summaryBrowser.isVisibleTo(user.ui.learnSection)
+    until(lambda: user.ui.datasetTable.rowCount == 1)
+    for file in (tmp_path / "Dataset802_Prufung").rglob("*.json"):
+        assert "4711" not in file.read_text("utf-8")
+
+    user.paint(case, "aorta", ((2, 5), (2, 5), (2, 5)))
+    until(lambda: not user.ui.summaryBrowser.isVisibleTo(user.ui.learnSection))
+    user.core.save(tmp_path / "case.mrb")
+    user.core.load(tmp_path / "case.mrb")
+    (again,) = cases_of(user)
+    assert again.patient == "4711"
+
+
+def test_a_case_of_a_dataset_that_is_in_the_scene_is_not_opened_a_second_time(user: User, tmp_path: Path) -> None:
+    user.load_ct()
+    case = user.segment("1")
+    user.export(tmp_path / "Dataset801_Test")
+    until(lambda: user.ui.datasetTable.rowCount == 1)
+    user.ui.datasetTable.selectRow(0)
+    user.ui.caseOpenButton.click()
+    until(lambda: user.case is not None and user.case != case)
+    opened = user.case
+    user.node.segmentation = case.node
+    until(lambda: user.case == case)
+    user.ui.caseOpenButton.click()
+    until(lambda: user.case == opened)
+    assert len(cases_of(user)) == 2

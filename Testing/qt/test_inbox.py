@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,3 +109,15 @@ def test_a_folder_that_is_gone_is_told_once(turns: Turns, tmp_path: Path) -> Non
 def test_an_empty_request_is_sent_too(turns: Turns) -> None:
     turns.fill()
     assert turns.done == 1
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(turns: Turns, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: usage(10, 10, 1_000_000))
+    path = turns.inbox.array(np.zeros((20, 300, 300), np.int16))
+    turns.fill()
+    turns.run()
+    assert turns.done == 0
+    (error,) = turns.errors
+    assert "is full: 4 MB are needed there, 1 MB are free" in str(error)
+    assert not Path(path).exists()

@@ -74,11 +74,12 @@ class InstallationSection:
 
     def show_obstacle(self, obstacle: EngineError) -> None:
         """A message with the button that helps."""
+        told = EngineError(obstacle.message, obstacle.action)
         if obstacle.details.get("cause") == "variable":
-            self._panel.message.error(obstacle, _("Ignore the variable"), self._on_ignore_variable)
+            self._panel.message.error(told, _("Ignore the variable"), self._on_ignore_variable)
         else:
             self._panel.message.error(
-                obstacle, _("Set up the engine"), lambda: self._panel.open_section(self._ui.engineSection)
+                told, _("Set up the engine"), lambda: self._panel.open_section(self._ui.engineSection)
             )
 
     def update(self) -> None:
@@ -96,8 +97,9 @@ class InstallationSection:
             ui.engineProgressBar.setMaximum(1000 if working.stage else 0)  # 0: busy, nobody knows how far
             ui.engineProgressBar.value = round(1000 * working.fraction)
             ui.engineCancelButton.enabled = working.action != "remove"
-        # A variable that names a Python decides, whatever lies in the folder; one that names nothing does not.
-        free = working is None and (installation.origin is not Origin.VARIABLE or installation.variable_is_wrong)
+        # A variable that names a Python decides, whatever lies in the folder, unless that Python cannot be used.
+        unusable = installation.variable_is_wrong or bool(installation.damage)
+        free = working is None and (installation.origin is not Origin.VARIABLE or unusable)
         here = installation.installed
         ui.installButton.enabled = free and here is not Origin.OURS
         ui.updateButton.enabled = ui.repairButton.enabled = free and here is Origin.OURS
@@ -272,7 +274,7 @@ class InstallationSection:
         self._panel.logic.engine.shutdown()
 
         def done(result: Mapping[str, Any]) -> None:
-            if action != "remove" and self._installation.variable_is_wrong:
+            if action != "remove" and self._installation.origin is Origin.VARIABLE:
                 self._installation.ignore_variable()  # what was just installed is meant to be used
             self._changed(result)
             self._tell_done(action, result)
