@@ -253,7 +253,8 @@ class Installation:
         program, *arguments = command(action, self.folder, options, self._interpreter)
         self._action = _Action(Working(action), on_result, on_error)
         process = self._process = self._qt.QProcess()
-        process.setProcessEnvironment(self._variables(sources))
+        if sources is not None and sources.proxy:
+            process.setProcessEnvironment(self._with_proxy(sources.proxy))
         connect(process, "readyReadStandardOutput()", self._read)
         connect(process, "readyReadStandardError()", self._read_errors)
         connect(process, "finished(int,QProcess::ExitStatus)", self._finished)
@@ -275,10 +276,10 @@ class Installation:
                 process.kill()
                 process.waitForFinished(round(timeout_s * 1000))
 
-    def _variables(self, sources: Sources | None) -> Any:
-        variables = self._qt.QProcessEnvironment.systemEnvironment()
-        if sources is not None and sources.proxy:
-            variables.insert(PROXY, sources.proxy)
+    def _with_proxy(self, proxy: str) -> Any:
+        variables = self._qt.QProcessEnvironment()
+        for name, value in {**os.environ, PROXY: proxy}.items():
+            variables.insert(name, value)
         return variables
 
     def _read(self) -> None:

@@ -121,7 +121,7 @@ class Segmenting:
         """Segment a volume node; the case is told to the listeners. Raises InputError, and EngineError when
         no engine is installed; then nothing has begun."""
         if self._run is not None:
-            raise InputError(f"'{self._run.state.ct_name}' is being segmented.", "Wait for it, or press Cancel.")
+            raise InputError(f"'{self._run.state.ct_name}' is being segmented.", "Wait for it, or cancel it.")
         if ct_node is None:
             raise InputError("No CT is chosen.", "Load a CT, then choose it at the top of this panel.")
         geometry_of(ct_node)

@@ -222,7 +222,7 @@ def test_a_damaged_environment_is_recognised_and_repaired(installed, damage):
         (module.parents[1] / "alveole-1.0.dist-info" / "METADATA").unlink()
     status = installed.check()
     assert status.state is State.DAMAGED
-    assert status.action == "Press Repair."
+    assert status.action == "Repair it."
     if damage in ("shortened", "deleted"):
         assert "bronchus/__init__.py" in status.problem
     assert installed.repair().state is State.READY
@@ -317,3 +317,26 @@ def test_a_python_whose_packages_do_not_import_is_refused(installed, tmp_path):
     with pytest.raises(EngineError, match="DLL load failed") as error:
         EngineEnvironment(tmp_path / "other", small_lock()).use_existing(installed.python)
     assert "Visual C++" in error.value.action
+
+
+def test_a_plan_tells_what_an_attempt_that_was_not_completed_left(tmp_path, wheels):
+    environment = EngineEnvironment(tmp_path / "engine", small_lock())
+    plan, seen = environment.plan(offline(wheels)), []
+    assert plan.present_bytes == 0
+    with pytest.raises(Cancelled):
+        environment.install(plan, Progress(lambda stage, *_: seen.append(stage), lambda: "python" in seen))
+    plan = environment.plan(offline(wheels))
+    assert plan.present_bytes > 1e6
+    assert any("earlier attempt left" in sentence for sentence in plan.sentences())
+    assert plan.to_dict()["present_bytes"] == plan.present_bytes
+    environment.install(plan)
+    assert environment.plan(offline(wheels)).present_bytes == 0
+
+
+def test_a_plan_of_a_repair_has_the_options_of_the_installation(installed, wheels):
+    assert installed.plan_again().options == offline(wheels)
+
+
+def test_a_plan_of_a_repair_of_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no engine's environment"):
+        EngineEnvironment(tmp_path / "engine", small_lock()).plan_again()

@@ -225,7 +225,7 @@ class EngineEnvironment:
         said = clean.run(command, "The environment's Python does not work", tick)
         wrong, about = statuses.read_imports(said.out[-1])
         if wrong:
-            action = "Press Repair, or report the log to ActiveSeg."
+            action = "Repair it, or report the log to ActiveSeg."
             if not writes:
                 action = "Install packages that fit together into it, or let ActiveSeg make an environment of its own."
             if any(_LIBRARY_MISSING.search(sentence) for sentence in wrong):

@@ -31,7 +31,7 @@ CAUSES = (
         "disk",
         r"no space left|not enough space|os error (28|112|39)\b|disk quota|os error 122|errno 28",
         "the disk is full",
-        "Free some disk space or choose a folder on another disk, then press Install again.",
+        "Free some disk space or choose a folder on another disk, then install again.",
     ),
     _cause(
         "path",
@@ -101,7 +101,7 @@ CAUSES = (
         "damaged",
         r"hash mismatch|failed to (extract|unzip)|invalid (zip|gzip)|end of central directory|crc",
         "a downloaded file is damaged",
-        "Press Repair; it downloads everything anew.",
+        "Repair the environment: everything is downloaded again.",
     ),
 )
 _UNKNOWN = Cause("unknown", re.compile(""), "the reason is in the log", "Look at the log, and report it to ActiveSeg.")

@@ -182,7 +182,7 @@ def status_of(folder: EnvironmentFolder, lock: Lock, files: bool) -> Status:
     """Look at a folder; see ``EngineEnvironment.check``."""
     marker = folder.marker()
     if marker is None:
-        return Status(State.MISSING, folder.path, problem="The engine is not installed.", action="Press Install.")
+        return Status(State.MISSING, folder.path, problem="The engine is not installed.", action="Install it.")
     if marker.get("existing"):
         python = chosen_python(folder, marker)
         if python is None:
@@ -197,15 +197,15 @@ def status_of(folder: EnvironmentFolder, lock: Lock, files: bool) -> Status:
     installed = folder.installed()
     if installed is None:
         problem = "The installation was not completed."
-        action = "Press Install; what was downloaded is used again."
+        action = "Install it again; what was downloaded is used again."
         if folder.environment.exists():
-            return Status(State.DAMAGED, folder.path, problem=f"'{INSTALLED}' is missing.", action="Press Repair.")
+            return Status(State.DAMAGED, folder.path, problem=f"'{INSTALLED}' is missing.", action="Repair it.")
         return Status(State.INCOMPLETE, folder.path, size_bytes=folder.size(), problem=problem, action=action)
     python = python_of(folder.environment)
     size = folder.size()
 
     def damaged(problem: str) -> Status:
-        return Status(State.DAMAGED, folder.path, size_bytes=size, problem=problem, action="Press Repair.")
+        return Status(State.DAMAGED, folder.path, size_bytes=size, problem=problem, action="Repair it.")
 
     try:
         said = ask(python, lock)
@@ -231,7 +231,7 @@ def status_of(folder: EnvironmentFolder, lock: Lock, files: bool) -> Status:
         _shown(said["versions"], lock),
         size,
         "This version of ActiveSeg was tested with other packages." if outdated else "",
-        "Press Update." if outdated else "",
+        "Update it." if outdated else "",
     )
 
 

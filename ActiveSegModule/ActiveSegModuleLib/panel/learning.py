@@ -45,18 +45,18 @@ class LearningSection:
         connect(ui.projectEdit, "editingFinished()", self._on_project)
         connect(ui.projectBrowseButton, "clicked()", self._on_browse)
         connect(ui.projectNewButton, "clicked()", self._on_begin)
-        connect(ui.admitButton, "clicked()", self._on_admit)
-        connect(ui.reviewedButton, "clicked()", self._on_reviewed)
+        connect(ui.admitButton, "clicked()", self._pressed(self._on_admit))
+        connect(ui.reviewedButton, "clicked()", self._pressed(self._on_reviewed))
         connect(ui.planButton, "clicked()", lambda: self._plan(None))
-        connect(ui.finetuneButton, "clicked()", self._on_finetune)
-        connect(ui.trainingPauseButton, "clicked()", self._on_pause)
-        connect(ui.trainingCancelButton, "clicked()", self._on_cancel)
+        connect(ui.finetuneButton, "clicked()", self._pressed(self._on_finetune))
+        connect(ui.trainingPauseButton, "clicked()", self._pressed(self._on_pause))
+        connect(ui.trainingCancelButton, "clicked()", self._pressed(self._on_cancel))
         connect(ui.versionsTable, "itemSelectionChanged()", self._update_buttons)
-        connect(ui.versionCompareButton, "clicked()", self._on_compare)
-        connect(ui.versionPromoteButton, "clicked()", self._on_promote)
-        connect(ui.versionRollbackButton, "clicked()", lambda: self._ask(self._learning.rollback, self._changed))
-        connect(ui.versionExportButton, "clicked()", self._on_export)
-        connect(ui.versionImportButton, "clicked()", self._on_import)
+        connect(ui.versionCompareButton, "clicked()", self._pressed(self._on_compare))
+        connect(ui.versionPromoteButton, "clicked()", self._pressed(self._on_promote))
+        connect(ui.versionRollbackButton, "clicked()", self._pressed(self._on_rollback))
+        connect(ui.versionExportButton, "clicked()", self._pressed(self._on_export))
+        connect(ui.versionImportButton, "clicked()", self._pressed(self._on_import))
         for table in (ui.matchTable, ui.versionsTable):
             table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         ui.projectLabel.text = _project_text({})
@@ -212,6 +212,15 @@ class LearningSection:
         return str(item.text()).removesuffix(" *") if item else ""
 
     # What the user asks for.
+
+    def _pressed(self, act: Callable[[], None]) -> Callable[[], None]:
+        """What was told about an earlier step goes when the user takes the next one."""
+
+        def pressed() -> None:
+            self._panel.message.clear()
+            act()
+
+        return pressed
 
     def _ask(self, request: Callable[..., None], on_result: Callable[[Mapping[str, Any]], None], *args: Any) -> None:
         """One question at a time; what asks for the progress goes on beside it."""
@@ -421,6 +430,9 @@ class LearningSection:
         question = _("Make {version} the current version, whatever the comparison says?").format(version=chosen)
         if self._panel.confirm(question):
             self._ask(self._learning.promote, self._changed, chosen)
+
+    def _on_rollback(self) -> None:
+        self._ask(self._learning.rollback, self._changed)
 
     def _on_export(self) -> None:
         file = qt.QFileDialog.getSaveFileName(
