@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from activeseg.errors import shown
+from activeseg.errors import ActiveSegError, shown
 
 HEX_32, HEX_64 = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{64}")
 _MOST_TEXT = 100_000
@@ -129,6 +129,11 @@ class Fields:
         if pattern is not None and not pattern.fullmatch(value):
             raise WrongField(f"'{key}' is {_shown(value)}, which it cannot be")
         return value
+
+
+def shortly(error: Exception) -> str:
+    """What is wrong, to be put into a sentence: without its full stop, and without what to do about it."""
+    return (error.message if isinstance(error, ActiveSegError) else str(error) or type(error).__name__).rstrip(".")
 
 
 def check_depth(value: Any, key: str) -> None:

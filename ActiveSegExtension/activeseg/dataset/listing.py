@@ -20,7 +20,7 @@ from activeseg.dataset.layout import (
     schema_file,
 )
 from activeseg.errors import DatasetError, InputError
-from activeseg.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField, check_depth
+from activeseg.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField, check_depth, shortly
 from activeseg.labels import BACKGROUND, IGNORE, LabelSchema
 from activeseg.regular_files import own_path, read_json
 
@@ -146,7 +146,7 @@ class Listing:
         try:
             return cls.of(folder, content)
         except UNFIT as error:
-            raise DatasetError(f"'{LISTING}' of '{folder.name}' is damaged: {error}.", RESTORE) from error
+            raise DatasetError(f"'{LISTING}' of '{folder.name}' is damaged: {shortly(error)}.", RESTORE) from error
 
     @classmethod
     def of(cls, folder: Path, content: Mapping[str, Any]) -> Listing:
@@ -201,4 +201,4 @@ def read_schema(folder: Path, number: int) -> LabelSchema:
     try:
         return LabelSchema.from_dict(read_json(own_path(folder, file, DatasetError), DatasetError, RESTORE))
     except (InputError, *UNFIT) as error:
-        raise DatasetError(f"'{file}' of '{folder.name}' is damaged: {error}", RESTORE) from error
+        raise DatasetError(f"'{file}' of '{folder.name}' is damaged: {shortly(error)}.", RESTORE) from error

@@ -12,7 +12,7 @@ from activeseg.dataset.layout import MOST_REVISIONS, history_file, image_file, l
 from activeseg.dataset.listing import MOST_SCHEMAS
 from activeseg.dataset.provenance import Provenance
 from activeseg.errors import DatasetError, InputError
-from activeseg.json_fields import HEX_64, UNFIT, Fields, WrongField
+from activeseg.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
 from activeseg.regular_files import own_path, read_json
 from activeseg.volume import Geometry
 
@@ -111,7 +111,9 @@ class CaseRecord:
             record._check_names(name, revision, channels)
             return record
         except (InputError, *UNFIT) as error:
-            raise DatasetError(f"The provenance file '{Path(file).name}' is damaged: {error}.", action) from error
+            raise DatasetError(
+                f"The provenance file '{Path(file).name}' is damaged: {shortly(error)}.", action
+            ) from error
 
     def _check_names(self, name: str, revision: int, channels: int) -> None:
         """Raise WrongField unless the record is that of the case, and all its files have the names that they get."""

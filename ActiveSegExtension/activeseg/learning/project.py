@@ -27,7 +27,7 @@ from activeseg.dataset import Dataset
 from activeseg.dataset.layout import CASE_NAME, check_windows_name
 from activeseg.dataset.private_map import make_private_folder, private_folder
 from activeseg.errors import DatasetError, InputError, ModelError, shown
-from activeseg.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField
+from activeseg.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField, shortly
 from activeseg.labels import LabelSchema
 from activeseg.learning.gate import MARGIN
 from activeseg.learning.holdout import HoldOut, Side, patient_key
@@ -110,7 +110,9 @@ class ProjectState:
         try:
             return cls.from_dict(content)
         except UNFIT as error:
-            raise DatasetError(f"'{path.name}' of '{path.parent.name}' is damaged: {error}.", _RESTORE) from error
+            raise DatasetError(
+                f"'{path.name}' of '{path.parent.name}' is damaged: {shortly(error)}.", _RESTORE
+            ) from error
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ProjectState:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.errors import ActiveSegError, DatasetError, ModelError, shown
-from activeseg.json_fields import HEX_64, UNFIT
+from activeseg.json_fields import HEX_64, UNFIT, shortly
 from activeseg.learning.project import (
     CURRENT,
     FILE,
@@ -165,7 +165,7 @@ def _check_file(project: Project, content: dict[str, Any], found: _Found) -> Non
     try:
         ProjectState.from_dict(mended)
     except (ActiveSegError, *UNFIT) as error:
-        found.tell(FILE, f"It is damaged: {error}. {_RESTORE}")
+        found.tell(FILE, f"It is damaged: {shortly(error)}. {_RESTORE}")
         return
     if found.repair and mended != content:
         _write(project.folder / FILE, mended)

@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 from activeseg import file_lock
 from activeseg.dataset.layout import CASE_NAME
 from activeseg.errors import DatasetError, EngineError, InputError, ModelError, shown
-from activeseg.json_fields import HEX_64, UNFIT, Fields, WrongField
+from activeseg.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
 from activeseg.learning.plan import TrainingPlan
 from activeseg.learning.preparation import TrainingCases
 from activeseg.learning.project import RUNS, Project, now
@@ -209,7 +209,7 @@ class RunFolder:
                 },
             }
         except (ModelError, *UNFIT) as error:
-            raise DatasetError(f"'{RUN}' of the fine-tuning {self.id} is damaged: {error}.", action) from error
+            raise DatasetError(f"'{RUN}' of the fine-tuning {self.id} is damaged: {shortly(error)}.", action) from error
 
     def check(self) -> None:
         """Raise DatasetError when anything in the folder is a link: a training writes and removes files in it."""
@@ -229,7 +229,7 @@ class RunFolder:
             state = RunState.from_dict(data)
         except (OSError, InputError, *UNFIT) as error:
             raise DatasetError(
-                f"'{STATE}' of the fine-tuning {self.id} is missing or damaged: {error}.",
+                f"'{STATE}' of the fine-tuning {self.id} is missing or damaged: {shortly(error)}.",
                 "Start a new fine-tuning; 'activeseg project check' sets this one aside.",
             ) from error
         if not state.stage.ended and state.stage is not Stage.WAITING and not self.is_alive:

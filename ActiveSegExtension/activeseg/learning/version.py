@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.errors import InputError, ModelError, shown
-from activeseg.json_fields import UNFIT, Fields, WrongField
+from activeseg.json_fields import UNFIT, Fields, WrongField, shortly
 from activeseg.labels import LabelSchema
 from activeseg.learning.gate import Verdict
 from activeseg.regular_files import is_link, own_path, read_json
@@ -131,7 +131,9 @@ class Version:
             if id not in (None, version.id):
                 raise WrongField(f"'id' is '{version.id}', and the folder's name is '{id}'")
         except (InputError, *UNFIT) as error:
-            raise ModelError(f"The version in '{folder.name}' is damaged: '{RECORD}': {error}.", action) from error
+            raise ModelError(
+                f"The version in '{folder.name}' is damaged: '{RECORD}': {shortly(error)}.", action
+            ) from error
         return version
 
 
