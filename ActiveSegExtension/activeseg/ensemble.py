@@ -19,7 +19,6 @@ import torch
 from activeseg.progress import Progress
 from activeseg.segmenters.base import Member, MemberKind, Mode, Settings
 from activeseg.segmenters.network import Network, Slab, out_of_memory_is_an_error, sweep_exact, sweep_fast
-from activeseg.uncertainty import ENTROPY_UNIT
 from activeseg.views import View, standard_views
 
 FloatMap = npt.NDArray[np.float32]
@@ -96,7 +95,8 @@ class Guest:
 class EnsembleResult:
     """What the members said on the network's grid, arrays (z, y, x) in nnU-Net's axis order.
 
-    ``labels`` and ``votes`` hold the model's own label values; the measures are divided by their maximum.
+    ``labels`` and ``votes`` hold the model's own label values; the measures are divided by their maximum, which of the
+    entropy is ``entropy_bound`` nats.
     """
 
     labels: npt.NDArray[Any]
@@ -108,6 +108,7 @@ class EnsembleResult:
     voters: npt.NDArray[np.uint8] | None
     logits: MeanLogits | None
     arithmetic: str
+    entropy_bound: float
 
 
 @dataclass(frozen=True)
@@ -160,11 +161,11 @@ class Decision:
         return (p * p).sum(0) if self.regions_class_order is None else (p * p).mean(0)
 
     def maxima(self, voters: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any], npt.NDArray[Any]]:
-        """What entropy, variance and mutual information of so many voters are divided by (design section 5)."""
+        """Largest entropy, variance and mutual information for so many voters (design section 5)."""
         if self.regions_class_order is not None:
-            return ENTROPY_UNIT, np.full(voters.shape, 0.25), np.full(voters.shape, np.log(2))
+            return float(np.log(2)), np.full(voters.shape, 0.25), np.full(voters.shape, np.log(2))
         most = np.minimum(np.maximum(voters, 2), self.classes)
-        return ENTROPY_UNIT, 1.0 - 1.0 / most, np.log(most)
+        return float(np.log(self.classes)), 1.0 - 1.0 / most, np.log(most)
 
 
 def _first_maximum(logits: torch.Tensor) -> torch.Tensor:
@@ -527,4 +528,5 @@ def _result(
         maps.voters,
         logits,
         arithmetic + (", mirrored" if mirror else ""),
+        maps.decision.maxima(np.ones(1))[0],
     )

@@ -132,7 +132,7 @@ def find_regions(
     InputError : a focus structure is unknown, or this run has not got that measure
     """
     grid = segmented.grid
-    uncertainty = grid.measure(measure or grid.default_measure)
+    uncertainty = grid.ranking(measure or grid.default_measure)
     if uncertainty is None:
         raise InputError(f"This run has no {measure}; it had one member.", "Take entropy, or run with more members.")
     wanted = [segmented.schema.named(name).value for name in focus] or range(len(segmented.schema) + 1)

@@ -4,8 +4,8 @@ One colour scale serves every model: 1 is as unsure as can be between two struct
 knows. The formulas are those of an ensemble of M categorical predictions p_m over C classes:
 
 * variance = mean_m |p_m - p|^2 = mean_m sum_c p_m(c)^2 - sum_c p(c)^2, divided by its bound 1 - 1/min(M, C)
-* predictive entropy = H(p), divided by log 2 and clipped at 1: by its bound, log C, a coin toss between two of 118
-  classes would be 0.145
+* predictive entropy = H(p), at most log C; where it is shown or stored, divided by log 2 and clipped at 1: by its bound
+  a coin toss between two of 118 classes would be 0.145. The search for regions takes it by its bound
 * mutual information = H(p) - mean_m H(p_m), divided by its bound log min(M, C)   (Houlsby et al. 2011, BALD)
 
 with p = mean_m p_m. Region-based models have R independent Bernoulli predictions: the measures are means over the
@@ -62,9 +62,10 @@ def measures_from_votes(
 
     Returns
     -------
-    entropy, variance, mutual information : float32 of that shape in 0..1; the last two are None for one member
+    entropy, variance, mutual information : float32 of that shape, divided by their bounds (0..1); the last two are None
+        for one member
 
-    A vote is a one-hot p_m, so H(p_m) = 0 and the mutual information equals H(p) up to its scale.
+    A vote is a one-hot p_m, so H(p_m) = 0 and the mutual information equals H(p) up to its maximum.
     """
     first = votes[0]
     members = len(votes)
@@ -82,7 +83,7 @@ def measures_from_votes(
     bits = -np.log(share).mean(axis=0)  # sum_c p log p = mean_m log p(v_m)
     variance = np.zeros(first.shape, np.float32)
     variance[differ] = (1.0 - share.mean(axis=0)) / variance_maximum(members, classes)
-    entropy[differ] = np.minimum(bits / ENTROPY_UNIT, 1)
+    entropy[differ] = bits / np.log(classes)
     information = np.zeros(first.shape, np.float32)
     information[differ] = bits / np.log(min(members, classes))
     return entropy, variance, information

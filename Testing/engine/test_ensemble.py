@@ -52,7 +52,7 @@ def softmax_measures(logits: list[np.ndarray]) -> dict[str, np.ndarray]:
     most = min(members, classes)
     each = -(p * np.log(p)).sum(axis=1).mean(axis=0)
     return {
-        "entropy": np.minimum(entropy / np.log(2), 1),
+        "entropy": entropy / np.log(classes),
         "variance": ((p - mean) ** 2).sum(axis=1).mean(axis=0) / (1 - 1 / most),
         "mutual_information": (entropy - each) / np.log(most),
     }
@@ -117,6 +117,7 @@ def test_one_member_gives_entropy_and_no_variance(
         (logits,) = member_logits(network, image())
     measures = softmax_measures if order is None else sigmoid_measures
     np.testing.assert_allclose(result.entropy, measures([logits, logits])["entropy"], atol=2e-3)
+    assert result.entropy_bound == pytest.approx(np.log(2 if order else len(labels)))
     assert np.array_equal(result.votes[0], result.labels)
     if order is None:
         assert np.mean(result.labels == logits.argmax(axis=0)) > 0.999

@@ -127,7 +127,7 @@ def _segmented(logits: list[npt.NDArray[np.floating[Any]]], shape: tuple[int, in
         labels=labels,
         members=tuple(Member(f"fold {m}", MemberKind.TRAINED) for m in range(members)),
         votes=tuple(logit.argmax(axis=0).astype(np.uint8) for logit in logits),
-        entropy=np.minimum(entropy / np.log(2), 1).astype(np.float32),
+        entropy=(entropy / np.log(classes)).astype(np.float32),
         variance=(variance.clip(0) / (1 - 1 / top)).astype(np.float32) if members > 1 else None,
         mutual_information=(information.clip(0) / np.log(top)).astype(np.float32) if members > 1 else None,
     )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from activeseg.segmenters.base import GridVotes, Member, MemberKind
 from activeseg.uncertainty import coarsened, measures_from_votes, pairwise_dice, shown_threshold, variance_maximum
 from activeseg.volume import Geometry, Volume
+
+PLACE = Geometry.from_ijk_to_ras(np.eye(4), (1, 1, 1))
 
 
 def by_definition(votes: list[np.ndarray], classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -16,7 +19,7 @@ def by_definition(votes: list[np.ndarray], classes: int) -> tuple[np.ndarray, np
         entropy = -np.nansum(np.where(mean > 0, mean * np.log(mean), 0), axis=-1)
     variance = ((one_hot - mean) ** 2).sum(axis=-1).mean(axis=0)
     most = min(len(votes), classes)
-    return np.minimum(entropy / np.log(2), 1), variance / (1 - 1 / most), entropy / np.log(most)
+    return entropy / np.log(classes), variance / (1 - 1 / most), entropy / np.log(most)
 
 
 @pytest.mark.parametrize(("members", "classes"), [(2, 2), (3, 7), (7, 3), (5, 118)])
@@ -33,11 +36,22 @@ def test_measures_of_votes_are_those_of_one_hot_predictions(members: int, classe
 
 @pytest.mark.parametrize("classes", [2, 6, 118])
 def test_a_coin_toss_between_two_structures_is_as_bright_as_can_be_however_many_there_are(classes: int) -> None:
-    votes = [np.full((1, 1, 2), value, np.uint8) for value in (1, 1, classes - 1 if classes > 2 else 0)]
-    votes.append(votes[-1])
+    votes = [np.full((1, 1, 1), value, np.uint8) for value in (0, 0, 1, 1)]
     entropy, _, _ = measures_from_votes(votes, classes)
-    assert entropy == pytest.approx(1)
+    members = tuple(Member(f"fold {n}", MemberKind.TRAINED) for n in range(4))
+    grid = GridVotes(PLACE, votes[0], members, tuple(votes), entropy, entropy_bound=float(np.log(classes)))
+    assert grid.measure("entropy") == pytest.approx(1)
     assert shown_threshold("entropy") < 1
+
+
+def test_more_than_a_coin_toss_is_shown_as_one() -> None:
+    votes = [np.full((1, 1, 1), value, np.uint8) for value in range(4)]
+    entropy, variance, _ = measures_from_votes(votes, 118)
+    members = tuple(Member(f"fold {n}", MemberKind.TRAINED) for n in range(4))
+    grid = GridVotes(PLACE, votes[0], members, tuple(votes), entropy, variance, entropy_bound=float(np.log(118)))
+    assert grid.measure("entropy") == 1
+    assert grid.ranking("entropy") == pytest.approx(np.log(4) / np.log(118)), "the search tells it from a coin toss"
+    assert grid.measure("variance") is grid.ranking("variance")
 
 
 def test_one_member_has_no_variance() -> None:

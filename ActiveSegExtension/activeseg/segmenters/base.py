@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from activeseg.labels import LabelSchema
 from activeseg.progress import Progress
+from activeseg.uncertainty import ENTROPY_UNIT
 from activeseg.volume import Geometry, Volume
 
 
@@ -81,6 +82,7 @@ class GridVotes:
     votes : one label map for each member, in the order of ``members``
     entropy, variance, mutual_information : float32, divided by their maximum (0..1), NaN where not computed;
         variance and mutual information are None for a single member
+    entropy_bound : the maximum of the entropy, in nats: log C for C classes, log 2 for regions
     voters : how many members vote at each voxel (uint8), or None where all do
     """
 
@@ -92,6 +94,7 @@ class GridVotes:
     variance: npt.NDArray[np.float32] | None = None
     mutual_information: npt.NDArray[np.float32] | None = None
     voters: npt.NDArray[np.uint8] | None = None
+    entropy_bound: float = ENTROPY_UNIT
 
     @property
     def default_measure(self) -> str:
@@ -99,7 +102,21 @@ class GridVotes:
         return "variance" if self.variance is not None and len(self.members) >= 4 else "entropy"
 
     def measure(self, name: str) -> npt.NDArray[np.float32] | None:
-        """``entropy``, ``variance`` or ``mutual_information``; None when this run has not got it."""
+        """``entropy``, ``variance`` or ``mutual_information`` as it is shown and stored; None when there is none.
+
+        The scale (0..1) is one for all models: an entropy of 1 is a coin toss between two structures, however many
+        there are, and what is more is 1, too.
+        """
+        value = self.ranking(name)
+        if value is None or name != "entropy" or self.entropy_bound == ENTROPY_UNIT:
+            return value
+        shown: npt.NDArray[np.float32] = np.minimum(
+            value * np.float32(self.entropy_bound / ENTROPY_UNIT), np.float32(1)
+        )
+        return shown
+
+    def ranking(self, name: str) -> npt.NDArray[np.float32] | None:
+        """As ``measure``, but not clipped (0..1 of its bound): by this the search for regions tells bad from worse."""
         value: npt.NDArray[np.float32] | None = getattr(self, name)
         return value
 

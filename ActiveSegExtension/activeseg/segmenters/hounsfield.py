@@ -122,7 +122,10 @@ class HounsfieldSegmenter:
         clock.lap("uncertainty")
         progress("segment", 1.0)
         names = tuple(member for member, _ in members)
-        grid = GridVotes(ct.geometry, votes[0], names, tuple(votes), entropy, variance, information)
+        bound = math.log(len(self.schema) + 1)
+        grid = GridVotes(
+            ct.geometry, votes[0], names, tuple(votes), entropy, variance, information, entropy_bound=bound
+        )
         details: dict[str, str] = {"device": "cpu"}
         if settings.device not in ("auto", "cpu"):
             details["device_note"] = f"The HU rules have no use for '{settings.device}'; they ran on the CPU."

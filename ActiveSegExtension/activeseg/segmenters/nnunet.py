@@ -113,6 +113,7 @@ class NnUNetSegmenter:
             variance=result.variance,
             mutual_information=result.mutual_information,
             voters=result.voters,
+            entropy_bound=result.entropy_bound,
         )
         details = {
             "folder": str(self.folder),

@@ -38,6 +38,7 @@ def part_votes(case: PreprocessedCase, result: EnsembleResult, table: npt.NDArra
         variance=placed(result.variance, np.nan),
         mutual_information=placed(result.mutual_information, np.nan),
         voters=placed(result.voters, 0),
+        entropy_bound=result.entropy_bound,
     )
 
 
@@ -65,13 +66,15 @@ def merged(parts: Sequence[GridVotes]) -> GridVotes:
         found = [m for m in maps if m is not None]
         return np.fmax.reduce(found) if found else None
 
-    entropy = largest([part.entropy for part in parts])
+    bound = max(part.entropy_bound for part in parts)
+    entropy = largest([part.entropy * np.float32(part.entropy_bound / bound) for part in parts])
     assert entropy is not None
     return replace(
         first,
         labels=over([part.labels for part in parts]),
         votes=tuple(over(maps) for maps in zip(*(part.votes for part in parts), strict=True)),
         entropy=entropy,
+        entropy_bound=bound,
         variance=largest([part.variance for part in parts]),
         mutual_information=largest([part.mutual_information for part in parts]),
     )
@@ -117,4 +120,5 @@ def stitched(pieces: Sequence[GridVotes]) -> GridVotes:
         variance=joined([piece.variance for piece in pieces]),
         mutual_information=joined([piece.mutual_information for piece in pieces]),
         voters=joined([piece.voters for piece in pieces]),
+        entropy_bound=first.entropy_bound,
     )
