@@ -98,6 +98,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Pass]:
 
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     monkeypatch.setattr(precision, "seconds", seconds)
+    monkeypatch.setattr(precision.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     return timed
 
 
@@ -148,6 +149,14 @@ def test_a_file_that_cannot_be_written_only_means_asking_again(tmp_path: Path, t
     for path in (tmp_path / "file" / FILE, tmp_path):  # below a file, and a folder in its place
         assert ask(Pass.INFERENCE, path)
     assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_what_was_found_out_on_a_busy_computer_is_not_kept(
+    tmp_path: Path, tried: list[Pass], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision.os, "getloadavg", lambda: (2.0 * (os.cpu_count() or 1), 0.0, 0.0))
+    assert ask(Pass.INFERENCE, tmp_path / FILE)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_version_of_torch_that_does_not_say_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ LIMIT_S = 0.5
 LOST = 4.0
 """So many times slower, and no larger layer brings it back: up to 2.5 were seen for the smallest where it pays."""
 _PAYS = 0.9
+_BUSY = 1.5  # processes that run or wait for each core
 _TOO_SHORT_S = 0.005  # a difference of less is the system's
 _CHANNELS = 32
 _REMEMBERED = 200  # computers that share a home folder
@@ -56,7 +57,7 @@ def bfloat16_pays(kind: Pass, check: Callable[[], None], path: Path | None = Non
     ----------
     check : called before every pass; what it raises (``Cancelled``) ends the trial, and nothing is remembered
     path : of the answers for all computers; by default beside what the engine keeps. A file that is damaged, or cannot
-        be written, only means that it is tried again
+        be written, or a computer that is busy, only means that it is tried again
     """
     if not has_bfloat16():
         return False
@@ -67,8 +68,17 @@ def bfloat16_pays(kind: Pass, check: Callable[[], None], path: Path | None = Non
     if isinstance(answer, bool):
         return answer
     answer = is_quicker(lambda half, size: seconds(kind, half, size), check)
-    _remember(path, computer, kind, answer)
+    if not is_busy():
+        _remember(path, computer, kind, answer)
     return answer
+
+
+def is_busy() -> bool:
+    """Whether so much else runs that times say little: then the answer is good for this process, and not kept."""
+    try:
+        return os.getloadavg()[0] > _BUSY * (os.cpu_count() or 1)
+    except (AttributeError, OSError):  # Windows does not tell
+        return False
 
 
 def has_bfloat16() -> bool:
