@@ -76,6 +76,7 @@ HOSTILE = {
     "code": written(b"__import__('os').mkdir('marker')"),
     "no type": written(b"{'descr': 'zz', 'fortran_order': False, 'shape': (1,), }\n"),
     "no shape": written(b"{'descr': '<i2', 'fortran_order': False, 'shape': ('a',), }\n"),
+    "a header that does not end": written(b"{'descr': ('<i2', 'fortran_order': False, 'shape': (1L,\n"),
     "version 9": b"\x93NUMPY\x09\x00" + bytes(100),
 }
 

@@ -35,3 +35,13 @@ def test_bombs_are_refused_before_memory_is_taken(tmp_path):
     assert silent == []
     assert [bomb for bomb in tried if any(len(said) > 500 or "\n" in said for said in bomb["said"])] == []
     assert max(tried, key=lambda bomb: bomb["mb"])["mb"] < harmless["mb"] + MOST_MB, tried
+
+
+def test_images_with_something_changed_are_read_or_refused():
+    """The short form of ``Testing/soak/images.py``."""
+    script = HERE.parent / "soak" / "images.py"
+    done = subprocess.run(
+        [sys.executable, script, "--seed", "5", "--count", "400"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("RIGHT: 400 files")

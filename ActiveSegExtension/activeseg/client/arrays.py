@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -58,7 +59,7 @@ def read_array(path: str | Path) -> npt.NDArray[Any]:
                 raise ValueError(f"{wanted} bytes are announced {shape}, {there} are there")
             array = empty_array(path, shape[::-1] if fortran_order else shape, dtype, wanted)
             fill(array, file, path)
-    except (OSError, ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    except (OSError, ValueError, TypeError, SyntaxError, RecursionError, MemoryError, TokenError) as error:
         raise InputError(f"'{path}' is no array file: {error}.", "Write it with numpy.save.") from error
     return array.transpose() if fortran_order else array
 
