@@ -194,6 +194,26 @@ def test_exact_label_map_is_the_genuine_functions(name: str, ct: nibabel.Nifti1I
     assert result.decided == result.schema.names
 
 
+def test_a_file_that_does_not_say_where_it_lies_gets_the_packages_own_label_map(
+    ct: nibabel.Nifti1Image, tmp_path: Path
+) -> None:
+    """nibabel assumes another place than ITK; the label comes back on the voxels as they are stored."""
+    home = UserHome(tmp_path / "home", tmp_path / "home" / "weights")
+    (model,) = task_named("total-fast").parts()
+    write_standin(home, model, {LUNG: AIR, SPINE: BONE, LIVER: SOFT}, ct)
+    stored = placed(ct, np.diag([2.8, 3.1, 3.4, 1.0]))
+    stored.set_sform(None, 0)
+    stored.set_qform(None, 0)
+    nibabel.save(stored, tmp_path / "ct.nii.gz")
+    expected = genuine(nibabel.load(tmp_path / "ct.nii.gz"), home, fast=True)
+    volume = Volume.read(tmp_path / "ct.nii.gz", notice=lambda _: None)
+    assert volume.geometry.assumed
+    result = run(volume, "total-fast", home)
+    assert len(np.unique(expected)) > 1
+    assert np.array_equal(result.labels, expected)
+    assert np.mean(looked_up(result, volume) == result.labels) > 0.95  # the grid lies where the image does
+
+
 def test_a_subset_is_the_packages_own(ct: nibabel.Nifti1Image, tiny: UserHome) -> None:
     structures = (SPINE, "aorta")
     expected = genuine(ct, tiny, task="total", roi_subset=list(structures))

@@ -173,8 +173,11 @@ def managers(model: ModelFiles, member: Checkpoint) -> tuple[Any, Any]:
 
 def check_network(model: ModelFiles, member: Checkpoint) -> None:
     """Raise ModelError when nnU-Net cannot build the network that the member was trained as, or when it is another
-    than that of the member's weights. It is built without memory, whatever size the plans announce."""
-    with torch.device("meta"), _quiet():
+    than that of the member's weights. It is built without memory, whatever size the plans announce, except where it is
+    code that the user trusts, which may not know how."""
+    described = model.configurations.get(member.configuration, {}).get("architecture") or {}
+    own = {member.trainer, described.get("network_class_name")} & trusted_code()
+    with torch.device("cpu" if own else "meta"), _quiet():
         check_weights_fit(_built(model, member, trainer_class(member)), member)
 
 
