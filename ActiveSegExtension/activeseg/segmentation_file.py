@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.errors import InputError
+from activeseg.errors import ActiveSegError, InputError
 from activeseg.label_map import check_label_map, label_counts, smallest_dtype
 from activeseg.labels import IGNORE, Label, LabelSchema
 from activeseg.regular_files import open_regular
@@ -309,14 +309,29 @@ def write_segmentation(
     wanted |= set(np.flatnonzero(label_counts(labels, schema)).tolist()) - {0}
     image = Volume(labels.astype(smallest_dtype(schema.ignore_value), copy=False), geometry).to_sitk()
     known = (*schema.labels, Label(schema.ignore_value, IGNORE, IGNORE_COLOR))
-    for number, label in enumerate(label for label in known if label.value in wanted):
-        for key, text in _keys(label, geometry).items():
-            image.SetMetaData(f"Segment{number}_{key}", text)
-    image.SetMetaData("Segmentation_ContainedRepresentationNames", f"{_BINARY}|")
-    image.SetMetaData("Segmentation_MasterRepresentation", _BINARY)
-    image.SetMetaData("Segmentation_ReferenceImageExtentOffset", "0 0 0")
+    texts = {
+        f"Segment{number}_{key}": text
+        for number, label in enumerate(label for label in known if label.value in wanted)
+        for key, text in _keys(label, geometry).items()
+    }
+    texts["Segmentation_ContainedRepresentationNames"] = f"{_BINARY}|"
+    texts["Segmentation_MasterRepresentation"] = _BINARY
+    texts["Segmentation_ReferenceImageExtentOffset"] = "0 0 0"
     with replacing(Path(path), ".nrrd") as fresh:
         itk_files.write(fresh, image)
+        _add_to_header(fresh, texts)
+
+
+def _add_to_header(path: Path, texts: Mapping[str, str]) -> None:
+    """Write ``key:=value`` lines into an NRRD file. ITK would look through all before each: minutes for 16,000."""
+    lines = [
+        f"{key}:={text}".replace("\\", "\\\\").replace("\n", "\\n").replace("\r", " ") for key, text in texts.items()
+    ]
+    header, blank, voxels = path.read_bytes().partition(b"\n\n")
+    try:
+        path.write_bytes(b"\n".join([header, *(line.encode("utf-8", "replace") for line in lines)]) + blank + voxels)
+    except OSError as error:
+        raise ActiveSegError("The image could not be written completely.", "Check the disk's free space.") from error
 
 
 def _keys(label: Label, geometry: Geometry) -> dict[str, str]:

@@ -446,6 +446,16 @@ def test_many_segments_are_read_and_composed(tmp_path: Path) -> None:
     assert not any(s.edited for s in read.segments)
 
 
+def test_odd_names_are_written_and_come_back(tmp_path: Path) -> None:
+    names = ["a\\b", "two\nlines", "größe: ä~^|", " blank ", "x:=y"]
+    schema = LabelSchema.from_names(names)
+    labels = np.arange(np.prod(SHAPE), dtype=np.uint8).reshape(SHAPE) % 6
+    write_segmentation(tmp_path / "a.seg.nrrd", labels, GRID, schema)
+    file = SegmentationFile.read(tmp_path / "a.seg.nrrd")
+    assert [s.name for s in file.segments] == ["a\\b", "two\nlines", "größe: ä~^|", "blank", "x:=y"]
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.seg.nrrd"))), labels)
+
+
 def test_a_renamed_segmentation_is_known_by_its_header(tmp_path: Path) -> None:
     store(tmp_path / "a.seg.nrrd", [blocks()], [{"Name": "liver"}])
     (tmp_path / "a.seg.nrrd").rename(tmp_path / "labels.nrrd")
