@@ -240,7 +240,8 @@ class Draft:
         try:
             layers = read_json(folder / "layers.json", InputError, "Discard the draft.")
             what = f"The file 'layers.npz' of the draft in '{self.folder}'"
-            files = read_npz(folder / "layers.npz", _MOST_LAYERS * max(voxels, default=0) + (1 << 20), what)
+            most = _MOST_LAYERS * max(voxels, default=0) + (1 << 20)
+            files = read_npz(folder / "layers.npz", most, what, "Discard it.")
             arrays = tuple(files[str(number)] for number in range(len(files)))
             regions, patches = None, b""
             if (folder / "regions.json").is_file():

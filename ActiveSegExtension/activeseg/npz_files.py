@@ -19,13 +19,13 @@ MOST_ARRAYS = 10_000
 _LONGEST_HEADER = 10_000
 
 
-def read_npz(source: Path | bytes, most_bytes: int, what: str) -> dict[str, npt.NDArray[Any]]:
+def read_npz(source: Path | bytes, most_bytes: int, what: str, action: str = "") -> dict[str, npt.NDArray[Any]]:
     """All arrays by name, from a file or from the bytes of one.
 
     Parameters
     ----------
     most_bytes : that all arrays together may take; more is refused by what their headers say, before it is unpacked
-    what : the beginning of the sentence of an error, such as "The file 'layers.npz'"
+    what : the beginning of the sentence of an error, such as "The file 'layers.npz'"; ``action`` follows it
 
     Raises
     ------
@@ -35,14 +35,14 @@ def read_npz(source: Path | bytes, most_bytes: int, what: str) -> dict[str, npt.
         with open_regular(source) if isinstance(source, Path) else io.BytesIO(source) as file:
             return _read(file, most_bytes)
     except InputError as error:
-        raise InputError(f"{what} cannot be read: {error.message}") from error
+        raise InputError(f"{what} cannot be read: {error.message}", action) from error
     except OSError as error:
-        raise InputError(f"{what} cannot be read: {error.strerror or error}.") from error
+        raise InputError(f"{what} cannot be read: {error.strerror or error}.", action) from error
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         # the last two: a compression that zipfile lacks, and encryption
-        raise InputError(f"{what} is damaged: {error}.") from error
+        raise InputError(f"{what} is damaged: {error}.", action) from error
     except (SyntaxError, MemoryError, OverflowError, TypeError) as error:  # of the text of an array's header
-        raise InputError(f"{what} is damaged: an array's header cannot be read.") from error
+        raise InputError(f"{what} is damaged: an array's header cannot be read.", action) from error
 
 
 def _read(file: IO[bytes], most_bytes: int) -> dict[str, npt.NDArray[Any]]:

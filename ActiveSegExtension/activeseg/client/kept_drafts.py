@@ -121,7 +121,8 @@ class KeptDraft:
         folder = self.folder / self.edits
         described = read_json(folder / "layers.json", InputError, _ACTION)
         most = _MOST_LAYERS * math.prod(self.image["geometry"]["shape_kji"]) + 2**20
-        files = read_npz(folder / "layers.npz", most, f"The file 'layers.npz' of the draft in '{self.folder}'")
+        what = f"The file 'layers.npz' of the draft in '{self.folder}'"
+        files = read_npz(folder / "layers.npz", most, what, _ACTION)
         try:
             return described, [files[str(number)] for number in range(len(files))]
         except KeyError as error:
