@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -199,6 +200,18 @@ class TestAdding:
         saved = dataset.add_truth(ct(), Volume(labels(), oblique()))
         assert dataset.record(saved.name).current.provenance.origin is Origin.TRUTH
         assert np.array_equal(dataset.open_case(saved.name).labels.array, labels())
+
+    def test_truth_on_the_same_voxels_in_another_order_is_turned_to_the_image(self, dataset: Dataset) -> None:
+        image, canonical = ct(), Volume(labels(), oblique()).canonical()
+        x, y, z = canonical.geometry.origin_lps
+        rounded = replace(canonical.geometry, origin_lps=(round(x, 2), round(y, 2), round(z, 2)))
+        name = dataset.add_truth(image, Volume(canonical.array, rounded)).name
+        opened = dataset.open_case(name)
+        assert np.array_equal(opened.labels.array, labels())
+        assert opened.labels.geometry == opened.images["CT"].geometry
+        assert opened.labels.geometry.same_grid(image.geometry)
+        dataset.update_case(name, canonical.array, rounded, correction())
+        assert np.array_equal(dataset.open_case(name).labels.array, labels())
 
     def test_a_label_map_of_nothing_but_ignore_is_refused_and_nothing_is_changed(self, dataset: Dataset) -> None:
         before = files(dataset)
