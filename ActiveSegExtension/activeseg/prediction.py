@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from activeseg import __version__
-from activeseg.errors import InputError
+from activeseg.errors import InputError, shown
 from activeseg.labels import LabelSchema
 from activeseg.prediction_folder import FILES, RECORD, fingerprints, is_unchanged, making, restore
 from activeseg.regions import Region, read_regions, write_regions
@@ -161,8 +161,8 @@ def _fields(record: Mapping[str, Any], source: str) -> dict[str, Any]:
             "threshold": float(record["threshold"]),
             "entropy_scale": str(record.get("entropy_scale", OLD_ENTROPY_SCALE)),
         }
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{source} is damaged: {error!r}.", "Segment the CT again.") from error
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise InputError(f"{source} is damaged: {shown(error)}.", "Segment the CT again.") from error
 
 
 def _read_record(folder: Path) -> dict[str, Any]:

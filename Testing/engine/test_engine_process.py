@@ -167,6 +167,8 @@ LONG = "x" * (LINE_LIMIT - 200)
         ("segment", {"model": "hounsfield", "image": "/nowhere", "output": LONG[:5000]}, None),
         ("dataset.show", {"dataset": "~nobody-of-this-name"}, Code.INVALID_PARAMS),
         ("draft.save", {"draft": "/x", "layers": {"json": {"a": 10**400}}}, None),
+        ("export", {"prediction": "/x", "edited": "/x", "dataset": "/x", "seconds": 10**400}, Code.INVALID_PARAMS),
+        ("segment", {"model": "hounsfield", "image": {"array": "/x", "geometry": {"shape_kji": [10**400] * 3}}}, None),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "-",
 )

@@ -91,7 +91,7 @@ def read_geometry(message: Any) -> Geometry:
         x, y, z = (float(v) for v in message["spacing_xyz"])
         left, posterior, superior = (float(v) for v in message["origin_lps"])
         direction = tuple(float(v) for v in message["direction_lps"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"A geometry is not complete: {error!r}.", "Give shape_kji, spacing_xyz, origin_lps and direction_lps."
         ) from error

@@ -90,7 +90,10 @@ class Params:
         value = self._get(name, None)
         if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
             raise self._wrong(name, value, "a number")
-        return value
+        try:
+            return None if value is None else float(value)
+        except OverflowError:
+            raise self._wrong(name, value, "a number") from None
 
     def choice(self, name: str, kind: type[E], default: E) -> E:
         value = self._get(name, str(default))
