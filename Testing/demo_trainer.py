@@ -10,13 +10,12 @@ from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoM
 class DemoTrainer(nnUNetTrainerNoMirroring):
     """Data loading, augmentation, loss and epochs are nnU-Net's; optimiser, length and split are set here."""
 
-    bf16 = False
     learning_rate = 3e-3
 
-    def schedule(self, epochs: int, iterations: int, cases: tuple[list[str], list[str]], bf16: bool) -> None:
+    def schedule(self, epochs: int, iterations: int, cases: tuple[list[str], list[str]]) -> None:
         """``cases`` are the names for training and for nnU-Net's validation in each epoch; all members share them."""
         self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = epochs, iterations, 2
-        self.cases, self.bf16 = cases, bf16
+        self.cases = cases
         self.oversample_foreground_percent = 0.7
         self.save_every = epochs
         self.optimizer, self.lr_scheduler = self.configure_optimizers()
@@ -32,11 +31,10 @@ class DemoTrainer(nnUNetTrainerNoMirroring):
         """Nothing: it needs graphviz."""
 
     def train_step(self, batch: dict) -> dict:
-        """nnU-Net's step; its own has mixed precision on CUDA only. The loss is computed in float32."""
+        """nnU-Net's step, in float32; its own has mixed precision on CUDA only."""
         target = batch["target"]
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            outputs = self.network(batch["data"])
+        outputs = self.network(batch["data"])
         loss = self.loss([output.float() for output in outputs], target)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12)

@@ -161,7 +161,6 @@ def train_member(work: Path, member: int, epochs: int, iterations: int) -> None:
     from demo_trainer import DemoTrainer
 
     from activeseg import heap
-    from activeseg.segmenters.precision import Pass, bfloat16_pays
 
     heap.keep_freed()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -175,14 +174,12 @@ def train_member(work: Path, member: int, epochs: int, iterations: int) -> None:
         torch.device("cpu"),
     )
     trainer.initialize()
-    bf16 = bfloat16_pays(Pass.TRAINING, lambda: None)
-    print(f"member {member} is trained in {'bfloat16' if bf16 else 'float32'}", flush=True)
     cases = [[f"case_{seed}" for seed in seeds] for seeds in (TRAINING_SEEDS, VALIDATION_SEEDS)]
     seed_everything(member)
-    trainer.schedule(epochs, iterations, (cases[0], cases[1]), bf16)
+    trainer.schedule(epochs, iterations, (cases[0], cases[1]))
     start = time.perf_counter()
     trainer.run_training()
-    result = {"seconds": round(time.perf_counter() - start), "bf16": trainer.bf16, "folder": trainer.output_folder}
+    result = {"seconds": round(time.perf_counter() - start), "folder": trainer.output_folder}
     (work / f"member_{member}.json").write_text(json.dumps(result))
 
 

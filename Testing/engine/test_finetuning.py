@@ -49,7 +49,7 @@ from activeseg.learning.plan import MembersFrom, TrainingPlan, default_plan
 from activeseg.learning.preparation import DATASET, Target, TrainingCases, prepare
 from activeseg.learning.project import VERSIONS, Project
 from activeseg.learning.run_folder import Control, RunFolder, Stage
-from activeseg.learning.trainer import draws, transferred
+from activeseg.learning.trainer import FineTuningTrainer, draws, transferred
 from activeseg.learning.version import BASE, MODEL
 from activeseg.phantom import PHANTOM_SCHEMA
 from activeseg.progress import Progress
@@ -283,6 +283,32 @@ def test_weights_of_another_network_are_refused() -> None:
         transferred(other, parent, LABELS, LABELS)
     with pytest.raises(ModelError, match="missing"):
         transferred({**parent, "more": torch.zeros(1)}, parent, LABELS, LABELS)
+
+
+class Deep(torch.nn.Module):
+    """The deepest layer of a network on a small patch, and the list of outputs that nnU-Net's losses take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv3d(64, 64, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        return [self.layer(image)]
+
+
+def test_weights_stay_numbers_where_an_image_has_few_voxels() -> None:
+    """In bfloat16 oneDNN 3 (torch 2.13) reads memory that nobody wrote in most of these steps."""
+    torch.manual_seed(0)
+    trainer = FineTuningTrainer.__new__(FineTuningTrainer)  # all but its step is nnU-Net's
+    trainer.device, trainer.network = torch.device("cpu"), Deep()
+    trainer.optimizer = torch.optim.AdamW(trainer.network.parameters(), 1e-4)
+    trainer.loss = lambda outputs, target: (outputs[0] - target[0]).square().mean()
+    for _ in range(60):
+        batch = {"data": torch.randn(2, 64, 2, 3, 3), "target": [torch.zeros(2, 64, 2, 3, 3)]}
+        dirty = torch.full((300_000,), math.nan)
+        del dirty
+        trainer._step_without_scaler(batch)
+        assert all(bool(torch.isfinite(parameter).all()) for parameter in trainer.network.parameters())
 
 
 def test_frozen_stages_stay_bit_for_bit_and_the_others_learn(trained: tuple[Project, RunFolder]) -> None:

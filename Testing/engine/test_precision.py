@@ -14,12 +14,10 @@ import torch
 from nnunet_models import make_model
 
 from activeseg.errors import Cancelled
-from activeseg.learning.plan import TrainingPlan
-from activeseg.learning.trainer import Course, FineTuningTrainer
 from activeseg.progress import Progress
 from activeseg.segmenters import precision
 from activeseg.segmenters.network import Network, sweep_fast
-from activeseg.segmenters.precision import FILE, LIMIT_S, SIZES, Pass, bfloat16_pays, is_quicker
+from activeseg.segmenters.precision import FILE, LIMIT_S, SIZES, bfloat16_pays, is_quicker
 
 
 class Computer:
@@ -79,83 +77,84 @@ def test_a_trial_is_cancelled_between_two_passes_and_leaves_no_answer(
             raise Cancelled()
 
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(precision, "seconds", lambda kind, half, size: computer(half, size))
+    monkeypatch.setattr(precision, "seconds", computer)
     with pytest.raises(Cancelled):
-        bfloat16_pays(Pass.INFERENCE, check, tmp_path / FILE)
+        bfloat16_pays(check, tmp_path / FILE)
     assert asked == [0, 1, 2, 3]
     assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
-def tried(monkeypatch: pytest.MonkeyPatch) -> list[Pass]:
-    """What was timed, on a computer where bfloat16 pays for inference and not for training."""
-    timed: list[Pass] = []
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each trial, on a computer where bfloat16 pays."""
+    trials: list[int] = []
+    passes: list[int] = []
 
-    def seconds(kind: Pass, half: bool, size: int) -> float:
-        if not half and size == SIZES[0] and timed[-1:] != [kind]:
-            timed.append(kind)
-        return 0.001 * (0.5 if half and kind is Pass.INFERENCE else 1.0)
+    def seconds(half: bool, size: int) -> float:
+        if size == SIZES[0] and passes[-1:] != [size]:
+            trials.append(1)
+        passes.append(size)
+        return 0.001 * (0.5 if half else 1.0)
 
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     monkeypatch.setattr(precision, "seconds", seconds)
     monkeypatch.setattr(precision.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
-    return timed
+    return trials
 
 
-def ask(kind: Pass, path: Path) -> bool:
-    return bfloat16_pays(kind, lambda: None, path)
+def ask(path: Path) -> bool:
+    return bfloat16_pays(lambda: None, path)
 
 
-def test_an_answer_is_kept_for_inference_and_for_training_by_itself(tmp_path: Path, tried: list[Pass]) -> None:
+def test_an_answer_is_kept(tmp_path: Path, tried: list[int]) -> None:
     path = tmp_path / "not" / "there" / FILE
     for _ in range(3):
-        assert ask(Pass.INFERENCE, path)
-        assert not ask(Pass.TRAINING, path)
-    assert tried == [Pass.INFERENCE, Pass.TRAINING]
+        assert ask(path)
+    assert len(tried) == 1
     assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("variable", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
 def test_a_limit_of_onednn_and_another_computer_ask_again(
-    tmp_path: Path, tried: list[Pass], monkeypatch: pytest.MonkeyPatch, variable: str
+    tmp_path: Path, tried: list[int], monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     path = tmp_path / FILE
-    ask(Pass.INFERENCE, path)
+    ask(path)
     monkeypatch.setenv(variable, "AVX2")
-    ask(Pass.INFERENCE, path)
+    ask(path)
     assert len(json.loads(path.read_text())) == 2
     monkeypatch.setattr(precision, "_cpu", lambda: ["another one"])
-    ask(Pass.INFERENCE, path)
+    ask(path)
     assert len(json.loads(path.read_text())) == 3
     monkeypatch.undo()
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     monkeypatch.setattr(precision, "seconds", lambda *_: pytest.fail("it was known"))
-    assert ask(Pass.INFERENCE, path)
+    assert ask(path)
 
 
 @pytest.mark.parametrize(
-    "damaged", ["", "{", "[]", "null", "[" * 5000, '{"%s": 1}', '{"%s": {"inference": "yes"}}', "\xff\xfe", "a" * 2**21]
+    "damaged", ["", "{", "[]", "null", "[" * 5000, '{"%s": 1}', '{"%s": "yes"}', "\xff\xfe", "a" * 2**21]
 )
-def test_a_damaged_file_of_answers_only_means_asking_again(tmp_path: Path, tried: list[Pass], damaged: str) -> None:
+def test_a_damaged_file_of_answers_only_means_asking_again(tmp_path: Path, tried: list[int], damaged: str) -> None:
     path = tmp_path / FILE
     path.write_bytes(damaged.replace("%s", precision.computer_key()).encode("latin-1"))
-    assert ask(Pass.INFERENCE, path)
-    assert ask(Pass.INFERENCE, path)
-    assert tried == [Pass.INFERENCE]
+    assert ask(path)
+    assert ask(path)
+    assert len(tried) == 1
 
 
-def test_a_file_that_cannot_be_written_only_means_asking_again(tmp_path: Path, tried: list[Pass]) -> None:
+def test_a_file_that_cannot_be_written_only_means_asking_again(tmp_path: Path, tried: list[int]) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / FILE, tmp_path):  # below a file, and a folder in its place
-        assert ask(Pass.INFERENCE, path)
+        assert ask(path)
     assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 def test_what_was_found_out_on_a_busy_computer_is_not_kept(
-    tmp_path: Path, tried: list[Pass], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tried: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision.os, "getloadavg", lambda: (2.0 * (os.cpu_count() or 1), 0.0, 0.0))
-    assert ask(Pass.INFERENCE, tmp_path / FILE)
+    assert ask(tmp_path / FILE)
     assert not list(tmp_path.iterdir())
 
 
@@ -167,15 +166,14 @@ def test_a_version_of_torch_that_does_not_say_is_tried(monkeypatch: pytest.Monke
     assert precision.has_bfloat16()
 
 
-@pytest.mark.parametrize("kind", list(Pass))
-def test_a_pass_draws_no_random_number_and_keeps_no_gradient(kind: Pass) -> None:
+def test_a_pass_draws_no_random_number_and_keeps_no_gradient() -> None:
     state = torch.get_rng_state()
-    assert precision.seconds(kind, False, SIZES[0]) > 0
+    assert precision.seconds(False, SIZES[0]) > 0
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.is_grad_enabled()
 
 
-def test_the_first_sweep_says_what_it_finds_out_and_does_it_once(tmp_path: Path, tried: list[Pass]) -> None:
+def test_the_first_sweep_says_what_it_finds_out_and_does_it_once(tmp_path: Path, tried: list[int]) -> None:
     network = Network.load(make_model(tmp_path / "model", {"background": 0, "liver": 1}))
     os.environ["XDG_CACHE_HOME"], before = str(tmp_path / "cache"), os.environ.get("XDG_CACHE_HOME")
     try:
@@ -188,41 +186,29 @@ def test_the_first_sweep_says_what_it_finds_out_and_does_it_once(tmp_path: Path,
             del os.environ["XDG_CACHE_HOME"]
         else:
             os.environ["XDG_CACHE_HOME"] = before
-    assert tried == [Pass.INFERENCE]
+    assert len(tried) == 1
     assert [text for text in told if text] == ["finding out what this CPU computes fastest"]
-
-
-def test_a_training_chooses_without_touching_its_network(tried: list[Pass], tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(precision, "default_home", lambda: tmp_path)
-    waited: list[int] = []
-    trainer = FineTuningTrainer.__new__(FineTuningTrainer)  # it has no network at all
-    trainer.device = torch.device("cpu")
-    trainer.course = Course(TrainingPlan(), {}, {}, {}, [], [], None, lambda _: None, lambda: waited.append(1))
-    trainer.choose_precision()
-    assert trainer.bf16 is False
-    assert tried == [Pass.TRAINING]
-    assert waited
 
 
 OLDER_CPU = """
 import json, sys
 from activeseg.segmenters import precision
-from activeseg.segmenters.precision import Pass, bfloat16_pays
+from activeseg.segmenters.precision import bfloat16_pays
 from pathlib import Path
 
 real, passes = precision.seconds, []
 
-def counted(kind, half, size):
-    passes.append((kind.value, half, size))
-    return real(kind, half, size)
+def counted(half, size):
+    passes.append((half, size))
+    return real(half, size)
 
 precision.seconds = counted
 said = precision.has_bfloat16()
-answers = {kind.value: bfloat16_pays(kind, lambda: None, Path(sys.argv[1])) for kind in Pass}
+answer = bfloat16_pays(lambda: None, Path(sys.argv[1]))
 asked_first = len(passes)
 precision.has_bfloat16 = lambda: True
-forced = {kind.value: bfloat16_pays(kind, lambda: None, Path(sys.argv[1]).with_name("other.json")) for kind in Pass}
-print(json.dumps({"said": said, "answers": answers, "asked_first": asked_first, "forced": forced, "passes": passes}))
+forced = bfloat16_pays(lambda: None, Path(sys.argv[1]).with_name("other.json"))
+print(json.dumps({"said": said, "answer": answer, "asked_first": asked_first, "forced": forced, "passes": passes}))
 """
 
 
@@ -234,9 +220,7 @@ def test_a_cpu_without_bfloat16_does_little_work_to_find_out_even_if_torch_says_
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["answers"] == {"inference": False, "training": False}
-    assert found["forced"] == {"inference": False, "training": False}
+    assert found["answer"] is found["forced"] is False
     assert found["said"] or found["asked_first"] == 0, "torch said no, so nothing was tried"
-    for kind in Pass:
-        sizes = [size for name, half, size in found["passes"] if name == kind.value and half]
-        assert max(sizes) <= 16, "400 times what float32 takes of it is over in a part of a second"
+    sizes = [size for half, size in found["passes"] if half]
+    assert max(sizes) <= 16, "400 times what float32 takes of it is over in a part of a second"

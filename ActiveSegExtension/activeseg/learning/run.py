@@ -236,7 +236,6 @@ class _Running:
                 snapshot,
             )
             trainer.initialize()
-            trainer.choose_precision()
             if latest_checkpoint(trainer).exists():
                 read_pickle(latest_checkpoint(trainer))  # raises, where it holds more than a training leaves
                 with safe_unpickling():

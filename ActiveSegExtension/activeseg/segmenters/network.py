@@ -21,7 +21,7 @@ from activeseg.progress import Progress
 from activeseg.segmenters.checkpoint_file import Checkpoint, read_checkpoint
 from activeseg.segmenters.foreign_value import ForeignValue
 from activeseg.segmenters.model_folder_check import TRUSTED_CODE, ModelFiles, check_model_folder, trusted_code
-from activeseg.segmenters.precision import Pass, bfloat16_pays
+from activeseg.segmenters.precision import bfloat16_pays
 from activeseg.switches import switches_off
 
 
@@ -440,7 +440,7 @@ def _fast_precision(network: Network, progress: Progress) -> torch.dtype | None:
         return None
     if network.bf16_pays is None:
         progress("network", 0.0, "finding out what this CPU computes fastest")
-        network.bf16_pays = bfloat16_pays(Pass.INFERENCE, progress.check)
+        network.bf16_pays = bfloat16_pays(progress.check)
     return torch.bfloat16 if network.bf16_pays else None
 
 

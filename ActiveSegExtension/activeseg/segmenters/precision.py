@@ -1,4 +1,4 @@
-"""Whether a CPU computes quicker in bfloat16: asked of torch, tried on a layer that grows, and remembered.
+"""Whether a CPU segments quicker in bfloat16: asked of torch, tried on a layer that grows, and remembered.
 
 Without units for it one layer of a real network takes a minute in bfloat16 (400 times what float32 takes), and a pass
 that has begun cannot be ended. So the library is asked first, and what is timed begins so small that even then it is
@@ -15,7 +15,6 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +42,8 @@ _LARGEST = 1 << 20  # bytes
 _LIMITS_OF_ONEDNN = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE", "ATEN_CPU_CAPABILITY")
 
 
-class Pass(StrEnum):
-    """What is to be quicker; one may be where the other is not."""
-
-    INFERENCE = "inference"
-    TRAINING = "training"
-
-
-def bfloat16_pays(kind: Pass, check: Callable[[], None], path: Path | None = None) -> bool:
-    """Whether a network on this CPU is quicker in bfloat16 than in float32.
+def bfloat16_pays(check: Callable[[], None], path: Path | None = None) -> bool:
+    """Whether a network's forward pass is quicker in bfloat16 than in float32 on this CPU.
 
     Parameters
     ----------
@@ -64,12 +56,11 @@ def bfloat16_pays(kind: Pass, check: Callable[[], None], path: Path | None = Non
     path = path or _answers_file()
     computer = computer_key()
     known = _read(path).get(computer)
-    answer = known.get(kind.value) if isinstance(known, dict) else None
-    if isinstance(answer, bool):
-        return answer
-    answer = is_quicker(lambda half, size: seconds(kind, half, size), check)
+    if isinstance(known, bool):
+        return known
+    answer = is_quicker(seconds, check)
     if not is_busy():
-        _remember(path, computer, kind, answer)
+        _remember(path, computer, answer)
     return answer
 
 
@@ -119,20 +110,17 @@ def is_quicker(timed: Callable[[bool, int], float], check: Callable[[], None]) -
     return ratio < _PAYS
 
 
-def seconds(kind: Pass, half: bool, size: int, clock: Callable[[], float] = time.perf_counter) -> float:
+def seconds(half: bool, size: int, clock: Callable[[], float] = time.perf_counter) -> float:
     """One pass of a U-Net's commonest layer over ``size``^3 voxels. Draws no random number, touches no network."""
     import torch
     from torch.nn import functional
 
-    training = kind is Pass.TRAINING
-    with torch.inference_mode(not training), torch.set_grad_enabled(training):
-        image = torch.full((1, _CHANNELS, size, size, size), 0.5, requires_grad=training)
-        weight = torch.full((_CHANNELS, _CHANNELS, 3, 3, 3), 0.01, requires_grad=training)
+    with torch.inference_mode():
+        image = torch.full((1, _CHANNELS, size, size, size), 0.5)
+        weight = torch.full((_CHANNELS, _CHANNELS, 3, 3, 3), 0.01)
         started = clock()
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            output = functional.leaky_relu(functional.instance_norm(functional.conv3d(image, weight, padding=1)))
-        if training:
-            torch.autograd.grad(output.float().mean(), (image, weight))
+            functional.leaky_relu(functional.instance_norm(functional.conv3d(image, weight, padding=1)))
         return clock() - started
 
 
@@ -171,12 +159,12 @@ def _read(path: Path | None) -> dict[str, Any]:
         return {}
 
 
-def _remember(path: Path | None, computer: str, kind: Pass, answer: bool) -> None:
+def _remember(path: Path | None, computer: str, answer: bool) -> None:
     if path is None:
         return
     known = _read(path)
-    mine = known.pop(computer, None)
-    known[computer] = {**(mine if isinstance(mine, dict) else {}), kind.value: answer}
+    known.pop(computer, None)
+    known[computer] = answer
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with replacing(path, ".json") as fresh:
