@@ -22,7 +22,8 @@ _PLACE = {
     ),
     "meta": (
         *("NDims", "DimSize", "ElementType", "ElementNumberOfChannels", "ElementSpacing", "ElementSize"),
-        *("Offset", "Position", "Origin", "TransformMatrix", "Rotation", "Orientation", "CenterOfRotation"),
+        *("Offset", "Position", "Origin", "ImagePosition"),
+        *("TransformMatrix", "Rotation", "Orientation", "CenterOfRotation"),
     ),
 }
 """The fields that ITK sees of each format; none of them can hold a patient's data."""
@@ -95,12 +96,14 @@ class ImageHeader:
         for key in _PLACE["nrrd" if self.is_nrrd else "meta"]:
             value = self.fields.get(key)
             if value is not None:
+                value = " ".join(value.split())
                 words = {1: 1, 2: count**2}.get(_META_WORDS.get(key, 0), count)
                 complete = self.is_nrrd or len(value.split()) == words
                 if not (complete and _PLAIN_VALUE.fullmatch(value) and _is_sane(key, value)):
                     raise damaged(self.path, f"its '{key}' is '{value[:80]}'")
                 lines.append(f"{key}: {value}" if self.is_nrrd else f"{key} = {value}")
-        if "nan" in self.fields.get("spacings", "").lower().split():
+        spacings = self.fields.get("spacings", "").lower().split()
+        if "nan" in (spacings[1:-1] if len(spacings) > 3 else spacings):  # axes without a place come first or last
             raise InputError(f"The image's voxel spacing is '{self.fields['spacings']}' mm; it must be positive.")
         if self.is_nrrd:
             return "\n".join(["NRRD0005", *lines, "encoding: raw", "endian: little", "", ""])
@@ -132,8 +135,9 @@ def read_header(path: Path) -> ImageHeader:
     nrrd = is_nrrd(path)
     text, complete = _up_to_its_end(path)
     lines = [_text(line) for line in text.splitlines()]
-    # "key: value" in NRRD, and "key:=value" for free text; "Key = value" in MetaImage
-    pairs = [re.fullmatch(r"([\w ]+):(?!=) *(.*?)\s*" if nrrd else r"(\w+) *= *(.*?)\s*", line) for line in lines]
+    # "key: value" in NRRD, and "key:=value" for free text; "Key = value" in MetaImage, rarely with a colon
+    field = r"([\w ]+):(?!=)\s*(.*?)\s*" if nrrd else r"(\w+)\s*[=:]\s*(.*?)\s*"
+    pairs = [re.fullmatch(field, line) for line in lines]
     fields = {(match[1].lower() if nrrd else match[1]): match[2] for match in pairs if match}
     texts = [re.fullmatch(r"([^:]+?):=(.*)", line) for line in lines] if nrrd else []
     storage = _nrrd_storage(path, fields) if nrrd else _meta_storage(path, fields)
@@ -146,7 +150,7 @@ def read_header(path: Path) -> ImageHeader:
         {match[1]: re.sub(r"\\(.)", lambda c: "\n" if c[1] == "n" else c[1], match[2]) for match in texts if match},
         storage,
         tuple(files),
-        0 if storage.said else len(text),
+        0 if storage.said or (not nrrd and storage.skipped_bytes > 0) else len(text),  # MetaImage counts from the start
     )
 
 
@@ -176,7 +180,7 @@ def _up_to_its_end(path: Path) -> tuple[bytes, bool]:
             found = end.search(start)
             if found:
                 break
-    if not (start.startswith(b"NRRD00") if nrrd else b"=" in start[:200]):
+    if not (start.startswith(b"NRRD00") if nrrd else re.search(rb"[=:]", start[:200])):
         raise unreadable(path)
     if found is None and (not nrrd or len(start) == _LONGEST_HEADER):
         raise damaged(path, "it has no end")
@@ -201,7 +205,7 @@ def _nrrd_storage(path: Path, fields: Mapping[str, str]) -> Storage:
 
 def _meta_storage(path: Path, fields: Mapping[str, str]) -> Storage:
     said = fields.get("ElementDataFile", "")
-    packed, binary = _truth(fields, "CompressedData"), _truth(fields, "BinaryData")
+    packed, binary = _truth(fields, "CompressedData"), _truth({"BinaryData": "True", **fields}, "BinaryData")
     return Storage(
         "" if said.upper() == "LOCAL" else said or ".",
         "packed" if packed else "raw" if binary else "text",

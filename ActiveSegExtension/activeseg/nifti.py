@@ -123,7 +123,7 @@ def _geometry(header: np.void, shape: tuple[int, int, int], notice: Notice) -> G
     mm = _MM_PER_UNIT.get(unit, 1.0)
     if mm != 1.0:
         notice(f"The NIfTI file measures in {'metres' if unit == 1 else 'micrometres'}; converted to mm.")
-    zooms = header["pixdim"][1:4].astype(float)
+    zooms = _zooms(header)
     if int(header["sform_code"]) > 0:
         geometry = _placed(header["srow"], mm, shape)
         if int(header["qform_code"]) > 0 and np.all(zooms > 0):
@@ -146,6 +146,12 @@ def _placed(rows: FloatArray, mm: float, shape: tuple[int, int, int]) -> Geometr
     return Geometry.from_ijk_to_ras(np.vstack([np.asarray(rows, float) * mm, [0, 0, 0, 1]]), shape)
 
 
+def _zooms(header: np.void) -> FloatArray:
+    """mm along i, j, k. With a form, which tells the directions, a sign means nothing (nibabel, ITK); else it might."""
+    zooms: FloatArray = header["pixdim"][1:4].astype(float)
+    return np.abs(zooms) if int(header["qform_code"]) > 0 else zooms
+
+
 def _qform(header: np.void) -> FloatArray:
     """The 3 x 4 rows of NIfTI's method 2 (nifti1.h): a unit quaternion, pixdim and an offset."""
     from scipy.spatial.transform import Rotation
@@ -157,7 +163,7 @@ def _qform(header: np.void) -> FloatArray:
     if not a_squared > -half_turn:
         raise InputError(f"The NIfTI file's quaternion ({b:.6g}, {c:.6g}, {d:.6g}) is no rotation.", "Export it again.")
     a = 0.0 if a_squared < half_turn else a_squared**0.5
-    zooms = header["pixdim"][1:4].astype(float)
+    zooms = _zooms(header)
     zooms[2] *= -1.0 if float(header["pixdim"][0]) < 0 else 1.0
     return np.column_stack([Rotation.from_quat([b, c, d, a]).as_matrix() * zooms, header["qoffset"].astype(float)])
 

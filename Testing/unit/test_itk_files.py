@@ -29,6 +29,7 @@ PLACES = {
     "space dimension": RIGHT.replace("space: right-anterior-superior", "space dimension: 3"),
     "spacings": "spacings: 0.7 0.8 2.5\n",
     "spacings in capitals": "SPACINGS: 0.7 0.8 2.5\n",
+    "tabs": "spacings: 0.7\t0.8\t2.5\n",
     "axis mins": "spacings: 0.7 0.8 2.5\naxis mins: -3 4 5\ncenterings: cell cell cell\n",
     "nothing": "",
 }
@@ -37,6 +38,10 @@ META_PLACES = {
     "transform": TRANSFORM,
     "older words": TRANSFORM.replace("TransformMatrix", "Rotation").replace("Offset", "Position"),
     "oldest words": TRANSFORM.replace("TransformMatrix", "Orientation").replace("Offset", "Origin"),
+    "image position": TRANSFORM.replace("Offset", "ImagePosition"),
+    "image position and offset": TRANSFORM + "ImagePosition = 7 8 9\n",
+    "tabs": TRANSFORM.replace(" ", "\t"),
+    "colons": TRANSFORM.replace(" =", ":"),
     "centre": TRANSFORM + "CenterOfRotation = 5 6 7\n",
     "element size": TRANSFORM.replace("ElementSpacing", "ElementSize"),
     "both": TRANSFORM + "ElementSize = 1 1 1\n",
@@ -177,6 +182,16 @@ STORED: dict[str, tuple[str, bytes, dict[str, bytes]]] = {
     ),
     "detached MetaImage": ("a.mhd", meta(data="a.raw"), {"a.raw": RAW}),
     "detached zlib": ("a.mhd", meta(more="CompressedData = True\n", data="a.zraw"), {"a.zraw": zlib.compress(RAW)}),
+    "header skipped from the start": (
+        "a.mha",
+        meta(more="HeaderSize = 248\n") + b"x" * (248 - len(meta(more="HeaderSize = 248\n"))) + RAW,
+        {},
+    ),
+    "nothing said of text or binary": (
+        "a.mhd",
+        meta(data="a.raw").replace(b"BinaryData = True", b"ElementByteOrderMSB = False"),
+        {"a.raw": RAW},
+    ),
     "header skipped": ("a.mhd", meta(more="HeaderSize = 7\n", data="a.raw"), {"a.raw": b"x" * 7 + RAW}),
     "header of unknown size": ("a.mhd", meta(more="HeaderSize = -1\n", data="a.raw"), {"a.raw": b"x" * 7 + RAW}),
     "a list of slices in MetaImage": (

@@ -107,6 +107,16 @@ def test_nifti_lies_where_nibabel_says(angles, spacing, origin, flips, forms, co
         assert np.array_equal(volume.array, voxels())
 
 
+def test_beside_a_qform_a_negative_spacing_loses_its_sign_as_in_nibabel(tmp_path):
+    path = tmp_path / "image.nii"
+    write_nifti(path, qform=an_affine(), codes=(0, 1))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 80, -struct.unpack_from("<f", content, 80)[0])
+    path.write_bytes(content)
+    found = Volume.read(path).geometry
+    assert np.allclose(found.nibabel_affine, nibabel.load(path).affine, atol=1e-4)
+
+
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, 1), (-1, -1, 1), (1, 1, -1)])
 def test_itk_agrees_about_oblique_and_flipped_nifti(tmp_path, flips):
     write_nifti(tmp_path / "image.nii", an_affine(flips=flips), an_affine(flips=flips))
