@@ -201,7 +201,7 @@ def _chosen(stacks: Iterable[_Stack], series: str | None) -> _Stack:
         message = f"'{series}' fits {len(matching) or 'none'} of the {len(stacks)} DICOM series."
     raise InputError(
         message,
-        "Choose one with --series and its number, UID or description:\n" + "\n".join(f"  {s.info}" for s in offered),
+        "Choose a series by its number, UID or description:\n" + "\n".join(f"  {s.info}" for s in offered),
         series=[{"number": s.info.number, "uid": s.info.uid, "part": s.info.part} for s in offered],
     )
 

@@ -118,7 +118,7 @@ def read_images(prediction: Prediction) -> dict[str, Volume]:
         path = Path(image["path"])
         if not image["path"] or not path.exists():
             raise InputError(
-                f"The image of channel '{channel}' is no longer at '{image['path']}'.", "Give it with --image."
+                f"The image of channel '{channel}' is no longer at '{image['path']}'.", "Say where it is now."
             )
         images[channel] = Volume.read(path, image.get("series"))
     return images
@@ -128,7 +128,9 @@ def check_images(prediction: Prediction, images: Mapping[str, Volume]) -> None:
     """Raise InputError unless these are the images that were segmented."""
     for channel, image in prediction.images.items():
         if channel not in images:
-            raise InputError(f"The image of channel '{channel}' is missing.", f"Give it with --channel {channel}=FILE.")
+            raise InputError(
+                f"The image of channel '{channel}' is missing.", f"Give the image of channel '{channel}', too."
+            )
         if images[channel].sha256() != image["sha256"]:
             raise InputError(
                 f"The image of channel '{channel}' is not the one that was segmented (its voxels or place differ).",

@@ -183,7 +183,7 @@ def test_body_without_air_around_it_is_segmented():
 
 
 def test_mr_image_is_refused_in_words():
-    with pytest.raises(InputError, match="does not look like a CT in HU"):
+    with pytest.raises(InputError, match="needs a CT in HU, and the darkest voxel of this image is 0"):
         segment(ball_in_air(300, air=0))
 
 

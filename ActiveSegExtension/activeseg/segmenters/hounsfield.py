@@ -171,8 +171,8 @@ def _whole_hu(ct: Volume) -> Image:
         raise InputError("The CT has voxels that are not numbers.", "Repair it, or load the original again.")
     if low >= -200:
         raise InputError(
-            f"The image's values go from {float(low):g} to {float(high):g}; it does not look like a CT in HU.",
-            "hounsfield needs a CT whose rescale slope and intercept were applied; for MR choose another model.",
+            f"The model hounsfield needs a CT in HU, and the darkest voxel of this image is {float(low):g}.",
+            "Apply rescale slope and intercept first; for other images than CT, choose another model.",
         )
     if ct.array.dtype == np.int16:
         return np.asarray(ct.array)

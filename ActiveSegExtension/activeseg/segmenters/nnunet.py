@@ -357,7 +357,7 @@ def _one_grid(images: Mapping[str, Volume], channels: tuple[str, ...]) -> list[V
     if missing:
         raise InputError(
             f"The model needs {len(channels)} images ({', '.join(channels)}); '{missing[0]}' is missing.",
-            f"Give it with --channel {missing[0]}=FILE.",
+            f"Give the image of channel '{missing[0]}', too.",
         )
     volumes = [images[name] for name in channels]
     for name, volume in zip(channels, volumes, strict=True):

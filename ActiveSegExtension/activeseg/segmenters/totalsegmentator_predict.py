@@ -126,7 +126,7 @@ class Predictions:
             if len(pieces) > 1 and self.settings.resample is Resample.SMOOTH:
                 raise InputError(
                     "The image is so large that TotalSegmentator splits it, which does not go with smooth resampling.",
-                    "Use --resample genuine, or crop the image.",
+                    "Do not resample smoothly, or crop the image.",
                 )
             part = self.progress.part(start + share * number / len(pieces), start + share * (number + 1) / len(pieces))
             self._one_piece(network, task_id, path, first_plane(pieces, number), Path(dir_out), part)
