@@ -30,7 +30,8 @@ def check_label_map(labels: LabelMap, schema: LabelSchema, shape_kji: tuple[int,
     if low < 0 or high > schema.ignore_value:
         wrong = low if low < 0 else high
         raise InputError(
-            f"{what} holds the value {wrong}; its schema ends with {IGNORE} = {schema.ignore_value}.",
+            f"{what} holds the value {wrong}, which is no structure: values end with {IGNORE} = {schema.ignore_value}.",
+            "Say what this value is, or give a label map with the values of the structures.",
             value=wrong,
         )
 

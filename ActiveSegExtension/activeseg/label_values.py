@@ -28,7 +28,7 @@ class DoubtfulValues(InputError):
         more = f" and {len(self.value_of) - 5} more" if len(self.value_of) > 5 else ""
         super().__init__(
             f"The values of '{file}' do not mean what the model's do: {', '.join(shown)}{more}. "
-            "Programs number segments anew when they export a label map.",
+            "Some programs renumber the segments when they export a label map.",
             "Save the segmentation as .seg.nrrd, or say which structure each value is.",
             values={str(value): name for name, value in self.value_of.items()},
         )

@@ -192,3 +192,11 @@ def test_of_several_processes_that_begin_the_same_project_one_wins_and_the_other
     assert ends == [0, 4, 4, 4]
     assert Project.open(folder, tmp_path / "private").dataset().verify() == []
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "Dataset501_livers", "project.json"]
+
+
+def test_a_folder_that_is_no_project_is_called_so_and_a_project_without_its_file_damaged(project: Project) -> None:
+    with pytest.raises(DatasetError, match="There is no project"):
+        check_project(project.folder / "elsewhere")
+    (project.folder / "project.json").unlink()
+    with pytest.raises(DatasetError, match=r"'project\.json' is missing"):
+        check_project(project.folder)

@@ -162,7 +162,7 @@ def _report(prediction: Prediction, found: Sequence[Mapping[str, Any]], output: 
     count = len(prediction.members)
     return [
         structures,
-        f"{absent} other structures were looked for and not found." if absent else "",
+        f"Looked for and not found: {absent} other structure{'s' * (absent > 1)}." if absent else "",
         "",
         places if prediction.regions else "No place is worth a look.",
         "",

@@ -70,7 +70,8 @@ class Recovered:
             told.append(f"{count} case{'s' * (count > 1)} listed again: {', '.join(sorted(self.listed))}.")
         told += [f"Not recoverable: {name}: {why}" for name, why in sorted(self.lost.items())]
         if self.set_aside:
-            told.append(f"{len(self.set_aside)} files were moved to '{SET_ASIDE}' in the dataset's folder.")
+            count = len(self.set_aside)
+            told.append(f"{count} file{'s' * (count > 1)} moved to '{SET_ASIDE}' in the dataset's folder.")
         return tuple(told) or ("There was nothing to recover.",)
 
 

@@ -34,7 +34,7 @@ class Unlisted:
             told = "1 case" if count == 1 else f"{count} cases"
             shown = ", ".join(sorted(self.cases)[:5]) + (", ..." if count > 5 else "")
             return f"The dataset does not list {told} whose files are there, or lists an earlier state: {shown}."
-        return f"{len(self.files)} files in the folder belong to no listed case." if self.files else ""
+        return f"Files in the folder that belong to no listed case: {len(self.files)}." if self.files else ""
 
 
 def find(folder: Path, listing: Listing) -> Unlisted:

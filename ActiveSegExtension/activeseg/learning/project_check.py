@@ -50,6 +50,8 @@ def check_project(folder: Path, repair: bool = False, private_dir: Path | None =
     Raises DatasetError when there is no project, or its file is no JSON: then only a backup helps.
     """
     folder = Path(folder).expanduser().absolute()
+    if not any(os.path.lexists(folder / name) for name in (FILE, VERSIONS, RUNS)):
+        raise DatasetError(f"There is no project in '{folder}'.", "Check the path.")
     content = read_json(own_path(folder, FILE, DatasetError), DatasetError, _RESTORE)
     links = [
         Problem(name, "It is a link, through which nothing is read or written. Replace it by what it leads to.")
