@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -49,6 +52,49 @@ def test_a_damaged_model_is_replaced(tmp_path: Path, user: UserHome) -> None:
     install(user.weights, {f"{BODY.dataset}/{BODY.trained}/plans.json": b"{"})
     import_weights(written(tmp_path, zip_of(files_of(BODY))), user, Progress())
     assert inspect_weights(BODY, user.weights).state is Weights.READY
+
+
+def test_what_else_lies_in_a_models_folder_stays(tmp_path: Path, user: UserHome) -> None:
+    mine = {
+        f"{BODY.dataset}/notes.txt": b"mine",
+        f"{BODY.dataset}/nnUNetTrainerMine__nnUNetPlans__3d_fullres/fold_0/checkpoint_final.pth": b"mine",
+        f"{BODY.dataset}/{BODY.trained}/fold_0/progress.png": b"mine",
+    }
+    install(user.weights, {**mine, f"{BODY.dataset}/{BODY.trained}/plans.json": b"{"})
+    import_weights(written(tmp_path, zip_of(files_of(BODY))), user, Progress())
+    assert inspect_weights(BODY, user.weights).state is Weights.READY
+    assert {name: (user.weights / name).read_bytes() for name in mine} == mine
+
+
+def test_a_file_in_the_place_of_a_models_folder_stays(tmp_path: Path, user: UserHome) -> None:
+    install(user.weights, {BODY.dataset: b"mine"})
+    with pytest.raises(ModelError, match="could not be put into"):
+        import_weights(written(tmp_path, zip_of(files_of(BODY))), user, Progress())
+    assert (user.weights / BODY.dataset).read_bytes() == b"mine"
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, user: UserHome) -> None:
+    os.mkfifo(tmp_path / "weights.zip")
+    with pytest.raises(ModelError, match="not a regular file"):
+        import_weights(tmp_path / "weights.zip", user, Progress())
+
+
+def test_a_zip_with_damage_anywhere_is_one_error_and_leaves_nothing(tmp_path: Path, user: UserHome) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files_of(BODY).items():
+            archive.writestr(name, data)
+    for start in range(0, len(packed.getvalue()), max(1, len(packed.getvalue()) // 100)):
+        data = bytearray(packed.getvalue())
+        data[start : start + 20] = b"\xff" * len(data[start : start + 20])
+        try:
+            import_weights(written(tmp_path, bytes(data)), user, Progress())
+        except ModelError as error:
+            assert "'weights.zip' cannot be used" in error.message  # noqa: PT017
+            assert everything(user.weights) <= {".activeseg-download.lock"}
+        else:
+            assert inspect_weights(BODY, user.weights).state is Weights.READY
+            shutil.rmtree(user.weights)
 
 
 def without_checkpoint() -> dict[str, bytes]:
@@ -118,9 +164,20 @@ def test_what_is_no_licence_number_is_refused(number: str, user: UserHome) -> No
     assert not user.home.exists()
 
 
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000, b"[]", b"\xff\xfe"])
+def test_an_impossible_configuration_is_one_error_and_no_licence(content: bytes, user: UserHome) -> None:
+    user.home.mkdir(parents=True)
+    (user.home / "config.json").write_bytes(content)
+    assert user.licence is None
+    with pytest.raises(ModelError, match=r"config\.json"):
+        store_licence(NUMBER, user)
+    assert [path.name for path in user.home.iterdir()] == ["config.json"]
+    assert (user.home / "config.json").read_bytes() == content
+
+
 def test_a_damaged_configuration_is_not_overwritten(user: UserHome) -> None:
     user.home.mkdir(parents=True)
     (user.home / "config.json").write_text("{half")
-    with pytest.raises(ModelError, match="cannot be changed"):
+    with pytest.raises(ModelError, match="config.json. is damaged"):
         store_licence(NUMBER, user)
     assert (user.home / "config.json").read_text() == "{half"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from activeseg.errors import InputError, ModelError
 from activeseg.progress import Progress
+from activeseg.regular_files import open_regular, read_json
 from activeseg.segmenters.totalsegmentator_sandbox import LICENCE_LENGTH, UserHome
 from activeseg.segmenters.totalsegmentator_tasks import LICENCE_PAGE, Model, tasks
 from activeseg.segmenters.totalsegmentator_weights import Weights, download_lock, inspect_weights
+from activeseg.volume import make_folder, replacing
 
 LARGEST_BYTES = 8 << 30
 """Of one model, unzipped; the package's largest ones have about 1 GB."""
@@ -22,19 +26,24 @@ _NEW_CONFIGURATION = {"totalseg_id": "totalseg_ACTIVESG", "send_usage_stats": Fa
 
 
 def import_weights(file: Path, user: UserHome, progress: Progress) -> Model:
-    """Unzip a model as TotalSegmentator publishes it; it appears whole or not at all, in place of a damaged one.
+    """Unzip a model as TotalSegmentator publishes it; where there is none of it, it appears whole or not at all.
+
+    In a folder that is there, each of its files takes the place of the one with that name; all others stay.
 
     Raises ModelError when the file is not the zip of one of the installed package's models, or a damaged one, or the
-    weights cannot be written; then nothing was changed. Cancelled.
+    weights cannot be written. Cancelled.
     """
     root = user.weights
     try:
-        with zipfile.ZipFile(file) as archive:
+        with open_regular(file) as opened, zipfile.ZipFile(opened) as archive:
             model = _model_in(archive, file)
             root.mkdir(parents=True, exist_ok=True)
             with download_lock(root, progress):
                 _put(archive, file, model, root, progress)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:  # encrypted, cut off, ...
+    except InputError as error:
+        raise _unusable(file, "it is not a regular file") from error
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        # damaged, encrypted, packed in a way that Python lacks, cut off
         raise _unusable(file, f"it is no complete zip file ({error})") from error
     except OSError as error:
         raise ModelError(
@@ -56,18 +65,16 @@ def store_licence(number: str, user: UserHome) -> None:
             f"Copy it from the e-mail that you got from {LICENCE_PAGE}",
         )
     path = user.home / "config.json"
+    action = "It is TotalSegmentator's configuration: check it and its permissions, or remove it."
+    found = read_json(path, ModelError, action) if os.path.lexists(path) else _NEW_CONFIGURATION
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else dict(_NEW_CONFIGURATION)
-        if not isinstance(found, dict):
-            raise ValueError("it is no JSON object")
-        user.home.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=user.home, suffix=".json", delete=False, encoding="utf-8") as fresh:
-            json.dump({**found, "license_number": number}, fresh, indent=4)
-        Path(fresh.name).replace(path)
-    except (OSError, ValueError) as error:
+        make_folder(user.home)
+        with replacing(path, ".json") as fresh:
+            fresh.touch(mode=0o600)
+            fresh.write_text(json.dumps({**found, "license_number": number}, indent=4), encoding="utf-8")
+    except OSError as error:
         raise ModelError(
-            f"TotalSegmentator's configuration '{path}' cannot be changed: {error}.",
-            "Check the file and its permissions, or remove it.",
+            f"TotalSegmentator's configuration '{path}' cannot be changed: {error.strerror or error}.", action
         ) from error
 
 
@@ -113,10 +120,16 @@ def _put(archive: zipfile.ZipFile, file: Path, model: Model, root: Path, progres
         finding = inspect_weights(model, Path(place))
         if finding.state is not Weights.READY:
             raise _unusable(file, finding.problem.replace(str(place), str(root)).rstrip("."))
-        there = root / model.dataset
-        if there.exists():
-            there.rename(Path(place) / "replaced")
-        (Path(place) / model.dataset).rename(there)
+        _move(Path(place) / model.dataset, root / model.dataset)
+
+
+def _move(fresh: Path, place: Path) -> None:
+    """Into its place, or, where a folder is there, each of its files into its own. Raises OSError."""
+    if fresh.is_dir() and place.is_dir():
+        for entry in list(fresh.iterdir()):
+            _move(entry, place / entry.name)
+    else:
+        os.replace(fresh, place)
 
 
 def _unusable(file: Path, why: str) -> ModelError:

@@ -22,6 +22,7 @@ from typing import Any, TextIO
 
 from activeseg.errors import ModelError
 from activeseg.progress import Progress
+from activeseg.regular_files import read_json
 
 VARIABLES = ("TOTALSEG_HOME_DIR", "TOTALSEG_WEIGHTS_PATH", "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 PREFIX = "activeseg_totalseg_"
@@ -51,10 +52,9 @@ class UserHome:
     def configuration(self) -> dict[str, Any]:
         """What the user's ``config.json`` holds; empty when there is none or it cannot be read."""
         try:
-            data = json.loads((self.home / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return read_json(self.home / "config.json", ModelError)
+        except ModelError:
             return {}
-        return data if isinstance(data, dict) else {}
 
     @property
     def licence(self) -> str | None:
