@@ -10,6 +10,7 @@ from typing import Any
 
 from activeseg import __version__
 from activeseg.errors import InputError, shown
+from activeseg.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
 from activeseg.labels import LabelSchema
 from activeseg.prediction_folder import FILES, RECORD, fingerprints, is_unchanged, making, restore
 from activeseg.regions import Region, read_regions, write_regions
@@ -141,28 +142,40 @@ def _fields(record: Mapping[str, Any], source: str) -> dict[str, Any]:
             f"{source} has format {record.get('format')}, this version reads {FORMAT}.",
             "Update ActiveSeg, or segment again.",
         )
+    data = Fields(record)
     try:
-        settings = dict(record["settings"])
+        settings = data.plain("settings")
         settings["mode"], settings["resample"] = Mode(settings["mode"]), Resample(settings["resample"])
-        settings["structures"] = tuple(settings["structures"])
+        settings["structures"] = Fields(settings, "settings").texts("structures")
         return {
-            "schema": LabelSchema.from_dict(record["schema"]),
-            "decided": tuple(record["decided"]),
-            "measure": record["measure"],
-            "members": tuple(Member(m["name"], MemberKind(m["kind"])) for m in record["members"]),
-            "agreement": record["agreement"],
-            "focus": tuple(record["focus"]),
-            "model": record["model"],
+            "schema": LabelSchema.from_dict(data.inner("schema").value),
+            "decided": data.texts("decided"),
+            "measure": data.text("measure"),
+            "members": tuple(Member(m.text("name"), MemberKind(m.text("kind"))) for m in data.inners("members")),
+            "agreement": data.number_or_none("agreement"),
+            "focus": data.texts("focus"),
+            "model": data.text("model"),
             "settings": Settings(**settings),
-            "images": record["images"],
-            "created": record["created"],
-            "timings": record["timings_s"],
-            "details": record["details"],
-            "threshold": float(record["threshold"]),
-            "entropy_scale": str(record.get("entropy_scale", OLD_ENTROPY_SCALE)),
+            "images": {channel: _image(entry) for channel, entry in data.entries("images")},
+            "created": data.text("created"),
+            "timings": data.plain("timings_s"),
+            "details": data.plain("details"),
+            "threshold": data.number("threshold"),
+            "entropy_scale": data.text("entropy_scale") if "entropy_scale" in data else OLD_ENTROPY_SCALE,
         }
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise InputError(f"{source} is damaged: {shown(error)}.", "Segment the CT again.") from error
+    except (InputError, *UNFIT) as error:
+        raise InputError(f"{source} is damaged: {shortly(error)}.", "Segment the CT again.") from error
+
+
+def _image(entry: Fields) -> dict[str, str]:
+    """Where it is, which may be a name that is not UTF-8, and what it is. Raises WrongField."""
+    path = entry.any("path")
+    if not isinstance(path, str) or "\0" in path:
+        raise WrongField(f"the path of an image is {shown(path)}")
+    entry.text("sha256", HEX_64)
+    if entry.value.get("series") is not None:
+        entry.text("series")
+    return dict(entry.value)
 
 
 def _read_record(folder: Path) -> dict[str, Any]:

@@ -178,6 +178,6 @@ def test_an_impossible_configuration_is_one_error_and_no_licence(content: bytes,
 def test_a_damaged_configuration_is_not_overwritten(user: UserHome) -> None:
     user.home.mkdir(parents=True)
     (user.home / "config.json").write_text("{half")
-    with pytest.raises(ModelError, match="config.json. is damaged"):
+    with pytest.raises(ModelError, match=r"config\.json. is damaged"):
         store_licence(NUMBER, user)
     assert (user.home / "config.json").read_text() == "{half"

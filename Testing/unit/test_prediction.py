@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from activeseg import overview
 from activeseg.errors import InputError
 from activeseg.phantom import Domain, make_phantom, phantom_geometry
-from activeseg.prediction import Prediction, check_output
+from activeseg.prediction import RECORD, Prediction, check_output
 from activeseg.segment import segment
 from activeseg.segmenters import open_segmenter
 from activeseg.segmenters.base import Settings
@@ -228,6 +229,41 @@ def test_folder_that_is_no_prediction_is_refused_in_words(content: str | None, s
         (tmp_path / "prediction.json").write_text(content)
     with pytest.raises(InputError, match=sentence):
         Prediction.load(tmp_path)
+
+
+_ODD: dict[str, dict[str, object]] = {
+    "a model of a number": {"model": 0},
+    "images of a number": {"images": 1e400},
+    "an image of a text": {"images": {"CT": ""}},
+    "a path of a truth": {"images": {"CT": {"path": True, "sha256": "0" * 64}}},
+    "a path with a zero": {"images": {"CT": {"path": "a\0b", "sha256": "0" * 64}}},
+    "a fingerprint of a number": {"images": {"CT": {"path": "a", "sha256": 5}}},
+    "a series of a list": {"images": {"CT": {"path": "a", "sha256": "0" * 64, "series": ["x"]}}},
+    "a threshold that is none": {"threshold": float("nan")},
+    "decided of numbers": {"decided": [1]},
+    "decided of a text": {"decided": "bone"},
+    "a measure of a list": {"measure": []},
+    "a schema of a list": {"schema": []},
+    "details of a text": {"details": "x"},
+    "a lone surrogate": {"model": "\ud800"},
+}
+
+
+@pytest.mark.parametrize("name", _ODD)
+def test_a_record_that_somebody_changed_is_one_error(
+    name: str, prediction: Prediction, ct: Volume, tmp_path: Path
+) -> None:
+    prediction.save(tmp_path / "p", {"CT": ct})
+    record = json.loads((tmp_path / "p" / RECORD).read_text())
+    (tmp_path / "p" / RECORD).write_text(json.dumps({**record, **_ODD[name]}))
+    with pytest.raises(InputError, match=r"prediction\.json is damaged: .*"):
+        Prediction.load(tmp_path / "p")
+
+
+def test_an_image_whose_path_is_not_utf8_is_read_back(prediction: Prediction, ct: Volume, tmp_path: Path) -> None:
+    images = {"CT": {"path": os.fsdecode(b"/data/\xff.nii"), "sha256": ct.sha256()}}
+    replace(prediction, images=images).save(tmp_path / "p", {"CT": ct})
+    assert Prediction.load(tmp_path / "p").images == images
 
 
 def test_focus_outside_of_the_chosen_structures_is_refused(ct: Volume) -> None:
