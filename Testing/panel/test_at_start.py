@@ -113,3 +113,14 @@ def test_a_training_that_was_going_on_is_told(window: QtWidgets.QMainWindow, sta
 def test_where_nothing_is_left_nothing_is_said(window: QtWidgets.QMainWindow) -> None:
     started()
     assert told(window) == []
+
+
+def test_a_module_that_opens_with_slicer_says_it_itself(window: QtWidgets.QMainWindow, tmp_path: Path) -> None:
+    """Where it is the start module it is open before Slicer says that it has started."""
+    kept_draft(tmp_path / "data" / "activeseg" / "drafts" / ("a" * 32))
+    module = LoadedModule(MODULE)
+    try:
+        module.module.offer_what_was_left()
+        assert told(window) == []
+    finally:
+        module.close()

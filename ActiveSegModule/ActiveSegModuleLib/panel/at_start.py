@@ -15,6 +15,7 @@ from ..signals import connect
 from .learning import training_seen
 
 _NAME = "ActiveSegLeftFromLastTime"
+_OPENED = "ActiveSegOpened"
 
 
 def offer(folder: Path, settings: Any) -> None:
@@ -23,8 +24,10 @@ def offer(folder: Path, settings: Any) -> None:
     ``folder`` holds the drafts.
     """
     window = slicer.util.mainWindow()
+    if window is None or window.property(_OPENED):  # the module is the one that Slicer starts with
+        return
     text = _text(folder, settings)
-    if window is None or not text:
+    if not text:
         return
     button = qt.QPushButton(text)
     button.objectName = _NAME
@@ -39,6 +42,7 @@ def withdraw() -> None:
     window = slicer.util.mainWindow()
     if window is None:
         return
+    window.setProperty(_OPENED, True)
     bar = window.statusBar()
     for child in list(bar.children()):
         if child.objectName == _NAME:
