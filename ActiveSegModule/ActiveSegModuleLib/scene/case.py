@@ -39,6 +39,7 @@ _ORIGINAL_ROLE = "ActiveSeg.Original"
 _REGIONS_ROLE = "ActiveSeg.Regions"
 _ALTERNATIVES_ROLE = "ActiveSeg.Alternatives"
 _UNCERTAINTY_ROLE = "ActiveSeg.Uncertainty"
+_COMPANIONS = (_ORIGINAL_ROLE, _REGIONS_ROLE, _ALTERNATIVES_ROLE, _UNCERTAINTY_ROLE)
 _ORIGINAL = "original"
 _MOST_PATCH_BYTES = 1 << 30
 
@@ -385,14 +386,19 @@ class Case:
         )
 
     def companions(self) -> tuple[Any, ...]:
-        """The nodes that make no sense without the segmentation."""
-        roles = (_ORIGINAL_ROLE, _REGIONS_ROLE, _ALTERNATIVES_ROLE, _UNCERTAINTY_ROLE)
-        return tuple(node for role in roles for node in self._referred(role))
+        """The nodes that this segmentation refers to; one that the user cloned refers to the same ones."""
+        return tuple(node for role in _COMPANIONS for node in self._referred(role))
+
+    def own_companions(self) -> tuple[Any, ...]:
+        """The nodes that make no sense without the segmentation: no other one refers to them."""
+        others = [case for case in Case.all_in(self.node.GetScene()) if case.node is not self.node]
+        shared = {node.GetID() for case in others for node in case.companions()}
+        return tuple(node for node in self.companions() if node.GetID() not in shared)
 
     def remove(self) -> None:
         """Take the segmentation and all that belongs to it out of the scene."""
         scene = self.node.GetScene()
-        for node in (*self.companions(), self.node):
+        for node in (*self.own_companions(), self.node):
             scene.RemoveNode(node)
 
     def _refer(self, role: str, node: Any) -> None:
@@ -406,6 +412,8 @@ class Case:
                 yield node
 
     def _remove(self, role: str) -> None:
+        own = {node.GetID() for node in self.own_companions()}
         for node in list(self._referred(role)):
-            self.node.GetScene().RemoveNode(node)
+            if node.GetID() in own:
+                self.node.GetScene().RemoveNode(node)
         self.node.RemoveNodeReferenceIDs(role)
