@@ -232,6 +232,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
 
     def onSceneStartClose(self, caller, event):
         self.logic.segmenting.cancel()
+        self.case_left()
         self.keeping.scene_closes()
         self.editing.scene_closes()
         self.review.leave()
@@ -261,7 +262,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
             take_out(self.scene, {node.GetID()})
         case = Case.of(node)
         if case is not None:
-            companions = case.companions()
+            companions = case.own_companions()
             take_out(self.scene, {companion.GetID() for companion in companions})
             self._later(lambda: self.remove_nodes(companions))
 
@@ -332,6 +333,7 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
             ct = next((volume for volume in volumes if is_ct(volume) and case.fits(volume)), None)
             if ct is not None:
                 case.take_ct(ct)
+                self._current = None  # so that the views turn to what belongs together now
                 self.notice(
                     _("{ct} is the CT of {name}: both belong together again.").format(ct=ct.GetName(), name=case.name)
                 )
@@ -357,7 +359,8 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         node.EndModify(modifying)
         self._current = _id(ct), _id(segmentation)
         self._show_ct(ct)
-        self._show_only(segmentation)
+        orphan = case is not None and case.node is segmentation and not case.has_ct
+        self._show_only(None if orphan else segmentation)  # what the views show behind is another patient
 
     def _show_ct(self, ct):
         if ct is not None:
@@ -436,12 +439,22 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
     def choose(self, case):
         """Turn to a case, and to its CT."""
         ctNode = case.ct_node
+        if self.parameterNode is None:  # another module is shown
+            self._caseArrived = case
+            self._show_only(case.node)
+            return
         modifying = self.parameterNode.StartModify()
         self.parameterNode.ct = ctNode
         self.parameterNode.segmentation = case.node
         self.parameterNode.EndModify(modifying)
         self._show_only(case.node)  # at once: the views must never show two
         self.open_section(self.ui.reviewSection)
+
+    def case_left(self):
+        """Another case is going to be reviewed: what was done in this one just now belongs to it."""
+        if self._editTimer.isActive():
+            self._editTimer.stop()
+            self.note_edits()
 
     def case_opened(self, case):
         """Another case is reviewed now."""
@@ -466,8 +479,9 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
             self.keeping.edited(case)
             self.exporting.forget_summary()
 
-    def case_exported(self):
-        self.keeping.exported()
+    def case_exported(self, case, edits):
+        """``edits`` as ``keeping.edits_of`` had counted when the export began."""
+        self.keeping.exported(case, edits)
         self.learning.refresh()
 
     def project_changed(self, summary):
@@ -511,10 +525,8 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         if case.id not in self._casesTold:  # later on the user may have turned to another one
             self._casesTold.add(case.id)
             self.review.new_case(case)
-            if self.parameterNode is None:
-                self._caseArrived = case  # another module is shown
-                self._show_only(case.node)
-            elif case.has_ct and self.parameterNode.ct not in (None, case.ct_node):
+            node = self.parameterNode
+            if node is not None and case.has_ct and node.ct not in (None, case.ct_node):
                 case.node.SetDisplayVisibility(False)
                 self.notice(_("{name} is ready. Choose its CT to review it.").format(name=case.name))
             else:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import slicer
 from conftest import ENGINE_PYTHON, ROOT
+from PySide6 import QtCore
 from scene_cases import OTHER_REGION, PLAIN, RECORD, REGION, boxes, patches
 from slicer_stand_in import LoadedModule
 from user import User, until
@@ -53,6 +55,11 @@ def arrive(user: User, case: Any) -> None:
     """The engine's answer is told to the panel."""
     user.widget.case_changed(case)
     until(lambda: user.case == case)
+
+
+def pump() -> None:
+    for _ in range(20):
+        QtCore.QCoreApplication.processEvents()
 
 
 def visible(user: User) -> set[str]:
@@ -432,3 +439,215 @@ def test_the_model_that_was_chosen_last_is_chosen_in_the_next_scene_and_after_a_
     models[later] = Model(later, "project", "mine", "CT", ("liver",), "ready")
     user.widget.segmenting.list_models()
     assert user.node.model == later
+
+
+def test_a_segmentation_whose_ct_is_gone_is_not_shown_over_another_patient(two: Any, user: User, view: Any) -> None:
+    first_ct, first, second_ct, _ = two
+    user.core.scene.RemoveNode(first_ct)
+    user.ui.caseSelector.setCurrentNode(first.node)
+    until(lambda: user.case == first)
+    assert user.node.ct is second_ct
+    assert view.GetBackgroundVolumeID() == second_ct.GetID()
+    assert visible(user) == set()
+    assert "no longer in the scene" in user.ui.caseLabel.text
+    again = load_ct(user, "One again")
+    until(lambda: user.node.ct is again and visible(user) == {"one"})
+    assert view.GetBackgroundVolumeID() == again.GetID()
+
+
+def test_deleting_a_clone_leaves_the_other_what_both_refer_to(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case")
+    arrive(user, case)
+    clone = slicer.vtkMRMLSegmentationNode()
+    clone.Copy(case.node)
+    clone = user.core.scene.AddNode(clone)
+    until(lambda: visible(user) == {"case"})
+    user.core.scene.RemoveNode(clone)
+    user.widget.update()
+    pump()
+    assert case.original_node is not None
+    assert len(case.regions.regions) == 2
+    assert set(case.uncertainty) == {"variance", "entropy"}
+    user.core.scene.RemoveNode(case.node)
+    until(lambda: user.core.scene.GetNumberOfNodesByClass("vtkMRMLTextNode") == 0)
+
+
+def test_a_stroke_belongs_to_its_case_even_when_the_user_turns_away_at_once(two: Any, user: User, view: Any) -> None:
+    _, first, _, second = two
+    user.ui.caseSelector.setCurrentNode(first.node)
+    until(lambda: user.case == first)
+    told: list[Any] = []
+    user.widget.keeping.edited = told.append
+    user.paint(first, "liver", ((5, 6), (15, 17), (3, 6)))
+    user.node.segmentation = second.node
+    until(lambda: user.case == second)
+    assert told == [first]
+    assert "corrected" in {str(state) for state in first.regions.states().values()}
+
+
+def test_the_patient_that_was_typed_stays_with_the_case_that_it_was_typed_for(two: Any, user: User, view: Any) -> None:
+    _, first, _, second = two
+    user.ui.patientEdit.text = "P-2"  # and no Return
+    user.node.segmentation = first.node
+    until(lambda: user.case == first)
+    assert (first.patient, second.patient) == ("", "P-2")
+
+
+def test_what_an_unknown_segment_is_must_be_said_for_each_case(two: Any, user: User, view: Any) -> None:
+    """Slicer calls the first segment that is added Segment_1, in each of them."""
+    from activeseg.errors import InputError
+
+    _, first, _, second = two
+    unclear = InputError("It is not clear which structures these segments are.", cause="unclear")
+    second.node.GetSegmentation().AddEmptySegment("Segment_1", "tumour")
+    user.widget.exporting._failed(unclear)
+    table = user.ui.unclearTable
+    table.cellWidget(0, 1).setCurrentIndex(table.cellWidget(0, 1).findData("liver"))
+    user.node.segmentation = first.node
+    until(lambda: user.case == first)
+    first.node.GetSegmentation().AddEmptySegment("Segment_1", "cyst")
+    user.widget.exporting._failed(unclear)
+    assert table.item(0, 0).text() == "cyst"
+    assert table.cellWidget(0, 1).currentData == ""
+
+
+class Kept:
+    """Drafts that are saved when the test says so."""
+
+    def __init__(self, user: User) -> None:
+        self.names: list[str] = []
+        self.waiting: list[Any] = []
+        self.failing: list[Any] = []
+        user.logic.drafts.save = self.save
+
+    def save(self, case: Any, on_done: Any, on_error: Any) -> None:
+        self.names.append(case.name)
+        self.waiting.append(on_done)
+        self.failing.append(on_error)
+
+    def answer(self) -> None:
+        self.failing.pop(0)
+        self.waiting.pop(0)()
+
+    def fail(self, error: Any) -> None:
+        self.waiting.pop(0)
+        self.failing.pop(0)(error)
+
+
+@pytest.fixture
+def kept(user: User, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    kinds = type(user.logic.installation)
+    monkeypatch.setattr(kinds, "obstacle", property(lambda _self: None))
+    monkeypatch.setattr(user.widget, "engine_changed", lambda: None)
+    monkeypatch.setattr(user.logic.drafts, "discard", lambda *_: None)
+    return Kept(user)
+
+
+def test_each_edited_case_gets_its_draft_however_long_another_one_takes(two: Any, user: User, kept: Kept) -> None:
+    _, first, _, second = two
+    keeping = user.widget.keeping
+    keeping.edited(first)
+    keeping.save()
+    keeping.edited(first)  # while it is being saved
+    keeping.edited(second)
+    assert kept.names == ["one"]
+    kept.answer()
+    kept.answer()
+    assert sorted(kept.names) == ["one", "one", "two"]
+
+
+def test_a_case_whose_draft_failed_is_tried_again_beside_another(two: Any, user: User, kept: Kept) -> None:
+    from activeseg.errors import InputError
+
+    _, first, _, second = two
+    keeping = user.widget.keeping
+    keeping.edited(first)
+    keeping.save()
+    keeping.edited(second)
+    kept.fail(InputError("The disk is full."))
+    keeping.save()
+    kept.answer()
+    keeping.save()
+    assert sorted(kept.names) == ["one", "one", "two"]
+
+
+def test_an_export_makes_no_draft_superfluous_but_its_own(two: Any, user: User, kept: Kept) -> None:
+    """And not even that, when the case was edited after the button was pressed."""
+    _, first, _, _ = two
+    keeping = user.widget.keeping
+    exporting = user.widget.exporting
+    ends: list[Any] = []
+    user.logic.exporting.export = lambda case, choice, done, *_: ends.append(done)
+    user.node.dataset = "/nowhere/Dataset801_X"
+    from pathlib import Path
+
+    from ActiveSegModuleLib.exporting import Export
+
+    def export() -> None:
+        exporting._start(True)
+        until(lambda: ends)
+
+    export()
+    user.node.segmentation = first.node
+    until(lambda: user.case == first)
+    keeping.edited(first)
+    keeping._after_edit.stop()
+    ends.pop()(Export(Path("/nowhere/Dataset801_X"), "CT_0001", (), {}))
+    keeping.save()
+    assert kept.names == ["one"], "the other case was edited meanwhile"
+    kept.answer()
+
+    export()
+    keeping.edited(first)
+    keeping._after_edit.stop()
+    ends.pop()(Export(Path("/nowhere/Dataset801_X"), "CT_0002", (), {}))
+    keeping.save()
+    assert kept.names == ["one", "one"], "it was edited after the export began"
+    kept.answer()
+
+    keeping.edited(first)
+    export()
+    ends.pop()(Export(Path("/nowhere/Dataset801_X"), "CT_0003", (), {}))
+    keeping.save()
+    assert kept.names == ["one", "one"], "all of it lies in the dataset"
+
+
+def test_an_edit_just_before_the_scene_is_closed_is_in_the_draft(two: Any, user: User, kept: Kept) -> None:
+    _, _, _, second = two
+    user.paint(second, "liver", ((4, 8), (5, 9), (2, 6)))
+    user.core.scene.Clear(0)
+    assert kept.names == ["two"]
+
+
+def test_what_comes_while_another_module_is_shown_is_there_on_coming_back(two: Any, user: User, kept: Kept) -> None:
+    """An opened case, a draft, the end of an export."""
+    from pathlib import Path
+
+    from activeseg.errors import InputError
+    from ActiveSegModuleLib.exporting import Export
+
+    _, first, _, _ = two
+    user.module.exit()
+    user.widget.exporting._opened(first)
+    user.widget.exporting._done(Export(Path("/nowhere/Dataset801_X"), "CT_0001", (), {}))
+    user.widget.exporting._failed(InputError("The disk is full."))
+    assert visible(user) == {"one"}
+    user.module.enter()
+    until(lambda: user.case == first)
+    assert user.node.dataset == "/nowhere/Dataset801_X"
+
+
+def test_a_draft_that_comes_after_later_was_pressed_leaves_the_next_one_offered(user: User, view: Any) -> None:
+    from types import SimpleNamespace
+
+    bar = user.widget.draftBar
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case")
+    bar._left = [SimpleNamespace(id=case.id), SimpleNamespace(id="next")]
+    bar._show = lambda: None
+    user.logic.drafts.open = lambda *_: None
+    user.ui.draftOpenButton.click()
+    user.ui.draftLaterButton.click()
+    bar._opened(case)
+    assert [draft.id for draft in bar._left] == ["next"]

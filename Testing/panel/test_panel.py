@@ -592,7 +592,7 @@ def test_a_stroke_alone_is_in_the_draft_soon_and_at_once_when_the_region_changes
     until(lambda: user.draft_of(case).get("has_edits"))
     user.paint(case, "liver", ((2, 5), (8, 11), (2, 5)))
     before = user.draft_of(case)["edits"]
-    until(lambda: user.widget.keeping._due is not None)
+    until(lambda: user.widget.keeping._due)
     user.widget.keeping._after_edit.stop()  # so that only the change of the region can be the reason
     user.ui.nextButton.click()
     until(lambda: user.draft_of(case).get("edits") not in (None, before))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import qt
@@ -27,7 +28,8 @@ class DraftKeeping:
     def __init__(self, panel: Any) -> None:
         self._panel = panel
         self._drafts = panel.logic.drafts
-        self._due: Case | None = None
+        self._due: dict[str, Case] = {}  # by id, in the order in which they were edited
+        self._edits: Counter[str] = Counter()  # of each case, to tell whether it was edited in between
         self._saving = False
         self._kept: set[str] = set()  # cases of this scene whose draft holds what the scene holds, or held
         self._timers = [
@@ -41,14 +43,23 @@ class DraftKeeping:
 
     def edited(self, case: Case) -> None:
         """Something in the case is not in its draft."""
-        if self._due is not None and self._due != case:
+        if self._due.keys() - {case.id}:
             self.save()
-        self._due = case
+        self._edits[case.id] += 1
+        self._due[case.id] = case
         self._after_edit.start()
 
-    def exported(self) -> None:
-        """What was to be kept lies in a dataset."""
-        self._due = None
+    def edits_of(self, case: Case) -> int:
+        """How often a case was edited; to be given to ``exported``."""
+        return self._edits[case.id]
+
+    def exported(self, case: Case, edits: int) -> None:
+        """What a case held after so many edits lies in a dataset, and its draft is gone."""
+        if self._edits[case.id] == edits:
+            self._due.pop(case.id, None)
+        else:
+            self._due[case.id] = case
+            self._after_edit.start()
 
     def save_soon(self) -> None:
         """Save, unless the user is in the middle of a stroke: it would stutter."""
@@ -59,11 +70,11 @@ class DraftKeeping:
 
     def save(self) -> None:
         """Save what was edited since the last draft. One at a time: what is edited meanwhile is saved after it."""
-        case = self._due
-        if case is None or self._saving or self._panel.logic.installation.obstacle is not None:
+        if self._saving or self._panel.logic.installation.obstacle is not None:
             return
-        self._due = None
-        if self._panel.in_scene(case.node):
+        self._due = {id: case for id, case in self._due.items() if self._panel.in_scene(case.node)}
+        if self._due:
+            case = self._due.pop(next(iter(self._due)))
             self._saving = True
             self._drafts.save(case, lambda: self._saved(case), lambda error: self._failed(case, error))
 
@@ -79,6 +90,8 @@ class DraftKeeping:
 
     def scene_closes(self) -> None:
         """Another scene's cases are other ones, even under the same id."""
+        self._due = {id: case for id, case in self._due.items() if case.is_modified}  # not what was saved just now
+        self.save()
         self.look_for_saved_scene()
         self._kept.clear()
 
@@ -86,7 +99,7 @@ class DraftKeeping:
         """Slicer is closed, or the module reloaded."""
         for timer in self._timers:
             timer.stop()
-        self._due = None
+        self._due.clear()
 
     def _saved(self, case: Case) -> None:
         self._saving = False
@@ -96,8 +109,9 @@ class DraftKeeping:
 
     def _failed(self, case: Case, error: ActiveSegError) -> None:
         self._saving = False
-        self._due = self._due or case  # tried again in two minutes, and with the next edit
-        self._panel.show_error(error)
+        if self._panel.in_scene(case.node):  # else nobody can do anything about it
+            self._due[case.id] = case  # tried again in two minutes, and with the next edit
+            self._panel.show_error(error)
 
     def _timer(self, interval_ms: int, function: Any, once: bool = False) -> Any:
         timer = qt.QTimer()
@@ -144,6 +158,11 @@ class DraftsSection:
         del self._left[:1]
         self._show()
 
+    def _drop(self, id: str) -> None:
+        """It was restored or deleted; the user may have gone on to another one meanwhile."""
+        self._left = [draft for draft in self._left if draft.id != id]
+        self._show()
+
     def _on_open(self) -> None:
         for button in (self._ui.draftOpenButton, self._ui.draftDiscardButton):
             button.enabled = False
@@ -151,7 +170,7 @@ class DraftsSection:
         self._drafts.open(self._left[0].id, self._panel.scene, self._opened, self._failed)
 
     def _opened(self, case: Case) -> None:
-        self._next()
+        self._drop(case.id)
         self._panel.keeping.restored(case)
         self._panel.choose(case)
 
@@ -163,7 +182,7 @@ class DraftsSection:
         draft = self._left[0]
         question = _("Delete the unsaved corrections of {name} for good?").format(name=draft.name)
         if self._panel.confirm(question, _("Delete")):
-            self._drafts.discard(draft.id, self._next, self._failed)
+            self._drafts.discard(draft.id, lambda: self._drop(draft.id), self._failed)
 
 
 def _mouse_is_pressed() -> bool:

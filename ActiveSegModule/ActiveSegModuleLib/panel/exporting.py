@@ -60,6 +60,7 @@ class ExportingSection:
             self._shown_dataset = node.dataset
             self.forget_summary()
         if case != self._case:
+            self._on_patient()  # what was typed there, and not finished, is about the case before
             self._case = case
             blocked = self._ui.notesEdit.blockSignals(True)
             self._ui.notesEdit.setPlainText(case.notes if case is not None else "")
@@ -67,6 +68,7 @@ class ExportingSection:
             self._ui.patientEdit.text = _patient(case)
             self.forget_summary()
             self._ui.unclearFrame.setVisible(False)
+            self._ui.unclearTable.setRowCount(0)  # another case's segments may have the same ids
         self._update_buttons()
 
     def forget_summary(self) -> None:
@@ -75,7 +77,7 @@ class ExportingSection:
 
     def list_cases(self) -> None:
         """Ask for the dataset's cases, if there is such a dataset."""
-        dataset = self._panel.parameterNode.dataset
+        dataset = self._panel.logic.getParameterNode().dataset
         if not (Path(dataset) / "dataset.json").is_file() or not dataset:
             self._fill_cases([])
             return
@@ -88,7 +90,7 @@ class ExportingSection:
             missing = str(obstacle)
         elif case is not None and case.is_preview:
             missing = _("A preview cannot be exported.")
-        elif case is None or not self._panel.parameterNode.dataset:
+        elif case is None or not self._panel.logic.getParameterNode().dataset:
             missing = _("Choose a segmentation and a dataset.")
         for button in (self._ui.summaryButton, self._ui.exportButton):
             button.enabled = not missing and not self._busy
@@ -115,12 +117,19 @@ class ExportingSection:
         annotator, patient = str(self._ui.annotatorEdit.text), str(self._ui.patientEdit.text).strip()
         choice = ExportChoice(Path(node.dataset), node.review.value, annotator, self._mapping(), patient)
         run = self._exporting.export if store else self._exporting.summarise
+        edits = self._panel.keeping.edits_of(case)
         self._busy = True
         self._update_buttons()
         self._show_progress("start", 0.0)
 
+        def done(export: Export) -> None:
+            self._done(export)
+            if export.case:
+                self._panel.case_exported(case, edits)
+                self.list_cases()
+
         def start() -> None:
-            self._ask(lambda: run(case, choice, self._done, self._failed, self._show_progress))
+            self._ask(lambda: run(case, choice, done, self._failed, self._show_progress))
 
         self._panel.logic.engine.later(start)  # so that it is seen: reading a large case back takes seconds
 
@@ -175,13 +184,11 @@ class ExportingSection:
         self._ui.unclearFrame.setVisible(bool(self._mapping()))
         self.remember(export.dataset)
         self._update_buttons()
-        if export.case:
-            self._panel.case_exported()
-            self.list_cases()
 
     def remember(self, dataset: Path) -> None:
         """The dataset is the one that is worked with: it is in the field, and again in the next scene."""
-        self._shown_dataset = self._panel.parameterNode.dataset = str(dataset)
+        # Not the panel's parameter node, which it has not while another module is shown.
+        self._shown_dataset = self._panel.logic.getParameterNode().dataset = str(dataset)
         self._panel.settings.setValue(LAST_DATASET, str(dataset))
 
     def _failed(self, error: ActiveSegError) -> None:

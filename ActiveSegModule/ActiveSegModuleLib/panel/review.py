@@ -62,6 +62,7 @@ class ReviewSection:
             return
         case = Case.of(node.segmentation)
         if case != self._review.case:
+            self._panel.case_left()
             self._open(case)
         self._choose_measure(case)
         self._begin(case)
