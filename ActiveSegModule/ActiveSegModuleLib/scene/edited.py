@@ -233,7 +233,9 @@ def _layers(
     layers, resampled = [], False
     for number in range(segmentation.GetNumberOfLayers(BINARY_LABELMAP)):
         image = segmentation.GetLayerDataObject(number, BINARY_LABELMAP)
-        if image is None or not array_of(image).any():
+        if image is None or not array_of(image).size:
+            continue
+        if count_losses and not array_of(image).any():  # takes long for a large image, and changes no label
             continue
         values: dict[int, int] = {}
         for segment_id in segmentation.GetSegmentIDsForLayer(number, BINARY_LABELMAP):
