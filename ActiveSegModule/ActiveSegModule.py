@@ -349,8 +349,8 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
         case = Case.of(node.segmentation)
         if case is not None and case.has_ct and (chosen[1] != had_segmentation or case.ct_node is node.ct):
             ct, segmentation = case.ct_node, case.node
-        elif node.ct is not None and chosen[0] != had_ct:
-            newest = Case.newest_of(self.scene, node.ct)
+        elif (node.ct is not None or (case is not None and case.has_ct)) and chosen[0] != had_ct:
+            newest = Case.newest_of(self.scene, node.ct) if node.ct is not None else None
             ct, segmentation = node.ct, newest.node if newest is not None else None
         else:
             ct, segmentation = node.ct, node.segmentation
@@ -438,16 +438,17 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, L
 
     def choose(self, case):
         """Turn to a case, and to its CT."""
-        ctNode = case.ct_node
         if self.parameterNode is None:  # another module is shown
             self._caseArrived = case
             self._show_only(case.node)
             return
+        ctNode = case.ct_node if case.has_ct else self.parameterNode.ct  # it may have been removed meanwhile
         modifying = self.parameterNode.StartModify()
         self.parameterNode.ct = ctNode
         self.parameterNode.segmentation = case.node
         self.parameterNode.EndModify(modifying)
-        self._show_only(case.node)  # at once: the views must never show two
+        self._show_only(case.node if case.has_ct else None)  # at once: the views must never show two
+        self._current = None  # what was current is not shown any more, even if the next choice is that again
         self.open_section(self.ui.reviewSection)
 
     def case_left(self):

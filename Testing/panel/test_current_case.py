@@ -651,3 +651,28 @@ def test_a_draft_that_comes_after_later_was_pressed_leaves_the_next_one_offered(
     user.ui.draftLaterButton.click()
     bar._opened(case)
     assert [draft.id for draft in bar._left] == ["next"]
+
+
+def test_choosing_no_ct_leaves_nothing_to_review(two: Any, user: User, view: Any) -> None:
+    user.ui.ctSelector.setCurrentNode(None)
+    until(lambda: user.case is None)
+    assert user.node.segmentation is None
+    assert visible(user) == set()
+
+
+def test_a_case_that_arrived_elsewhere_and_lost_its_ct_keeps_nobody_out(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case")
+    user.module.exit()
+    user.widget.case_changed(case)
+    user.core.scene.RemoveNode(ct)
+    user.module.enter()
+    until(lambda: "no longer in the scene" in user.ui.caseLabel.text)
+    assert visible(user) == set()
+
+
+def test_two_choices_in_one_turn_show_the_second_alone(two: Any, user: User, view: Any) -> None:
+    _, first, _, second = two
+    user.widget.choose(first)
+    user.node.segmentation = second.node
+    until(lambda: user.case == second and visible(user) == {"two"})
