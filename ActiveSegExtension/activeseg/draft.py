@@ -41,7 +41,7 @@ from activeseg.prediction_folder import RECORD as PREDICTION_RECORD
 from activeseg.prediction_folder import UNFINISHED
 from activeseg.regions import read_regions
 from activeseg.regular_files import read_bytes, read_json
-from activeseg.volume import Volume, read_label_map, replacing, sync_to_disk
+from activeseg.volume import Volume, make_folder, read_label_map, replacing, sync_to_disk
 
 RECORD = "draft.json"
 FORMAT = 1
@@ -317,9 +317,10 @@ def discard(folder: Path) -> bool:
     with _locked(folder.parent):
         found = (folder / RECORD).is_file()
         with contextlib.suppress(OSError):  # on a full disk it must still be possible
-            (folder / _MARK).touch()
+            (folder / _MARK).touch(exist_ok=False)  # a link is not followed
         try:
             (folder / RECORD).unlink(missing_ok=True)  # without it the rest is waste
+            sync_to_disk(folder)  # else a power failure might keep the record, and not what it names
         except OSError as error:
             raise EngineError(f"The draft could not be removed: {error.strerror or error}.") from error
         _remove_waste(folder)
@@ -419,7 +420,7 @@ class _Writer:
 def _writing(folder: Path, step: Step) -> Iterator[_Writer]:
     """Be the only writer; afterwards nothing lies in the folder but what its record names."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder.parent, 0o700)
         with _locked(folder.parent):
             before = Draft.find(folder) if os.path.lexists(folder) else None
             _make(folder, step)
@@ -469,15 +470,18 @@ def _make(folder: Path, step: Step) -> None:
         try:
             step("folder begun")
             (fresh / _MARK).touch()
+            sync_to_disk(fresh)
             step("folder marked")
             os.rename(fresh, folder)
         except BaseException:
             _remove_waste(fresh)
             raise
+        sync_to_disk(folder.parent)
     elif not _is_ours(folder):
         if any(folder.iterdir()):
             raise InputError(f"The folder '{folder}' holds other things than a draft.", "Choose another one.")
         (folder / _MARK).touch()
+        sync_to_disk(folder)
 
 
 def _remove_waste(folder: Path) -> None:

@@ -82,21 +82,18 @@ def making(folder: Path) -> Iterator[Path]:
     Others who write beside it wait meanwhile. Raises OSError, and EngineError when it takes them too long; then
     ``folder`` is as it was.
     """
-    from activeseg.volume import sync_to_disk  # the supervisor, which starts at once, needs the rest of this file only
+    from activeseg.volume import make_folder  # the supervisor, which starts at once, needs the rest of this file only
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with _alone(folder.parent, LOCK_WAIT_S) as alone:
         _recover(folder, alone)
         fresh = Path(tempfile.mkdtemp(prefix=_prefix(folder, "new"), dir=folder.parent))
         try:
             yield fresh
-            for path in (*fresh.iterdir(), fresh):
-                sync_to_disk(path)
             _replace(fresh, folder)
         except BaseException:
             _merge_back(fresh, folder)
             raise
-        sync_to_disk(folder.parent)
 
 
 def restore(folder: Path) -> None:
@@ -157,12 +154,20 @@ def _recover(folder: Path, sweep: bool, spared: frozenset[str] = frozenset()) ->
 
 
 def _replace(fresh: Path, folder: Path) -> None:
+    """All is on disk before it is exchanged, and the exchange before anything of the old folder is removed."""
+    from activeseg.volume import sync_to_disk
+
+    for path in fresh.iterdir():
+        sync_to_disk(path)
     if not os.path.lexists(folder):
+        sync_to_disk(fresh)
         os.rename(fresh, folder)
+        sync_to_disk(folder.parent)
         return
     for entry in folder.iterdir():
         if entry.name not in FILES:
             _carry(entry, fresh / entry.name)
+    sync_to_disk(fresh)
     old = fresh
     if not _exchanged(fresh, folder):
         old = folder.with_name(fresh.name.replace("-new-", "-old-"))
@@ -172,16 +177,20 @@ def _replace(fresh: Path, folder: Path) -> None:
         except BaseException:
             os.rename(old, folder)
             raise
+    sync_to_disk(folder.parent)
     _merge_back(old, folder)
 
 
 def _carry(entry: Path, target: Path) -> None:
-    """The user's file, link or folder once more: as hard links where the disk has them, else as copies."""
+    """The user's file, link or folder once more, on disk: as hard links where the disk has them, else as copies."""
+    from activeseg.volume import sync_to_disk
+
     kind = entry.lstat().st_mode
     if stat.S_ISDIR(kind):
         target.mkdir()
         for inner in entry.iterdir():
             _carry(inner, target / inner.name)
+        sync_to_disk(target)
         with contextlib.suppress(OSError):
             shutil.copystat(entry, target)
     elif stat.S_ISLNK(kind):
@@ -193,6 +202,7 @@ def _carry(entry: Path, target: Path) -> None:
             if not stat.S_ISREG(kind):
                 raise
             shutil.copyfile(entry, target)
+            sync_to_disk(target)
             with contextlib.suppress(OSError):  # a drive without rights
                 shutil.copystat(entry, target)
 

@@ -18,6 +18,7 @@ def main() -> None:
     arguments = parser.parse_args()
     import test_lost_flushes as tests
 
+    predicted = tests.test_a_prediction_is_the_old_one_or_the_new_one_with_all_of_the_users_files
     tests.EVERY = 1
     tried = failed = 0
     counted = tests.worst_folders
@@ -40,6 +41,11 @@ def main() -> None:
             ("project", tests.test_a_project_and_its_key_are_whole, ()),
             ("version", tests.test_a_version_appears_with_all_of_its_files, ()),
         ]
+        kinds += [
+            (f"draft, {name}", tests.test_a_draft_is_restored_as_it_was_kept_last_or_before, (name,))
+            for name in tests.DRAFT_CHANGES
+        ]
+        kinds += [(f"prediction, {'first' if first else 'replaced'}", predicted, (first,)) for first in (True, False)]
         for name, test, given in kinds:
             with tempfile.TemporaryDirectory() as folder:
                 try:

@@ -27,11 +27,15 @@ class Recorder:
         self._at_each = at_each
         self._content: dict[int, bytes] = {}
         self._entries: dict[int, dict[str, int]] = {}
-        self._last: dict[int, bytes] = {}
+        self._held: dict[int, int] = {}  # open, so that the number of a file that is removed is given to no other one
         for place, _, files in os.walk(root):
             self._note_folder(Path(place))
             for name in files:
                 self._note_file(Path(place) / name)
+
+    def close(self) -> None:
+        while self._held:
+            os.close(self._held.popitem()[1])
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -62,10 +66,19 @@ class Recorder:
             (self._note_folder if path.is_dir() else self._note_file)(path)
 
     def _note_file(self, path: Path) -> None:
+        self._hold(path)
         self._content[path.stat().st_ino] = path.read_bytes()
 
     def _note_folder(self, path: Path) -> None:
+        self._hold(path)
         self._entries[path.stat().st_ino] = {entry.name: entry.inode() for entry in os.scandir(path)}
+        for name in self._entries[path.stat().st_ino]:
+            self._hold(path / name)
+
+    def _hold(self, path: Path) -> None:
+        inode = path.lstat().st_ino
+        if inode not in self._held and not path.is_symlink():
+            self._held[inode] = os.open(path, os.O_RDONLY)
 
     def build(self, target: Path, seed: int) -> None:
         """One of the folders that can be left now."""

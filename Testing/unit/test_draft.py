@@ -21,6 +21,7 @@ from forked import in_child
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from activeseg.client.kept_drafts import remove_draft
 from activeseg.draft import Draft, Edits, OpenedLabels, discard, drafts_in, save_edits, store_base
 from activeseg.errors import EngineError, InputError
 from activeseg.phantom import Domain, make_phantom, phantom_geometry
@@ -416,6 +417,16 @@ def test_a_record_that_is_no_record_is_an_error_in_words(stored: Draft, content:
     with pytest.raises(InputError, match=r"draft"):
         Draft.open(stored.folder)
     assert drafts_in(stored.folder.parent) == []
+
+
+@pytest.mark.parametrize("remove", [discard, remove_draft], ids=lambda remove: remove.__name__)
+def test_removing_a_draft_makes_nothing_where_a_link_in_it_leads(
+    stored: Draft, tmp_path: Path, remove: Callable[[Path], object]
+) -> None:
+    (stored.folder / ".activeseg-draft").symlink_to(tmp_path / "outside")
+    remove(stored.folder)
+    assert not stored.folder.exists()
+    assert not (tmp_path / "outside").exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes and links of POSIX")

@@ -9,16 +9,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dataset_cases import SCHEMA, correction, ct, labels, oblique
 from lost_flushes import Recorder
 
+from activeseg import draft as drafts
+from activeseg.client import kept_drafts
 from activeseg.dataset import Dataset, Origin, Provenance
 from activeseg.dataset.private_map import PrivateMap
 from activeseg.labels import LabelSchema
 from activeseg.learning.project import Project
 from activeseg.learning.version import BASE, ModelKind, Version, add_version
-from activeseg.volume import staging_folder
+from activeseg.prediction_folder import making, recover
+from activeseg.volume import Volume, staging_folder
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 TRUTH = Provenance(Origin.TRUTH)
@@ -31,16 +35,20 @@ def worst_folders(
 ) -> int:
     """Do the work and check what each power failure would leave; ``check`` is told whether the work had ended."""
     drawn = random.Random(SEED)
+    failed: list[Exception] = []
     tried = 0
 
     def look(recorder: Recorder, ended: bool = False) -> None:
         nonlocal tried
         if ended or drawn.randrange(min(every, EVERY)) == 0:
             left = scratch / str(tried)
-            recorder.build(left, drawn.randrange(10**9))
-            check(left, ended)
-            shutil.rmtree(left)
             tried += 1
+            recorder.build(left, drawn.randrange(10**9))
+            try:
+                check(left, ended)
+            except Exception as error:  # told at the end: the work goes on where an OSError was of no weight
+                failed.append(error)
+            shutil.rmtree(left)
 
     busy = False
 
@@ -57,6 +65,9 @@ def worst_folders(
         work()
     for _ in range(4):
         look(recorder, ended=True)
+    recorder.close()
+    if failed:
+        raise failed[0]
     return tried
 
 
@@ -161,3 +172,99 @@ def test_a_version_appears_with_all_of_its_files(tmp_path: Path) -> None:
                 assert json.loads((opened.version_folder(id) / "model" / name).read_text()) == {"what": name}
 
     assert worst_folders(root, tmp_path / "scratch", work, check) > 4
+
+
+def snapshot(number: int) -> drafts.Edits:
+    return drafts.Edits({"number": number}, (np.full((3, 4, 5), number, np.uint8), np.arange(number)))
+
+
+def opened_case(number: int) -> tuple[drafts.OpenedLabels, dict[str, Volume]]:
+    return drafts.OpenedLabels(Volume(labels(number), oblique()), SCHEMA, SCHEMA.names, "D", "C"), {"CT": ct(number)}
+
+
+def save_draft(folder: Path, number: int) -> None:
+    drafts.save_edits(folder, snapshot(number), {"number": number}, base=opened_case(0))
+
+
+def restored(folder: Path) -> list[tuple[int, int]]:
+    """The snapshot and the base of each draft that is listed, read to the last voxel, by the engine and by a client."""
+    listed, kept = drafts.drafts_in(folder), kept_drafts.drafts_in(folder)
+    assert [draft.id for draft in listed] == [draft.id for draft in kept]
+    found = []
+    for draft, same in zip(listed, kept, strict=True):
+        edits, layers = draft.read_edits(), same.read_layers()
+        number = int(draft.state.get("number", 0))
+        base = next(n for n in (0, 1) if draft.read_base().labels.sha256() == opened_case(n)[0].labels.sha256())
+        assert draft.read_images()["CT"].sha256() == same.read_image().sha256() == ct(base).sha256()
+        assert np.array_equal(same.read_labels().array, labels(base))
+        assert (edits is None) == (layers is None) == (number == 0)
+        if edits is not None and layers is not None:
+            wanted = snapshot(number)
+            assert edits.layers == layers[0] == same.read_layers()[0] == wanted.layers == dict(same.state)
+            for arrays in (edits.arrays, layers[1]):
+                assert all(np.array_equal(one, other) for one, other in zip(arrays, wanted.arrays, strict=True))
+        found.append((number, base))
+    return found
+
+
+Snapshots = list[tuple[int, int]]
+DRAFT_CHANGES: dict[str, tuple[int, Callable[[Path], object], Snapshots, Snapshots]] = {
+    "first base": (0, lambda folder: drafts.store_base(folder, *opened_case(0)), [], [(0, 0)]),
+    "first snapshot": (0, lambda folder: save_draft(folder, 1), [], [(1, 0)]),
+    "later snapshot": (2, lambda folder: save_draft(folder, 3), [(2, 0)], [(3, 0)]),
+    "other base": (2, lambda folder: drafts.store_base(folder, *opened_case(1)), [(2, 0)], [(2, 1)]),
+    "discarded": (2, drafts.discard, [(2, 0)], []),
+    "removed": (2, kept_drafts.remove_draft, [(2, 0)], []),
+}
+"""Snapshots before, the change, and which snapshot and base are there before and after."""
+
+
+@pytest.mark.parametrize("name", DRAFT_CHANGES)
+def test_a_draft_is_restored_as_it_was_kept_last_or_before(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    before, change, old, new = DRAFT_CHANGES[name]
+    for number in range(1, before + 1):
+        save_draft(root / "drafts" / "a1", number)
+
+    def check(left: Path, ended: bool) -> None:
+        found = restored(left / "drafts")
+        assert found == new if ended else found in (old, new)
+        if not found and (left / "drafts").exists():
+            assert not [path for path in (left / "drafts").glob("*/*") if path.stat().st_size], "of a patient"
+        save_draft(left / "drafts" / "a1", 9)
+        assert restored(left / "drafts") == [(9, found[0][1] if found else 0)]
+
+    assert worst_folders(root, tmp_path / "scratch", lambda: change(root / "drafts" / "a1"), check) > 4
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "replaced"])
+def test_a_prediction_is_the_old_one_or_the_new_one_with_all_of_the_users_files(first: bool, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    names = ("labels.nii.gz", "regions.json", "prediction.json")
+
+    def predict(folder: Path, which: str) -> None:
+        with making(folder) as fresh:
+            for name in names:
+                (fresh / name).write_text(f"{which} {name}")
+
+    predicted = root / "of a user" / "prediction"
+    if not first:
+        predict(predicted, "old")
+        (predicted / "notes" / "deeper").mkdir(parents=True)
+        for name in ("edited.seg.nrrd", "notes/a.txt", "notes/deeper/b.txt"):
+            (predicted / name).write_text("mine")
+
+    def check(left: Path, ended: bool) -> None:
+        folder = left / "of a user" / "prediction"
+        recover(folder)
+        assert folder.exists() or (first and not ended)
+        if folder.exists():
+            which = {(folder / name).read_text().removesuffix(f" {name}") for name in names}
+            assert which == {"new"} if ended or first else which in ({"old"}, {"new"})
+        if not first:
+            for name in ("edited.seg.nrrd", "notes/a.txt", "notes/deeper/b.txt"):
+                assert (folder / name).read_text() == "mine"
+
+    assert worst_folders(root, tmp_path / "scratch", lambda: predict(predicted, "new"), check) > 4

@@ -25,15 +25,16 @@ from activeseg.errors import InputError
 from activeseg.npz_files import read_npz
 from activeseg.regular_files import read_bytes, read_json
 from activeseg.uncertainty import coarsened
-from activeseg.volume import Volume, read_label_map
+from activeseg.volume import Volume, read_label_map, sync_to_disk
 
 RECORD = "draft.json"
 FORMAT = 1
+_MARK = ".activeseg-draft"
 _ACTION = "Discard the draft."
 _FOLDERS = {"base": re.compile(r"base-[0-9a-f]{32}"), "edits": re.compile(r"edits-[0-9a-f]{32}|")}
 _IMAGE = re.compile(r"image\d+-[0-9a-f]{32}\.npy")
 _OURS = re.compile(
-    r"(image\d+|base|edits)-[0-9a-f]{32}(\.npy)?|draft\.json|\.activeseg-draft"
+    r"(image\d+|base|edits)-[0-9a-f]{32}(\.npy)?"
     r"|\.activeseg-([0-9a-f]{32}|[0-9a-f]{12}-\d{1,10}-[0-9a-f]{12})\.json"
 )
 _PATCHES_LIMIT = 1 << 30
@@ -163,8 +164,11 @@ def remove_draft(folder: Path) -> None:
     """
     if folder.is_symlink() or not (folder / RECORD).is_file():
         return
+    with contextlib.suppress(OSError):  # on a full disk it must still be possible
+        (folder / _MARK).touch(exist_ok=False)  # by it an engine knows what is left here when this is not ended
     try:
         (folder / RECORD).unlink()  # without it the rest is waste
+        sync_to_disk(folder)  # else a power failure might keep the record, and not what it names
     except OSError as error:
         raise InputError(f"The draft could not be removed: {error.strerror or error}.") from error
     for path in folder.iterdir():
@@ -175,6 +179,8 @@ def remove_draft(folder: Path) -> None:
                 with contextlib.suppress(OSError):
                     path.unlink()
     with contextlib.suppress(OSError):
+        if not any(_OURS.fullmatch(path.name) for path in folder.iterdir()):
+            (folder / _MARK).unlink(missing_ok=True)
         folder.rmdir()
 
 
