@@ -202,6 +202,7 @@ def _chosen(stacks: Iterable[_Stack], series: str | None) -> _Stack:
     raise InputError(
         message,
         "Choose a series by its number, UID or description:\n" + "\n".join(f"  {s.info}" for s in offered),
+        setting="series",
         series=[{"number": s.info.number, "uid": s.info.uid, "part": s.info.part} for s in offered],
     )
 

@@ -29,7 +29,8 @@ def shortened(text: str, length: int) -> str:
 
 
 class ActiveSegError(Exception):
-    """One clear sentence for the user; ``action`` says what to do next, ``details`` carries values for a program.
+    """One clear sentence for the user; ``action`` says what to do next, ``details`` carries values for a program;
+    ``setting`` in it names the one that should be given or changed, from which the command line makes its option.
 
     ``code`` names the kind in JSON, ``exit_code`` is what the command line ends with.
     """

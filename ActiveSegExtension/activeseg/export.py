@@ -118,7 +118,9 @@ def read_images(prediction: Prediction) -> dict[str, Volume]:
         path = Path(image["path"])
         if not image["path"] or not path.exists():
             raise InputError(
-                f"The image of channel '{channel}' is no longer at '{image['path']}'.", "Say where it is now."
+                f"The image of channel '{channel}' is no longer at '{image['path']}'.",
+                "Say where it is now.",
+                setting="image",
             )
         images[channel] = Volume.read(path, image.get("series"))
     return images
@@ -129,7 +131,9 @@ def check_images(prediction: Prediction, images: Mapping[str, Volume]) -> None:
     for channel, image in prediction.images.items():
         if channel not in images:
             raise InputError(
-                f"The image of channel '{channel}' is missing.", f"Give the image of channel '{channel}', too."
+                f"The image of channel '{channel}' is missing.",
+                f"Give the image of channel '{channel}', too.",
+                setting="channel",
             )
         if images[channel].sha256() != image["sha256"]:
             raise InputError(

@@ -46,7 +46,9 @@ def segment(
         segmenter.schema.named(name)
         if settings.structures and name not in settings.structures:
             raise InputError(
-                f"'{name}' is in focus but not among the structures to segment.", "Add it to the structures to segment."
+                f"'{name}' is in focus but not among the structures to segment.",
+                "Add it to the structures to segment.",
+                setting="structures",
             )
     segmenter.check(settings)
     started = time.perf_counter()

@@ -100,7 +100,7 @@ def test_the_network_that_owns_most_of_what_was_corrected_is_chosen_by_itself(tr
     planned = plan_finetuning(trained, SMALL, parent=BASE, device="cpu")
     assert planned.part == OWNER.dataset
     assert planned.left_over == (OTHER,)
-    assert any(OTHER in sentence and "--part" in sentence for sentence in planned.sentences())
+    assert any(OTHER in sentence and "separately" in sentence for sentence in planned.sentences())
 
 
 def test_the_user_may_choose_another_network(trained: Project) -> None:

@@ -100,10 +100,11 @@ def test_unknown_structure_is_named_with_its_neighbours(tmp_path: Path) -> None:
         segmenter.check(Settings(device="cpu", structures=("livver",)))
 
 
-def test_missing_channel_is_named_with_the_option_that_gives_it(tmp_path: Path) -> None:
+def test_missing_channel_is_named_with_the_setting_that_gives_it(tmp_path: Path) -> None:
     segmenter = NnUNetSegmenter(make_model(tmp_path / "m", LABELS, channels=("early", "late")))
-    with pytest.raises(InputError, match="--channel late=FILE"):
+    with pytest.raises(InputError, match="'late'") as refused:
         segmenter.segment({"early": phantom()}, Settings(device="cpu"), Progress())
+    assert refused.value.details["setting"] == "channel"
 
 
 def test_channels_on_different_grids_are_refused(tmp_path: Path) -> None:

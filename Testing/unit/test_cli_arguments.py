@@ -64,8 +64,8 @@ def test_input_is_the_channel_that_is_left():
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ([], "2 images are needed"),
-        (["T1=b.nii", "T2=c.nii"], "2 images are needed"),
+        ([], "Images needed: 2"),
+        (["T1=b.nii", "T2=c.nii"], "Images needed: 2"),
         (["PD=b.nii"], "no channel 'PD'"),
         (["T1="], "has no file"),
         (["T1"], "--channel is 'T1'"),

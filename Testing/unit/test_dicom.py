@@ -141,7 +141,7 @@ def test_several_series_are_offered_and_never_guessed(tmp_path):
     )
     message = refused(tmp_path)
     assert "There are 2 DICOM series." in message
-    assert "--series" in message
+    assert "by its number, UID or description" in message
     assert "1: 'Thorax 1.0 B31f', CT, 6 slices of 10 x 8, 0.7 x 0.8 x 2.5 mm, 1.2.826.0.1.3680043.8.498.1" in message
     assert "2: 'Abdomen', CT, 4 slices" in message
     for series in ("1", "thorax 1.0 b31f", "1.2.826.0.1.3680043.8.498.1"):

@@ -89,7 +89,7 @@ def channel_files(channels: Sequence[str], image: Path, given: Sequence[str]) ->
     left = [name for name in channels if name not in files]
     if len(left) != 1:
         raise InputError(
-            f"{len(channels)} images are needed ({', '.join(channels)}), and {len(files) + 1} were given.",
+            f"Images needed: {len(channels)} ({', '.join(channels)}); given: {len(files) + 1}.",
             f"INPUT is one of them; give {'the others' if left else 'one less'} with --channel NAME=FILE.",
         )
     files[left[0]] = image

@@ -78,6 +78,8 @@ class Conversation:
         self._errors.print(Text(error.message, style="red"), soft_wrap=True)
         if error.action:
             self.notice(error.action)
+        if setting := error.details.get("setting"):
+            self.notice(f"The option is --{setting}.")
         if self._as_json:
             # Details may hold anything; what JSON lacks becomes text.
             plain = json.loads(json.dumps({"error": error.to_dict()}, default=str), parse_constant=str)

@@ -156,7 +156,7 @@ def replay(
                 volumes = read_channels(talk, channel_files(channels, image, channel or []), image, None)
                 part = progress.part(number / len(images), (number + 1) / len(images))
                 added.append(add_replay(project, volumes, device, part))
-        talk.result({"added": added}, f"{len(added)} images will be replayed.")
+        talk.result({"added": added}, f"{len(added)} image{'s' * (len(added) != 1)} will be replayed.")
 
 
 def _show(talk: Conversation, project: Project) -> None:

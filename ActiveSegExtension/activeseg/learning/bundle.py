@@ -89,6 +89,8 @@ def import_version(project: Project, file: Path, progress: Progress | None = Non
 
     Raises InputError when the file is no version, was changed, or holds more than weights; or is for other structures.
     """
+    if not file.exists():
+        raise InputError(f"There is no file '{file}'.", "Check the path.")
     progress = progress or Progress()
     versions = project.folder / VERSIONS
     versions.mkdir(exist_ok=True)

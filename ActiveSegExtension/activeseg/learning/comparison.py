@@ -66,7 +66,7 @@ class Comparison:
                 )
         if self.verdict.unmeasured:
             told.append(f"Not measured: {', '.join(self.verdict.unmeasured)}.")
-        return [*told, self.verdict.reason]
+        return [*told, f"{self.second_id} in place of {self.first_id}: {self.verdict.reason}"]
 
     def to_dict(self) -> dict[str, Any]:
         return {

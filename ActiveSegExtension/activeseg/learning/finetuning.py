@@ -94,7 +94,7 @@ class Planned:
                 f"These wait for structures that nobody annotated in them: {', '.join(self.cases.waiting[:5])}."
             )
         if self.left_over:
-            told.append(f"Learned only by other parts of the model: {', '.join(self.left_over[:5])}.")
+            told.append(f"Other parts of the model own {', '.join(self.left_over[:5])}; fine-tune those separately.")
         if not self.held_out:
             told.append("No case is held out, so the new version cannot be measured and will not take over by itself.")
         return tuple(told)

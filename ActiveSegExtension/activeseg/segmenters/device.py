@@ -26,5 +26,7 @@ def resolve_device(name: str) -> torch.device:
         raise DeviceError(f"There is no device '{name}'.", f"Choose one of {', '.join(DEVICES)}.")
     if not available[name]:
         why = "this torch is a CPU build" if name == "cuda" and torch.version.cuda is None else "torch does not see one"
-        raise DeviceError(f"The device '{name}' is not available: {why}.", "Choose the device 'cpu', or 'auto'.")
+        raise DeviceError(
+            f"The device '{name}' is not available: {why}.", "Choose the device 'cpu', or 'auto'.", setting="device"
+        )
     return torch.device(name)

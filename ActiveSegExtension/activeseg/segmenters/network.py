@@ -393,7 +393,9 @@ def sweep_exact(network: Network, data: torch.Tensor, mirror: bool, progress: Pr
             weights[tile[1:]] += gaussian
     torch.div(logits, weights, out=logits)
     if not all(torch.isfinite(extreme) for extreme in torch.aminmax(logits)):
-        raise ModelError("The network's logits overflow float16, so exact mode cannot be used.", "Use fast mode.")
+        raise ModelError(
+            "The network's logits overflow float16, so exact mode cannot be used.", "Use fast mode.", setting="mode"
+        )
     return logits[(slice(None), *back)]
 
 

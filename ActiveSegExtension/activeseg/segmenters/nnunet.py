@@ -358,6 +358,7 @@ def _one_grid(images: Mapping[str, Volume], channels: tuple[str, ...]) -> list[V
         raise InputError(
             f"The model needs {len(channels)} images ({', '.join(channels)}); '{missing[0]}' is missing.",
             f"Give the image of channel '{missing[0]}', too.",
+            setting="channel",
         )
     volumes = [images[name] for name in channels]
     for name, volume in zip(channels, volumes, strict=True):

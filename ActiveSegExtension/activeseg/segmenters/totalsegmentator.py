@@ -149,7 +149,9 @@ class TotalSegmentatorSegmenter:
     def _only_image(self, images: Mapping[str, Volume], models: Sequence[Model]) -> Volume:
         (channel,) = self.channels
         if channel not in images:
-            raise InputError(f"{self.name} needs one {channel} image.", f"Give the image of channel '{channel}'.")
+            raise InputError(
+                f"{self.name} needs one {channel} image.", f"Give the image of channel '{channel}'.", setting="channel"
+            )
         volume = images[channel]
         coarsest = max(max(model.spacing_xyz or (0.0,)) for model in models)
         size = [n * s for n, s in zip(volume.geometry.shape_kji[::-1], volume.geometry.spacing_xyz, strict=True)]

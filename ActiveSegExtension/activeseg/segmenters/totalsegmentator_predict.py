@@ -127,6 +127,7 @@ class Predictions:
                 raise InputError(
                     "The image is so large that TotalSegmentator splits it, which does not go with smooth resampling.",
                     "Do not resample smoothly, or crop the image.",
+                    setting="resample",
                 )
             part = self.progress.part(start + share * number / len(pieces), start + share * (number + 1) / len(pieces))
             self._one_piece(network, task_id, path, first_plane(pieces, number), Path(dir_out), part)
