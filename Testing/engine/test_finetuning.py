@@ -361,10 +361,15 @@ def test_structures_that_the_dataset_lacks_are_filled_in_from_the_parent_and_ign
     assert len(list((folder / DATASET / "cases").glob("new_CT_0001*"))) > 1
 
 
-def test_only_reviewed_voxels_teach_and_a_case_without_any_trains_on_to_nothing_wrong(tmp_path: Path) -> None:
+def test_only_reviewed_voxels_teach_and_a_case_with_a_single_one_trains_on_to_nothing_wrong(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "p", "demo")
     ignore = project.dataset().schema.ignore_value
-    add(project, 0, "A", lambda labels: labels.fill(ignore))
+
+    def one_voxel(labels: np.ndarray) -> None:
+        labels.fill(ignore)
+        labels[0, 0, 0] = 0  # most patches hold none
+
+    add(project, 0, "A", one_voxel)
     run = fine_tuned(project, iterations=3)
     assert run.state.stage is Stage.DONE, log(run)
     assert all(math.isfinite(event["loss"]) for event in iterations(run))

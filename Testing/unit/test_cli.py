@@ -105,9 +105,8 @@ def test_segment_writes_the_whole_folder_and_one_document(run, ct_file, tmp_path
     assert {path.name for path in out.iterdir()} == FILES
     assert os.listdir(out.parent) == ["out"]
     document = ended.document
-    record = json.loads((out / "prediction.json").read_text())
-    assert set(record.pop("files")) == FILES - {"prediction.json"}
-    assert document["prediction"] == record
+    assert document["prediction"] == json.loads((out / "prediction.json").read_text())
+    assert set(document["prediction"]["files"]) == FILES - {"prediction.json"}
     assert document["prediction"]["images"]["CT"]["path"] == str(ct_file)
     assert [region["number"] for region in document["regions"]] == [1, 2]
     bone = next(structure for structure in document["structures"] if structure["name"] == "bone")
