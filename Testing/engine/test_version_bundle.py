@@ -340,7 +340,7 @@ def test_a_zip_of_something_else_and_one_that_is_not_there(other: Project, tmp_p
     with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
     refused(other, tmp_path / "t.zip")
-    refused(other, tmp_path / "missing.zip")
+    refused(other, tmp_path / "missing.zip", "There is no file")
 
 
 def test_an_encrypted_file(exported: Path, other: Project, tmp_path: Path) -> None:

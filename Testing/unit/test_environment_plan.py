@@ -16,7 +16,7 @@ from installable import PYTHON, offline, small_lock
 from activeseg.client import environment_plan as plans
 from activeseg.client import interpreter, lock
 from activeseg.client.environment import EngineEnvironment, Options, Source, State, default_folder
-from activeseg.client.environment_plan import GIB
+from activeseg.client.environment_plan import GIB, refuse_unknown_build
 from activeseg.client.lock import engine_lock, satisfies
 from activeseg.errors import EngineError, InputError
 
@@ -335,3 +335,14 @@ def test_the_core_needs_nothing_but_the_standard_library_for_it():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE)
     for name in ("numpy", "requests", "torch", "typer", "filelock", "psutil"):
         assert f"'{name}'" not in done.stdout
+
+
+@pytest.mark.parametrize("build", ["gpu", "cu130 ", "CUDA", "cu13.0"])
+def test_a_build_of_torch_that_there_is_not_is_refused_before_anything_is_downloaded(build):
+    with pytest.raises(InputError, match=f"no build of PyTorch called '{build}'"):
+        refuse_unknown_build(build)
+
+
+@pytest.mark.parametrize("build", ["auto", "cpu", "cu126", "cu130", "rocm6.4", "xpu", ""])
+def test_a_build_of_torch_that_there_is_passes(build):
+    refuse_unknown_build(build)

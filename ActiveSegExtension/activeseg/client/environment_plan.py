@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ SIZES_GIB = {
     ("darwin", "cpu"): (0.4, 1.6),
 }
 """(system, build of torch) -> GiB to download and on disk."""
+_BUILD_OF_TORCH = re.compile(r"|auto|cpu|cu\d{2,3}|rocm\d+(\.\d+)*|xpu")
 
 LONGEST_PATH = 175
 """Of a module below the folder, with what Python adds while it compiles it; Windows allows 260 in all unless long paths
@@ -191,11 +193,12 @@ class Plan:
 def make_plan(folder: EnvironmentFolder, options: Options, lock: Lock, interpreter: Interpreter | None) -> Plan:
     """Estimate sizes and look whether it can work; nothing is written and nothing downloaded.
 
-    Raises InputError when this computer has no builds, the folder is someone else's or its path too long, when a folder
-    of wheels lacks uv, or when too little disk is free.
+    Raises InputError when this computer or the chosen build of torch has none, the folder is someone else's or its
+    path too long, when a folder of wheels lacks uv, or when too little disk is free.
     """
     folder.refuse_foreign()
     if lock.uses_torch:
+        refuse_unknown_build(options.source.torch)
         refuse_system()
         refuse_long_path(folder.path)
     archive = None
@@ -261,6 +264,16 @@ def refuse_full_disk(folder: Path, needed: int) -> None:
             cause="disk",
             needed_bytes=needed + RESERVE_BYTES,
             free_bytes=free,
+        )
+
+
+def refuse_unknown_build(torch: str) -> None:
+    """Raise InputError for a build of PyTorch that uv does not know, before anything is downloaded."""
+    if not _BUILD_OF_TORCH.fullmatch(torch):
+        raise InputError(
+            f"There is no build of PyTorch called '{torch}'.",
+            "Choose 'auto', 'cpu', a version of CUDA such as 'cu130', or none to use what the index has.",
+            setting="torch",
         )
 
 
