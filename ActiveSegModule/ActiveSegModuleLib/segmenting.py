@@ -315,7 +315,7 @@ class Segmenting:
             self._engine.later(lambda m=measure, v=volume: self._add_uncertainty(case, m, v, m == default))
 
     def _add_uncertainty(self, case: Case, measure: str, volume: Volume, shown: bool) -> None:
-        if self._scene.IsNodePresent(case.node):
+        if self._scene.IsNodePresent(case.node) and case.has_ct:
             case.add_uncertainty(measure, volume, shown)
             self._listener.case_changed(case)
 
