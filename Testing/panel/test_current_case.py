@@ -676,3 +676,32 @@ def test_two_choices_in_one_turn_show_the_second_alone(two: Any, user: User, vie
     user.widget.choose(first)
     user.node.segmentation = second.node
     until(lambda: user.case == second and visible(user) == {"two"})
+
+
+def test_a_segmentation_that_is_edited_on_another_volumes_grid_still_belongs_to_its_ct(
+    user: User, view: Any, tmp_path: Any
+) -> None:
+    """Specify geometry, in the Segment Editor, lets a segmentation refer to any volume."""
+    ct = load_ct(user, "CT")
+    arrive(user, make_case(user, ct, "case"))
+    finer = Geometry((20, 20, 20), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    user.case.node.SetReferenceImageGeometryParameterFromVolumeNode(load_ct(user, "part of it", finer))
+    user.widget.update()
+    assert user.case.ct_node is ct
+    assert (user.case.read_back().labels == boxes()).all()
+    user.core.save(tmp_path / "scene.mrb")
+    user.core.load(tmp_path / "scene.mrb")
+    until(lambda: user.case is not None)
+    assert user.case.ct_node.GetName() == "CT"
+    user.core.scene.RemoveNode(user.case.ct_node)
+    assert not user.case.has_ct
+
+
+def test_a_map_that_comes_after_its_ct_was_removed_breaks_nothing(user: User, view: Any) -> None:
+    ct = load_ct(user, "CT")
+    case = make_case(user, ct, "case")
+    arrive(user, case)
+    user.core.scene.RemoveNode(ct)
+    late = Volume(np.full(PLAIN.shape_kji, 0.5, np.float32), PLAIN)
+    user.logic.segmenting._add_uncertainty(case, "mutual_information", late, True)
+    assert set(case.uncertainty) == {"variance", "entropy"}

@@ -24,7 +24,7 @@ from .hierarchy import place_under
 from .labelmap import array_of
 from .placement import geometry_of, put_under_transform_of, voxel_map, vtk_matrix
 from .regions import RegionTable
-from .segmentation import DECIDED_ATTRIBUTE, SCHEMA_ATTRIBUTE, SegmentationNode
+from .segmentation import DECIDED_ATTRIBUTE, SCHEMA_ATTRIBUTE, SegmentationNode, ct_of, set_ct
 from .uncertainty import ROLE_ATTRIBUTE, UncertaintyVolume
 from .volume_node import fingerprint, volume_of, voxel_image
 
@@ -181,7 +181,7 @@ class Case:
     @property
     def ct_node(self) -> Any:
         """Raises InputError when the CT was removed from the scene."""
-        ct_node = self.node.GetNodeReference(self.node.GetReferenceImageGeometryReferenceRole())
+        ct_node = ct_of(self.node)
         if ct_node is None:
             raise InputError(f"The CT of '{self.name}' is no longer in the scene.", "Load the CT again.")
         return ct_node
@@ -189,7 +189,7 @@ class Case:
     @property
     def has_ct(self) -> bool:
         """Without one nothing can be shown, edited or exported."""
-        return self.node.GetNodeReference(self.node.GetReferenceImageGeometryReferenceRole()) is not None
+        return ct_of(self.node) is not None
 
     def fits(self, volume_node: Any) -> bool:
         """Whether a volume is this case's CT, maybe loaded again: the same values on the same voxels."""
@@ -206,7 +206,7 @@ class Case:
 
     def take_ct(self, volume_node: Any) -> None:
         """Belong to a volume from now on, in place of a CT that was removed from the scene."""
-        self.node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+        set_ct(self.node, volume_node)
         table = self.regions
         if table is not None:
             table.set_ct(volume_node)

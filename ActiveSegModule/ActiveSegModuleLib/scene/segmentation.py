@@ -22,6 +22,25 @@ from .placement import geometry_of, put_under_transform_of
 
 SCHEMA_ATTRIBUTE = "ActiveSeg.Schema"
 DECIDED_ATTRIBUTE = "ActiveSeg.Decided"
+_CT_ROLE = "ActiveSeg.Ct"
+_KNOWS_CT_ATTRIBUTE = "ActiveSeg.KnowsCt"
+
+
+def set_ct(node: Any, ct_node: Any) -> None:
+    """Say which CT a segmentation is of; it is edited on the CT's voxels, until the user chooses others."""
+    node.SetReferenceImageGeometryParameterFromVolumeNode(ct_node)
+    node.SetNodeReferenceID(_CT_ROLE, ct_node.GetID())
+    node.SetAttribute(_KNOWS_CT_ATTRIBUTE, "1")
+
+
+def ct_of(node: Any) -> Any:
+    """The CT that a segmentation is of; None when it was removed.
+
+    Slicer's own reference names the volume on whose voxels it is edited, which need not be the CT. Scenes of earlier
+    versions have no other.
+    """
+    own = node.GetAttribute(_KNOWS_CT_ATTRIBUTE) is not None
+    return node.GetNodeReference(_CT_ROLE if own else node.GetReferenceImageGeometryReferenceRole())
 
 
 class SegmentationNode:
@@ -76,7 +95,7 @@ class SegmentationNode:
 
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
         put_under_transform_of(node, ct_node)
-        node.SetReferenceImageGeometryParameterFromVolumeNode(ct_node)
+        set_ct(node, ct_node)
         image = image_of(labels.array, labels.geometry.ijk_to_ras, dtype=smallest_dtype(schema.ignore_value))
         was_modifying = node.StartModify()
         for label in shown:
@@ -108,7 +127,7 @@ class SegmentationNode:
         Raises InputError when the node does not say which CT or which model it belongs to.
         """
         if ct_node is None:
-            ct_node = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+            ct_node = ct_of(node)
         if ct_node is None:
             raise InputError(
                 f"The segmentation '{node.GetName()}' does not say which CT it belongs to.", "Choose the CT."
