@@ -193,16 +193,17 @@ class Case:
 
     def fits(self, volume_node: Any) -> bool:
         """Whether a volume is this case's CT, maybe loaded again: the same values on the same voxels."""
+        known = self.node.GetAttribute(_IMAGE_ATTRIBUTE)
+        if known and fingerprint(volume_node) != known:
+            return False  # quickly: a checksum of all voxels takes half a second
         try:
             volume = volume_of(volume_node)
             if voxel_map(self.original.geometry, volume.geometry) is None:
                 return False
         except InputError:
             return False
-        known = {str(image.get("sha256")) for image in self.record.get("images", {}).values()}
-        if known:
-            return volume.sha256() in known
-        return fingerprint(volume_node) == self.node.GetAttribute(_IMAGE_ATTRIBUTE)
+        checksums = {str(image.get("sha256")) for image in self.record.get("images", {}).values()}
+        return volume.sha256() in checksums if checksums else bool(known)
 
     def take_ct(self, volume_node: Any) -> None:
         """Belong to a volume from now on, in place of a CT that was removed from the scene."""
