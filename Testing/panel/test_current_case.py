@@ -501,13 +501,13 @@ def test_what_an_unknown_segment_is_must_be_said_for_each_case(two: Any, user: U
     _, first, _, second = two
     unclear = InputError("It is not clear which structures these segments are.", cause="unclear")
     second.node.GetSegmentation().AddEmptySegment("Segment_1", "tumour")
-    user.widget.exporting._failed(unclear)
+    user.widget.exporting._failed(unclear, second)
     table = user.ui.unclearTable
     table.cellWidget(0, 1).setCurrentIndex(table.cellWidget(0, 1).findData("liver"))
     user.node.segmentation = first.node
     until(lambda: user.case == first)
     first.node.GetSegmentation().AddEmptySegment("Segment_1", "cyst")
-    user.widget.exporting._failed(unclear)
+    user.widget.exporting._failed(unclear, first)
     assert table.item(0, 0).text() == "cyst"
     assert table.cellWidget(0, 1).currentData == ""
 
@@ -630,7 +630,7 @@ def test_what_comes_while_another_module_is_shown_is_there_on_coming_back(two: A
     _, first, _, _ = two
     user.module.exit()
     user.widget.exporting._opened(first)
-    user.widget.exporting._done(Export(Path("/nowhere/Dataset801_X"), "CT_0001", (), {}))
+    user.widget.exporting._done(Export(Path("/nowhere/Dataset801_X"), "CT_0001", (), {}), None)
     user.widget.exporting._failed(InputError("The disk is full."))
     assert visible(user) == {"one"}
     user.module.enter()
@@ -705,3 +705,50 @@ def test_a_map_that_comes_after_its_ct_was_removed_breaks_nothing(user: User, vi
     late = Volume(np.full(PLAIN.shape_kji, 0.5, np.float32), PLAIN)
     user.logic.segmenting._add_uncertainty(case, "mutual_information", late, True)
     assert set(case.uncertainty) == {"variance", "entropy"}
+
+
+def test_what_would_be_written_of_one_case_is_not_told_of_another(two: Any, user: User, kept: Kept) -> None:
+    from pathlib import Path
+
+    from activeseg.errors import InputError
+    from ActiveSegModuleLib.exporting import Export
+
+    _, first, _, second = two
+    exporting, browser = user.widget.exporting, user.ui.summaryBrowser
+    ends: list[Any] = []
+    user.logic.exporting.export = user.logic.exporting.summarise = lambda *given: ends.append(given)
+    user.node.dataset = "/nowhere/Dataset801_X"
+
+    def start(store: bool) -> Any:
+        exporting._start(store)
+        until(lambda: ends)
+        return ends.pop()
+
+    def shown() -> bool:
+        return bool(browser.isVisibleTo(browser.parent()))
+
+    _case, _choice, done, failed, _progress = start(False)
+    user.node.segmentation = first.node
+    until(lambda: user.case == first)
+    done(Export(Path("/nowhere/Dataset801_X"), "", ("about two",), {}))
+    assert not shown()
+    assert not exporting._busy
+
+    _case, _choice, done, failed, _progress = start(False)
+    user.widget.case_changed_by_user()
+    done(Export(Path("/nowhere/Dataset801_X"), "", ("about one before the edit",), {}))
+    assert not shown()
+
+    _case, _choice, done, failed, _progress = start(True)
+    user.node.segmentation = second.node
+    until(lambda: user.case == second)
+    done(Export(Path("/nowhere/Dataset801_X"), "CT_0001", ("about one",), {}))
+    assert not shown()
+    assert user.widget.message.text == "one: Stored as CT_0001 in Dataset801_X"
+
+    _case, _choice, done, failed, _progress = start(False)
+    second.node.GetSegmentation().AddEmptySegment("Segment_1", "tumour")
+    user.node.segmentation = first.node
+    until(lambda: user.case == first)
+    failed(InputError("It is not clear which structures these segments are.", cause="unclear"))
+    assert not user.ui.unclearFrame.isVisibleTo(user.ui.learnSection)

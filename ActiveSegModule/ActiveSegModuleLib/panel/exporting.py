@@ -123,13 +123,16 @@ class ExportingSection:
         self._show_progress("start", 0.0)
 
         def done(export: Export) -> None:
-            self._done(export)
+            still = case == self._panel.logic.review.case and edits == self._panel.keeping.edits_of(case)
+            self._done(export, case if still else None)
             if export.case:
+                if not still:
+                    self._panel.notice(f"{case.name}: {_title(export)}")
                 self._panel.case_exported(case, edits)
                 self.list_cases()
 
         def start() -> None:
-            self._ask(lambda: run(case, choice, done, self._failed, self._show_progress))
+            self._ask(lambda: run(case, choice, done, lambda error: self._failed(error, case), self._show_progress))
 
         self._panel.logic.engine.later(start)  # so that it is seen: reading a large case back takes seconds
 
@@ -171,17 +174,14 @@ class ExportingSection:
         except ActiveSegError as error:
             self._failed(error)
 
-    def _done(self, export: Export) -> None:
+    def _done(self, export: Export, case: Case | None) -> None:
+        """``case`` is None where what it was about is not what the user has before him any more."""
         self._busy = False
-        title = (
-            _("Stored as {case} in {dataset}").format(case=export.case, dataset=export.dataset.name)
-            if export.case
-            else _("This would be written to {dataset}").format(dataset=export.dataset.name)
-        )
-        lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in export.sentences)
-        self._ui.summaryBrowser.setHtml(f"<b>{escape(title)}</b><ul>{lines}</ul>")
-        self._ui.summaryBrowser.setVisible(True)
-        self._ui.unclearFrame.setVisible(bool(self._mapping()))
+        if case is not None:
+            lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in export.sentences)
+            self._ui.summaryBrowser.setHtml(f"<b>{escape(_title(export))}</b><ul>{lines}</ul>")
+            self._ui.summaryBrowser.setVisible(True)
+            self._ui.unclearFrame.setVisible(bool(self._mapping()))
         self.remember(export.dataset)
         self._update_buttons()
 
@@ -191,11 +191,13 @@ class ExportingSection:
         self._shown_dataset = self._panel.logic.getParameterNode().dataset = str(dataset)
         self._panel.settings.setValue(LAST_DATASET, str(dataset))
 
-    def _failed(self, error: ActiveSegError) -> None:
+    def _failed(self, error: ActiveSegError, case: Case | None = None) -> None:
+        """``case``: what was being exported."""
         self._busy = False
         self._update_buttons()
-        if error.details.get("cause") == "unclear" and self._case is not None:
-            self._show_unclear(self._case)
+        if error.details.get("cause") == "unclear":
+            if case is not None and case == self._case:
+                self._show_unclear(case)
             error = InputError(error.message, error.action)
         self._panel.show_error(error)
 
@@ -289,6 +291,13 @@ class ExportingSection:
     def _on_dataset(self) -> None:
         if self._panel.parameterNode.dataset != self._listed_dataset:
             self.list_cases()
+
+
+def _title(export: Export) -> str:
+    """What became of an export."""
+    if export.case:
+        return _("Stored as {case} in {dataset}").format(case=export.case, dataset=export.dataset.name)
+    return _("This would be written to {dataset}").format(dataset=export.dataset.name)
 
 
 def _patient(case: Case | None) -> str:
