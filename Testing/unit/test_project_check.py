@@ -96,6 +96,36 @@ def test_a_damaged_version_is_set_aside_and_its_id_is_not_given_again(project: P
     assert next_id({path.name for path in (project.folder / "versions").iterdir()}) == "v0004"
 
 
+@pytest.mark.parametrize("values", [{"format": None}, {"format": 0}, {"metrics": []}, {"parent": "./v0002", "format": 0}])
+def test_a_version_whose_parent_is_not_what_is_wrong_is_set_aside(project: Project, values: dict[str, object]) -> None:
+    change(project.folder / "versions/v0003/version.json", **values)
+    before = (project.folder / "versions/v0003/version.json").read_bytes()
+    assert "set aside" in check_project(project.folder, repair=True)[0].mending
+    assert (project.folder / "versions/damaged-v0003/version.json").read_bytes() == before
+    assert check_project(project.folder) == []
+
+
+def test_a_version_of_a_later_activeseg_stays_where_it_is(project: Project) -> None:
+    change(project.folder / "versions/v0003/version.json", format=2)
+    for _ in range(2):
+        (problem,) = check_project(project.folder, repair=True)
+        assert ("another format" in problem.what, problem.mending) == (True, "")
+    assert (project.folder / "versions/v0003/version.json").exists()
+
+
+@pytest.mark.parametrize("promotions", [5, {"0": {"version": "v0001"}}, None, [{"version": "v0001"}, "v0002"]])
+def test_promotions_that_are_left_out_are_told_and_kept_beside(project: Project, promotions: object) -> None:
+    change(project.folder / "project.json", promotions=promotions)
+    before = (project.folder / "project.json").read_bytes()
+    problems = check_project(project.folder, repair=True)
+    assert any("promotions" in problem.what for problem in problems)
+    if all(problem.mending for problem in problems):
+        assert (project.folder / "damaged-project.json").read_bytes() == before
+        assert check_project(project.folder) == []
+    else:
+        assert (project.folder / "project.json").read_bytes() == before
+
+
 @pytest.mark.skipif(os.name != "posix", reason="links")
 def test_a_version_that_is_a_link_is_none_and_what_it_leads_to_stays(project: Project, tmp_path: Path) -> None:
     os.rename(project.folder / "versions/v0003", tmp_path / "elsewhere")

@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 import posixpath
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from activeseg.errors import ActiveSegError, DatasetError, ModelError, shown
-from activeseg.json_fields import HEX_64, UNFIT, shortly
+from activeseg.json_fields import HEX_64, UNFIT, Fields, shortly
 from activeseg.learning.project import (
     CURRENT,
     FILE,
@@ -25,7 +26,7 @@ from activeseg.learning.project import (
     now,
 )
 from activeseg.learning.run_folder import RUN_ID, RunFolder
-from activeseg.learning.version import BASE, DAMAGED, RECORD, VERSION_ID, Version
+from activeseg.learning.version import BASE, DAMAGED, FORMAT, RECORD, VERSION_ID, Version
 from activeseg.regular_files import is_link, own_path, read_bytes, read_json
 from activeseg.volume import replacing, sync_to_disk
 
@@ -95,6 +96,9 @@ def _check_versions(project: Project, found: _Found) -> None:
         try:
             Version.read(project.version_folder(path.name), path.name)
         except ModelError as error:
+            if _is_of_another_format(path):
+                found.tell(where, error.message)  # an ActiveSeg that knows it can use it
+                continue
             parent = None if is_link(path) else _mended_parent(project, path)
             if parent is not None:
                 found.tell(
@@ -113,11 +117,21 @@ def _check_versions(project: Project, found: _Found) -> None:
                 )
 
 
+def _is_of_another_format(path: Path) -> bool:
+    try:
+        format = Fields(read_json(own_path(path, RECORD))).whole("format", 1)
+    except (ActiveSegError, *UNFIT):
+        return False
+    return format > FORMAT
+
+
 def _mended_parent(project: Project, path: Path) -> dict[str, Any] | None:
     """The record of a version with the id that its parent's means (``v0001/``), if it is whole otherwise."""
     try:
         record = read_json(own_path(path, RECORD))
-        record["parent"] = meant_version(str(record["parent"]))
+        before, record["parent"] = record["parent"], meant_version(str(record["parent"]))
+        if record["parent"] == before or record.get("format") != FORMAT:
+            return None
         Version.from_dict(record)
     except (ActiveSegError, *UNFIT):
         return None
@@ -141,6 +155,8 @@ def _check_file(project: Project, content: dict[str, Any], found: _Found) -> Non
     mended = dict(content)
     promotions = content.get("promotions")
     kept = []
+    if not isinstance(promotions, list):
+        found.tell(FILE, f"'promotions' is {shown(promotions)}, not a list.", "becomes empty", _nothing)
     for number, entry in enumerate(promotions if isinstance(promotions, list) else []):
         try:
             version = meant_version(str(entry["version"]))
@@ -170,6 +186,7 @@ def _check_file(project: Project, content: dict[str, Any], found: _Found) -> Non
         found.tell(FILE, f"It is damaged: {shortly(error)}. {_RESTORE}")
         return
     if found.repair and mended != content:
+        shutil.copyfile(project.folder / FILE, _aside(project.folder / FILE))
         _write(project.folder / FILE, mended)
 
 
@@ -213,13 +230,18 @@ def _nothing() -> None:
 
 def _set_aside(path: Path) -> None:
     """Rename a folder, or the link itself, so that nothing takes it for one of ours."""
+    os.rename(path, _aside(path))
+    sync_to_disk(path.parent)
+
+
+def _aside(path: Path) -> Path:
+    """A name beside it that is free."""
     aside = path.with_name(f"{DAMAGED}{path.name}")
     number = 1
     while os.path.lexists(aside):
         number += 1
         aside = path.with_name(f"{DAMAGED}{path.name}-{number}")
-    os.rename(path, aside)
-    sync_to_disk(path.parent)
+    return aside
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
