@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -61,6 +62,11 @@ def segment_id_of(label: Label) -> str:
 def tag_text(name: str) -> str:
     """A name as a segment tag can hold it: Slicer ends a tag at ``|`` when it writes .seg.nrrd."""
     return name.replace("|", "/")
+
+
+def tag_value(text: str | None) -> int | None:
+    """The value that a segment's tag says; None for what no label map holds."""
+    return int(text) if text is not None and re.fullmatch("[0-9]{1,9}", text) else None
 
 
 def matches(

@@ -29,6 +29,7 @@ from activeseg.segment_matching import (
     own_terminology,
     segment_id_of,
     tag_text,
+    tag_value,
 )
 from activeseg.volume import SAME_VOXEL, Geometry, Notice, Volume, replacing, warn
 
@@ -57,11 +58,10 @@ class Segment:
     @property
     def identity(self) -> SegmentIdentity:
         """What it says about the structure that it is."""
-        value = self.tags.get(LABEL_VALUE_TAG, "")
         return SegmentIdentity(
             self.id,
             self.name,
-            int(value) if value.isdecimal() else None,
+            tag_value(self.tags.get(LABEL_VALUE_TAG)),
             self.tags.get(LABEL_NAME_TAG),
             own_terminology(self.tags.get(TERMINOLOGY_TAG, "")),
         )
@@ -364,6 +364,7 @@ class _Header:
 
     def segment(self, number: int, order: int) -> Segment:
         """The segment with this number; files from before Slicer 4.11 have a layer for each, with value 1.
+        Other programs leave out the layer where there is only one.
 
         One without an ID gets the one that Slicer would give it. Raises InputError for nonsense.
         """
@@ -371,7 +372,7 @@ class _Header:
         value = self._whole(get("LabelValue"), "1", 1, self.largest)
         segment_id = self.keys.get(get("ID"), "").strip() or f"Segment_{value}"
         name = self.keys.get(get("Name"), "").strip() or segment_id
-        layer = self._whole(get("Layer"), str(order), 0, _LARGEST_VALUE)
+        layer = self._whole(get("Layer"), str(order if self.layers > 1 else 0), 0, _LARGEST_VALUE)
         if layer >= self.layers:
             raise self._damaged(f"'{name}' is in layer {layer} of {self.layers}")
         tags = (entry.split(":", 1) for entry in self.keys.get(get("Tags"), "").split("|") if ":" in entry)

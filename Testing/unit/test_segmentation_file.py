@@ -365,6 +365,24 @@ def test_a_wrong_number_in_the_header_is_one_error_that_names_file_key_and_value
     assert f"'{value}'" in caught.value.message
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "\u00b2", "\u0661", "-1", "1.0", "x"])
+def test_a_value_in_a_tag_that_is_no_number_says_nothing(tmp_path: Path, value: str) -> None:
+    tags = f"ActiveSeg.LabelValue:{value}"
+    file = store(tmp_path / "a.seg.nrrd", [blocks()], [{"Name": "Liver", "Tags": tags}])
+    assert file.segments[0].identity.label_value is None
+    assert np.array_equal(file.label_map(GRID, SCHEMA).labels, np.where(blocks() == 1, 1, 0))
+
+
+def test_where_there_is_one_layer_it_need_not_be_named(tmp_path: Path) -> None:
+    segments: list[dict[str, str | None]] = [
+        {"Name": name, "LabelValue": str(value), "Layer": None}
+        for value, name in enumerate(("liver", "kidney_left"), start=1)
+    ]
+    file = store(tmp_path / "a.seg.nrrd", [blocks()], segments)
+    assert [segment.layer for segment in file.segments] == [0, 0]
+    assert np.array_equal(file.label_map(GRID, SCHEMA).labels, np.where(blocks() <= 2, blocks(), 0))
+
+
 def test_what_only_looks_odd_in_the_header_changes_nothing(tmp_path: Path) -> None:
     odd = {
         "Extent": "99999 -5 a b",

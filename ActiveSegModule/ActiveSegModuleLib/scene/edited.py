@@ -24,6 +24,7 @@ from activeseg.segment_matching import (
     SegmentIdentity,
     matches,
     own_terminology,
+    tag_value,
 )
 from activeseg.volume import Geometry, Volume
 
@@ -282,11 +283,10 @@ def identities(node: Any) -> tuple[SegmentIdentity, ...]:
 
     def identity(segment_id: str) -> SegmentIdentity:
         segment = segmentation.GetSegment(segment_id)
-        value = _tag(segment, LABEL_VALUE_TAG)
         return SegmentIdentity(
             segment_id,
             segment.GetName() or "",
-            int(value) if value is not None and value.isdecimal() else None,
+            tag_value(_tag(segment, LABEL_VALUE_TAG)),
             _tag(segment, LABEL_NAME_TAG),
             own_terminology(segment.GetTerminology() or ""),
         )
