@@ -34,6 +34,7 @@ from activeseg.progress import Progress
 from activeseg.segmenters import open_segmenter
 from activeseg.segmenters.base import Mode, Settings
 from activeseg.segmenters.model_folder_check import TRUSTED_CODE, check_model_folder
+from activeseg.segmenters.model_folder_check import check_model_folder
 from activeseg.segmenters.network import Network
 from activeseg.volume import Geometry, Volume
 
@@ -236,6 +237,13 @@ def test_plans_of_nnunets_first_years_are_those_of_the_same_network(real: Path, 
     state = old.predictor.network.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in new.predictor.network.state_dict().items())
     assert read_size(tmp_path / "old", CONFIGURATION) is None  # nothing is known of its size
+
+
+@pytest.mark.parametrize("key", ["plans_name", "dataset_name"])
+@pytest.mark.parametrize("name", ["my plans", "Dataset055_SegRap (2023)", "Dataset801_Pr\u00fcfung", "a,b&c.d"])
+def test_names_that_folders_of_nnunet_can_have_are_taken(key: str, name: str, real: Path, tmp_path: Path) -> None:
+    folder = changed(real, tmp_path / "m", lambda plans: plans.update({key: name}))
+    assert check_model_folder(folder).plans[key] == name
 
 
 def test_a_configuration_may_inherit_all_from_others(real: Path, tmp_path: Path) -> None:

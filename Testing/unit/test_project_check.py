@@ -96,7 +96,9 @@ def test_a_damaged_version_is_set_aside_and_its_id_is_not_given_again(project: P
     assert next_id({path.name for path in (project.folder / "versions").iterdir()}) == "v0004"
 
 
-@pytest.mark.parametrize("values", [{"format": None}, {"format": 0}, {"metrics": []}, {"parent": "./v0002", "format": 0}])
+@pytest.mark.parametrize(
+    "values", [{"format": None}, {"format": 0}, {"metrics": []}, {"parent": "./v0002", "format": 0}]
+)
 def test_a_version_whose_parent_is_not_what_is_wrong_is_set_aside(project: Project, values: dict[str, object]) -> None:
     change(project.folder / "versions/v0003/version.json", **values)
     before = (project.folder / "versions/v0003/version.json").read_bytes()

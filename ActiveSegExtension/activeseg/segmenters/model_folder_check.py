@@ -47,7 +47,7 @@ _MOST_LABELS, _MOST_CHANNELS, _MOST_CONFIGURATIONS = 2000, 32, 50
 _MOST_STAGES, _MOST_BLOCKS, _MOST_FEATURES, _LARGEST_KERNEL, _LARGEST_STRIDE = 12, 64, 4096, 15, 16
 _LONGEST_PATCH_SIDE, _LARGEST_PATCH = 8192, 1 << 26  # voxels; nnU-Net's largest presets have 2^24
 _MOST_LOOKED_AT = 2000  # folders, where the given one is none
-_NAME = re.compile(r"\w[\w.+-]*")
+_NAME = re.compile(r"\w[^/\\:*?\"<>|]*")  # nnU-Net gives folders these names
 _CONFIGURATION_NAME = re.compile(r"\w[\w.+ -]{0,99}")
 
 _DATASET_KEYS = ("channel_names", "modality", "labels", "regions_class_order", "file_ending")
