@@ -91,6 +91,8 @@ class ImageHeader:
 
     def place(self) -> str:
         """A header of the fields that place the image only, each of them checked. Raises InputError."""
+        if not self.is_nrrd and "ElementType" not in self.fields:  # ITK would print that on its own
+            raise damaged(self.path, "it does not say of which type the voxels are")
         count = self._dimensions()
         lines = []
         for key in _PLACE["nrrd" if self.is_nrrd else "meta"]:

@@ -34,7 +34,6 @@ from activeseg.progress import Progress
 from activeseg.segmenters import open_segmenter
 from activeseg.segmenters.base import Mode, Settings
 from activeseg.segmenters.model_folder_check import TRUSTED_CODE, check_model_folder
-from activeseg.segmenters.model_folder_check import check_model_folder
 from activeseg.segmenters.network import Network
 from activeseg.volume import Geometry, Volume
 

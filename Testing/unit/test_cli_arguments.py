@@ -27,7 +27,7 @@ def test_numbers_may_be_ranges():
     assert numbers("1,2,5-7,6", "--reviewed") == (1, 2, 5, 6, 7)
 
 
-@pytest.mark.parametrize("text", ["a", "1-", "-3", "1,,2", "1.5"])
+@pytest.mark.parametrize("text", ["a", "1-", "-3", "1,,2", "1.5", "9" * 5000, "1-999999999", "\u00b2"])
 def test_what_is_no_number_is_refused(text):
     with pytest.raises(InputError, match="--reviewed"):
         numbers(text, "--reviewed")
@@ -50,7 +50,7 @@ def test_an_unclear_mapping_is_refused(given):
 def test_members_are_auto_or_a_number():
     assert member_count("auto") == "auto"
     assert member_count("4") == 4
-    for wrong in ("0", "-1", "many", "2.5"):
+    for wrong in ("0", "-1", "many", "2.5", "9" * 5000, "\u00b2"):
         with pytest.raises(InputError, match="--members"):
             member_count(wrong)
 

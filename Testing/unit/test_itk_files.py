@@ -286,6 +286,13 @@ def test_names_that_are_not_utf8_are_read_and_written(tmp_path, suffix):
     assert np.array_equal(read(path).array, volume.array)
 
 
+def test_a_metaimage_without_a_type_is_told_and_itk_prints_nothing(tmp_path, capfd):
+    (tmp_path / "a.mha").write_bytes(meta().replace(b"ElementType = MET_SHORT\n", b"") + RAW)
+    with pytest.raises(InputError, match=r"a\.mha.*does not say of which type"):
+        read(tmp_path / "a.mha")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_damaged_headers_are_errors_in_words(tmp_path):
     """Every byte of a header changed, and every line left out or doubled: read, or one InputError."""
     rng = np.random.default_rng(0)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from activeseg.channel_names import different_names
-from activeseg.errors import InputError
+from activeseg.errors import InputError, shown
 
 if TYPE_CHECKING:
     from activeseg.commands.conversation import Conversation
     from activeseg.volume import Volume
 
+_LONGEST_RANGE = 100_000
 
 def names(text: str, option: str) -> tuple[str, ...]:
     """``a, b`` as a tuple without repetitions. Raises InputError for a list with nothing between two commas."""
@@ -31,13 +33,18 @@ def channel_names(text: str, option: str) -> tuple[str, ...]:
     return different_names(name.strip() for name in text.split(","))
 
 
+def is_number(text: str) -> bool:
+    """Whether it is a whole number from 0, of a size that anything here could have."""
+    return re.fullmatch("[0-9]{1,9}", text) is not None
+
+
 def numbers(text: str, option: str) -> tuple[int, ...]:
     """``1,2,5-7`` as 1, 2, 5, 6, 7. Raises InputError."""
     found: dict[int, None] = {}
     for part in names(text, option):
         first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise InputError(f"{option} is '{text}'.", "Give numbers and ranges, such as 1,2,5-7.")
+        if not is_number(first) or (dash and not is_number(last)) or int(last or first) - int(first) > _LONGEST_RANGE:
+            raise InputError(f"{option} is {shown(text)}.", "Give numbers and ranges, such as 1,2,5-7.")
         found.update(dict.fromkeys(range(int(first), int(last or first) + 1)))
     return tuple(found)
 

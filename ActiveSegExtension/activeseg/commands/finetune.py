@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.live import Live
 
+from activeseg.commands.arguments import is_number
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
-from activeseg.errors import Cancelled, InputError
+from activeseg.errors import Cancelled, InputError, shown
 
 if TYPE_CHECKING:
     from activeseg.learning.finetuning import Planned
@@ -210,8 +211,8 @@ def _state_table(run: RunFolder, state: RunState) -> Any:
 def _sizes(patch: str) -> tuple[int, ...] | None:
     """``32,48,48`` as numbers, of which several may be the same. Raises InputError."""
     parts = [part.strip() for part in patch.split(",")] if patch.strip() else []
-    if not all(part.isdecimal() for part in parts):
-        raise InputError(f"--patch is '{patch}'.", "Give one number for each axis, such as 32,48,48.")
+    if not all(is_number(part) for part in parts):
+        raise InputError(f"--patch is {shown(patch)}.", "Give one number for each axis, such as 32,48,48.")
     return tuple(int(part) for part in parts) or None
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from activeseg.commands.arguments import channel_files, names, read_channels
+from activeseg.commands.arguments import channel_files, is_number, names, read_channels
 from activeseg.commands.conversation import Debug, Json, conversation, table
-from activeseg.errors import InputError
+from activeseg.errors import InputError, shown
 from activeseg.prediction_folder import RECORD
 from activeseg.regular_files import read_json
 from activeseg.segmenters.base import Mode, Resample, Settings
@@ -115,8 +115,8 @@ def member_count(text: str) -> str | int:
     """``auto`` or a number from 1. Raises InputError."""
     if text == "auto":
         return text
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--members is '{text}'.", "Give 'auto' or a number from 1.")
+    if not is_number(text) or int(text) < 1:
+        raise InputError(f"--members is {shown(text)}.", "Give 'auto' or a number from 1.")
     return int(text)
 
 
