@@ -164,6 +164,15 @@ def test_what_is_no_licence_number_is_refused(number: str, user: UserHome) -> No
     assert not user.home.exists()
 
 
+def test_what_a_killed_writer_left_of_a_licence_number_goes(user: UserHome) -> None:
+    user.home.mkdir(parents=True)
+    left = user.home / f".activeseg-{'0' * 32}.json"
+    left.write_text(NUMBER)
+    os.utime(left, (0, 0))
+    store_licence(NUMBER, user)
+    assert [path.name for path in user.home.iterdir()] == ["config.json"]
+
+
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000, b"[]", b"\xff\xfe"])
 def test_an_impossible_configuration_is_one_error_and_no_licence(content: bytes, user: UserHome) -> None:
     user.home.mkdir(parents=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import runner
+from forked import in_child
 
 from activeseg.errors import DatasetError, ModelError
 from activeseg.labels import LabelSchema
@@ -126,6 +127,25 @@ def test_promotions_that_are_left_out_are_told_and_kept_beside(project: Project,
         assert check_project(project.folder) == []
     else:
         assert (project.folder / "project.json").read_bytes() == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a limit of what a process may write")
+@pytest.mark.parametrize("most_bytes", [0, 1, 500])
+def test_on_a_full_disk_the_projects_file_stays_and_that_is_told(project: Project, most_bytes: int) -> None:
+    change(project.folder / "project.json", current="v0002/")
+    before = {path: path.read_bytes() for path in project.folder.rglob("*.json")}
+
+    def repaired() -> None:
+        import resource
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+        with pytest.raises(DatasetError, match=r"project\.json' could not be mended"):
+            check_project(project.folder, repair=True)
+
+    assert in_child(repaired) == 0
+    assert {path: path.read_bytes() for path in project.folder.rglob("*.json")} == before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links")

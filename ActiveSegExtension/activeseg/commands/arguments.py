@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _LONGEST_RANGE = 100_000
 
+
 def names(text: str, option: str) -> tuple[str, ...]:
     """``a, b`` as a tuple without repetitions. Raises InputError for a list with nothing between two commas."""
     if not text.strip():

@@ -48,7 +48,8 @@ class Problem:
 def check_project(folder: Path, repair: bool = False, private_dir: Path | None = None) -> list[Problem]:
     """Everything that is wrong, and with ``repair`` mend what can be.
 
-    Raises DatasetError when there is no project, or its file is no JSON: then only a backup helps.
+    Raises DatasetError when there is no project, or its file is no JSON: then only a backup helps; or when that file
+    cannot be written.
     """
     folder = Path(folder).expanduser().absolute()
     if not any(os.path.lexists(folder / name) for name in (FILE, VERSIONS, RUNS)):
@@ -186,8 +187,7 @@ def _check_file(project: Project, content: dict[str, Any], found: _Found) -> Non
         found.tell(FILE, f"It is damaged: {shortly(error)}. {_RESTORE}")
         return
     if found.repair and mended != content:
-        shutil.copyfile(project.folder / FILE, _aside(project.folder / FILE))
-        _write(project.folder / FILE, mended)
+        _write_beside(project.folder / FILE, mended)
 
 
 def _check_runs(project: Project, found: _Found) -> None:
@@ -242,6 +242,19 @@ def _aside(path: Path) -> Path:
         number += 1
         aside = path.with_name(f"{DAMAGED}{path.name}-{number}")
     return aside
+
+
+def _write_beside(path: Path, content: dict[str, Any]) -> None:
+    """Replace the project's file, of which a copy stays. Raises DatasetError; then it is as it was."""
+    try:
+        with replacing(_aside(path), ".json") as copy:
+            shutil.copyfile(path, copy)
+        _write(path, content)
+    except OSError as error:
+        raise DatasetError(
+            f"The file '{path.name}' could not be mended: {error.strerror or error}.",
+            "Check the disk's free space and the folder's permissions.",
+        ) from error
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

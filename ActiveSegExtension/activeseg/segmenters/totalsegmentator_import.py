@@ -17,7 +17,7 @@ from activeseg.regular_files import open_regular, read_json
 from activeseg.segmenters.totalsegmentator_sandbox import LICENCE_LENGTH, UserHome
 from activeseg.segmenters.totalsegmentator_tasks import LICENCE_PAGE, Model, tasks
 from activeseg.segmenters.totalsegmentator_weights import Weights, download_lock, inspect_weights
-from activeseg.volume import make_folder, replacing
+from activeseg.volume import make_folder, remove_abandoned, replacing
 
 LARGEST_BYTES = 8 << 30
 """Of one model, unzipped; the package's largest ones have about 1 GB."""
@@ -69,6 +69,7 @@ def store_licence(number: str, user: UserHome) -> None:
     found = read_json(path, ModelError, action) if os.path.lexists(path) else _NEW_CONFIGURATION
     try:
         make_folder(user.home)
+        remove_abandoned(user.home)
         with replacing(path, ".json") as fresh:
             fresh.touch(mode=0o600)
             fresh.write_text(json.dumps({**found, "license_number": number}, indent=4), encoding="utf-8")
