@@ -678,6 +678,17 @@ def test_numbers_that_cannot_be_trained_with_are_refused_before_anything_begins(
         plan_finetuning(trained[0], changes, device="cpu")
 
 
+def test_a_single_network_has_no_part(trained: tuple[Project, RunFolder]) -> None:
+    with pytest.raises(InputError, match="no part 'Dataset9'"):
+        plan_finetuning(trained[0], TINY, part="Dataset9", device="cpu")
+
+
+def test_members_come_from_seeds_or_snapshots_only() -> None:
+    with pytest.raises(InputError, match="cannot come from 'seed'") as refused:
+        TrainingPlan().changed({"members_from": "seed"})
+    assert "seeds or snapshots" in refused.value.action
+
+
 def test_the_rate_warms_up_and_falls_once_in_each_cycle() -> None:
     plan = TrainingPlan(members=2, members_from=MembersFrom.SNAPSHOTS, epochs=4, iterations=25, warm_up=0.2)
     rates = [plan.rate(number) for number in range(100)]

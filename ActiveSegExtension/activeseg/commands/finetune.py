@@ -75,7 +75,7 @@ def finetune(
             talk.notice(sentence)
         run = start_finetuning(project, planned)
         if detach:
-            told = f"It goes on by itself: activeseg training show {folder}"
+            told = f"Training continues in the background: activeseg training show {folder}"
             talk.result({"run": run.id, **run.state.to_dict()}, told)
             return
         _watch(talk, run)

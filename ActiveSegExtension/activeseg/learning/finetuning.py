@@ -66,7 +66,7 @@ class Planned:
         plan, estimate = self.plan, self.estimate
         how = "trained one after the other" if plan.members_from is MembersFrom.SEEDS else "snapshots of one training"
         minutes = estimate.seconds / 60
-        replayed = f"{self.earlier} earlier cases, {len(self.cases.replayed)} images"
+        replayed = f"earlier cases: {self.earlier}, images: {len(self.cases.replayed)}"
         return [
             ("begins with", f"{self.parent}{f', {self.part}' if self.part else ''}"),
             ("corrected cases", str(len(self.cases.corrected) - self.earlier)),

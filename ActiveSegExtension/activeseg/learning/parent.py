@@ -161,6 +161,8 @@ def parent_network(
     """
     segmenter = open_version(project, id)
     if isinstance(segmenter, NnUNetSegmenter):
+        if part:
+            raise InputError(f"The model has no part '{part}'.", "It is a single network; name no part.")
         values = {label.name: label.value for label in segmenter.schema.labels}
         return _read(id, ModelKind.NNUNET, "", segmenter.folder, None, values, segmenter.schema)
     assert isinstance(segmenter, TotalSegmentatorSegmenter)

@@ -112,6 +112,10 @@ class TrainingPlan:
         given = {name: value for name, value in values.items() if value is not None}
         try:
             if "members_from" in given:
+                if given["members_from"] not in list(MembersFrom):
+                    raise InputError(
+                        f"Members cannot come from '{given['members_from']}'.", f"Choose {' or '.join(MembersFrom)}."
+                    )
                 given["members_from"] = MembersFrom(given["members_from"])
             if "patch_kji" in given:
                 given["patch_kji"] = tuple(int(n) for n in given["patch_kji"])
