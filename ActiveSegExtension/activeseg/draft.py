@@ -169,7 +169,10 @@ class Draft:
         if record.get("format") != FORMAT:
             raise InputError(f"The draft in '{folder}' was not written by this version.", "Update ActiveSeg.")
         try:
-            images = {str(channel): StoredImage(**image) for channel, image in record["images"].items()}
+            images = {
+                str(channel): StoredImage(image["file"], {**image["geometry"]}, str(image["sha256"]))
+                for channel, image in record["images"].items()
+            }
             found = cls(
                 folder,
                 str(record["created"]),

@@ -391,6 +391,9 @@ HOSTILE_RECORDS: dict[str, object] = {
     "image above": {"images": {"CT": {"file": "../../x.npy", "geometry": {}, "sha256": ""}}},
     "image without a file": {"images": {"CT": {"geometry": {}}}},
     "image a text": {"images": {"CT": "x"}},
+    "geometry a number": {"images": {"CT": {"file": f"image0-{'0' * 32}.npy", "geometry": 0, "sha256": ""}}},
+    "geometry a text": {"images": {"CT": {"file": f"image0-{'0' * 32}.npy", "geometry": "..", "sha256": ""}}},
+    "geometry a list": {"images": {"CT": {"file": f"image0-{'0' * 32}.npy", "geometry": [[]], "sha256": ""}}},
 }
 
 
