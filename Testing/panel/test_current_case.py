@@ -499,15 +499,25 @@ def test_what_an_unknown_segment_is_must_be_said_for_each_case(two: Any, user: U
     from activeseg.errors import InputError
 
     _, first, _, second = two
-    unclear = InputError("It is not clear which structures these segments are.", cause="unclear")
+
+    def unclear(*_: Any) -> None:
+        raise InputError("It is not clear which structures these segments are.", cause="unclear")
+
+    user.logic.exporting.export = unclear
+    user.node.dataset = "/nowhere/Dataset801_X"
+
+    def export() -> None:
+        user.widget.exporting._start(True)
+        until(lambda: not user.widget.exporting._busy)
+
     second.node.GetSegmentation().AddEmptySegment("Segment_1", "tumour")
-    user.widget.exporting._failed(unclear, second)
+    export()
     table = user.ui.unclearTable
     table.cellWidget(0, 1).setCurrentIndex(table.cellWidget(0, 1).findData("liver"))
     user.node.segmentation = first.node
     until(lambda: user.case == first)
     first.node.GetSegmentation().AddEmptySegment("Segment_1", "cyst")
-    user.widget.exporting._failed(unclear, first)
+    export()
     assert table.item(0, 0).text() == "cyst"
     assert table.cellWidget(0, 1).currentData == ""
 

@@ -131,8 +131,14 @@ class ExportingSection:
                 self._panel.case_exported(case, edits)
                 self.list_cases()
 
+        def failed(error: ActiveSegError) -> None:
+            self._failed(error, case)
+
         def start() -> None:
-            self._ask(lambda: run(case, choice, done, lambda error: self._failed(error, case), self._show_progress))
+            try:
+                run(case, choice, done, failed, self._show_progress)
+            except ActiveSegError as error:
+                failed(error)
 
         self._panel.logic.engine.later(start)  # so that it is seen: reading a large case back takes seconds
 
