@@ -117,6 +117,7 @@ class ExportingSection:
         annotator, patient = str(self._ui.annotatorEdit.text), str(self._ui.patientEdit.text).strip()
         choice = ExportChoice(Path(node.dataset), node.review.value, annotator, self._mapping(), patient)
         run = self._exporting.export if store else self._exporting.summarise
+        self._panel.case_left()  # a stroke of just now is exported, too
         edits = self._panel.keeping.edits_of(case)
         self._busy = True
         self._update_buttons()
