@@ -152,6 +152,8 @@ def test_errors_of_datasets_keep_their_kind(engine: WatchedEngine, place: dict[s
         engine.do("dataset.create", {"dataset": "/x", "schema": {"labels": [{"value": "?"}]}})
     with pytest.raises(InputError, match="CT"):
         engine.do("dataset.add", {**place, "images": {"MR": in_memory(engine, ct)}, "labels": in_memory(engine, ct)})
+    with pytest.raises(InputError, match="names no image"):
+        engine.do("dataset.add", {**place, "images": {}, "labels": "labels.nii.gz"})
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

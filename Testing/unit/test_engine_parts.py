@@ -423,6 +423,9 @@ def test_parameters_are_typed_and_unknown_ones_refused() -> None:
         params.path("a")
     with pytest.raises(WrongParams, match="a text"), Params("m", {"a": "x\0y"}) as params:
         params.path("a")
+    for nothing in ({}, {"images": {}}):
+        with pytest.raises(WrongParams, match="names no image"), Params("m", nothing) as params:
+            params.images()
 
 
 # Processes.

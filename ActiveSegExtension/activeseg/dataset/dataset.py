@@ -329,6 +329,8 @@ class Dataset:
         ``decided`` names the structures (of ``schema``) that the label map shows where they are present; None: all.
         Otherwise like ``add_case``.
         """
+        if not images:
+            raise InputError("There is no image.", "Give one for each channel.")
         grid = (images if isinstance(images, Volume) else next(iter(images.values()))).geometry
         if labels.geometry.same_voxels(grid):
             labels = labels.in_order_of(grid)

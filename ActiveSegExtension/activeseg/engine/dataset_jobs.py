@@ -101,7 +101,7 @@ def add(job: Job, kept: None) -> dict[str, Any]:
 
     with job.params as params:
         dataset = _open(params)
-        images, labels = params.mapping("images"), params.any("labels")
+        images, labels = params.images(), params.any("labels")
         schema = LabelSchema.from_dict(params.mapping("schema")) if params.has("schema") else None
         mapping = params.names("mapping") or None
         decided = params.texts("decided") or None

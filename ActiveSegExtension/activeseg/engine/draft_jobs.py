@@ -52,7 +52,9 @@ def open_draft(job: Job, kept: None) -> dict[str, Any]:
         draft = Draft.open(params.path("draft"))
     job.progress("read", 0.0)
     base, edits = draft.read_base(), draft.read_edits()
-    image = next(iter(draft.image_messages().values()))
+    image = next(iter(draft.image_messages().values()), None)
+    if image is None:
+        raise InputError(f"The draft in '{draft.folder}' is damaged: it names no image.", "Discard it.")
     grid = arrays.read_geometry(image["geometry"])
     if not grid.same_grid(base.labels.geometry):
         raise InputError(f"The draft in '{draft.folder}' is damaged: its label map is not of its image.", "Discard it.")

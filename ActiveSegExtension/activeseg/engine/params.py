@@ -115,6 +115,13 @@ class Params:
             raise self._wrong(name, value, "an object")
         return value
 
+    def images(self) -> dict[str, Any]:
+        """``images``: channel -> image, at least one."""
+        value = self.mapping("images")
+        if not value:
+            raise WrongParams(f"'images' of '{self._method}' names no image.", "Give one for each channel.")
+        return value
+
     def names(self, name: str) -> dict[str, str | None]:
         """An object whose values are texts or null; empty when it is missing."""
         value = self.mapping(name)

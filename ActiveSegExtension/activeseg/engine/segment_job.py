@@ -262,7 +262,7 @@ def _given_images(params: Params) -> Any:
     """``image`` for a model with one channel, ``images`` by channel for any."""
     if params.has("image") == params.has("images"):
         raise WrongParams("Give either 'image' or 'images'.", "'images' is an object: channel -> image.")
-    return params.mapping("images") if params.has("images") else params.any("image")
+    return params.images() if params.has("images") else params.any("image")
 
 
 def _by_channel(given: Any, segmenter: Segmenter) -> dict[str, Any]:
