@@ -138,17 +138,24 @@ def shortly(error: Exception) -> str:
 
 def check_depth(value: Any, key: str) -> None:
     """Raise WrongField for values nested deeper than Python's writer of JSON goes."""
+    if is_deeper(value, _DEEPEST):
+        raise WrongField(f"'{key}' is nested deeper than {_DEEPEST} levels")
+
+
+def is_deeper(value: Any, limit: int) -> bool:
+    """Whether objects and lists are nested deeper than ``limit`` levels; found without recursion."""
     level = [value]
-    for _ in range(_DEEPEST):
+    for _ in range(limit):
         level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, (dict, list))
+            entry
+            for container in level
+            if isinstance(container, Mapping | list | tuple)
+            for entry in (container.values() if isinstance(container, Mapping) else container)
+            if isinstance(entry, Mapping | list | tuple)
         ]
         if not level:
-            return
-    raise WrongField(f"'{key}' is nested deeper than {_DEEPEST} levels")
+            return False
+    return True
 
 
 def _shown(value: Any) -> str:

@@ -22,6 +22,7 @@ CORE = {
     "activeseg.errors",
     "activeseg.image_header",
     "activeseg.itk_files",
+    "activeseg.json_fields",
     "activeseg.label_map",
     "activeseg.labels",
     "activeseg.nifti",

@@ -11,6 +11,7 @@ from typing import Any
 
 from activeseg import errors
 from activeseg.errors import ActiveSegError, EngineError, shortened, shown
+from activeseg.json_fields import is_deeper
 
 PROTOCOL_VERSION = 1
 LINE_LIMIT = 1 << 20
@@ -172,7 +173,7 @@ def encode(message: Message) -> bytes:
         raise EngineError(f"A message cannot be written as JSON: {shortened(str(error), 200)}.") from error
     if len(line) > LINE_LIMIT:
         raise EngineError(f"A message of {len(line)} bytes is too long; {LINE_LIMIT} are allowed.")
-    if _may_be_deep(line) and _is_deeper(body, DEPTH_LIMIT):
+    if _may_be_deep(line) and is_deeper(body, DEPTH_LIMIT):
         raise EngineError(_TOO_DEEP)
     return line
 
@@ -201,7 +202,7 @@ def decode(line: bytes) -> Message:
     if not isinstance(body, dict):
         raise ProtocolError(Code.INVALID_REQUEST, f"A message must be a JSON object, not a {type(body).__name__}.")
     request = _id_of(body)
-    if _may_be_deep(line) and _is_deeper(body, DEPTH_LIMIT):
+    if _may_be_deep(line) and is_deeper(body, DEPTH_LIMIT):
         raise ProtocolError(Code.INVALID_REQUEST, _TOO_DEEP, request)
     if body.get("jsonrpc") != "2.0":
         raise ProtocolError(Code.INVALID_REQUEST, 'A message must say "jsonrpc": "2.0".', request)
@@ -263,18 +264,3 @@ _TOO_DEEP = f"A message is nested more deeply than {DEPTH_LIMIT} levels."
 def _may_be_deep(line: bytes) -> bool:
     """Whether there are brackets enough; hardly any message has so many, and only those are walked through."""
     return line.count(b"[") + line.count(b"{") > DEPTH_LIMIT
-
-
-def _is_deeper(value: Any, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit):
-        level = [
-            entry
-            for container in level
-            if isinstance(container, Mapping | list | tuple)
-            for entry in (container.values() if isinstance(container, Mapping) else container)
-            if isinstance(entry, Mapping | list | tuple)
-        ]
-        if not level:
-            return False
-    return True
