@@ -24,20 +24,20 @@ from slicer.util import VTKObservationMixin
 
 find_activeseg()
 
-from activeseg.client.environment import default_folder
+from activeseg.client.environment.environment import default_folder
 from activeseg.client.launch import default_home
-from activeseg.errors import ActiveSegError, Cancelled
+from activeseg.core.errors import ActiveSegError, Cancelled
 from ActiveSegModuleLib import sample_data
-from ActiveSegModuleLib.drafts import Drafts
-from ActiveSegModuleLib.engine import Engine
-from ActiveSegModuleLib.engine_process import Listeners
-from ActiveSegModuleLib.exporting import Exporting
-from ActiveSegModuleLib.installation import Installation
-from ActiveSegModuleLib.later import Later
-from ActiveSegModuleLib.learning import Learning
-from ActiveSegModuleLib.listener import Listener
-from ActiveSegModuleLib.models import Models
-from ActiveSegModuleLib.signals import connect
+from ActiveSegModuleLib.logic.drafts import Drafts
+from ActiveSegModuleLib.engine.engine import Engine
+from ActiveSegModuleLib.engine.engine_process import Listeners
+from ActiveSegModuleLib.logic.exporting import Exporting
+from ActiveSegModuleLib.logic.installation import Installation
+from ActiveSegModuleLib.engine.later import Later
+from ActiveSegModuleLib.logic.learning import Learning
+from ActiveSegModuleLib.engine.listener import Listener
+from ActiveSegModuleLib.logic.models import Models
+from ActiveSegModuleLib.engine.signals import connect
 from ActiveSegModuleLib.panel import at_start
 from ActiveSegModuleLib.panel.drafts import DraftKeeping, DraftsSection
 from ActiveSegModuleLib.panel.editing import EditingSection
@@ -49,11 +49,11 @@ from ActiveSegModuleLib.panel.question import confirmed
 from ActiveSegModuleLib.panel.review import ReviewSection
 from ActiveSegModuleLib.panel.segmenting import SegmentingSection
 from ActiveSegModuleLib.panel.weights import WeightsSection
-from ActiveSegModuleLib.review import Review
+from ActiveSegModuleLib.logic.review import Review
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.scene.uncertainty import ROLE_ATTRIBUTE
 from ActiveSegModuleLib.scene.views import show_volume, take_out
-from ActiveSegModuleLib.segmenting import Choice, Segmenting
+from ActiveSegModuleLib.logic.segmenting import Choice, Segmenting
 from ActiveSegModuleLib.self_test import SelfTest
 
 DATA_FOLDER = "ActiveSeg/dataFolder"
@@ -650,7 +650,7 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic):
     def segment(self, ctNode, model="totalsegmentator:total", **options):
         """Segment a volume node and wait for it, with Slicer usable meanwhile; for scripts and the Python console.
 
-        ``options`` are those of ``ActiveSegModuleLib.segmenting.Choice``. Returns the segmentation node.
+        ``options`` are those of ``ActiveSegModuleLib.logic.segmenting.Choice``. Returns the segmentation node.
         Raises ActiveSegError.
         """
         self.segmenting.start(ctNode, Choice(model, **options))

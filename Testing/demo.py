@@ -29,20 +29,20 @@ from demo_loop import dice_per_structure
 from rich.console import Console
 from rich.table import Table
 
-from activeseg.alternatives import apply_alternative
-from activeseg.corrections import RegionState, Review
-from activeseg.errors import ActiveSegError
-from activeseg.export import Exported, export_correction
-from activeseg.learning.evaluation import dice_bars
-from activeseg.phantom import Domain, make_phantom
-from activeseg.prediction import Prediction
-from activeseg.progress import Progress
-from activeseg.regions import Region
-from activeseg.segment import segment
-from activeseg.segmentation_file import write_segmentation
+from activeseg.core.correction import RegionState, Review
+from activeseg.core.errors import ActiveSegError
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Settings
+from activeseg.core.volume import Volume
+from activeseg.corrections.exporting import Exported, export_correction
+from activeseg.io.seg_nrrd import write_segmentation
+from activeseg.learning.measuring.evaluation import dice_bars
+from activeseg.predictions.make_prediction import segment
+from activeseg.predictions.prediction import Prediction
+from activeseg.review.alternatives import apply_alternative
+from activeseg.review.regions import Region
+from activeseg.samples.phantom import Domain, make_phantom
 from activeseg.segmenters import list_models, open_segmenter
-from activeseg.segmenters.base import Settings
-from activeseg.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 12  # of the phantom; the network was trained on others

@@ -17,23 +17,23 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from activeseg.corrections import RegionState, Review
-from activeseg.export import export_correction
-from activeseg.labels import LabelSchema
-from activeseg.learning.evaluation import CaseResult, means
-from activeseg.learning.finetuning import outcome, plan_finetuning, start_finetuning
-from activeseg.learning.holdout import Side
-from activeseg.learning.parent import open_version
-from activeseg.learning.project import Project
-from activeseg.learning.replay import add_replay
-from activeseg.learning.version import BASE
-from activeseg.phantom import Domain, make_phantom
-from activeseg.prediction import Prediction
-from activeseg.progress import Progress
-from activeseg.segment import segment
+from activeseg.core.correction import RegionState, Review
+from activeseg.core.labels import LabelSchema
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Segmenter, Settings
+from activeseg.core.volume import Volume
+from activeseg.corrections.exporting import export_correction
+from activeseg.learning.measuring.evaluation import CaseResult, means
+from activeseg.learning.project.holdout import Side
+from activeseg.learning.project.project import Project
+from activeseg.learning.project.version import BASE
+from activeseg.learning.training.finetuning import outcome, plan_finetuning, start_finetuning
+from activeseg.learning.training.parent_network import open_version
+from activeseg.learning.training.replay import add_replay
+from activeseg.predictions.make_prediction import segment
+from activeseg.predictions.prediction import Prediction
+from activeseg.samples.phantom import Domain, make_phantom
 from activeseg.segmenters import open_segmenter
-from activeseg.segmenters.base import Segmenter, Settings
-from activeseg.volume import Volume
 
 HELD_OUT_NEW, OLD_DOMAIN, REPLAYED = tuple(range(40, 46)), (46, 47, 48), tuple(range(50, 58))
 PLAN: dict[str, Any] = {"members": 4, "epochs": 4, "iterations": 16, "learning_rate": 3e-4, "replay": 0.5}

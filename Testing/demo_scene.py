@@ -25,9 +25,9 @@ import numpy as np  # noqa: E402
 from slicer_application import SlicerCore  # noqa: E402
 from slicer_views import Pixels, SliceView, ThreeDView, four_up, side_by_side, write_png  # noqa: E402
 
-from activeseg.labels import LabelSchema  # noqa: E402
-from activeseg.segmentation_file import SegmentationFile, is_segmentation_file  # noqa: E402
-from activeseg.volume import Volume, read_label_map  # noqa: E402
+from activeseg.core.labels import LabelSchema  # noqa: E402
+from activeseg.core.volume import Volume, read_label_map  # noqa: E402
+from activeseg.io.seg_nrrd import SegmentationFile, is_segmentation_file  # noqa: E402
 from ActiveSegModuleLib.scene.regions import ListedRegion, RegionBox, RegionTable  # noqa: E402
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode  # noqa: E402
 from ActiveSegModuleLib.scene.uncertainty import UncertaintyVolume  # noqa: E402

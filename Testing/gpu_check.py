@@ -38,27 +38,28 @@ from nnunet_models import make_model  # noqa: E402
 from running_engine import WatchedEngine, in_memory, noise_ct  # noqa: E402
 from standin import write_standin  # noqa: E402
 
-from activeseg.client.arrays import read_array, volume_message  # noqa: E402
 from activeseg.client.engine_client import ProgressEvent  # noqa: E402
-from activeseg.engine import memory, segment_job  # noqa: E402
-from activeseg.engine.estimate import need_of  # noqa: E402
-from activeseg.engine.params import Params  # noqa: E402
-from activeseg.engine.plans import read_size  # noqa: E402
-from activeseg.engine.worker import Job, Keeping  # noqa: E402
-from activeseg.errors import Cancelled  # noqa: E402
-from activeseg.learning.finetuning import plan_finetuning, start_finetuning  # noqa: E402
-from activeseg.learning.run_folder import Stage  # noqa: E402
-from activeseg.phantom import Domain, make_phantom, phantom_geometry  # noqa: E402
-from activeseg.prediction import Prediction  # noqa: E402
-from activeseg.progress import Progress  # noqa: E402
-from activeseg.segment import segment  # noqa: E402
-from activeseg.segmenters.base import Mode, Settings  # noqa: E402
+from activeseg.core.errors import Cancelled  # noqa: E402
+from activeseg.core.progress import Progress  # noqa: E402
+from activeseg.core.segmenter import Mode, Settings  # noqa: E402
+from activeseg.core.volume import Volume  # noqa: E402
+from activeseg.engine.jobs import segmenting  # noqa: E402
+from activeseg.engine.planning.estimate import need_of  # noqa: E402
+from activeseg.engine.worker import memory  # noqa: E402
+from activeseg.engine.worker.params import Params  # noqa: E402
+from activeseg.engine.worker.worker import Job, Keeping  # noqa: E402
+from activeseg.io.npy import read_array, volume_message  # noqa: E402
+from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning  # noqa: E402
+from activeseg.learning.training.run_folder import Stage  # noqa: E402
+from activeseg.predictions.make_prediction import segment  # noqa: E402
+from activeseg.predictions.prediction import Prediction  # noqa: E402
+from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry  # noqa: E402
 from activeseg.segmenters.demo import demo_segmenter  # noqa: E402
-from activeseg.segmenters.network import Network, sweep_exact  # noqa: E402
-from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter  # noqa: E402
-from activeseg.segmenters.totalsegmentator_sandbox import UserHome  # noqa: E402
-from activeseg.segmenters.totalsegmentator_tasks import task_named  # noqa: E402
-from activeseg.volume import Volume  # noqa: E402
+from activeseg.segmenters.nnunet.network import Network, sweep_exact  # noqa: E402
+from activeseg.segmenters.nnunet.network_size import read_size  # noqa: E402
+from activeseg.segmenters.totalsegmentator.sandbox import UserHome  # noqa: E402
+from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter  # noqa: E402
+from activeseg.segmenters.totalsegmentator.tasks import task_named  # noqa: E402
 
 MIB = 1 << 20
 TIES = 1e-5
@@ -232,7 +233,7 @@ def uncertainty(bench: Bench) -> str:
     assert here is not None
     assert there is not None
     figures = []
-    for name in segment_job.MEASURES:
+    for name in segmenting.MEASURES:
         ours, theirs = here.measure(name), there.measure(name)
         assert ours is not None
         assert theirs is not None
@@ -296,8 +297,8 @@ def job_here(
     wish = {"model": f"nnunet:{model}", "image": volume_message(folder / "ct.npy", volume), "regions": 0}
     params = Params("segment", {**wish, "settings": settings})
     job = Job("segment", params, folder, Progress(), notices.append, lambda _: None, lambda _: None)
-    kept = segment_job.keep(Keeping(folder, 1 << 30, limit), lambda **_: None)
-    return segment_job.segment(job, kept), notices
+    kept = segmenting.keep(Keeping(folder, 1 << 30, limit), lambda **_: None)
+    return segmenting.segment(job, kept), notices
 
 
 def fine_tuning(bench: Bench) -> str:

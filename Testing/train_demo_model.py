@@ -33,7 +33,7 @@ LARGEST_BYTES = 6_000_000
 
 
 def dataset_json() -> dict:
-    from activeseg.phantom import PHANTOM_SCHEMA
+    from activeseg.samples.phantom import PHANTOM_SCHEMA
 
     return {
         "channel_names": {"0": "CT"},
@@ -118,7 +118,7 @@ def prepare(work: Path) -> None:
     import nibabel
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    from activeseg.phantom import Domain, make_phantom
+    from activeseg.samples.phantom import Domain, make_phantom
 
     raw, preprocessed = work / "raw" / DATASET, work / "preprocessed" / DATASET
     for folder in (raw / "imagesTr", raw / "labelsTr", preprocessed):
@@ -160,7 +160,7 @@ def train_member(work: Path, member: int, epochs: int, iterations: int) -> None:
     import torch
     from demo_trainer import DemoTrainer
 
-    from activeseg import heap
+    from activeseg.system import heap
 
     heap.keep_freed()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -239,7 +239,7 @@ def evaluate(model: Path) -> dict:
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    from activeseg.phantom import PHANTOM_SCHEMA, Domain, make_phantom
+    from activeseg.samples.phantom import PHANTOM_SCHEMA, Domain, make_phantom
 
     predictor = nnUNetPredictor(
         use_mirroring=False, perform_everything_on_device=False, device=torch.device("cpu"), allow_tqdm=False

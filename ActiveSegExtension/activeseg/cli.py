@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     """Entry point of the command ``activeseg``."""
-    from activeseg.switches import switch_off
+    from activeseg.system.switches import switch_off
 
     switch_off()
     try:

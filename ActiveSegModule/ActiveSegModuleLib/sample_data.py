@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from activeseg.phantom import Domain, make_phantom
+from activeseg.samples.phantom import Domain, make_phantom
 
 NAME = "ActiveSegPhantom"
 TITLE = "ActiveSeg phantom"

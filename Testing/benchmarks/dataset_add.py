@@ -24,10 +24,10 @@ started_in(ENGINE, __file__, __doc__)
 
 import numpy as np
 
+from activeseg.core.labels import LabelSchema
+from activeseg.core.volume import Geometry, Volume
 from activeseg.dataset import Dataset, Origin, Provenance
 from activeseg.dataset.listing import Listing
-from activeseg.labels import LabelSchema
-from activeseg.volume import Geometry, Volume
 
 SHAPE = (24, 96, 96)
 GRID = Geometry(SHAPE, (3.0, 3.0, 3.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))

@@ -32,14 +32,14 @@ import demo_loop  # noqa: E402
 import psutil  # noqa: E402
 from learning_curve import CASES, whole  # noqa: E402
 
-from activeseg.corrections import Review  # noqa: E402
-from activeseg.learning.finetuning import plan_finetuning  # noqa: E402
-from activeseg.learning.preparation import DATASET  # noqa: E402
-from activeseg.learning.run_folder import RunFolder  # noqa: E402
-from activeseg.learning.version import MODEL  # noqa: E402
-from activeseg.phantom import Domain  # noqa: E402
+from activeseg.core.correction import Review  # noqa: E402
+from activeseg.learning.project.version import MODEL  # noqa: E402
+from activeseg.learning.training.finetuning import plan_finetuning  # noqa: E402
+from activeseg.learning.training.preparation import DATASET  # noqa: E402
+from activeseg.learning.training.run_folder import RunFolder  # noqa: E402
+from activeseg.samples.phantom import Domain  # noqa: E402
 from activeseg.segmenters.demo import demo_segmenter  # noqa: E402
-from activeseg.segmenters.nnunet import NnUNetSegmenter  # noqa: E402
+from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter  # noqa: E402
 
 TRAINER = "OneEpoch"
 TRAINER_CODE = """from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import (
@@ -114,9 +114,8 @@ def ours(work: Path, environment: dict[str, str], found: dict[str, dict[str, Any
     project = demo_loop.make_project(work / "project", CASES, lambda p, t: whole(p, t, 0), 1, Review.ALL)
     planned = plan_finetuning(project, OURS, device="cpu")
     run = RunFolder.create(project, planned.parent, planned.plan, planned.cases)
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'ActiveSegExtension')!r}); import activeseg.learning.run as run; "
-    )
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'ActiveSegExtension')!r}); "
+    code += "import activeseg.learning.training.run as run; "
     code += "run.shutil.rmtree = lambda *_, **__: None; run.main()"  # what it was trained on is used again
     seconds, peak = watched([sys.executable, "-c", code, str(run.folder)], environment)
     shutil.copytree(run.folder / "preprocessed", work / "kept" / "nnUNet_preprocessed")

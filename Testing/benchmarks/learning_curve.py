@@ -30,8 +30,8 @@ import demo_loop  # noqa: E402
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 
-from activeseg.corrections import RegionState, Review  # noqa: E402
-from activeseg.prediction import Prediction  # noqa: E402
+from activeseg.core.correction import RegionState, Review  # noqa: E402
+from activeseg.predictions.prediction import Prediction  # noqa: E402
 
 CASES = (12, 13, 14)
 Labels = npt.NDArray[Any]

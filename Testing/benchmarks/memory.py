@@ -30,8 +30,8 @@ import SimpleITK as sitk  # noqa: N813
 from warm import CT, MODEL, ROOT, WINDOWS, Engine, middle, standin
 
 from activeseg.client.engine_client import EstimateEvent
-from activeseg.segmenters.totalsegmentator_sandbox import UserHome
-from activeseg.segmenters.totalsegmentator_tasks import task_named
+from activeseg.segmenters.totalsegmentator.sandbox import UserHome
+from activeseg.segmenters.totalsegmentator.tasks import task_named
 
 sys.path.insert(0, str(ROOT / "Testing" / "engine"))
 
@@ -41,7 +41,7 @@ from standin import write_standin
 GIB = 2**30
 REAL_1_5_MM = {"features": (32, 64, 128, 128, 128), "patch": (128, 128, 128)}
 SCARCE = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
-"""As ``activeseg.heap`` has it there."""
+"""As ``activeseg.system.heap`` has it there."""
 
 
 def resampled(image: Path, size: tuple[int, int, int], spacing: float, path: Path) -> Path:

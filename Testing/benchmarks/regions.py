@@ -28,12 +28,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import maximum_filter
 
-from activeseg.phantom import Domain, Phantom, make_phantom
-from activeseg.places import DEFAULT_SEARCH, Search
-from activeseg.progress import Progress
-from activeseg.regions import Region, body_volume_mm3, find_regions
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Segmented, Settings
+from activeseg.review.region_search import DEFAULT_SEARCH, Search
+from activeseg.review.regions import Region, body_volume_mm3, find_regions
+from activeseg.samples.phantom import Domain, Phantom, make_phantom
 from activeseg.segmenters import open_segmenter
-from activeseg.segmenters.base import Segmented, Settings
 
 FIRST, ALL = 5, 10
 DRAWS = 200

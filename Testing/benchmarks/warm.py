@@ -40,9 +40,9 @@ from standin import write_standin  # noqa: E402
 from activeseg.client.engine_client import ProgressEvent  # noqa: E402
 from activeseg.client.launch import engine_environment  # noqa: E402
 from activeseg.client.subprocess_engine import SubprocessEngine  # noqa: E402
-from activeseg.errors import Cancelled  # noqa: E402
-from activeseg.segmenters.totalsegmentator_sandbox import UserHome  # noqa: E402
-from activeseg.segmenters.totalsegmentator_tasks import task_named  # noqa: E402
+from activeseg.core.errors import Cancelled  # noqa: E402
+from activeseg.segmenters.totalsegmentator.sandbox import UserHome  # noqa: E402
+from activeseg.segmenters.totalsegmentator.tasks import task_named  # noqa: E402
 
 CT = ROOT / ".." / "shared" / "data" / "ct" / "example_ct.nii.gz"
 MODEL = "totalsegmentator:total-fast"

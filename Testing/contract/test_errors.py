@@ -9,8 +9,8 @@ import re
 import pytest
 from repository import ACTIVESEG, ROOT, relative
 
-from activeseg import errors
 from activeseg.commands.app import EXIT_CODES
+from activeseg.core import errors
 
 ERRORS = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)]
 LIBRARY = [path for path in sorted(ACTIVESEG.rglob("*.py")) if path.parent.name != "commands"]

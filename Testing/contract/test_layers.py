@@ -13,33 +13,16 @@ from repository import ACTIVESEG, MODULE, PACKAGE, files
 
 CORE = {
     "activeseg",
-    "activeseg.announced",
     "activeseg.client",
-    "activeseg.corrections",
-    "activeseg.dicom",
-    "activeseg.dicom_header",
-    "activeseg.dicom_stack",
-    "activeseg.errors",
-    "activeseg.image_header",
-    "activeseg.itk_files",
-    "activeseg.json_fields",
-    "activeseg.label_map",
-    "activeseg.labels",
-    "activeseg.nifti",
-    "activeseg.npz_files",
-    "activeseg.phantom",
-    "activeseg.progress",
-    "activeseg.regular_files",
-    "activeseg.segment_layers",
-    "activeseg.segment_matching",
-    "activeseg.segmentation_file",
-    "activeseg.training_labels",
-    "activeseg.uncertainty",
-    "activeseg.volume",
+    "activeseg.core",
+    "activeseg.io",
+    "activeseg.review.uncertainty",
+    "activeseg.samples",
+    "activeseg.system",
 }
 """Modules and packages (with everything in them) that import in Slicer with nothing installed."""
 
-SLICER_HAS = {"numpy", "scipy", "SimpleITK", "requests"}
+SLICER_HAS = {"numpy", "scipy", "SimpleITK", "requests", "filelock", "psutil"}
 SLICER_ITSELF = {
     "slicer",
     "vtk",

@@ -45,7 +45,10 @@ def test_the_tests_and_the_engine_pin_the_same_versions():
         lines = (line.partition("#")[0].partition(";")[0].strip() for line in path.read_text("utf-8").splitlines())
         return {(name.lower(), version) for name, _, version in (line.partition("==") for line in lines) if version}
 
-    ours, engine = pins(ROOT / "Testing" / "constraints.txt"), pins(ACTIVESEG / "client" / "engine-lock.txt")
+    ours, engine = (
+        pins(ROOT / "Testing" / "constraints.txt"),
+        pins(ACTIVESEG / "client" / "environment" / "engine-lock.txt"),
+    )
     shared = {name for name, _ in ours} & {name for name, _ in engine}
     assert {"torch", "nnunetv2", "totalsegmentator"} <= shared
     assert {pin for pin in ours if pin[0] in shared} <= engine

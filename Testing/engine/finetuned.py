@@ -12,13 +12,13 @@ import numpy as np
 import psutil
 import torch
 
-from activeseg.learning.finetuning import plan_finetuning, start_finetuning
-from activeseg.learning.project import Project
-from activeseg.learning.replay import add_replay
-from activeseg.learning.run_folder import RunFolder, RunState
-from activeseg.phantom import Domain, Phantom, make_phantom, phantom_geometry
-from activeseg.progress import Progress
-from activeseg.volume import Volume
+from activeseg.core.progress import Progress
+from activeseg.core.volume import Volume
+from activeseg.learning.project.project import Project
+from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning
+from activeseg.learning.training.replay import add_replay
+from activeseg.learning.training.run_folder import RunFolder, RunState
+from activeseg.samples.phantom import Domain, Phantom, make_phantom, phantom_geometry
 
 SHAPE = (24, 40, 40)
 """A piece of a phantom that is one patch for the demonstration model."""

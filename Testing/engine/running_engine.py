@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import psutil
 
-from activeseg.client.arrays import volume_message
 from activeseg.client.engine_client import Event, Failure, LogEvent, ProgressEvent, Result
 from activeseg.client.launch import EngineOptions, engine_environment
 from activeseg.client.subprocess_engine import SubprocessEngine
-from activeseg.volume import Geometry, Volume
+from activeseg.core.volume import Geometry, Volume
+from activeseg.io.npy import volume_message
 
 DEADLINE_S = 240.0
 """How long a test waits for an event at most; on a quiet machine all come within seconds."""

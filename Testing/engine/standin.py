@@ -21,9 +21,9 @@ import torch
 from nnunet_models import make_model
 from scipy import ndimage
 
-from activeseg.segmenters.totalsegmentator_sandbox import UserHome
-from activeseg.segmenters.totalsegmentator_tasks import Model
-from activeseg.volume import Geometry, Volume
+from activeseg.core.volume import Geometry, Volume
+from activeseg.segmenters.totalsegmentator.sandbox import UserHome
+from activeseg.segmenters.totalsegmentator.tasks import Model
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"
 Windows = Mapping[str, tuple[float, float]]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from activeseg.phantom import Domain, make_phantom, phantom_geometry
-from activeseg.volume import Volume, read_label_map
+from activeseg.core.volume import Volume, read_label_map
+from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry
 
 
 def activeseg(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:

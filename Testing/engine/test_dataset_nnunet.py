@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from activeseg.core.labels import LabelSchema
+from activeseg.core.volume import Geometry, Volume
 from activeseg.dataset import Dataset, Origin, Provenance
-from activeseg.labels import LabelSchema
-from activeseg.volume import Geometry, Volume
 
 SCHEMA = LabelSchema.from_names(["liver", "spleen"])
 IGNORE = SCHEMA.ignore_value

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from activeseg.phantom import PHANTOM_SCHEMA, Domain, make_phantom
+from activeseg.samples.phantom import PHANTOM_SCHEMA, Domain, make_phantom
 
 MODEL = Path(str(resources.files("activeseg") / "resources" / "demo_model"))
 CHECKPOINTS = sorted(MODEL.glob("fold_*/checkpoint_final.pth"))

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
 
-from activeseg.client.arrays import read_array, read_volume, volume_message
+from activeseg.core.errors import Crashed, DatasetError, InputError
+from activeseg.core.labels import LabelSchema
+from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset
-from activeseg.errors import Crashed, DatasetError, InputError
-from activeseg.labels import LabelSchema
-from activeseg.segmentation_file import write_segmentation
-from activeseg.volume import Volume
+from activeseg.io.npy import read_array, read_volume, volume_message
+from activeseg.io.seg_nrrd import write_segmentation
 
 STRUCTURES = ["one", "two"]
 SCHEMA = {

@@ -11,19 +11,19 @@ import pytest
 from nnunet_models import make_model
 from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
 
-from activeseg.client.arrays import geometry_message, read_array, read_geometry, read_volume, volume_message
 from activeseg.client.engine_client import LabelEvent, NoticeEvent, ProgressEvent, Result
+from activeseg.core.errors import Cancelled, DatasetError, InputError
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Settings
+from activeseg.core.volume import Volume
+from activeseg.corrections.drafts import Draft
 from activeseg.dataset import Dataset
-from activeseg.draft import Draft
-from activeseg.engine import segment_job
-from activeseg.engine.params import Params
-from activeseg.engine.worker import Job, Keeping
-from activeseg.errors import Cancelled, DatasetError, InputError
-from activeseg.prediction import Prediction
-from activeseg.progress import Progress
-from activeseg.segment import segment
-from activeseg.segmenters.base import Settings
-from activeseg.volume import Volume
+from activeseg.engine.jobs import segmenting
+from activeseg.engine.worker.params import Params
+from activeseg.engine.worker.worker import Job, Keeping
+from activeseg.io.npy import geometry_message, read_array, read_geometry, read_volume, volume_message
+from activeseg.predictions.make_prediction import segment
+from activeseg.predictions.prediction import Prediction
 
 LABELS = {"background": 0, "one": 1, "two": 2, "three": 3}
 VIEWS = {"members": 4, "device": "cpu"}
@@ -164,7 +164,7 @@ def test_without_memory_for_views_the_label_is_the_answer(
         runs.append(settings)
         return segment(images, segmenter, settings, *more)
 
-    monkeypatch.setattr(segment_job, "segment_images", short)
+    monkeypatch.setattr(segmenting, "segment_images", short)
     runs: list[Settings] = []
     labels: list[Any] = []
     notices: list[str] = []
@@ -172,8 +172,8 @@ def test_without_memory_for_views_the_label_is_the_answer(
     params = Params("segment", wish(model, image, settings=VIEWS, label_first=True, draft=draft))
     job = Job("segment", params, tmp_path / "job", Progress(), notices.append, lambda estimate: None, labels.append)
     job.folder.mkdir()
-    kept = segment_job.keep(Keeping(tmp_path, 1 << 30, 0), lambda **said: None)
-    result = segment_job.segment(job, kept)
+    kept = segmenting.keep(Keeping(tmp_path, 1 << 30, 0), lambda **said: None)
+    result = segmenting.segment(job, kept)
     assert len(runs) == 1, "what is known is not computed again"
     assert len(labels) == 1
     assert [member["name"] for member in result["members"]] == ["fold 0"]

@@ -17,17 +17,17 @@ from nnunet_models import make_model
 from processes import soon_gone
 from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
 
-from activeseg.client.arrays import read_array, read_geometry
 from activeseg.client.engine_client import EstimateEvent, Failure, ProgressEvent
 from activeseg.client.launch import EngineOptions
-from activeseg.errors import Cancelled, Crashed, DeviceError, InputError, ModelError
-from activeseg.prediction import Prediction
-from activeseg.progress import Progress
-from activeseg.regions import read_regions
-from activeseg.segment import segment
-from activeseg.segmenters.base import Mode, Settings
-from activeseg.segmenters.nnunet import NnUNetSegmenter
-from activeseg.volume import Volume
+from activeseg.core.errors import Cancelled, Crashed, DeviceError, InputError, ModelError
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Mode, Settings
+from activeseg.core.volume import Volume
+from activeseg.io.npy import read_array, read_geometry
+from activeseg.predictions.make_prediction import segment
+from activeseg.predictions.prediction import Prediction
+from activeseg.review.regions import read_regions
+from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 
 LABELS = {"background": 0, "one": 1, "two": 2, "three": 3}
 WITHIN_S = 30.0  # seconds are the benchmark's business; this only tells a stop from a job run to its end

@@ -11,9 +11,9 @@ from finetuned import TINY, add, ended, until_iteration
 from processes import soon_gone
 from running_engine import WatchedEngine
 
-from activeseg.errors import DatasetError, InputError
-from activeseg.learning.project import Project
-from activeseg.learning.run_folder import RunFolder, Stage
+from activeseg.core.errors import DatasetError, InputError
+from activeseg.learning.project.project import Project
+from activeseg.learning.training.run_folder import RunFolder, Stage
 
 
 @pytest.fixture

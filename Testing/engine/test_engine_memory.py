@@ -13,21 +13,22 @@ import pytest
 from nnunet_models import make_model
 from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
 
-from activeseg import heap
-from activeseg.client.arrays import read_array, volume_message
 from activeseg.client.engine_client import EstimateEvent, NoticeEvent, ProgressEvent
 from activeseg.client.launch import EngineOptions, engine_environment
-from activeseg.engine import memory, segment_job
-from activeseg.engine.estimate import need_of
-from activeseg.engine.params import Params
-from activeseg.engine.plans import read_size
-from activeseg.engine.worker import Job, Keeping
-from activeseg.errors import DeviceError
-from activeseg.progress import Progress
-from activeseg.segment import segment
-from activeseg.segmenters.base import Mode, Settings
-from activeseg.segmenters.nnunet import NnUNetSegmenter
-from activeseg.volume import Volume
+from activeseg.core.errors import DeviceError
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Mode, Settings
+from activeseg.core.volume import Volume
+from activeseg.engine.jobs import segmenting
+from activeseg.engine.planning.estimate import need_of
+from activeseg.engine.worker import memory
+from activeseg.engine.worker.params import Params
+from activeseg.engine.worker.worker import Job, Keeping
+from activeseg.io.npy import read_array, volume_message
+from activeseg.predictions.make_prediction import segment
+from activeseg.segmenters.nnunet.network_size import read_size
+from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
+from activeseg.system import heap
 
 CLASSES = 120
 SMALL, LARGE = (32, 64, 64), (64, 128, 128)
@@ -89,7 +90,7 @@ def test_freed_memory_is_kept_only_where_there_is_plenty(
     params = Params("segment", wish(wide_model, volume_message(tmp_path / "ct.npy", volume)))
     job = Job("segment", params, tmp_path / "job", Progress(), *[lambda _: None] * 3)
     job.folder.mkdir()
-    segment_job.segment(job, segment_job.keep(Keeping(tmp_path, 1 << 30, 0), lambda **_: None))
+    segmenting.segment(job, segmenting.keep(Keeping(tmp_path, 1 << 30, 0), lambda **_: None))
     assert said == [kept]
     memory.give_back()
     assert said == [kept, False]

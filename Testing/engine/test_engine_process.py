@@ -24,8 +24,8 @@ from activeseg.client.engine_client import CrashedEvent, LogEvent
 from activeseg.client.launch import EngineOptions, engine_command, engine_environment
 from activeseg.client.protocol import LINE_LIMIT, Code, ErrorResponse, Lines, Message, Request, Response, decode, encode
 from activeseg.client.subprocess_engine import SubprocessEngine
-from activeseg.engine.log_names import Names
-from activeseg.errors import ActiveSegError, Crashed, EngineError, InputError
+from activeseg.core.errors import ActiveSegError, Crashed, EngineError, InputError
+from activeseg.engine.supervisor.log_names import Names
 
 
 class RawEngine:
@@ -514,7 +514,7 @@ def test_the_log_names_no_patient(tmp_path: Path) -> None:
         printed = engine.printed()
     text = log.read_text()
     assert "segment failed: InputError input" in text
-    assert "activeseg/engine/worker.py" in text
+    assert "activeseg/engine/worker/worker.py" in text
     for said in (text, *printed):
         assert not re.search(r"meier|hans|4711|1950|thorax", said, re.IGNORECASE), said
         assert str(tmp_path) not in said

@@ -9,12 +9,12 @@ import pytest
 import torch
 from nnunet_models import make_model
 
-from activeseg import ensemble
-from activeseg.errors import Cancelled
-from activeseg.progress import Progress
-from activeseg.segmenters.base import Member, MemberKind, Mode, Settings
-from activeseg.segmenters.network import Network, sweep_exact, sweep_fast
-from activeseg.views import standard_views
+from activeseg.core.errors import Cancelled
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Member, MemberKind, Mode, Settings
+from activeseg.segmenters.nnunet import ensemble
+from activeseg.segmenters.nnunet.augmented_views import standard_views
+from activeseg.segmenters.nnunet.network import Network, sweep_exact, sweep_fast
 
 LABELS = {"background": 0, "liver": 1, "spleen": 2, "aorta": 3}
 MANY = {"background": 0, **{f"rib {n}": n for n in range(1, 40)}}

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from finetuned import add, piece
 
-from activeseg.learning.project import Project
-from activeseg.learning.version import BASE
-from activeseg.phantom import PHANTOM_SCHEMA, Domain
+from activeseg.learning.project.project import Project
+from activeseg.learning.project.version import BASE
+from activeseg.samples.phantom import PHANTOM_SCHEMA, Domain
 
 SMALL = ("--members", 1, "--epochs", 1, "--iterations", 2, "--batch-size", 1, "--patch", "16,24,24", "--device", "cpu")
 

@@ -37,27 +37,34 @@ from finetuned import (
 )
 from nnunet_models import make_model
 
+from activeseg.core.errors import ActiveSegError, Cancelled, DatasetError, EngineError, InputError, ModelError
+from activeseg.core.labels import IGNORE, LabelSchema
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Mode, Settings
+from activeseg.core.volume import read_label_map
 from activeseg.dataset import Dataset
-from activeseg.errors import ActiveSegError, Cancelled, DatasetError, EngineError, InputError, ModelError
-from activeseg.labels import IGNORE, LabelSchema
-from activeseg.learning.comparison import compare_versions
-from activeseg.learning.evaluation import measure
-from activeseg.learning.finetuning import outcome, plan_finetuning, resume_finetuning, start_finetuning, wait_for_end
-from activeseg.learning.holdout import Side
-from activeseg.learning.parent import open_version, parent_network
-from activeseg.learning.plan import MembersFrom, TrainingPlan, default_plan
-from activeseg.learning.preparation import DATASET, Target, TrainingCases, prepare
-from activeseg.learning.project import VERSIONS, Project
-from activeseg.learning.run_folder import Control, RunFolder, Stage
-from activeseg.learning.trainer import FineTuningTrainer, draws, transferred
-from activeseg.learning.version import BASE, MODEL
-from activeseg.phantom import PHANTOM_SCHEMA
-from activeseg.progress import Progress
-from activeseg.segmenters import network, open_segmenter
-from activeseg.segmenters.base import Mode, Settings
+from activeseg.learning.measuring.comparison import compare_versions
+from activeseg.learning.measuring.evaluation import measure
+from activeseg.learning.project.holdout import Side
+from activeseg.learning.project.project import VERSIONS, Project
+from activeseg.learning.project.version import BASE, MODEL
+from activeseg.learning.training.finetuning import (
+    outcome,
+    plan_finetuning,
+    resume_finetuning,
+    start_finetuning,
+    wait_for_end,
+)
+from activeseg.learning.training.parent_network import open_version, parent_network
+from activeseg.learning.training.preparation import DATASET, Target, TrainingCases, prepare
+from activeseg.learning.training.run_folder import Control, RunFolder, Stage
+from activeseg.learning.training.trainer import FineTuningTrainer, draws, transferred
+from activeseg.learning.training.training_plan import MembersFrom, TrainingPlan, default_plan
+from activeseg.samples.phantom import PHANTOM_SCHEMA
+from activeseg.segmenters import open_segmenter
 from activeseg.segmenters.demo import demo_segmenter
-from activeseg.segmenters.nnunet import NnUNetSegmenter
-from activeseg.volume import read_label_map
+from activeseg.segmenters.nnunet import network
+from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 
 DEMO = demo_segmenter().folder
 LABELS = {"background": 0, **{label.name: label.value for label in PHANTOM_SCHEMA.labels}}

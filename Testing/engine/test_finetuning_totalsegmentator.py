@@ -16,21 +16,21 @@ import torch
 from finetuned import TINY, ended, log
 from standin import environment_of, genuine, piece_of_ct, volume_of, write_standin
 
-from activeseg.corrections import Correction, Review
+from activeseg.core.correction import Correction, Review
+from activeseg.core.errors import InputError, ModelError
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Mode, Settings
 from activeseg.dataset import Provenance
-from activeseg.errors import InputError, ModelError
+from activeseg.dataset.training_labels import label_for_training
 from activeseg.learning.bundle import export_version, import_version
-from activeseg.learning.finetuning import plan_finetuning, start_finetuning
-from activeseg.learning.parent import open_version
-from activeseg.learning.project import Project
-from activeseg.learning.run_folder import Stage
-from activeseg.learning.version import BASE, MODEL, ModelKind
-from activeseg.progress import Progress
-from activeseg.segmenters.base import Mode, Settings
-from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter
-from activeseg.segmenters.totalsegmentator_sandbox import UserHome
-from activeseg.segmenters.totalsegmentator_tasks import task_named
-from activeseg.training_labels import label_for_training
+from activeseg.learning.project.project import Project
+from activeseg.learning.project.version import BASE, MODEL, ModelKind
+from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning
+from activeseg.learning.training.parent_network import open_version
+from activeseg.learning.training.run_folder import Stage
+from activeseg.segmenters.totalsegmentator.sandbox import UserHome
+from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter
+from activeseg.segmenters.totalsegmentator.tasks import task_named
 
 NAME = "totalsegmentator:total"
 WINDOWS = (

@@ -23,19 +23,19 @@ import torch
 from hostile_models import CHECKPOINT, CONFIGURATION, CORPUS, hostile, old_plans
 from nnunet_models import make_model
 
-from activeseg.engine.plans import read_size
-from activeseg.errors import InputError, ModelError
-from activeseg.labels import LabelSchema
+from activeseg.core.errors import InputError, ModelError
+from activeseg.core.labels import LabelSchema
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Mode, Settings
+from activeseg.core.volume import Geometry, Volume
 from activeseg.learning.bundle import import_version
-from activeseg.learning.parent import open_version, parent_network
-from activeseg.learning.project import VERSIONS, Project
-from activeseg.learning.version import BASE, ModelKind, Version
-from activeseg.progress import Progress
+from activeseg.learning.project.project import VERSIONS, Project
+from activeseg.learning.project.version import BASE, ModelKind, Version
+from activeseg.learning.training.parent_network import open_version, parent_network
 from activeseg.segmenters import open_segmenter
-from activeseg.segmenters.base import Mode, Settings
-from activeseg.segmenters.model_folder_check import TRUSTED_CODE, check_model_folder
-from activeseg.segmenters.network import Network
-from activeseg.volume import Geometry, Volume
+from activeseg.segmenters.nnunet.model_folder_check import TRUSTED_CODE, check_model_folder
+from activeseg.segmenters.nnunet.network import Network
+from activeseg.segmenters.nnunet.network_size import read_size
 
 SOAK = Path(__file__).resolve().parents[1] / "soak"
 LABELS = {"background": 0, "liver": 1, "spleen": 2}

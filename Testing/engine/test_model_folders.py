@@ -14,15 +14,15 @@ import pytest
 import torch
 from nnunet_models import make_model
 
-from activeseg.channel_names import different_names, normalization_names
+from activeseg.core.channel_names import different_names, normalization_names
+from activeseg.core.errors import InputError, ModelError
+from activeseg.core.labels import LabelSchema
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Mode, Settings
+from activeseg.core.volume import Geometry, Volume
 from activeseg.dataset import Dataset
-from activeseg.errors import InputError, ModelError
-from activeseg.labels import LabelSchema
-from activeseg.progress import Progress
-from activeseg.segmenters.base import Mode, Settings
-from activeseg.segmenters.network import Network, model_folds
-from activeseg.segmenters.nnunet import NnUNetSegmenter
-from activeseg.volume import Geometry, Volume
+from activeseg.segmenters.nnunet.network import Network, model_folds
+from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 
 LABELS = {"background": 0, "liver": 1, "spleen": 2}
 SETTINGS = Settings(device="cpu", mode=Mode.EXACT, members=1)

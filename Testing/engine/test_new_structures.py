@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from finetuned import TINY, ended, piece
 
-from activeseg.corrections import Review
+from activeseg.core.correction import Review
+from activeseg.core.errors import DatasetError
+from activeseg.core.segmenter import Settings
+from activeseg.core.volume import Volume
+from activeseg.corrections.exporting import export_correction
 from activeseg.dataset import Dataset
-from activeseg.engine.estimate import network_sizes
-from activeseg.errors import DatasetError
-from activeseg.export import export_correction
-from activeseg.learning.finetuning import plan_finetuning, start_finetuning
-from activeseg.learning.project import Project
-from activeseg.learning.run_folder import Stage
-from activeseg.segment import segment
+from activeseg.engine.planning.estimate import network_sizes
+from activeseg.learning.project.project import Project
+from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning
+from activeseg.learning.training.run_folder import Stage
+from activeseg.predictions.make_prediction import segment
 from activeseg.segmenters import open_segmenter
-from activeseg.segmenters.base import Settings
-from activeseg.volume import Volume
 
 
 def test_everything_counts_says_nothing_about_structures_that_were_not_asked_for(

@@ -16,12 +16,12 @@ import torch
 from nnunet_models import make_model
 from shared_data import shared_file
 
-from activeseg.phantom import Domain, make_phantom
-from activeseg.progress import Progress
-from activeseg.segmenters.base import Mode, Resample, Segmented, Settings
-from activeseg.segmenters.network import Network
-from activeseg.segmenters.nnunet import NnUNetSegmenter
-from activeseg.volume import Volume
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Mode, Resample, Segmented, Settings
+from activeseg.core.volume import Volume
+from activeseg.samples.phantom import Domain, make_phantom
+from activeseg.segmenters.nnunet.network import Network
+from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 
 SOFTMAX = {"background": 0, "liver": 1, "spleen": 2, "aorta": 3}
 REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "active": 3}

@@ -12,12 +12,12 @@ import pytest
 import torch
 from nnunet_models import CT_INTENSITIES, make_model
 
-from activeseg.errors import DeviceError, InputError, ModelError
-from activeseg.progress import Progress
-from activeseg.segmenters.base import Mode, Resample, Settings
-from activeseg.segmenters.network import Network
-from activeseg.segmenters.nnunet import NnUNetSegmenter
-from activeseg.volume import Geometry, Volume
+from activeseg.core.errors import DeviceError, InputError, ModelError
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Mode, Resample, Settings
+from activeseg.core.volume import Geometry, Volume
+from activeseg.segmenters.nnunet.network import Network
+from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 
 LABELS = {"background": 0, "cube": 1}
 ROTATION = tuple(

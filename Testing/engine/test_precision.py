@@ -13,11 +13,11 @@ import pytest
 import torch
 from nnunet_models import make_model
 
-from activeseg.errors import Cancelled
-from activeseg.progress import Progress
-from activeseg.segmenters import precision
-from activeseg.segmenters.network import Network, sweep_fast
-from activeseg.segmenters.precision import FILE, LIMIT_S, SIZES, bfloat16_pays, is_quicker
+from activeseg.core.errors import Cancelled
+from activeseg.core.progress import Progress
+from activeseg.segmenters.nnunet import precision
+from activeseg.segmenters.nnunet.network import Network, sweep_fast
+from activeseg.segmenters.nnunet.precision import FILE, LIMIT_S, SIZES, bfloat16_pays, is_quicker
 
 
 class Computer:
@@ -193,7 +193,7 @@ def test_the_first_sweep_says_what_it_finds_out_and_does_it_once(tmp_path: Path,
 OLDER_CPU = """
 import json, sys
 from activeseg.segmenters import precision
-from activeseg.segmenters.precision import bfloat16_pays
+from activeseg.segmenters.nnunet.precision import bfloat16_pays
 from pathlib import Path
 
 real, passes = precision.seconds, []

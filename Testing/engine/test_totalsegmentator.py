@@ -22,15 +22,15 @@ import torch
 from scipy import ndimage
 from standin import environment_of, genuine, piece_of_ct, trained_home, volume_of, write_standin
 
-from activeseg.engine.estimate import network_sizes, package_of
-from activeseg.errors import Cancelled, InputError, ModelError
-from activeseg.progress import Progress
-from activeseg.segmenters import network
-from activeseg.segmenters.base import MemberKind, Mode, Resample, Segmented, Settings
-from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter
-from activeseg.segmenters.totalsegmentator_sandbox import VARIABLES, Printed, UserHome, sandbox
-from activeseg.segmenters.totalsegmentator_tasks import Task, task_named, tasks
-from activeseg.volume import Volume
+from activeseg.core.errors import Cancelled, InputError, ModelError
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import MemberKind, Mode, Resample, Segmented, Settings
+from activeseg.core.volume import Volume
+from activeseg.engine.planning.estimate import network_sizes, package_of
+from activeseg.segmenters.nnunet import network
+from activeseg.segmenters.totalsegmentator.sandbox import VARIABLES, Printed, UserHome, sandbox
+from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter
+from activeseg.segmenters.totalsegmentator.tasks import Task, task_named, tasks
 
 AIR, FAT, SOFT, MUSCLE, BONE = (-1100, -500), (-150, -20), (0, 60), (60, 150), (180, 3000)
 LUNG, LIVER, SPINE, KIDNEY = "lung_upper_lobe_left", "liver", "vertebrae_T8", "kidney_left"

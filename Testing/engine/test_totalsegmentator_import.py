@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from test_totalsegmentator_weights import BODY, files_of, install, zip_of
 
-from activeseg.errors import Cancelled, InputError, ModelError
-from activeseg.progress import Progress
-from activeseg.segmenters import totalsegmentator_import
-from activeseg.segmenters.totalsegmentator_import import import_weights, store_licence
-from activeseg.segmenters.totalsegmentator_sandbox import UserHome
-from activeseg.segmenters.totalsegmentator_tasks import task_named
-from activeseg.segmenters.totalsegmentator_weights import Weights, inspect_weights
+from activeseg.core.errors import Cancelled, InputError, ModelError
+from activeseg.core.progress import Progress
+from activeseg.segmenters.totalsegmentator import weights_import
+from activeseg.segmenters.totalsegmentator.sandbox import UserHome
+from activeseg.segmenters.totalsegmentator.tasks import task_named
+from activeseg.segmenters.totalsegmentator.weights import Weights, inspect_weights
+from activeseg.segmenters.totalsegmentator.weights_import import import_weights, store_licence
 
 NUMBER = "aca_0123456789ABCD"
 
@@ -127,7 +127,7 @@ def test_what_is_no_model_is_refused_and_changes_nothing(name: str, tmp_path: Pa
 def test_a_bomb_is_refused_before_it_is_unzipped(
     tmp_path: Path, user: UserHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(totalsegmentator_import, "LARGEST_BYTES", 1 << 20)
+    monkeypatch.setattr(weights_import, "LARGEST_BYTES", 1 << 20)
     path = tmp_path / "weights.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(f"{BODY.dataset}/zeros", b"\0" * (2 << 20))

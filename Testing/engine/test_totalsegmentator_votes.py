@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from activeseg.errors import ModelError
-from activeseg.segmenters.base import GridVotes, Member, MemberKind
-from activeseg.segmenters.totalsegmentator_votes import merged, stitched
-from activeseg.volume import Geometry
+from activeseg.core.errors import ModelError
+from activeseg.core.segmenter import GridVotes, Member, MemberKind
+from activeseg.core.volume import Geometry
+from activeseg.segmenters.totalsegmentator.votes import merged, stitched
 
 FOLD = Member("fold 0", MemberKind.TRAINED)
 

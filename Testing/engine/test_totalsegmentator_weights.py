@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from activeseg.errors import Cancelled, ModelError
-from activeseg.progress import Progress
-from activeseg.segmenters import totalsegmentator_weights
-from activeseg.segmenters.base import Settings
-from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter, task_infos
-from activeseg.segmenters.totalsegmentator_sandbox import UserHome
-from activeseg.segmenters.totalsegmentator_tasks import Model, task_named
-from activeseg.segmenters.totalsegmentator_weights import Weights, download_weights, inspect_weights, require_weights
+from activeseg.core.errors import Cancelled, ModelError
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Settings
+from activeseg.segmenters.totalsegmentator import weights
+from activeseg.segmenters.totalsegmentator.sandbox import UserHome
+from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter, task_infos
+from activeseg.segmenters.totalsegmentator.tasks import Model, task_named
+from activeseg.segmenters.totalsegmentator.weights import Weights, download_weights, inspect_weights, require_weights
 
 BODY: Model = task_named("body-fast").parts()[0]
 
@@ -294,7 +294,7 @@ def test_offline_is_one_error_that_says_how_to_put_the_weights_there(server: Ser
 def test_a_server_that_does_not_answer_is_given_up(
     server: Server, user: UserHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(totalsegmentator_weights, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(weights, "READ_SECONDS", 0.2)
     asked, end = threading.Event(), threading.Event()
 
     def respond(_: BaseHTTPRequestHandler) -> None:

@@ -18,16 +18,16 @@ import pytest
 import torch
 from finetuned import piece
 
-from activeseg.errors import Cancelled, InputError, ModelError
-from activeseg.labels import LabelSchema
+from activeseg.core.errors import Cancelled, InputError, ModelError
+from activeseg.core.labels import LabelSchema
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Mode, Settings
 from activeseg.learning.bundle import export_version, import_version
-from activeseg.learning.gate import judge
-from activeseg.learning.parent import open_version
-from activeseg.learning.project import VERSIONS, Project
-from activeseg.learning.version import BASE, ModelKind, Version
-from activeseg.phantom import PHANTOM_SCHEMA
-from activeseg.progress import Progress
-from activeseg.segmenters.base import Mode, Settings
+from activeseg.learning.project.gate import judge
+from activeseg.learning.project.project import VERSIONS, Project
+from activeseg.learning.project.version import BASE, ModelKind, Version
+from activeseg.learning.training.parent_network import open_version
+from activeseg.samples.phantom import PHANTOM_SCHEMA
 from activeseg.segmenters.demo import demo_segmenter
 
 DEMO = demo_segmenter().folder

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from slicer_application import SlicerCore
 
-from activeseg.corrections import patch_names
-from activeseg.labels import Code, LabelSchema, Terminology
-from activeseg.volume import Geometry, Volume
+from activeseg.core.correction import patch_names
+from activeseg.core.labels import Code, LabelSchema, Terminology
+from activeseg.core.volume import Geometry, Volume
 from ActiveSegModuleLib.scene import case as prediction_case
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode
 

@@ -13,9 +13,9 @@ import vtk
 from scene_cases import BOX, PLAIN, RECORD, boxes, oblique, whole_case
 from slicer_application import SlicerCore
 
-from activeseg.corrections import RegionState
-from activeseg.errors import InputError
-from activeseg.volume import Geometry, Volume
+from activeseg.core.correction import RegionState
+from activeseg.core.errors import InputError
+from activeseg.core.volume import Geometry, Volume
 from ActiveSegModuleLib.scene.alternatives import apply_alternative
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.scene.labelmap import array_of

@@ -11,7 +11,7 @@ import vtk
 from scene_cases import LIVER, PLAIN, oblique
 from test_read_back import LOGIC, add_segment, cube, paint
 
-from activeseg.errors import InputError
+from activeseg.core.errors import InputError
 from ActiveSegModuleLib.scene.labelmap import BINARY_LABELMAP, CLOSED_SURFACE, array_of, ijk_to_ras_of
 from ActiveSegModuleLib.scene.layers import Snapshot, put, same_voxels, take
 

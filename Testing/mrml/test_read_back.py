@@ -8,10 +8,10 @@ import slicer
 import vtk
 from scene_cases import LIVER, PLAIN, SCHEMA, SHAPE, Case, oblique
 
-from activeseg.errors import InputError
-from activeseg.labels import LabelSchema
-from activeseg.segment_matching import MatchedBy
-from activeseg.volume import Volume
+from activeseg.core.errors import InputError
+from activeseg.core.labels import LabelSchema
+from activeseg.core.segments.matching import MatchedBy
+from activeseg.core.volume import Volume
 from ActiveSegModuleLib.scene.labelmap import BINARY_LABELMAP, CLOSED_SURFACE, array_of, first_voxel, image_of
 from ActiveSegModuleLib.scene.placement import ijk_to_ras
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode

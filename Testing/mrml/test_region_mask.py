@@ -10,8 +10,8 @@ import slicer
 from scene_cases import BOX, PLAIN, SHAPE, boxes, oblique, whole_case
 from slicer_application import SlicerCore
 
-from activeseg.errors import InputError
-from activeseg.volume import Geometry
+from activeseg.core.errors import InputError
+from activeseg.core.volume import Geometry
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.scene.labelmap import array_of, empty_grid, first_voxel
 from ActiveSegModuleLib.scene.placement import ijk_to_ras

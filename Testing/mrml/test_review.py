@@ -10,9 +10,9 @@ import slicer
 from scene_cases import BOX, boxes, whole_case
 from slicer_application import SlicerCore
 
-from activeseg.corrections import RegionState
-from activeseg.errors import InputError
-from ActiveSegModuleLib.review import Review
+from activeseg.core.correction import RegionState
+from activeseg.core.errors import InputError
+from ActiveSegModuleLib.logic.review import Review
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.scene.labelmap import array_of
 

@@ -7,9 +7,9 @@ import pytest
 import slicer
 from scene_cases import PLAIN, SCHEMA, oblique
 
-from activeseg.labels import LabelSchema
-from activeseg.segment_matching import MatchedBy
-from activeseg.volume import Volume
+from activeseg.core.labels import LabelSchema
+from activeseg.core.segments.matching import MatchedBy
+from activeseg.core.volume import Volume
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode
 
 AWKWARD = LabelSchema.from_names(["left | right", "a:b;c", 'Größe <1 & "x"', "tab\tand  spaces", "100%"])

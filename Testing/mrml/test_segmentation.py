@@ -11,9 +11,9 @@ import slicer
 import vtk
 from scene_cases import PLAIN, SCHEMA, SHAPE, boxes, oblique
 
-from activeseg.errors import InputError
-from activeseg.labels import LabelSchema
-from activeseg.volume import Volume
+from activeseg.core.errors import InputError
+from activeseg.core.labels import LabelSchema
+from activeseg.core.volume import Volume
 from ActiveSegModuleLib.scene.labelmap import BINARY_LABELMAP, array_of, ijk_to_ras_of
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode
 

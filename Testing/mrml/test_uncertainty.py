@@ -7,8 +7,8 @@ import pytest
 import slicer
 from scene_cases import PLAIN, oblique
 
-from activeseg.errors import InputError
-from activeseg.volume import Geometry, Volume
+from activeseg.core.errors import InputError
+from activeseg.core.volume import Geometry, Volume
 from ActiveSegModuleLib.scene.placement import geometry_of
 from ActiveSegModuleLib.scene.uncertainty import COLORS_NAME, UncertaintyVolume
 

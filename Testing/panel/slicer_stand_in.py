@@ -25,7 +25,7 @@ from PySide6 import QtCore, QtUiTools, QtWidgets
 from pythonqt import make_qt
 from slicer_application import SlicerCore
 
-from activeseg.volume import Volume
+from activeseg.core.volume import Volume
 
 
 class Application:

@@ -14,7 +14,7 @@ from scene_cases import OTHER_REGION, PLAIN, RECORD, REGION, boxes, patches
 from slicer_stand_in import LoadedModule
 from user import User, until
 
-from activeseg.volume import Geometry, Volume
+from activeseg.core.volume import Geometry, Volume
 
 MODULE = ROOT / "ActiveSegModule" / "ActiveSegModule.py"
 FAR = Geometry(PLAIN.shape_kji, (1.5, 1.5, 3.0), (900.0, -700.0, 500.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
@@ -232,8 +232,8 @@ def test_a_measure_that_the_user_chooses_comes_with_its_threshold(user: User, vi
 
 
 def test_a_preview_says_what_it_is_and_offers_nothing(user: User, view: Any, tmp_path: Any) -> None:
-    from activeseg.errors import InputError
-    from ActiveSegModuleLib.exporting import ExportChoice
+    from activeseg.core.errors import InputError
+    from ActiveSegModuleLib.logic.exporting import ExportChoice
 
     ct = load_ct(user, "CT")
     preview = make_case(user, ct, "preview", preview=True)
@@ -402,7 +402,7 @@ def test_undo_after_edits_in_another_module_takes_back_only_what_came_after_them
 
 def test_all_ticks_only_what_the_search_shows(user: User) -> None:
     """With the demo model's list, as the engine tells it."""
-    from ActiveSegModuleLib.models import Model
+    from ActiveSegModuleLib.logic.models import Model
 
     names = ("kidney_left", "kidney_right", "liver")
     user.logic.models._listed["demo"] = Model("demo", "demo", "Demo", "CT", names, "ready")
@@ -419,7 +419,7 @@ def test_all_ticks_only_what_the_search_shows(user: User) -> None:
 
 
 def test_the_model_that_was_chosen_last_is_chosen_in_the_next_scene_and_after_a_restart(user: User) -> None:
-    from ActiveSegModuleLib.models import Model
+    from ActiveSegModuleLib.logic.models import Model
 
     models = user.logic.models._listed
     for name in ("totalsegmentator:total-fast", "demo"):
@@ -496,7 +496,7 @@ def test_the_patient_that_was_typed_stays_with_the_case_that_it_was_typed_for(tw
 
 def test_what_an_unknown_segment_is_must_be_said_for_each_case(two: Any, user: User, view: Any) -> None:
     """Slicer calls the first segment that is added Segment_1, in each of them."""
-    from activeseg.errors import InputError
+    from activeseg.core.errors import InputError
 
     _, first, _, second = two
 
@@ -568,7 +568,7 @@ def test_each_edited_case_gets_its_draft_however_long_another_one_takes(two: Any
 
 
 def test_a_case_whose_draft_failed_is_tried_again_beside_another(two: Any, user: User, kept: Kept) -> None:
-    from activeseg.errors import InputError
+    from activeseg.core.errors import InputError
 
     _, first, _, second = two
     keeping = user.widget.keeping
@@ -592,7 +592,7 @@ def test_an_export_makes_no_draft_superfluous_but_its_own(two: Any, user: User, 
     user.node.dataset = "/nowhere/Dataset801_X"
     from pathlib import Path
 
-    from ActiveSegModuleLib.exporting import Export
+    from ActiveSegModuleLib.logic.exporting import Export
 
     def export() -> None:
         exporting._start(True)
@@ -634,8 +634,8 @@ def test_what_comes_while_another_module_is_shown_is_there_on_coming_back(two: A
     """An opened case, a draft, the end of an export."""
     from pathlib import Path
 
-    from activeseg.errors import InputError
-    from ActiveSegModuleLib.exporting import Export
+    from activeseg.core.errors import InputError
+    from ActiveSegModuleLib.logic.exporting import Export
 
     _, first, _, _ = two
     user.module.exit()
@@ -720,8 +720,8 @@ def test_a_map_that_comes_after_its_ct_was_removed_breaks_nothing(user: User, vi
 def test_what_would_be_written_of_one_case_is_not_told_of_another(two: Any, user: User, kept: Kept) -> None:
     from pathlib import Path
 
-    from activeseg.errors import InputError
-    from ActiveSegModuleLib.exporting import Export
+    from activeseg.core.errors import InputError
+    from ActiveSegModuleLib.logic.exporting import Export
 
     _, first, _, second = two
     exporting, browser = user.widget.exporting, user.ui.summaryBrowser

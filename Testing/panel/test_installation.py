@@ -17,7 +17,7 @@ from user import User, until
 sys.path.insert(0, str(ROOT / "Testing" / "unit"))
 from installable import load_uv, make_wheel
 
-from activeseg.errors import EngineError, ModelError
+from activeseg.core.errors import EngineError, ModelError
 
 MODULE = ROOT / "ActiveSegModule" / "ActiveSegModule.py"
 SMALL = """

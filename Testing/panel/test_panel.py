@@ -16,8 +16,8 @@ from pythonqt import FileDialog
 from slicer_stand_in import LoadedModule
 from user import User, until
 
-from activeseg.client import arrays
-from activeseg.errors import InputError
+from activeseg.core.errors import InputError
+from activeseg.io import npy
 
 MODULE = ROOT / "ActiveSegModule" / "ActiveSegModule.py"
 
@@ -427,7 +427,7 @@ def test_a_script_needs_three_lines(user: User) -> None:
 
 
 def test_a_script_gets_the_error(user: User) -> None:
-    from activeseg.errors import ModelError
+    from activeseg.core.errors import ModelError
 
     ct = user.load_ct()
     with pytest.raises(ModelError, match="no model 'nonsense'"):
@@ -498,7 +498,7 @@ def test_the_users_own_python_is_used_and_forgotten(
 def test_a_draft_on_its_way_when_the_module_closes_starts_no_engine_again(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrays, "PART_BYTES", 1 << 14)  # so that it is surely still on its way
+    monkeypatch.setattr(npy, "PART_BYTES", 1 << 14)  # so that it is surely still on its way
     user.load_ct()
     user.segment()
     user.ui.nextButton.click()

@@ -9,8 +9,8 @@ from urllib.parse import urlparse
 
 import numpy as np
 
-from activeseg.phantom import Domain, make_phantom
-from activeseg.volume import Volume
+from activeseg.core.volume import Volume
+from activeseg.samples.phantom import Domain, make_phantom
 
 
 def registered(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import slicer
 from PySide6 import QtCore
 from slicer_stand_in import LoadedModule
 
-from activeseg.phantom import Domain, make_phantom
+from activeseg.samples.phantom import Domain, make_phantom
 
 HANGS_AFTER_MS = 600_000
 """A test that has waited for so long will never end."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from activeseg.errors import InputError
-from ActiveSegModuleLib.exporting import nnunet_folder
+from activeseg.core.errors import InputError
+from ActiveSegModuleLib.logic.exporting import nnunet_folder
 
 
 @pytest.mark.parametrize(

@@ -17,20 +17,20 @@ from slicer_application import SlicerCore
 from test_layers import seen
 from watched_process import WatchedProcess, until
 
-from activeseg.corrections import RegionState
-from activeseg.errors import ActiveSegError, InputError
-from activeseg.phantom import Domain, make_phantom, phantom_geometry
-from activeseg.volume import Volume
-from ActiveSegModuleLib.drafts import Drafts, OfferedDraft
-from ActiveSegModuleLib.engine import Engine
-from ActiveSegModuleLib.engine_process import Listeners
-from ActiveSegModuleLib.installation import FOLDER, Installation
-from ActiveSegModuleLib.listener import Listener
+from activeseg.core.correction import RegionState
+from activeseg.core.errors import ActiveSegError, InputError
+from activeseg.core.volume import Volume
+from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry
+from ActiveSegModuleLib.engine.engine import Engine
+from ActiveSegModuleLib.engine.engine_process import Listeners
+from ActiveSegModuleLib.engine.listener import Listener
+from ActiveSegModuleLib.logic.drafts import Drafts, OfferedDraft
+from ActiveSegModuleLib.logic.installation import FOLDER, Installation
+from ActiveSegModuleLib.logic.segmenting import Choice, Segmenting
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.scene.labelmap import CLOSED_SURFACE, image_of
 from ActiveSegModuleLib.scene.placement import geometry_of, ijk_to_ras
 from ActiveSegModuleLib.scene.volume_node import volume_of
-from ActiveSegModuleLib.segmenting import Choice, Segmenting
 
 STRUCTURES = ("bone", "fat", "lungs")
 

@@ -13,10 +13,10 @@ import pytest
 from processes import all_gone
 from watched_process import Answer, WatchedProcess, until
 
-from activeseg.client.arrays import read_array
 from activeseg.client.engine_client import EstimateEvent, LabelEvent
 from activeseg.client.protocol import LINE_LIMIT
-from activeseg.errors import Cancelled, Crashed, EngineError, InputError
+from activeseg.core.errors import Cancelled, Crashed, EngineError, InputError
+from activeseg.io.npy import read_array
 
 MakeProcess = Callable[..., WatchedProcess]
 LONG = (128, 192, 192)

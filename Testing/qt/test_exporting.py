@@ -11,9 +11,9 @@ from slicer_application import SlicerCore
 from test_drafts import Asked, case, core, drafts, folder, image
 from watched_process import WatchedProcess, until
 
-from activeseg.errors import InputError
-from ActiveSegModuleLib.drafts import Drafts
-from ActiveSegModuleLib.exporting import ExportChoice, Exporting
+from activeseg.core.errors import InputError
+from ActiveSegModuleLib.logic.drafts import Drafts
+from ActiveSegModuleLib.logic.exporting import ExportChoice, Exporting
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.scene.volume_node import voxel_image
 

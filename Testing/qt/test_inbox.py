@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from activeseg.client.arrays import PART_BYTES, read_array, read_volume
-from activeseg.errors import ActiveSegError
-from activeseg.volume import Geometry, Volume
-from ActiveSegModuleLib.inbox import Inbox
+from activeseg.core.errors import ActiveSegError
+from activeseg.core.volume import Geometry, Volume
+from activeseg.io.npy import PART_BYTES, read_array, read_volume
+from ActiveSegModuleLib.engine.inbox import Inbox
 
 
 class Turns:

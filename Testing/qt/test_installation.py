@@ -15,10 +15,10 @@ from PySide6 import QtCore
 from settings import Settings
 from watched_process import until
 
-from activeseg.errors import ActiveSegError, Cancelled, EngineError, InputError
-from ActiveSegModuleLib.engine import Engine
-from ActiveSegModuleLib.engine_process import Listeners
-from ActiveSegModuleLib.installation import FOLDER, Installation, Origin, Sources
+from activeseg.core.errors import ActiveSegError, Cancelled, EngineError, InputError
+from ActiveSegModuleLib.engine.engine import Engine
+from ActiveSegModuleLib.engine.engine_process import Listeners
+from ActiveSegModuleLib.logic.installation import FOLDER, Installation, Origin, Sources
 
 
 class Answers:
@@ -151,7 +151,7 @@ def test_shutting_down_ends_the_process_and_tells_nobody(installation: Installat
 
 
 def test_another_folder_is_remembered_and_the_default_is_not(installation: Installation, tmp_path: Path) -> None:
-    from activeseg.client.environment import default_folder
+    from activeseg.client.environment.environment import default_folder
 
     installation.set_folder(str(tmp_path / "elsewhere"))
     assert installation.folder == tmp_path / "elsewhere"

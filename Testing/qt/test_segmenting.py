@@ -11,12 +11,12 @@ import pytest
 from slicer_application import SlicerCore
 from watched_process import WatchedProcess, until
 
-from activeseg.corrections import RegionState
-from activeseg.errors import ActiveSegError, Cancelled, InputError
-from activeseg.phantom import Domain, Phantom, make_phantom
-from ActiveSegModuleLib.listener import Listener
+from activeseg.core.correction import RegionState
+from activeseg.core.errors import ActiveSegError, Cancelled, InputError
+from activeseg.samples.phantom import Domain, Phantom, make_phantom
+from ActiveSegModuleLib.engine.listener import Listener
+from ActiveSegModuleLib.logic.segmenting import PREVIEW_MODELS, Choice, Segmenting
 from ActiveSegModuleLib.scene.case import Case
-from ActiveSegModuleLib.segmenting import PREVIEW_MODELS, Choice, Segmenting
 
 DEMO = Choice("demo", members=4)
 """So many that its networks are not over before a test has stopped them."""

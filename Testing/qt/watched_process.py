@@ -13,11 +13,11 @@ import psutil
 import pytest
 from PySide6 import QtCore
 
-from activeseg.client.arrays import volume_message
 from activeseg.client.engine_client import EstimateEvent, LabelEvent, NoticeEvent, ProgressEvent
-from activeseg.errors import ActiveSegError
-from activeseg.volume import Geometry, Volume
-from ActiveSegModuleLib.engine_process import EngineProcess, Listeners
+from activeseg.core.errors import ActiveSegError
+from activeseg.core.volume import Geometry, Volume
+from activeseg.io.npy import volume_message
+from ActiveSegModuleLib.engine.engine_process import EngineProcess, Listeners
 
 HANGS_AFTER_MS = 240_000
 """A test that has waited for so long will never end; on a quiet machine all comes within seconds."""

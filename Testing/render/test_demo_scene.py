@@ -14,8 +14,8 @@ from scene_cases import PLAIN, SCHEMA, boxes, oblique
 from slicer_application import SlicerCore
 from vtk.util.numpy_support import vtk_to_numpy
 
-from activeseg.segmentation_file import write_segmentation
-from activeseg.volume import Geometry, Volume
+from activeseg.core.volume import Geometry, Volume
+from activeseg.io.seg_nrrd import write_segmentation
 from ActiveSegModuleLib.scene.regions import RegionTable
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode
 from ActiveSegModuleLib.scene.uncertainty import UncertaintyVolume

@@ -23,8 +23,8 @@ sys.path[:0] = [str(ROOT / "ActiveSegExtension"), str(ROOT / "Testing" / "unit")
 
 from installable import load_uv, make_wheel, offline, small_lock  # noqa: E402
 
-from activeseg.client.environment import EngineEnvironment, State  # noqa: E402
-from activeseg.client.environment_folder import LOCK_FILE, MARKER  # noqa: E402
+from activeseg.client.environment.environment import EngineEnvironment, State  # noqa: E402
+from activeseg.client.environment.folder import LOCK_FILE, MARKER  # noqa: E402
 from activeseg.client.launch import engine_environment  # noqa: E402
 
 CHILD = """
@@ -32,7 +32,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 from installable import offline, small_lock
-from activeseg.client.environment import EngineEnvironment
+from activeseg.client.environment.environment import EngineEnvironment
 environment = EngineEnvironment({folder!r}, small_lock({version!r}))
 if {action!r} == "install":
     environment.install(environment.plan(offline(Path({wheels!r}))))

@@ -85,10 +85,10 @@ def read_all(folder: Path) -> None:
     """Read each file of a batch; prints a JSON line for each, and at last the most memory (MB)."""
     import resource
 
-    from activeseg.client.arrays import read_array
-    from activeseg.errors import InputError
-    from activeseg.segmentation_file import SegmentationFile
-    from activeseg.volume import Volume, read_label_map
+    from activeseg.core.errors import InputError
+    from activeseg.core.volume import Volume, read_label_map
+    from activeseg.io.npy import read_array
+    from activeseg.io.seg_nrrd import SegmentationFile
 
     for path in sorted(folder.iterdir()):
         (file,) = [child for child in path.iterdir() if child.name != "voxels.raw" and not child.name.startswith("IM")]

@@ -40,8 +40,8 @@ def killed(folder: Path, kills: int, seed: int, longest_s: float = 0.0) -> list[
     """What was wrong after any of the kills."""
     from finetuned import ended, make_project, started
 
-    from activeseg.learning.finetuning import resume_finetuning
-    from activeseg.learning.run_folder import Stage
+    from activeseg.learning.training.finetuning import resume_finetuning
+    from activeseg.learning.training.run_folder import Stage
 
     drawn = random.Random(seed)
     project = make_project(folder / "project")
@@ -77,8 +77,8 @@ def killed(folder: Path, kills: int, seed: int, longest_s: float = 0.0) -> list[
 
 def problems(project: object, private: dict[str, str], private_folder: Path) -> list[str]:
     """What is not as it must be after a kill."""
-    from activeseg.errors import ActiveSegError
-    from activeseg.learning.project import Project
+    from activeseg.core.errors import ActiveSegError
+    from activeseg.learning.project.project import Project
     from activeseg.learning.summary import project_summary
 
     found = []

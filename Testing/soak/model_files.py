@@ -27,11 +27,11 @@ sys.path[:0] = [str(HERE.parents[1] / "engine"), str(HERE.parents[2] / "ActiveSe
 import numpy as np  # noqa: E402
 from nnunet_models import make_model  # noqa: E402
 
-from activeseg.errors import ActiveSegError  # noqa: E402
-from activeseg.progress import Progress  # noqa: E402
-from activeseg.segmenters.base import Mode, Settings  # noqa: E402
-from activeseg.segmenters.nnunet import NnUNetSegmenter  # noqa: E402
-from activeseg.volume import Geometry, Volume  # noqa: E402
+from activeseg.core.errors import ActiveSegError  # noqa: E402
+from activeseg.core.progress import Progress  # noqa: E402
+from activeseg.core.segmenter import Mode, Settings  # noqa: E402
+from activeseg.core.volume import Geometry, Volume  # noqa: E402
+from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter  # noqa: E402
 
 LABELS = {"background": 0, "liver": 1, "spleen": 2}
 CHECKPOINT = "fold_0/checkpoint_final.pth"

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.corrections import Correction, Review
+from activeseg.core.correction import Correction, Review
+from activeseg.core.labels import LabelSchema
+from activeseg.core.volume import Geometry, Volume
 from activeseg.dataset import Provenance
-from activeseg.labels import LabelSchema
-from activeseg.training_labels import label_for_training
-from activeseg.volume import Geometry, Volume
+from activeseg.dataset.training_labels import label_for_training
 
 SCHEMA = LabelSchema.from_names(["liver", "spleen", "kidney"])
 LIVER, SPLEEN, KIDNEY, IGNORE = 1, 2, 3, 4

@@ -166,9 +166,9 @@ def tried(path: Path) -> dict[str, Any]:
     """What reading gave (``Volume.read``, ``read_label_map``, for a segmentation its own reader)."""
     import resource
 
-    from activeseg.errors import InputError
-    from activeseg.segmentation_file import SegmentationFile, is_segmentation_file
-    from activeseg.volume import Volume, read_label_map
+    from activeseg.core.errors import InputError
+    from activeseg.core.volume import Volume, read_label_map
+    from activeseg.io.seg_nrrd import SegmentationFile, is_segmentation_file
 
     said = []
     readers: list[Callable[..., Any]] = [Volume.read] if path.is_dir() else [Volume.read, read_label_map]

@@ -10,10 +10,10 @@ import sys
 import zipfile
 from pathlib import Path
 
-from activeseg.client import uv
-from activeseg.client.environment import Options, Source
-from activeseg.client.lock import Lock
-from activeseg.client.uv import wheel_in_index
+from activeseg.client.environment import uv
+from activeseg.client.environment.environment import Options, Source
+from activeseg.client.environment.lock import Lock
+from activeseg.client.environment.uv import wheel_in_index
 
 PYTHON = Path(getattr(sys, "_base_executable", sys.executable))
 """Of the tests, without their virtual environment."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from activeseg.corrections import RegionReview, RegionState
-from activeseg.labels import LabelSchema
-from activeseg.volume import Geometry
+from activeseg.core.correction import RegionReview, RegionState
+from activeseg.core.labels import LabelSchema
+from activeseg.core.volume import Geometry
 
 SCHEMA = LabelSchema.from_names(["liver", "spleen", "kidney"])
 LIVER, SPLEEN, KIDNEY, IGNORE = 1, 2, 3, 4

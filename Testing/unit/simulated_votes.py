@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from activeseg.labels import LabelSchema
-from activeseg.segmenters.base import GridVotes, Member, MemberKind, Segmented
-from activeseg.uncertainty import measures_from_votes
-from activeseg.volume import Geometry
+from activeseg.core.labels import LabelSchema
+from activeseg.core.segmenter import GridVotes, Member, MemberKind, Segmented
+from activeseg.core.volume import Geometry
+from activeseg.review.uncertainty import measures_from_votes
 
 SCHEMA = LabelSchema.from_names(["liver", "spleen", "kidney", "aorta", "gland", "spine"])
 _ORGANS = [  # centre and half axes as parts of the volume (k, j, i)

@@ -15,13 +15,13 @@ from command_line import Ended, runner
 from dataset_cases import ct, labels, oblique
 from hostile_folders import DATASETS, HARMLESS, PROJECTS, RUN, outside
 
+from activeseg.core.errors import ActiveSegError, DatasetError
+from activeseg.core.labels import LabelSchema
+from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset, Origin, Provenance
-from activeseg.errors import ActiveSegError, DatasetError
-from activeseg.labels import LabelSchema
-from activeseg.learning.project import Project
-from activeseg.learning.run_folder import RunFolder
-from activeseg.learning.version import BASE, ModelKind, Version
-from activeseg.volume import Volume
+from activeseg.learning.project.project import Project
+from activeseg.learning.project.version import BASE, ModelKind, Version
+from activeseg.learning.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="makes links and FIFOs")
 SCHEMA = LabelSchema.from_names(["organ", "lesion"])

@@ -14,15 +14,15 @@ import pytest
 from dataset_cases import SCHEMA, correction, ct, labels, oblique
 from lost_flushes import Recorder
 
-from activeseg import draft as drafts
 from activeseg.client import kept_drafts
+from activeseg.core.labels import LabelSchema
+from activeseg.core.volume import Volume, staging_folder
+from activeseg.corrections import drafts
 from activeseg.dataset import Dataset, Origin, Provenance
 from activeseg.dataset.private_map import PrivateMap
-from activeseg.labels import LabelSchema
-from activeseg.learning.project import Project
-from activeseg.learning.version import BASE, ModelKind, Version, add_version
-from activeseg.prediction_folder import making, recover
-from activeseg.volume import Volume, staging_folder
+from activeseg.learning.project.project import Project
+from activeseg.learning.project.version import BASE, ModelKind, Version, add_version
+from activeseg.predictions.prediction_folder import making, recover
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 TRUTH = Provenance(Origin.TRUTH)

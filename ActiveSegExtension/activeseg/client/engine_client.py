@@ -18,7 +18,7 @@ from activeseg.client.protocol import (
     decode,
     encode,
 )
-from activeseg.errors import ActiveSegError, Crashed, EngineError, shown
+from activeseg.core.errors import ActiveSegError, Crashed, EngineError, shown
 
 TAIL_LINES = 20
 

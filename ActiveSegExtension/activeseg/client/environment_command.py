@@ -23,12 +23,12 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from activeseg.client.environment import EngineEnvironment, Options, Source, default_folder
-from activeseg.client.environment_failure import without_password
-from activeseg.client.environment_plan import INDEX, PROXY
-from activeseg.client.lock import Lock
-from activeseg.errors import ActiveSegError, InputError
-from activeseg.progress import Progress
+from activeseg.client.environment.environment import EngineEnvironment, Options, Source, default_folder
+from activeseg.client.environment.failure import without_password
+from activeseg.client.environment.lock import Lock
+from activeseg.client.environment.plan import INDEX, PROXY
+from activeseg.core.errors import ActiveSegError, InputError
+from activeseg.core.progress import Progress
 
 ACTIONS = ("plan", "plan-again", "install", "check", "repair", "update", "remove", "use")
 """``plan-again``: what ``repair`` and ``update`` would do, with the options of the installation that is there."""

@@ -1,6 +1,7 @@
 """Drafts as a client reads them without an engine: which there are, and what is in one of them.
 
-Only the engine writes drafts (``activeseg.draft``, which says what lies where); its record is replaced whole, so that
+Only the engine writes drafts (``activeseg.corrections.drafts``, which says what lies where); its record is replaced
+whole, so that
 a reader finds the draft before or the draft after.
 """
 
@@ -20,12 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.client.arrays import read_array, read_geometry
-from activeseg.errors import InputError
-from activeseg.npz_files import read_npz
-from activeseg.regular_files import read_bytes, read_json
-from activeseg.uncertainty import coarsened
-from activeseg.volume import Volume, read_label_map, sync_to_disk
+from activeseg.core.errors import InputError
+from activeseg.core.volume import Volume, read_label_map, sync_to_disk
+from activeseg.io.npy import read_array, read_geometry
+from activeseg.io.npz import read_npz
+from activeseg.review.uncertainty import coarsened
+from activeseg.system.regular_files import read_bytes, read_json
 
 RECORD = "draft.json"
 FORMAT = 1

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from activeseg import errors
-from activeseg.errors import ActiveSegError, EngineError, shortened, shown
-from activeseg.json_fields import is_deeper
+from activeseg.core import errors
+from activeseg.core.errors import ActiveSegError, EngineError, shortened, shown
+from activeseg.core.json_fields import is_deeper
 
 PROTOCOL_VERSION = 1
 LINE_LIMIT = 1 << 20

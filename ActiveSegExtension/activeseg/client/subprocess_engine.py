@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from activeseg.client.engine_client import TAIL_LINES, CrashedEvent, EngineClient, Event, Failure, Result
 from activeseg.client.launch import EngineOptions, engine_command, engine_environment
-from activeseg.errors import ActiveSegError, Crashed, EngineError
+from activeseg.core.errors import ActiveSegError, Crashed, EngineError
 
 Listener = Callable[[Event], None]
 _ENDED = object()

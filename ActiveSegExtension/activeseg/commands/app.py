@@ -13,7 +13,7 @@ from activeseg.commands import dataset, environment, finetune, project, versions
 from activeseg.commands.export import export
 from activeseg.commands.models import models
 from activeseg.commands.segment import segment
-from activeseg.errors import InputError
+from activeseg.core.errors import InputError
 
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 input or usage, 3 model, 4 dataset, 5 device, 130 cancelled."
 UsageError: Any = typer.BadParameter.__base__  # typer has its own copy of click and does not export this one

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from activeseg.channel_names import different_names
-from activeseg.errors import InputError, shown
+from activeseg.core.channel_names import different_names
+from activeseg.core.errors import InputError, shown
 
 if TYPE_CHECKING:
     from activeseg.commands.conversation import Conversation
-    from activeseg.volume import Volume
+    from activeseg.core.volume import Volume
 
 _LONGEST_RANGE = 100_000
 
@@ -71,7 +71,7 @@ def mapping(given: Sequence[str]) -> dict[str, str | None]:
 @contextlib.contextmanager
 def values_by_option(option: str) -> Iterator[None]:
     """Values of a label map that seem to be other structures' are an error that says with which option to name them."""
-    from activeseg.label_values import DoubtfulValues
+    from activeseg.core.label_values import DoubtfulValues
 
     try:
         yield
@@ -106,8 +106,8 @@ def channel_files(channels: Sequence[str], image: Path, given: Sequence[str]) ->
 
 def read_channels(talk: Conversation, files: Mapping[str, Path], image: Path, series: str | None) -> dict[str, Volume]:
     """Read each channel's image, and tell what is odd about them; ``series`` belongs to ``image``."""
-    from activeseg.hounsfield_units import doubts
-    from activeseg.volume import Volume
+    from activeseg.core.hounsfield_units import doubts
+    from activeseg.core.volume import Volume
 
     images = {
         name: Volume.read(path, series=series if path is image else None, notice=talk.notice)

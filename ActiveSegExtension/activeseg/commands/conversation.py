@@ -20,9 +20,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from activeseg.disk import told_full
-from activeseg.errors import ActiveSegError, Cancelled, DeviceError
-from activeseg.progress import Progress
+from activeseg.core.errors import ActiveSegError, Cancelled, DeviceError
+from activeseg.core.progress import Progress
+from activeseg.system.disk import told_full
 
 WIDTH_WITHOUT_TERMINAL = 160
 SECONDS_BETWEEN_STAGES, SECONDS_BETWEEN_LINES = 2.0, 10.0

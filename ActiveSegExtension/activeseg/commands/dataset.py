@@ -24,9 +24,9 @@ from activeseg.commands.arguments import (
     values_by_option,
 )
 from activeseg.commands.conversation import Debug, Json, conversation, table
-from activeseg.errors import DatasetError, InputError
-from activeseg.labels import Label, LabelSchema
-from activeseg.volume import set_rights
+from activeseg.core.errors import DatasetError, InputError
+from activeseg.core.labels import Label, LabelSchema
+from activeseg.core.volume import set_rights
 
 if TYPE_CHECKING:
     from activeseg.dataset.unlisted import Unlisted
@@ -63,8 +63,8 @@ def add(
     with conversation(json, debug) as talk:
         from activeseg.dataset import Dataset
         from activeseg.dataset.layout import find_dataset
-        from activeseg.segmentation_file import is_segmentation_file
-        from activeseg.truth import check_values_of, read_truth
+        from activeseg.dataset.truth import check_values_of, read_truth
+        from activeseg.io.seg_nrrd import is_segmentation_file
 
         given, wanted = names(structures, "--structures"), mapping(map_ or [])
         known = Dataset.open(folder, only_look=True) if find_dataset(folder) else None
@@ -233,7 +233,7 @@ def open_case(
     """Write a case as it was given, to correct it again in Slicer; 'dataset add' brings the result back."""
     with conversation(json, debug) as talk:
         from activeseg.dataset import Dataset
-        from activeseg.segmentation_file import write_segmentation
+        from activeseg.io.seg_nrrd import write_segmentation
 
         dataset = Dataset.open(folder, only_look=True)
         with talk.progress() as progress, new_folder(output) as fresh:

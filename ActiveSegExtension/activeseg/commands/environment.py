@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from activeseg.client.environment import EngineEnvironment, Options, Source, State, Status, default_folder
-from activeseg.client.environment_plan import INDEX, PROXY
+from activeseg.client.environment.environment import EngineEnvironment, Options, Source, State, Status, default_folder
+from activeseg.client.environment.plan import INDEX, PROXY
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation
-from activeseg.errors import EngineError
+from activeseg.core.errors import EngineError
 
 app = typer.Typer(no_args_is_help=True, help="Make, check, repair and remove the engine's own Python environment.")
 

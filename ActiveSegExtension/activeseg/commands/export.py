@@ -9,10 +9,10 @@ import typer
 
 from activeseg.commands.arguments import channel_files, mapping, numbers, read_channels, values_by_option
 from activeseg.commands.conversation import Debug, Json, conversation, table
-from activeseg.corrections import RegionState, Review
+from activeseg.core.correction import RegionState, Review
 
 if TYPE_CHECKING:
-    from activeseg.export import Exported
+    from activeseg.corrections.exporting import Exported
 
 
 def export(
@@ -53,8 +53,8 @@ def export(
 ) -> None:
     """Add a corrected prediction to a dataset. The same image again updates its case."""
     with conversation(json, debug) as talk:
-        from activeseg.export import export_correction
-        from activeseg.prediction import Prediction
+        from activeseg.corrections.exporting import export_correction
+        from activeseg.predictions.prediction import Prediction
 
         states = dict.fromkeys(numbers(reviewed, "--reviewed"), RegionState.ACCEPTED)
         with talk.progress() as progress:

@@ -11,11 +11,11 @@ from rich.live import Live
 
 from activeseg.commands.arguments import is_number
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
-from activeseg.errors import Cancelled, InputError, shown
+from activeseg.core.errors import Cancelled, InputError, shown
 
 if TYPE_CHECKING:
-    from activeseg.learning.finetuning import Planned
-    from activeseg.learning.run_folder import RunFolder, RunState
+    from activeseg.learning.training.finetuning import Planned
+    from activeseg.learning.training.run_folder import RunFolder, RunState
 
 app = typer.Typer(no_args_is_help=True, help="Watch, pause, resume, stop and cancel a project's fine-tuning.")
 
@@ -48,8 +48,8 @@ def finetune(
 ) -> None:
     """Fine-tune a project's current version on its corrections, measure the new one, and let the gate decide."""
     with conversation(json, debug) as talk:
-        from activeseg.learning.finetuning import plan_finetuning, start_finetuning
-        from activeseg.learning.project import Project
+        from activeseg.learning.project.project import Project
+        from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning
 
         changes = {
             "members": members,
@@ -122,7 +122,7 @@ def cancel(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 def resume(folder: Folder, json: Json = False, debug: Debug = False) -> None:
     """Go on: after a pause, a stop, a killed process or a restarted machine."""
     with conversation(json, debug) as talk:
-        from activeseg.learning.finetuning import resume_finetuning
+        from activeseg.learning.training.finetuning import resume_finetuning
 
         run = _last(folder)
         resume_finetuning(run)
@@ -131,8 +131,8 @@ def resume(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 
 def _tell(folder: Path, what: str, json: bool, debug: bool) -> None:
     with conversation(json, debug) as talk:
-        from activeseg.learning.finetuning import wait_for_end
-        from activeseg.learning.run_folder import Control
+        from activeseg.learning.training.finetuning import wait_for_end
+        from activeseg.learning.training.run_folder import Control
 
         run = _last(folder)
         stopped = run.state.stage == "stopped" and what == "cancel"
@@ -145,16 +145,16 @@ def _tell(folder: Path, what: str, json: bool, debug: bool) -> None:
 
 
 def _last(folder: Path) -> RunFolder:
-    from activeseg.learning.project import Project
-    from activeseg.learning.run_folder import RunFolder
+    from activeseg.learning.project.project import Project
+    from activeseg.learning.training.run_folder import RunFolder
 
     return RunFolder.last_of(Project.open(folder))
 
 
 def _watch(talk: Conversation, run: RunFolder, cancels: bool = True) -> None:
     """Show it until it ends. Ctrl+C cancels it, or only ends the watching."""
-    from activeseg.learning.finetuning import wait_for_end
-    from activeseg.learning.run_folder import Control
+    from activeseg.learning.training.finetuning import wait_for_end
+    from activeseg.learning.training.run_folder import Control
 
     said = 0.0
     try:
@@ -177,7 +177,7 @@ def _watch(talk: Conversation, run: RunFolder, cancels: bool = True) -> None:
 
 def _end(talk: Conversation, run: RunFolder) -> None:
     """The result, or what went wrong."""
-    from activeseg.learning.finetuning import outcome
+    from activeseg.learning.training.finetuning import outcome
 
     state = outcome(run)
     lines = [f"Version {state.version}: {state.verdict}"]

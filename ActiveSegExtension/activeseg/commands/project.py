@@ -9,10 +9,10 @@ import typer
 
 from activeseg.commands.arguments import channel_files, mapping, names, read_channels
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
-from activeseg.errors import InputError
+from activeseg.core.errors import InputError
 
 if TYPE_CHECKING:
-    from activeseg.learning.project import Project
+    from activeseg.learning.project.project import Project
 
 app = typer.Typer(no_args_is_help=True, help="Begin and look into a project: base model, dataset, hold-out, versions.")
 
@@ -36,7 +36,7 @@ def new(
 ) -> None:
     """Begin a project."""
     with conversation(json, debug) as talk:
-        from activeseg.learning.project import Project
+        from activeseg.learning.project.project import Project
 
         project = Project.create(
             folder, model, dataset=dataset, new_structures=names(add, "--add"), matching=mapping(map_ or [])
@@ -48,7 +48,7 @@ def new(
 def show(folder: Folder, json: Json = False, debug: Debug = False) -> None:
     """Structures, cases with their side, versions, and whether fine-tuning is worth it again."""
     with conversation(json, debug) as talk:
-        from activeseg.learning.project import Project
+        from activeseg.learning.project.project import Project
 
         project = Project.open(folder)
         project.admit_known()
@@ -66,7 +66,7 @@ def match(
 ) -> None:
     """Say what structures of the dataset are in the base model; only before the first version."""
     with conversation(json, debug) as talk:
-        from activeseg.learning.project import Project
+        from activeseg.learning.project.project import Project
 
         project = Project.open(folder)
         project.match(mapping(map_))
@@ -83,8 +83,8 @@ def admit(
 ) -> None:
     """Say whose a case is: all images of a patient are trained on, or all are held out, for good."""
     with conversation(json, debug) as talk:
-        from activeseg.learning.holdout import Side
-        from activeseg.learning.project import Project
+        from activeseg.learning.project.holdout import Side
+        from activeseg.learning.project.project import Project
 
         side = Project.open(folder).admit(case, patient)
         told = f"{case}: {side}."
@@ -102,7 +102,7 @@ def reviewed(
 ) -> None:
     """Say that somebody went through all of a held-out case: then all of it measures versions."""
     with conversation(json, debug) as talk:
-        from activeseg.learning.project import Project
+        from activeseg.learning.project.project import Project
 
         Project.open(folder).mark_reviewed(case)
         talk.result({"case": case, "reviewed": True}, f"All of {case} counts from now on.")
@@ -117,7 +117,7 @@ def check(
 ) -> None:
     """Report what is wrong with a project's files; the exit code is 4 when something is and stays."""
     with conversation(json, debug) as talk:
-        from activeseg.errors import DatasetError
+        from activeseg.core.errors import DatasetError
         from activeseg.learning.project_check import check_project
 
         problems = check_project(folder, repair)
@@ -143,8 +143,8 @@ def replay(
 ) -> None:
     """Keep what the current version can do: its result on more images is trained on beside the corrections."""
     with conversation(json, debug) as talk:
-        from activeseg.learning.project import Project
-        from activeseg.learning.replay import add_replay
+        from activeseg.learning.project.project import Project
+        from activeseg.learning.training.replay import add_replay
 
         project = Project.open(folder)
         channels = project.dataset().channel_names

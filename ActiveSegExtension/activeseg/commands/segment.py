@@ -13,13 +13,13 @@ from rich.console import RenderableType
 
 from activeseg.commands.arguments import channel_files, is_number, names, read_channels
 from activeseg.commands.conversation import Debug, Json, conversation, table
-from activeseg.errors import InputError, shown
-from activeseg.prediction_folder import RECORD
-from activeseg.regular_files import read_json
-from activeseg.segmenters.base import Mode, Resample, Settings
+from activeseg.core.errors import InputError, shown
+from activeseg.core.segmenter import Mode, Resample, Settings
+from activeseg.predictions.prediction_folder import RECORD
+from activeseg.system.regular_files import read_json
 
 if TYPE_CHECKING:
-    from activeseg.prediction import Prediction
+    from activeseg.predictions.prediction import Prediction
 
 
 class Device(StrEnum):
@@ -58,8 +58,8 @@ def segment(
 ) -> None:
     """Segment an image, and find where the members of the model disagree."""
     with conversation(json, debug) as talk:
-        from activeseg.prediction import check_output
-        from activeseg.segment import segment as segment_images
+        from activeseg.predictions.make_prediction import segment as segment_images
+        from activeseg.predictions.prediction import check_output
         from activeseg.segmenters import open_segmenter
 
         settings = Settings(
@@ -81,7 +81,7 @@ def segment(
             segmenter.schema.named(name)
         segmenter.check(settings)
         if device is Device.AUTO and "torch" in sys.modules:  # models without a network have no device
-            from activeseg.segmenters.device import resolve_device
+            from activeseg.segmenters.nnunet.device import resolve_device
 
             talk.notice(f"Running on {resolve_device('auto')} (--device auto).")
         with talk.progress() as progress:
@@ -122,7 +122,7 @@ def member_count(text: str) -> str | int:
 
 def structure_sizes(prediction: Prediction) -> list[dict[str, Any]]:
     """Voxels and millilitres of each structure that was decided."""
-    from activeseg.label_map import label_counts
+    from activeseg.core.label_map import label_counts
 
     counts, geometry = label_counts(prediction.labels.array, prediction.schema), prediction.labels.geometry
     return [

@@ -10,8 +10,8 @@ import typer
 from activeseg.commands.conversation import Debug, Json, conversation, table
 
 if TYPE_CHECKING:
-    from activeseg.learning.comparison import Comparison
-    from activeseg.learning.project import Project
+    from activeseg.learning.measuring.comparison import Comparison
+    from activeseg.learning.project.project import Project
 
 app = typer.Typer(no_args_is_help=True, help="List, compare, promote, roll back, export and import versions.")
 
@@ -23,7 +23,7 @@ Id = Annotated[str, typer.Argument(metavar="VERSION", help="Such as v0003, or ba
 def list_(folder: Folder, json: Json = False, debug: Debug = False) -> None:
     """All versions, and which one is current."""
     with conversation(json, debug) as talk:
-        from activeseg.learning.project import Project
+        from activeseg.learning.project.project import Project
 
         project = Project.open(folder)
         versions, current = project.versions(), project.state.current
@@ -60,8 +60,8 @@ def compare(
 ) -> None:
     """Two versions on the held-out cases, structure by structure; what was not measured yet is measured now."""
     with conversation(json, debug) as talk:
-        from activeseg.learning.comparison import compare_versions
-        from activeseg.learning.project import Project
+        from activeseg.learning.measuring.comparison import compare_versions
+        from activeseg.learning.project.project import Project
 
         project = Project.open(folder)
         with talk.progress() as progress:
@@ -81,7 +81,7 @@ def promote(
 ) -> None:
     """Make a version current by hand, whatever the gate said; that is recorded."""
     with conversation(json, debug) as talk:
-        from activeseg.learning.project import Project
+        from activeseg.learning.project.project import Project
 
         project = Project.open(folder)
         project.promote(version, reason or "by hand")
@@ -92,7 +92,7 @@ def promote(
 def rollback(folder: Folder, json: Json = False, debug: Debug = False) -> None:
     """Make current what was current before."""
     with conversation(json, debug) as talk:
-        from activeseg.learning.project import Project
+        from activeseg.learning.project.project import Project
 
         project = Project.open(folder)
         project.rollback()
@@ -110,7 +110,7 @@ def export_(
     """Write a version into one file, for another installation."""
     with conversation(json, debug) as talk:
         from activeseg.learning.bundle import export_version
-        from activeseg.learning.project import Project
+        from activeseg.learning.project.project import Project
 
         with talk.progress() as progress:
             export_version(Project.open(folder), version, file, progress)
@@ -127,7 +127,7 @@ def import_(
     """Add a version from a file. It is not current; compare it, then promote it."""
     with conversation(json, debug) as talk:
         from activeseg.learning.bundle import import_version
-        from activeseg.learning.project import Project
+        from activeseg.learning.project.project import Project
 
         with talk.progress() as progress:
             version = import_version(Project.open(folder), file, progress)

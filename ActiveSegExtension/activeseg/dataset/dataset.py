@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from activeseg.channel_names import different_names
+from activeseg.core.channel_names import different_names
+from activeseg.core.errors import DatasetError, InputError
+from activeseg.core.label_map import check_label_map
+from activeseg.core.labels import LabelSchema
+from activeseg.core.progress import Progress
+from activeseg.core.volume import Geometry, Volume, read_label_map
 from activeseg.dataset import unlisted, voxels
 from activeseg.dataset.layout import (
     ENDING,
@@ -41,12 +46,7 @@ from activeseg.dataset.transaction import (
     sweep,
     write_text,
 )
-from activeseg.errors import DatasetError, InputError
-from activeseg.label_map import check_label_map
-from activeseg.labels import LabelSchema
-from activeseg.progress import Progress
-from activeseg.regular_files import own_file
-from activeseg.volume import Geometry, Volume, read_label_map
+from activeseg.system.regular_files import own_file
 
 if TYPE_CHECKING:
     from activeseg.dataset.recovery import Recovered

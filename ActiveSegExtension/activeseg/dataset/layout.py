@@ -8,8 +8,8 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from activeseg.errors import DatasetError
-from activeseg.regular_files import own_path
+from activeseg.core.errors import DatasetError
+from activeseg.system.regular_files import own_path
 
 LISTING = "dataset.json"
 IMAGES, LABELS = "imagesTr", "labelsTr"

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from activeseg.channel_names import different_names, normalization_names
+from activeseg.core.channel_names import different_names, normalization_names
+from activeseg.core.errors import DatasetError, InputError
+from activeseg.core.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField, check_depth, shortly
+from activeseg.core.labels import BACKGROUND, IGNORE, LabelSchema
 from activeseg.dataset.layout import (
     CASE_NAME,
     ENDING,
@@ -19,10 +22,7 @@ from activeseg.dataset.layout import (
     label_file,
     schema_file,
 )
-from activeseg.errors import DatasetError, InputError
-from activeseg.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField, check_depth, shortly
-from activeseg.labels import BACKGROUND, IGNORE, LabelSchema
-from activeseg.regular_files import own_path, read_json
+from activeseg.system.regular_files import own_path, read_json
 
 FORMAT = 1
 MOST_SCHEMAS = 1000

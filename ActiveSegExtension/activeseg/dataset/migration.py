@@ -8,25 +8,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from activeseg.core.errors import DatasetError
+from activeseg.core.labels import LabelSchema
+from activeseg.core.progress import Progress
+from activeseg.core.volume import Volume, read_label_map, sync_to_disk
 from activeseg.dataset import voxels
 from activeseg.dataset.dataset import Dataset
-from activeseg.dataset.layout import (
-    LISTING,
-    folder_to_create,
-    history_file,
-    label_file,
-    record_file,
-    schema_file,
-)
+from activeseg.dataset.layout import LISTING, folder_to_create, history_file, label_file, record_file, schema_file
 from activeseg.dataset.listing import CaseEntry, Listing
 from activeseg.dataset.record import CaseRecord, Revision, StoredFile
 from activeseg.dataset.relabel import new_names, relabelled
 from activeseg.dataset.transaction import appearing_whole, locked, write_text
-from activeseg.errors import DatasetError
-from activeseg.labels import LabelSchema
-from activeseg.progress import Progress
-from activeseg.regular_files import own_file
-from activeseg.volume import Volume, read_label_map, sync_to_disk
+from activeseg.system.regular_files import own_file
 
 
 def migrate(

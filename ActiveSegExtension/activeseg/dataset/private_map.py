@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from activeseg import file_lock
-from activeseg.errors import DatasetError
-from activeseg.volume import make_folder, remove_abandoned, replacing, set_rights, sync_to_disk
+from activeseg.core.errors import DatasetError
+from activeseg.core.volume import make_folder, remove_abandoned, replacing, set_rights, sync_to_disk
+from activeseg.system import file_lock
 
 ENVIRONMENT = "ACTIVESEG_PRIVATE_DIR"
 _WAIT_S = 10.0

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from activeseg.corrections import Correction, RegionState, Review
-from activeseg.errors import DatasetError
-from activeseg.json_fields import Fields
-from activeseg.training_labels import TrainingSummary
+from activeseg.core.correction import Correction, RegionState, Review
+from activeseg.core.errors import DatasetError
+from activeseg.core.json_fields import Fields
+from activeseg.dataset.training_labels import TrainingSummary
 
 # PS3.5: components of digits with dots between. Version numbers and spacings have fewer.
 _UID = re.compile(r"\b\d+(\.\d+){4,}\b")

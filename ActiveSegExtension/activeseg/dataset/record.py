@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from activeseg.core.errors import DatasetError, InputError
+from activeseg.core.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
+from activeseg.core.volume import Geometry
 from activeseg.dataset.layout import MOST_REVISIONS, history_file, image_file, label_file, record_file
 from activeseg.dataset.listing import MOST_SCHEMAS
 from activeseg.dataset.provenance import Provenance
-from activeseg.errors import DatasetError, InputError
-from activeseg.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
-from activeseg.regular_files import own_path, read_json
-from activeseg.volume import Geometry
+from activeseg.system.regular_files import own_path, read_json
 
 FORMAT = 1
 

@@ -13,33 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from activeseg.core.errors import ActiveSegError, DatasetError, InputError
+from activeseg.core.json_fields import HEX_32, UNFIT, Fields
+from activeseg.core.labels import LabelSchema
+from activeseg.core.progress import Progress
+from activeseg.core.volume import Volume, read_label_map, replacing
 from activeseg.dataset import unlisted, voxels
 from activeseg.dataset.dataset import LOCK_WAIT_S
-from activeseg.dataset.layout import (
-    IMAGES,
-    LISTING,
-    PROVENANCE,
-    check_folders,
-    find_dataset,
-    named_file,
-    schema_file,
-)
-from activeseg.dataset.listing import (
-    MOST_SCHEMAS,
-    CaseEntry,
-    Listing,
-    channel_names_of,
-    read_schema,
-)
+from activeseg.dataset.layout import IMAGES, LISTING, PROVENANCE, check_folders, find_dataset, named_file, schema_file
+from activeseg.dataset.listing import MOST_SCHEMAS, CaseEntry, Listing, channel_names_of, read_schema
 from activeseg.dataset.private_map import PrivateMap, private_folder
 from activeseg.dataset.record import CaseRecord, StoredFile
 from activeseg.dataset.transaction import Change, Transaction, locked
-from activeseg.errors import ActiveSegError, DatasetError, InputError
-from activeseg.json_fields import HEX_32, UNFIT, Fields
-from activeseg.labels import LabelSchema
-from activeseg.progress import Progress
-from activeseg.regular_files import is_link, own_file, own_path, read_json
-from activeseg.volume import Volume, read_label_map, replacing
+from activeseg.system.regular_files import is_link, own_file, own_path, read_json
 
 SET_ASIDE = "set_aside"
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.errors import DatasetError
-from activeseg.label_map import label_counts, smallest_dtype
-from activeseg.labels import LabelSchema
+from activeseg.core.errors import DatasetError
+from activeseg.core.label_map import label_counts, smallest_dtype
+from activeseg.core.labels import LabelSchema
 
 Names = Mapping[str, str | None]
 

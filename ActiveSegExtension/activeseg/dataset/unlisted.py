@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from activeseg.core.errors import DatasetError
 from activeseg.dataset.layout import ENDING, HISTORY, IMAGES, LABELS, PROVENANCE, named_file
 from activeseg.dataset.listing import Listing
 from activeseg.dataset.record import CaseRecord
 from activeseg.dataset.transaction import waste
-from activeseg.errors import DatasetError
 
 _SCHEMA = "schema."
 

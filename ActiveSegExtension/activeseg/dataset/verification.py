@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from activeseg.core.errors import ActiveSegError, DatasetError
+from activeseg.core.progress import Progress
+from activeseg.core.volume import Volume, read_label_map
 from activeseg.dataset.dataset import Dataset
 from activeseg.dataset.layout import LISTING, named_file
 from activeseg.dataset.listing import Listing
 from activeseg.dataset.record import Revision, StoredFile
-from activeseg.errors import ActiveSegError, DatasetError
-from activeseg.progress import Progress
-from activeseg.regular_files import own_file, own_path, read_json
-from activeseg.volume import Volume, read_label_map
+from activeseg.system.regular_files import own_file, own_path, read_json
 
 # nifti1.h: data_type and db_name, descrip and aux_file, intent_name, and the flag of an extension behind the header.
 _TEXTS = (slice(4, 32), slice(148, 252), slice(328, 344), slice(348, 352))

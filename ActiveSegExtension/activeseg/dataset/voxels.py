@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activeseg import nifti
-from activeseg.errors import InputError
-from activeseg.label_map import smallest_dtype
-from activeseg.labels import LabelSchema
-from activeseg.progress import Progress
-from activeseg.volume import Geometry, Volume
+from activeseg.core.errors import InputError
+from activeseg.core.label_map import smallest_dtype
+from activeseg.core.labels import LabelSchema
+from activeseg.core.progress import Progress
+from activeseg.core.volume import Geometry, Volume
+from activeseg.io import nifti
 
 _INT16 = np.iinfo(np.int16)
 

@@ -29,11 +29,11 @@ def main() -> int:
     from activeseg.engine.pipes import Pipes
 
     if given.role == "supervisor":
-        from activeseg.engine.supervisor import Limits, supervise
+        from activeseg.engine.supervisor.supervisor import Limits, supervise
 
         limits = Limits(given.idle_s, given.warm_gib, given.memory_gib, given.log_kib * 1024)
         return supervise(given.home.expanduser().absolute(), limits, sys.executable, os.environ)
-    from activeseg.engine.worker import work
+    from activeseg.engine.worker.worker import work
 
     return work(Pipes.take_over(log=None), given.role, given.home, given.parent, given.warm_gib, given.memory_gib)
 

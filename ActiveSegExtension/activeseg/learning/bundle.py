@@ -14,15 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from activeseg.core.errors import ActiveSegError, InputError, ModelError
+from activeseg.core.labels import LabelSchema
+from activeseg.core.progress import Progress
+from activeseg.core.volume import replacing, staging_folder
 from activeseg.dataset.record import StoredFile
-from activeseg.errors import ActiveSegError, InputError, ModelError
-from activeseg.labels import LabelSchema
-from activeseg.learning.parent import CHECKPOINT
-from activeseg.learning.project import VERSIONS, Project
-from activeseg.learning.version import MEASURED, MODEL, RECORD, ModelKind, Version, add_version
-from activeseg.progress import Progress
-from activeseg.regular_files import open_regular
-from activeseg.volume import replacing, staging_folder
+from activeseg.learning.project.project import VERSIONS, Project
+from activeseg.learning.project.version import MEASURED, MODEL, RECORD, ModelKind, Version, add_version
+from activeseg.learning.training.parent_network import CHECKPOINT
+from activeseg.system.regular_files import open_regular
 
 FORMAT = 1
 _MANIFEST = "activeseg-version.json"
@@ -63,7 +63,7 @@ def export_version(project: Project, id: str, file: Path, progress: Progress | N
 
 def _described(model: Path) -> dict[Path, bytes]:
     """The JSON files of a version's networks with only what is needed, whoever wrote them. Raises ModelError."""
-    from activeseg.segmenters.model_folder_check import check_model_folder
+    from activeseg.segmenters.nnunet.model_folder_check import check_model_folder
 
     found = {}
     for path in _own_files(model):
@@ -164,7 +164,7 @@ def _record(staging: Path) -> Version:
 
 
 def _check_structures(model: Path, version: Version) -> None:
-    from activeseg.segmenters.nnunet import NnUNetSegmenter
+    from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 
     try:
         names = LabelSchema.from_dict(version.schema).names
@@ -176,9 +176,9 @@ def _check_structures(model: Path, version: Version) -> None:
 
 def _check_networks(model: Path) -> None:
     """Every network is what its plans say and is known to nnU-Net, and its checkpoints hold weights alone."""
-    from activeseg.segmenters.checkpoint_file import read_checkpoint
-    from activeseg.segmenters.model_folder_check import check_model_folder
-    from activeseg.segmenters.network import check_network
+    from activeseg.segmenters.nnunet.checkpoint_file import read_checkpoint
+    from activeseg.segmenters.nnunet.model_folder_check import check_model_folder
+    from activeseg.segmenters.nnunet.network import check_network
 
     checkpoints = sorted(model.rglob("*.pth"))
     if not checkpoints:

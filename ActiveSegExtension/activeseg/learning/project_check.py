@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from activeseg.errors import ActiveSegError, DatasetError, ModelError, shown
-from activeseg.json_fields import HEX_64, UNFIT, Fields, shortly
-from activeseg.learning.project import (
+from activeseg.core.errors import ActiveSegError, DatasetError, ModelError, shown
+from activeseg.core.json_fields import HEX_64, UNFIT, Fields, shortly
+from activeseg.core.volume import replacing, sync_to_disk
+from activeseg.learning.project.project import (
     CURRENT,
     FILE,
     MEASUREMENTS,
@@ -25,10 +26,9 @@ from activeseg.learning.project import (
     ProjectState,
     now,
 )
-from activeseg.learning.run_folder import RUN_ID, RunFolder
-from activeseg.learning.version import BASE, DAMAGED, FORMAT, RECORD, VERSION_ID, Version
-from activeseg.regular_files import is_link, own_path, read_bytes, read_json
-from activeseg.volume import replacing, sync_to_disk
+from activeseg.learning.project.version import BASE, DAMAGED, FORMAT, RECORD, VERSION_ID, Version
+from activeseg.learning.training.run_folder import RUN_ID, RunFolder
+from activeseg.system.regular_files import is_link, own_path, read_bytes, read_json
 
 _RESTORE = "Restore it from a backup."
 

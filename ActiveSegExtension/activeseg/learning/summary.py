@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from activeseg.errors import DatasetError
-from activeseg.learning.project import Project
-from activeseg.learning.run_folder import RunFolder
-from activeseg.learning.version import BASE
-from activeseg.learning.waiting import to_review, waiting_cases, worth_it
+from activeseg.core.errors import DatasetError
+from activeseg.learning.project.project import Project
+from activeseg.learning.project.readiness import to_review, waiting_cases, worth_it
+from activeseg.learning.project.version import BASE
+from activeseg.learning.training.run_folder import RunFolder
 
 
 def project_summary(project: Project) -> dict[str, Any]:

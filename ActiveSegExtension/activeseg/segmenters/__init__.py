@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from activeseg.errors import ModelError
-from activeseg.segmenters.base import Segmenter
+from activeseg.core.errors import ModelError
+from activeseg.core.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ def open_segmenter(name: str) -> Segmenter:
     if family == "nnunet" and rest:
         from pathlib import Path
 
-        from activeseg.segmenters.nnunet import NnUNetSegmenter
+        from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 
         return NnUNetSegmenter(Path(rest))
     if family == "totalsegmentator":
-        from activeseg.segmenters.totalsegmentator import TotalSegmentatorSegmenter
+        from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter
 
         return TotalSegmentatorSegmenter(rest or "total")
     if family == "project" and rest:
-        from activeseg.learning.parent import open_named
+        from activeseg.learning.training.parent_network import open_named
 
         return open_named(rest)
     simple: dict[str, Callable[[], Segmenter]] = {"demo": _demo, "hounsfield": _hounsfield}
@@ -62,7 +62,7 @@ def resolved(name: str) -> str:
     family, _, rest = name.partition(":")
     if family != "project" or not rest:
         return name
-    from activeseg.learning.parent import version_named
+    from activeseg.learning.training.parent_network import version_named
 
     folder, version = version_named(rest)
     return f"project:{folder}@{version}"
@@ -82,7 +82,7 @@ def _hounsfield() -> Segmenter:
 
 def list_models() -> list[ModelInfo]:
     """Every model that can be named without a folder: what ships, then TotalSegmentator's tasks and their weights."""
-    from activeseg.segmenters.totalsegmentator import task_infos
+    from activeseg.segmenters.totalsegmentator.segmenter import task_infos
 
     shipped = []
     for name, description in (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from activeseg.phantom import PHANTOM_SCHEMA
-from activeseg.segmenters.nnunet import NnUNetSegmenter
+from activeseg.samples.phantom import PHANTOM_SCHEMA
+from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 
 
 def demo_segmenter() -> NnUNetSegmenter:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activeseg.errors import ModelError
+from activeseg.core.errors import ModelError
 
 LONGEST_NAME = 200
 _SHOWN = 60

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from activeseg.clock import Clock
-from activeseg.errors import InputError
-from activeseg.labels import Code, Label, LabelSchema, Terminology
-from activeseg.progress import Progress
-from activeseg.segmenters.base import GridVotes, Member, MemberKind, Segmented, Settings
-from activeseg.uncertainty import measures_from_votes
-from activeseg.volume import Volume
+from activeseg.core.clock import Clock
+from activeseg.core.errors import InputError
+from activeseg.core.labels import Code, Label, LabelSchema, Terminology
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import GridVotes, Member, MemberKind, Segmented, Settings
+from activeseg.core.volume import Volume
+from activeseg.review.uncertainty import measures_from_votes
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.uint8]

@@ -9,9 +9,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..drafts import Drafts
-from ..learning import ENDED
-from ..signals import connect
+from ..engine.signals import connect
+from ..logic.drafts import Drafts
+from ..logic.learning import ENDED
 from .learning import training_seen
 
 _NAME = "ActiveSegLeftFromLastTime"

@@ -7,8 +7,8 @@ from typing import Any
 
 import qt
 
-from ..models import found
-from ..signals import connect
+from ..engine.signals import connect
+from ..logic.models import found
 
 
 class CheckList:

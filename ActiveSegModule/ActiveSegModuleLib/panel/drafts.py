@@ -8,11 +8,11 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from activeseg.errors import ActiveSegError
+from activeseg.core.errors import ActiveSegError
 
-from ..drafts import OfferedDraft
+from ..engine.signals import connect
+from ..logic.drafts import OfferedDraft
 from ..scene.case import Case
-from ..signals import connect
 
 AFTER_EDIT_MS = 3_000
 LOOK_MS = 10_000

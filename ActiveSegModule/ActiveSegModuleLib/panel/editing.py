@@ -7,11 +7,11 @@ from typing import Any
 import qt
 import slicer
 
-from activeseg.errors import ActiveSegError
+from activeseg.core.errors import ActiveSegError
 
+from ..engine.signals import connect
 from ..scene.case import Case
 from ..scene.region_mask import RegionMask
-from ..signals import connect
 
 _NODE_TAG = "ActiveSegEditor"
 

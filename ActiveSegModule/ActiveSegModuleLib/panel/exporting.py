@@ -10,12 +10,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from activeseg.errors import ActiveSegError, InputError
+from activeseg.core.errors import ActiveSegError, InputError
 
-from ..exporting import DatasetCase, Export, ExportChoice, nnunet_folder
+from ..engine.signals import connect
+from ..logic.exporting import DatasetCase, Export, ExportChoice, nnunet_folder
 from ..scene.case import Case
 from ..scene.hierarchy import patient_of
-from ..signals import connect
 
 ANNOTATOR = "ActiveSeg/annotator"
 LAST_DATASET = "ActiveSeg/dataset"

@@ -11,10 +11,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from activeseg.errors import ActiveSegError, Cancelled, EngineError
+from activeseg.core.errors import ActiveSegError, Cancelled, EngineError
 
-from ..installation import CHANGES, Installation, Origin, Sources, Working
-from ..signals import connect
+from ..engine.signals import connect
+from ..logic.installation import CHANGES, Installation, Origin, Sources, Working
 
 STATISTICS = "ActiveSeg/usageStatistics"
 LOG_LINES = 500

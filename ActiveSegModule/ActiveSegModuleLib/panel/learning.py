@@ -12,11 +12,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from activeseg.errors import ActiveSegError, InputError
+from activeseg.core.errors import ActiveSegError, InputError
 
-from ..learning import ENDED, Learning
+from ..engine.signals import connect
+from ..logic.learning import ENDED, Learning
 from ..scene.training_chart import TrainingChart
-from ..signals import connect
 from .segmenting import time_text
 
 LAST_PROJECT = "ActiveSeg/project"

@@ -8,9 +8,9 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from activeseg.errors import ActiveSegError, Crashed
+from activeseg.core.errors import ActiveSegError, Crashed
 
-from ..signals import connect
+from ..engine.signals import connect
 
 
 class Message:

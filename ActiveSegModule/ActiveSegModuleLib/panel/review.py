@@ -8,14 +8,14 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from activeseg.corrections import RegionState
-from activeseg.errors import ActiveSegError
-from activeseg.uncertainty import shown_threshold
+from activeseg.core.correction import RegionState
+from activeseg.core.errors import ActiveSegError
+from activeseg.review.uncertainty import shown_threshold
 
-from ..review import Row
+from ..engine.signals import connect
+from ..logic.review import Row
 from ..scene.case import Case
 from ..scene.uncertainty import UncertaintyVolume
-from ..signals import connect
 from .check_list import CheckList
 
 _COLORS = {

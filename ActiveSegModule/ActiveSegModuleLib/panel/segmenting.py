@@ -11,11 +11,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from activeseg.errors import ActiveSegError, Crashed
+from activeseg.core.errors import ActiveSegError, Crashed
 
-from ..models import FAMILIES, Model
-from ..segmenting import PREVIEW_MODELS, Choice, Running
-from ..signals import connect
+from ..engine.signals import connect
+from ..logic.models import FAMILIES, Model
+from ..logic.segmenting import PREVIEW_MODELS, Choice, Running
 from .check_list import CheckList
 
 LAST_MODEL = "ActiveSeg/model"

@@ -9,9 +9,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from activeseg.errors import ActiveSegError, Cancelled, ModelError
+from activeseg.core.errors import ActiveSegError, Cancelled, ModelError
 
-from ..signals import connect
+from ..engine.signals import connect
 
 
 class WeightsSection:

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import slicer
 
-from activeseg.corrections import Box
-from activeseg.errors import InputError
-from activeseg.volume import Geometry
+from activeseg.core.correction import Box
+from activeseg.core.errors import InputError
+from activeseg.core.volume import Geometry
 
 from .labelmap import image_of, nearest_on_grid
 from .placement import transform_between

@@ -12,11 +12,11 @@ from typing import Any
 import numpy.typing as npt
 import slicer
 
-from activeseg.corrections import Box, patch_names
-from activeseg.errors import InputError, shown
-from activeseg.labels import LabelSchema
-from activeseg.npz_files import read_npz
-from activeseg.volume import Geometry, Volume
+from activeseg.core.correction import Box, patch_names
+from activeseg.core.errors import InputError, shown
+from activeseg.core.labels import LabelSchema
+from activeseg.core.volume import Geometry, Volume
+from activeseg.io.npz import read_npz
 
 from .alternatives import LabelPatch
 from .edited import EditedSegmentation, labels_in_box, on_ct_grid

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import slicer
 import vtk
 
-from activeseg.corrections import Box
-from activeseg.errors import InputError
-from activeseg.label_map import smallest_dtype
-from activeseg.labels import IGNORE, Label, LabelSchema
-from activeseg.segment_layers import Layer, ToCt, compose, small_values
-from activeseg.segment_matching import (
+from activeseg.core.correction import Box
+from activeseg.core.errors import InputError
+from activeseg.core.label_map import smallest_dtype
+from activeseg.core.labels import IGNORE, Label, LabelSchema
+from activeseg.core.segments.layers import Layer, ToCt, compose, small_values
+from activeseg.core.segments.matching import (
     LABEL_NAME_TAG,
     LABEL_VALUE_TAG,
     Match,
@@ -26,7 +26,7 @@ from activeseg.segment_matching import (
     own_terminology,
     tag_value,
 )
-from activeseg.volume import Geometry, Volume
+from activeseg.core.volume import Geometry, Volume
 
 from .labelmap import BINARY_LABELMAP, array_of, empty_grid, first_voxel, ijk_to_ras_of, image_of, nearest_on_grid
 from .placement import (

@@ -12,7 +12,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type
 
-from activeseg.errors import InputError
+from activeseg.core.errors import InputError
 
 from .labelmap import BINARY_LABELMAP, array_of, ijk_to_ras_of
 from .placement import vtk_matrix

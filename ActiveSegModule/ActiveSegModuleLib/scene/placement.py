@@ -11,8 +11,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from activeseg.errors import InputError
-from activeseg.volume import SAME_VOXEL, Geometry
+from activeseg.core.errors import InputError
+from activeseg.core.volume import SAME_VOXEL, Geometry
 
 FloatArray = npt.NDArray[np.float64]
 

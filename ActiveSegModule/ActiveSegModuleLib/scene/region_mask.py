@@ -15,17 +15,12 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type
 
-from activeseg.corrections import Box
-from activeseg.errors import InputError
+from activeseg.core.correction import Box
+from activeseg.core.errors import InputError
 
 from .hierarchy import place_under
 from .labelmap import array_of, empty_grid, first_voxel, ijk_to_ras_of, image_of, nearest_on_grid
-from .placement import (
-    ijk_to_ras,
-    put_under_transform_of,
-    transform_between,
-    vtk_matrix,
-)
+from .placement import ijk_to_ras, put_under_transform_of, transform_between, vtk_matrix
 
 _OUTSIDE = -32768
 _LARGEST = 32767

@@ -11,9 +11,9 @@ import numpy as np
 import slicer
 import vtk
 
-from activeseg.corrections import Box, RegionState
-from activeseg.errors import InputError
-from activeseg.volume import FloatArray, Geometry
+from activeseg.core.correction import Box, RegionState
+from activeseg.core.errors import InputError
+from activeseg.core.volume import FloatArray, Geometry
 
 from .hierarchy import place_under
 from .placement import put_under_transform_of, vtk_matrix

@@ -10,8 +10,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from activeseg.errors import InputError
-from activeseg.volume import Volume
+from activeseg.core.errors import InputError
+from activeseg.core.volume import Volume
 
 from .hierarchy import place_under
 from .placement import put_under_transform_of, vtk_matrix

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type
 
-from activeseg.volume import Volume
+from activeseg.core.volume import Volume
 
 from .labelmap import array_of
 from .placement import geometry_of, vtk_matrix

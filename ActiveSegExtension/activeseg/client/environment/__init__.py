@@ -1,0 +1,1 @@
+"""The engine's own Python environment: planned, installed, checked, repaired and removed."""

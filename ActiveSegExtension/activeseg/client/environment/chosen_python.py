@@ -1,0 +1,45 @@
+"""Which Python this user chose for an environment's folder, kept outside of that folder.
+
+The folder's own record may come from anybody who can write there; a program that it names is started only when it is
+the one that was chosen here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from activeseg.client.environment.folder import read_json, write_json
+
+
+def is_chosen(folder: Path, python: Path) -> bool:
+    """Whether ``remember`` was called for them by this user on this computer."""
+    return (read_json(_file()) or {}).get(str(folder)) == str(python)
+
+
+def remember(folder: Path, python: Path) -> None:
+    """From now on ``python`` may be started for ``folder``. Raises OSError."""
+    file = _file()
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_json(file, {**(read_json(file) or {}), str(folder): str(python)})
+
+
+def forget(folder: Path) -> None:
+    """Nothing is chosen for the folder any more. Raises OSError."""
+    known = read_json(_file()) or {}
+    if known.pop(str(folder), None) is not None:
+        write_json(_file(), known)
+
+
+def data_folder() -> Path:
+    """The system's place for a user's larger data."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "ActiveSeg"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "ActiveSeg"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "activeseg"
+
+
+def _file() -> Path:
+    return data_folder() / "chosen-pythons.json"

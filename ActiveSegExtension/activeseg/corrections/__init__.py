@@ -1,0 +1,1 @@
+"""What a person changed: drafts while they work, export into a dataset when they are done."""

@@ -1,0 +1,547 @@
+"""A draft: a case with the user's edits as they were a moment ago, so that a crash costs little.
+
+A folder of its own, for the engine alone. ``draft.json`` names all that counts; replacing it is the one commit point:
+a crash at any instant leaves the draft before or the draft after. What it does not name is waste, and is removed where
+the folder is ours: it has the mark, or a record. A folder from elsewhere may hold anything; nothing in it is followed
+out of it, and only what has the names below is read or removed::
+
+    .activeseg-draft        the mark: a draft is being made or removed here; only while there is no record
+    draft.json              state, and the names of the rest
+    image<n>-<hex>.npy      the images that were segmented, voxel for voxel
+    base-<hex>/             a prediction folder, or a case of a dataset (``case.json``, ``labels.nii.gz``)
+    edits-<hex>/            ``layers.json``, ``layers.npz``, ``regions.json``, ``alternatives.npz``
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import math
+import os
+import re
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from activeseg.core.errors import EngineError, InputError, shown
+from activeseg.core.labels import LabelSchema
+from activeseg.core.volume import Volume, make_folder, read_label_map, replacing, sync_to_disk
+from activeseg.io.npy import geometry_message, read_array, read_geometry, write_array
+from activeseg.io.npz import read_npz
+from activeseg.predictions.prediction import Prediction
+from activeseg.predictions.prediction_folder import RECORD as PREDICTION_RECORD
+from activeseg.predictions.prediction_folder import UNFINISHED
+from activeseg.review.regions import read_regions
+from activeseg.system.file_lock import acquire
+from activeseg.system.regular_files import read_bytes, read_json
+
+RECORD = "draft.json"
+FORMAT = 1
+LOCK_WAIT_S = 60.0
+"""How long a writer waits for another one; storing a large CT takes seconds."""
+
+_CASE_RECORD = "case.json"
+_LOCK = ".lock"
+_MARK = ".activeseg-draft"
+_FOLDER = re.compile(r"(base|edits)-[0-9a-f]{32}")
+_IMAGE = re.compile(r"image\d{1,6}-[0-9a-f]{32}\.npy")
+_NEW_FOLDER = re.compile(r"\.activeseg-draft-[0-9a-f]{32}")
+_MOST_LAYERS = 64
+"""Bytes for each voxel of the image that the user's layers may take; more is no draft."""
+_MOST_PATCH_BYTES = 1 << 30
+
+Step = Callable[[str], None]
+
+
+def _no_step(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedLabels:
+    """A case of a dataset that was opened to be corrected further: nobody predicted it.
+
+    Attributes
+    ----------
+    labels : as it was opened, ``ignore`` included
+    decided : names of the structures that have been annotated in it
+    dataset, case : where it came from
+    """
+
+    labels: Volume
+    schema: LabelSchema
+    decided: tuple[str, ...]
+    dataset: str
+    case: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without the label map."""
+        origin = {"dataset": self.dataset, "case": self.case}
+        return {"schema": self.schema.to_dict(), "decided": list(self.decided), "origin": origin}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], labels: Volume) -> OpenedLabels:
+        """Raises InputError when the record is incomplete."""
+        try:
+            schema, origin = LabelSchema.from_dict(record["schema"]), record["origin"]
+            decided = tuple(str(name) for name in record.get("decided", schema.names))
+            return cls(labels, schema, decided, str(origin["dataset"]), str(origin["case"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"The record of the opened case is damaged: {shown(error)}.", "Open the case again."
+            ) from error
+
+
+Base = Prediction | OpenedLabels
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What the user has done, as the client took it.
+
+    Attributes
+    ----------
+    layers : the client's own description of ``arrays``
+    regions : entries of ``regions.json`` with the states that they have now; None while there are no regions
+    patches : the bytes of ``alternatives.npz``
+    """
+
+    layers: Mapping[str, Any]
+    arrays: tuple[npt.NDArray[Any], ...]
+    regions: tuple[Mapping[str, Any], ...] | None = None
+    patches: bytes = b""
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """One channel: a file of the draft, its grid, and ``Volume.sha256``."""
+
+    file: str
+    geometry: Mapping[str, Any]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A draft as its record says that it is; the files are read when they are asked for.
+
+    Attributes
+    ----------
+    folder : its name is the id
+    created, saved : ISO 8601, UTC
+    state : the client's own words: names, notes, seconds, ...
+    has_edits : whether anything would be lost with it; the client says so
+    images : by channel
+    base, edits : names of sub-folders; ``edits`` is empty before the first ``save``
+    """
+
+    folder: Path
+    created: str
+    saved: str
+    state: Mapping[str, Any] = field(default_factory=dict)
+    has_edits: bool = False
+    images: Mapping[str, StoredImage] = field(default_factory=dict)
+    base: str = ""
+    edits: str = ""
+
+    @classmethod
+    def open(cls, folder: Path) -> Draft:
+        """Raises InputError when there is no draft, or it is damaged or written by a newer version."""
+        draft = cls.find(folder)
+        if draft is None:
+            raise InputError(f"There is no draft in '{folder}'.", "It may have been discarded or exported.")
+        return draft
+
+    @classmethod
+    def find(cls, folder: Path) -> Draft | None:
+        """None when there is none. Raises InputError when it is damaged or written by a newer version."""
+        if not os.path.lexists(folder / RECORD):
+            return None
+        record = read_json(folder / RECORD, InputError, "Discard it.")
+        if record.get("format") != FORMAT:
+            raise InputError(f"The draft in '{folder}' was not written by this version.", "Update ActiveSeg.")
+        try:
+            images = {
+                str(channel): StoredImage(image["file"], {**image["geometry"]}, str(image["sha256"]))
+                for channel, image in record["images"].items()
+            }
+            found = cls(
+                folder,
+                str(record["created"]),
+                str(record["saved"]),
+                {**record["state"]},
+                bool(record["has_edits"]),
+                images,
+                record["base"],
+                record["edits"],
+            )
+            inner = (*([found.base] if found.base else []), *([found.edits] if found.edits else []))
+            foreign = [name for name in inner if not _FOLDER.fullmatch(name)]
+            foreign += [image.file for image in images.values() if not _IMAGE.fullmatch(image.file)]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _damaged(folder, f"{type(error).__name__} {shown(str(error))}") from error
+        if foreign:
+            raise _damaged(folder, f"it names {shown(foreign[0])}, which is not a name in a draft")
+        linked = [name for name in found._files() if name and (folder / name).is_symlink()]
+        if linked:
+            raise _damaged(folder, f"'{linked[0]}' is a link")
+        return found
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    def size(self) -> int:
+        """Bytes on disk of what the record names."""
+        total = 0
+        for name in self._files() - {""}:
+            path = self.folder / name
+            with contextlib.suppress(OSError):
+                inner = list(path.iterdir()) if path.is_dir() else [path]
+                total += sum(part.lstat().st_size for part in inner)
+        return total
+
+    def image_messages(self) -> dict[str, dict[str, Any]]:
+        """Each channel's array file, as it lies in the draft, and its geometry; see ``arrays.read_volume``."""
+        return {
+            channel: {"array": str(self.folder / image.file), "geometry": dict(image.geometry)}
+            for channel, image in self.images.items()
+        }
+
+    def read_images(self) -> dict[str, Volume]:
+        """Raises InputError when one is damaged."""
+        return {
+            channel: Volume(read_array(self.folder / image.file), read_geometry(image.geometry), channel)
+            for channel, image in self.images.items()
+        }
+
+    def read_base(self) -> Base:
+        """What the edits started from; its regions are those that the user saw last. Raises InputError."""
+        folder = self.folder / self.base
+        if (folder / PREDICTION_RECORD).is_file():
+            prediction = Prediction.load(folder)
+            if self.edits and (self.folder / self.edits / "regions.json").is_file():
+                prediction = replace(prediction, regions=read_regions(self.folder / self.edits))
+            return prediction
+        record = read_json(folder / _CASE_RECORD, InputError, "Discard the draft.")
+        return OpenedLabels.from_record(record, read_label_map(folder / "labels.nii.gz"))
+
+    def read_edits(self) -> Edits | None:
+        """None before the first ``save``. Raises InputError when they are damaged."""
+        if not self.edits:
+            return None
+        folder = self.folder / self.edits
+        voxels = [math.prod(read_geometry(image.geometry).shape_kji) for image in self.images.values()]
+        try:
+            layers = read_json(folder / "layers.json", InputError, "Discard the draft.")
+            what = f"The file 'layers.npz' of the draft in '{self.folder}'"
+            most = _MOST_LAYERS * max(voxels, default=0) + (1 << 20)
+            files = read_npz(folder / "layers.npz", most, what, "Discard it.")
+            arrays = tuple(files[str(number)] for number in range(len(files)))
+            regions, patches = None, b""
+            if (folder / "regions.json").is_file():
+                entries = read_json(folder / "regions.json", InputError, "Discard the draft.")["regions"]
+                regions = tuple({**entry} for entry in entries)
+                patches = read_bytes(folder / "alternatives.npz", _MOST_PATCH_BYTES)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise _damaged(self.folder, f"{type(error).__name__} {shown(str(error))}") from error
+        return Edits(layers, arrays, regions, patches)
+
+    def _to_json(self) -> str:
+        record = {
+            "format": FORMAT,
+            "created": self.created,
+            "saved": self.saved,
+            "state": dict(self.state),
+            "has_edits": self.has_edits,
+            "images": {
+                channel: {"file": image.file, "geometry": dict(image.geometry), "sha256": image.sha256}
+                for channel, image in self.images.items()
+            },
+            "base": self.base,
+            "edits": self.edits,
+        }
+        return json.dumps(record, indent=1) + "\n"
+
+    def _files(self) -> set[str]:
+        return {RECORD, self.base, self.edits, *(image.file for image in self.images.values())}
+
+
+def store_base(folder: Path, base: Base, images: Mapping[str, Volume], step: Step = _no_step) -> Draft:
+    """Make a draft; one that is there gets this base in place of its own and keeps what the user did.
+
+    ``step`` is told of every step that changed something on disk. Raises EngineError when the disk is full or another
+    program holds on to the drafts; then nothing was changed.
+    """
+    with _writing(folder, step) as writer:
+        return writer.commit(writer.with_base(writer.before or _new(folder), base, images))
+
+
+def save_edits(
+    folder: Path,
+    edits: Edits,
+    state: Mapping[str, Any],
+    has_edits: bool = True,
+    base: tuple[Base, Mapping[str, Volume]] | None = None,
+    step: Step = _no_step,
+) -> Draft:
+    """Replace what the draft says that the user did.
+
+    ``base`` (with its images) is stored when the folder has none yet; a draft without one raises InputError whose
+    details say ``missing: "base"``. Otherwise raises as ``store_base``, and InputError for regions that are none.
+    """
+    with _writing(folder, step) as writer:
+        draft = writer.before
+        if draft is None:
+            if base is None:
+                raise InputError(
+                    f"There is no draft in '{folder}' yet.", "Save it with what the edits started from.", missing="base"
+                )
+            draft = writer.with_base(_new(folder), *base)
+        name = writer.folder_of("edits", lambda made: _write_edits(made, edits))
+        return writer.commit(replace(draft, edits=name, state=dict(state), has_edits=has_edits, saved=_now()))
+
+
+def discard(folder: Path) -> bool:
+    """Remove a draft, and say whether there was one. Raises EngineError when that is not possible.
+
+    A folder that is not a draft's, and what else lies in a draft's, stays.
+    """
+    if not _is_ours(folder):
+        return False
+    with _locked(folder.parent):
+        found = (folder / RECORD).is_file()
+        with contextlib.suppress(OSError):  # on a full disk it must still be possible
+            (folder / _MARK).touch(exist_ok=False)  # a link is not followed
+        try:
+            (folder / RECORD).unlink(missing_ok=True)  # without it the rest is waste
+            sync_to_disk(folder)  # else a power failure might keep the record, and not what it names
+        except OSError as error:
+            raise EngineError(f"The draft could not be removed: {error.strerror or error}.") from error
+        _remove_waste(folder)
+    return found
+
+
+def drafts_in(folder: Path) -> list[Draft]:
+    """All drafts of a folder, the one saved last first; what writers that crashed left is removed.
+
+    A draft that cannot be read is left where it is, and told in the log. Raises InputError when the folder cannot be
+    read.
+    """
+    if not folder.is_dir():
+        return []
+    try:
+        paths = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+    except OSError as error:
+        raise InputError(f"The folder '{folder}' cannot be read: {error.strerror or error}.") from error
+    waste = [path for path in paths if _NEW_FOLDER.fullmatch(path.name) or _is_unfinished(path)]
+    if waste:
+        with contextlib.suppress(EngineError), _locked(folder, 0.0):
+            for path in waste:  # looked at again: somebody may have finished it meanwhile
+                if _NEW_FOLDER.fullmatch(path.name) or _is_unfinished(path):
+                    _remove_waste(path)
+    found = []
+    for path in paths:
+        try:
+            draft = Draft.find(path)
+        except InputError as error:
+            print(f"A draft cannot be read ({type(error.__cause__).__name__}).", file=sys.stderr)
+            continue
+        if draft is not None:
+            found.append(draft)
+    return sorted(found, key=lambda draft: draft.saved, reverse=True)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder was made for a draft: by its mark, or, before there were marks, by its record."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    try:
+        if (folder / _MARK).is_file():
+            return True
+        record = read_json(folder / RECORD)
+    except InputError:
+        return False
+    return record.get("format") == FORMAT and {"images", "base", "edits", "has_edits"} <= set(record)
+
+
+def _is_unfinished(folder: Path) -> bool:
+    return (folder / _MARK).is_file() and not os.path.lexists(folder / RECORD)
+
+
+@dataclass
+class _Writer:
+    folder: Path
+    before: Draft | None
+    step: Step
+
+    def with_base(self, draft: Draft, base: Base, images: Mapping[str, Volume]) -> Draft:
+        """Images that are there already are not written again."""
+        stored = {}
+        for number, (channel, image) in enumerate(images.items()):
+            known, sha256 = draft.images.get(channel), image.sha256()
+            if known is not None and known.sha256 == sha256:
+                stored[channel] = known
+                continue
+            file = self.folder / f"image{number}-{uuid.uuid4().hex}.npy"
+            write_array(file, image.array)
+            sync_to_disk(file)
+            self.step("image written")
+            stored[channel] = StoredImage(file.name, geometry_message(image.geometry), sha256)
+        name = self.folder_of("base", lambda made: _write_base(made, base))
+        return replace(draft, base=name, images=stored)
+
+    def folder_of(self, kind: str, write: Callable[[Path], None]) -> str:
+        """The name of a new sub-folder, written by ``write`` and on disk."""
+        made = self.folder / f"{kind}-{uuid.uuid4().hex}"
+        made.mkdir()
+        self.step(f"{kind} begun")
+        write(made)
+        for path in (*made.iterdir(), made):
+            sync_to_disk(path)
+        self.step(f"{kind} written")
+        return made.name
+
+    def commit(self, draft: Draft) -> Draft:
+        sync_to_disk(self.folder)
+        with replacing(self.folder / RECORD, ".json") as fresh:
+            fresh.write_text(draft._to_json(), encoding="utf-8")
+            self.step("record written")
+        self.step("committed")
+        return draft
+
+
+@contextlib.contextmanager
+def _writing(folder: Path, step: Step) -> Iterator[_Writer]:
+    """Be the only writer; afterwards nothing lies in the folder but what its record names."""
+    try:
+        make_folder(folder.parent, 0o700)
+        with _locked(folder.parent):
+            before = Draft.find(folder) if os.path.lexists(folder) else None
+            _make(folder, step)
+            try:
+                step("folder made")
+                yield _Writer(folder, before, step)
+            finally:
+                _remove_waste(folder)
+                step("waste removed")
+    except OSError as error:
+        raise EngineError(
+            f"The draft could not be saved: {error.strerror or error}.",
+            "What was saved before is kept. Check the disk's free space and the folder's permissions.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+    try:
+        lock = acquire(folder / _LOCK, wait_s)
+    except OSError as error:
+        raise EngineError(
+            f"The folder '{folder}' cannot be locked, so no draft can be written there: {error.strerror or error}.",
+            "Choose a folder on another disk.",
+        ) from error
+    if lock is None:
+        raise EngineError(
+            f"Another program has been writing drafts in '{folder}' for {wait_s:.0f} s.",
+            "Try again when it is done, or end it.",
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make(folder: Path, step: Step) -> None:
+    """The draft's folder, with its mark from the first moment on; one that is there gets it if it holds a draft.
+
+    Raises InputError when somebody else's things lie there.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"'{folder}' is not a folder.", "Choose another one for the draft.")
+    if not folder.exists():
+        fresh = folder.with_name(f".activeseg-draft-{uuid.uuid4().hex}")
+        fresh.mkdir(mode=0o700)
+        try:
+            step("folder begun")
+            (fresh / _MARK).touch()
+            sync_to_disk(fresh)
+            step("folder marked")
+            os.rename(fresh, folder)
+        except BaseException:
+            _remove_waste(fresh)
+            raise
+        sync_to_disk(folder.parent)
+    elif not _is_ours(folder):
+        if any(folder.iterdir()):
+            raise InputError(f"The folder '{folder}' holds other things than a draft.", "Choose another one.")
+        (folder / _MARK).touch()
+        sync_to_disk(folder)
+
+
+def _remove_waste(folder: Path) -> None:
+    """What the record does not name, as far as it has our names; without a record the folder, too."""
+    try:
+        draft = Draft.find(folder)
+    except InputError:
+        return  # nobody knows what it named
+    named = draft._files() if draft else set()
+    for path in list(folder.iterdir()):
+        if path.name in named or (path.name == _MARK and draft is None):
+            continue
+        with contextlib.suppress(OSError):
+            if path.is_symlink():
+                continue
+            if _FOLDER.fullmatch(path.name) and path.is_dir():
+                shutil.rmtree(path)
+            elif path.name == _MARK or _IMAGE.fullmatch(path.name) or UNFINISHED.fullmatch(path.name):
+                path.unlink()
+    if draft is None:
+        with contextlib.suppress(OSError):
+            if {path.name for path in folder.iterdir()} <= {_MARK}:
+                (folder / _MARK).unlink(missing_ok=True)
+                folder.rmdir()
+
+
+def _write_base(folder: Path, base: Base) -> None:
+    if isinstance(base, Prediction):
+        base.write(folder)
+    else:
+        base.labels.write(folder / "labels.nii.gz")
+        (folder / _CASE_RECORD).write_text(json.dumps(base.to_dict()), encoding="utf-8")
+
+
+def _write_edits(folder: Path, edits: Edits) -> None:
+    (folder / "layers.json").write_text(json.dumps(dict(edits.layers)), encoding="utf-8")
+    arrays = {str(number): array for number, array in enumerate(edits.arrays)}
+    np.savez_compressed(folder / "layers.npz", allow_pickle=False, **arrays)
+    if edits.regions is not None:
+        write_region_files(folder, edits.regions, edits.patches)
+        read_regions(folder)
+
+
+def write_region_files(folder: Path, entries: Sequence[Mapping[str, Any]], patches: bytes) -> None:
+    """The files of ``write_regions`` from what they hold."""
+    record = {"regions": [dict(entry) for entry in entries]}
+    (folder / "regions.json").write_text(json.dumps(record), encoding="utf-8")
+    (folder / "alternatives.npz").write_bytes(patches)
+
+
+def _new(folder: Path) -> Draft:
+    return Draft(folder, _now(), _now())
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _damaged(folder: Path, why: str) -> InputError:
+    return InputError(f"The draft in '{folder}' is damaged: {why}.", "Discard it.")

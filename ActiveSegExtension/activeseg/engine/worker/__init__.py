@@ -1,0 +1,1 @@
+"""The processes that do the work: the worker, with its warm models, and the clerk."""

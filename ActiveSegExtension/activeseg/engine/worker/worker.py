@@ -1,0 +1,300 @@
+"""The process that does the work: one job after the other, with what it needs kept in memory."""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import math
+import os
+import queue
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from activeseg.client.protocol import (
+    Code,
+    ErrorResponse,
+    Lines,
+    Message,
+    Notification,
+    ProtocolError,
+    Request,
+    Response,
+    decode,
+    encode,
+    encode_answer,
+)
+from activeseg.core.errors import ActiveSegError, EngineError, InputError, shortened
+from activeseg.core.progress import Progress
+from activeseg.engine.methods import METHODS
+from activeseg.engine.pipes import Pipes
+from activeseg.engine.worker import memory
+from activeseg.engine.worker.params import Params, WrongParams
+from activeseg.system import processes
+from activeseg.system.disk import told_full
+from activeseg.system.switches import switch_off
+
+GIB = 1 << 30
+REPORT_EVERY_S = 0.05
+"""Progress within a stage is told no more often; a new stage at once."""
+QUICK_S = 0.2
+"""What took no longer has not taken memory that is worth giving back, which takes as long."""
+TOLD_LENGTH = 2000
+"""Characters of a notice and of a progress's text."""
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a method's function gets.
+
+    Attributes
+    ----------
+    params : checked access to the request's parameters
+    folder : for what the result names; ``folder/temporary`` is the temporary folder of this process meanwhile
+    progress : to be called often; it also knows of cancellation
+    notice : tells the user something about the job
+    estimate : tells what the job will need
+    label : gives the client the label map before the job's end, as the job's result will
+    """
+
+    name: str
+    params: Params
+    folder: Path
+    progress: Progress
+    notice: Callable[[str], None]
+    estimate: Callable[[Mapping[str, Any]], None]
+    label: Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What this process may keep and use; see ``activeseg.client.launch.EngineOptions``."""
+
+    home: Path
+    warm_bytes: int
+    memory_bytes: int
+
+
+class Worker:
+    """Runs requests of the supervisor in the main thread, while a second one listens for ``cancel``."""
+
+    def __init__(self, pipes: Pipes, keeping: Keeping) -> None:
+        self._pipes = pipes
+        self._keeping = keeping
+        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._cancelled: set[str] = set()
+        self._busy = False
+        self._writing = threading.Lock()
+        self._state: dict[str, Any] = {}
+
+    def run(self) -> None:
+        """Serve until the supervisor closes the pipe."""
+        threading.Thread(target=self._listen, daemon=True).start()
+        while (request := self._requests.get()) is not None:
+            self._busy = True
+            began = time.monotonic()
+            answer = self._answer(request)
+            self._write(encode_answer(answer))
+            self._cancelled.discard(request.id)
+            self._busy = False
+            if time.monotonic() - began > QUICK_S:
+                memory.give_back()  # takes a part of a second, for which nobody has to wait
+
+    def send(self, message: Message) -> None:
+        """Raises EngineError when the message cannot be sent."""
+        self._write(encode(message))
+
+    def _write(self, line: bytes) -> None:
+        view = memoryview(line)
+        with self._writing:
+            while view:
+                view = view[os.write(self._pipes.target, view) :]
+
+    def _listen(self) -> None:
+        lines = Lines()
+
+        def received(data: bytes) -> None:
+            for line in lines.feed(data):
+                try:
+                    message = decode(line if line is not None else b"")
+                except ProtocolError as error:
+                    self._refuse(error)
+                    continue
+                if isinstance(message, Request):
+                    self._requests.put(message)
+                elif isinstance(message, Notification) and message.method == "cancel":
+                    self._cancelled.add(str(message.params.get("job")))
+
+        try:
+            self._pipes.read_all(received)
+        finally:  # also when memory is short: nobody would notice a worker that no longer listens
+            if self._busy:
+                processes.end_own_group()
+            self._requests.put(None)
+
+    def _refuse(self, error: ProtocolError) -> None:
+        """Answer a request that cannot be read, or end, so that the supervisor notices: it waits for an answer."""
+        if error.reply.id is None:
+            print("The supervisor sent what is no message; this process ends.", file=sys.stderr, flush=True)
+            processes.end_own_group()
+        self._write(encode_answer(error.reply))
+
+    def _answer(self, request: Request) -> Response | ErrorResponse:
+        """The response; whatever a job raises becomes an error in words."""
+        try:
+            return Response(request.id, plain(self._run(request)))
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # libraries call sys.exit
+            return _failed(request, error)
+
+    def _run(self, request: Request) -> Any:
+        method = METHODS[request.method]
+        module, _, name = method.function.partition(":")
+        folder = Path(request.params["folder"])
+        job = Job(
+            request.method,
+            Params(request.method, request.params["params"]),
+            folder,
+            self._progress(request.id),
+            lambda text: self.send(Notification("notice", {"job": request.id, "text": shortened(text, TOLD_LENGTH)})),
+            lambda estimate: self.send(Notification("estimate", {"job": request.id, "estimate": plain(estimate)})),
+            lambda result: self.send(Notification("label", {"job": request.id, "result": plain(result)})),
+        )
+        job.progress.check()
+        with temporary_folder(folder / "temporary" if method.is_job else None):
+            function = getattr(importlib.import_module(f"activeseg.engine.jobs.{module}"), name)
+            return function(job, self._kept(module))
+
+    def _kept(self, module: str) -> Any:
+        """What the functions of a module keep from job to job, made by its ``keep``."""
+        if module not in self._state:
+            make = getattr(
+                importlib.import_module(f"activeseg.engine.jobs.{module}"), "keep", lambda keeping, tell: None
+            )
+            self._state[module] = make(self._keeping, lambda **said: self.send(Notification("worker", plain(said))))
+        return self._state[module]
+
+    def _progress(self, job: str) -> Progress:
+        last = ("", 0.0)
+
+        def report(stage: str, fraction: float, text: str) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if stage == last[0] and now - last[1] < REPORT_EVERY_S:
+                return
+            last = (stage, now)
+            params = {"job": job, "stage": stage, "fraction": plain(fraction) or 0.0, "text": text[:TOLD_LENGTH]}
+            self.send(Notification("progress", params))
+
+        return Progress(report, lambda: job in self._cancelled)
+
+
+def _failed(request: Request, error: BaseException) -> ErrorResponse:
+    """What is told to the user, who knows which image it was; the log gets the rest, without it."""
+    if isinstance(error, WrongParams):
+        return ErrorResponse.of(request.id, error, Code.INVALID_PARAMS)
+    for line in discreetly(request.method, error):
+        print(line, file=sys.stderr)
+    full = told_full(error, _folder_of(request))
+    if full is not None and not isinstance(error, ActiveSegError):
+        return ErrorResponse.of(request.id, full)
+    if isinstance(error, ActiveSegError):
+        if full is not None and full.message not in error.message:
+            error.message = f"{error.message} {full.message}"
+        try:
+            error.details = plain(error.details)
+        except Exception:
+            error.details = {}
+        return ErrorResponse.of(request.id, error)
+    if isinstance(error, OSError) and error.filename:
+        why = error.strerror or type(error).__name__
+        unusable = InputError(f"'{os.fsdecode(error.filename)}' cannot be used: {why}.", "Check its name and rights.")
+        return ErrorResponse.of(request.id, unusable)
+    what = shortened(f"{type(error).__name__}: {error}".strip(": "), 500)
+    if isinstance(error, ImportError):  # what the engine needs was there when it was installed
+        sentence = f"A package of the engine is missing or damaged ({what})."
+        return ErrorResponse.of(request.id, EngineError(sentence, "Repair the engine's environment.", cause="imports"))
+    told = EngineError(f"The job failed for an unexpected reason ({what}).", "Please send us the log.")
+    return ErrorResponse.of(request.id, told, Code.INTERNAL)
+
+
+def _folder_of(request: Request) -> Path:
+    folder = request.params.get("folder")
+    return Path(folder) if isinstance(folder, str) else Path.cwd()
+
+
+def discreetly(method: str, error: BaseException) -> list[str]:
+    """Lines for the log about a failure: kinds and places in the code.
+
+    Our own sentences name files and what they hold, so they stay out; of others what is in quotes does.
+    """
+    lines, seen = [], 0
+    cause: BaseException | None = error
+    while cause is not None and seen < 10:
+        kind = cause.code if isinstance(cause, ActiveSegError) else ""
+        said = "" if isinstance(cause, ActiveSegError | OSError) else _QUOTED.sub("'...'", str(cause))
+        if isinstance(cause, OSError):
+            said = cause.strerror or ""
+        begin = f"{method} failed: " if not seen else "  because of "
+        lines.append(f"{begin}{type(cause).__name__} {kind or shortened(said, 500)}".rstrip())
+        for frame in traceback.extract_tb(cause.__traceback__)[-12:]:
+            lines.append(f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}')
+        cause, seen = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__), seen + 1
+    return lines
+
+
+@contextmanager
+def temporary_folder(folder: Path | None) -> Iterator[None]:
+    """Within it libraries put their temporary files there, so that they vanish with the job even if it is killed."""
+    if folder is None:
+        yield
+        return
+    names = ("TMPDIR", "TEMP", "TMP")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(folder)))
+    tempfile.tempdir = None  # tempfile remembers where it looked first
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        tempfile.tempdir = None
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def plain(value: Any) -> Any:
+    """JSON-ready: numpy's numbers become Python's, paths and enums texts, what is no finite number null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(entry) for entry in value]
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)
+
+
+def work(pipes: Pipes, role: str, home: Path, parent: int, warm_gib: float, memory_gib: float) -> int:
+    """Be one of the engine's processes; the exit code."""
+    processes.die_with_parent(parent)
+    faulthandler.enable(2)
+    switch_off()
+    Worker(pipes, Keeping(home, int(warm_gib * GIB), int(memory_gib * GIB))).run()
+    return 0

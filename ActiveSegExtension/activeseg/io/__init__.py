@@ -1,0 +1,1 @@
+"""One file for each format: images, label maps and arrays in and out."""

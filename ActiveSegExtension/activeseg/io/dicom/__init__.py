@@ -1,0 +1,1 @@
+"""DICOM series into volumes: headers, slices, stacks."""

@@ -1,0 +1,113 @@
+"""Arrays between a client and the engine: ``.npy`` files that never hold pickles, and where their grids lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from activeseg.core.errors import InputError
+from activeseg.core.volume import Geometry, Volume
+from activeseg.io.announced import empty_array, fill
+from activeseg.system.regular_files import open_regular
+
+PART_BYTES = 8 << 20
+"""As much as a slow disk's cache takes in some milliseconds."""
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> str:
+    """Write ``.npy``; gives the path as it goes into a message. Raises OSError."""
+    for _ in writing_array(path, array):
+        pass
+    return str(path)
+
+
+def writing_array(path: Path, array: npt.NDArray[Any]) -> Iterator[None]:
+    """Write ``.npy`` by and by: ``PART_BYTES`` with each step of the iterator. Raises OSError."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        voxels = array.reshape(-1).view(np.uint8)
+        for start in range(0, voxels.size, PART_BYTES):
+            file.write(voxels[start : start + PART_BYTES].data)
+            yield
+
+
+def read_array(path: str | Path) -> npt.NDArray[Any]:
+    """The array of an ``.npy`` file, copied into memory.
+
+    Raises InputError when it is none, holds objects, or is not as long as its header says; nothing was read then.
+    """
+    path = Path(path)
+    try:
+        with open_regular(path) as file:
+            version = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran_order, dtype = header(file)
+            if dtype.hasobject or dtype.itemsize == 0:
+                raise ValueError(f"it holds {dtype} values")
+            if any(n < 0 for n in shape):
+                raise ValueError(f"its shape is {shape}")
+            there = _rest(file)
+            wanted = math.prod(shape) * dtype.itemsize
+            if there != wanted:
+                raise ValueError(f"{wanted} bytes are announced {shape}, {there} are there")
+            array = empty_array(path, shape[::-1] if fortran_order else shape, dtype, wanted)
+            fill(array, file, path)
+    except (OSError, ValueError, TypeError, SyntaxError, RecursionError, MemoryError, TokenError) as error:
+        raise InputError(f"'{path}' is no array file: {error}.", "Write it with numpy.save.") from error
+    return array.transpose() if fortran_order else array
+
+
+def _rest(file: BinaryIO) -> int:
+    """How many bytes follow."""
+    here = file.tell()
+    end = file.seek(0, 2)
+    file.seek(here)
+    return end - here
+
+
+def geometry_message(geometry: Geometry) -> dict[str, Any]:
+    """A grid as JSON: numbers of voxels (k, j, i), spacing (x, y, z) in mm, origin and direction in LPS."""
+    return {
+        "shape_kji": list(geometry.shape_kji),
+        "spacing_xyz": list(geometry.spacing_xyz),
+        "origin_lps": list(geometry.origin_lps),
+        "direction_lps": list(geometry.direction_lps),
+    }
+
+
+def read_geometry(message: Any) -> Geometry:
+    """The grid again. Raises InputError when a part is missing, of another length, or impossible."""
+    if not isinstance(message, Mapping):
+        raise InputError(f"A geometry must be an object, not {message!r:.100}.")
+    try:
+        k, j, i = (int(n) for n in message["shape_kji"])
+        x, y, z = (float(v) for v in message["spacing_xyz"])
+        left, posterior, superior = (float(v) for v in message["origin_lps"])
+        direction = tuple(float(v) for v in message["direction_lps"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"A geometry is not complete: {error!r}.", "Give shape_kji, spacing_xyz, origin_lps and direction_lps."
+        ) from error
+    if len(direction) != 9:
+        raise InputError(f"'direction_lps' has {len(direction)} numbers; it needs 9.")
+    return Geometry((k, j, i), (x, y, z), (left, posterior, superior), direction)
+
+
+def volume_message(path: Path, volume: Volume) -> dict[str, Any]:
+    """Write a volume's array to ``path`` (``.npy``); gives what a message says about it."""
+    return {"array": write_array(path, volume.array), "geometry": geometry_message(volume.geometry)}
+
+
+def read_volume(message: Mapping[str, Any]) -> Volume:
+    """The volume of ``volume_message``. Raises InputError."""
+    array = message.get("array")
+    if not isinstance(array, str):
+        raise InputError("An image in memory needs the path of its array file ('array') and its 'geometry'.")
+    return Volume(read_array(array), read_geometry(message.get("geometry")))

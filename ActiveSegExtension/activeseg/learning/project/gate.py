@@ -1,0 +1,132 @@
+"""Whether a new version may take over: no structure falls by more than a margin, and the mean rises (design 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from activeseg.core.json_fields import Fields
+
+MARGIN = 0.01
+"""Dice; one point."""
+CASES_FOR_BOOTSTRAP = 5
+_DRAWS, _SEED = 2000, 0
+
+CaseDice = Mapping[str, Mapping[str, float]]
+"""Case -> structure -> Dice, measured structures only."""
+
+
+@dataclass(frozen=True)
+class StructureVerdict:
+    """One structure: mean Dice of parent and child over the cases in which both were measured.
+
+    ``allowed_fall`` is the margin, or half the width of the bootstrap's 95 % interval of the mean difference where that
+    is wider: a fall within it may be chance.
+    """
+
+    name: str
+    before: float
+    after: float
+    cases: int
+    allowed_fall: float
+
+    @property
+    def falls(self) -> bool:
+        return self.before - self.after > self.allowed_fall + 1e-9
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "falls": self.falls}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The gate's decision.
+
+    Attributes
+    ----------
+    promoted : the child takes over
+    reason : in one sentence
+    before, after : mean over the measured structures; None when nothing was measured
+    structures : the measured ones
+    unmeasured : names of the others; they neither block nor count
+    """
+
+    promoted: bool
+    reason: str
+    before: float | None
+    after: float | None
+    structures: tuple[StructureVerdict, ...]
+    unmeasured: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "promoted": self.promoted,
+            "reason": self.reason,
+            "before": self.before,
+            "after": self.after,
+            "structures": [s.to_dict() for s in self.structures],
+            "unmeasured": list(self.unmeasured),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Verdict:
+        """Raises WrongField for something else."""
+        data = Fields(content, "verdict")
+        return cls(
+            data.flag("promoted"),
+            data.text("reason"),
+            data.number_or_none("before"),
+            data.number_or_none("after"),
+            tuple(
+                StructureVerdict(
+                    s.text("name"), s.number("before"), s.number("after"), s.whole("cases"), s.number("allowed_fall")
+                )
+                for s in data.inners("structures")
+            ),
+            data.texts("unmeasured"),
+        )
+
+
+def judge(parent: CaseDice, child: CaseDice, names: Sequence[str], margin: float = MARGIN) -> Verdict:
+    """Compare two versions on the same held-out cases.
+
+    Parameters
+    ----------
+    names : all structures, in the order in which they are told
+    margin : Dice that a structure may fall
+    """
+    measured = [found for name in names if (found := _structure(name, parent, child, margin)) is not None]
+    unmeasured = tuple(name for name in names if name not in {found.name for found in measured})
+    if not measured:
+        cases = "no held-out case" if not parent else "none of the held-out cases' reviewed places shows a structure"
+        reason = f"Nothing was measured ({cases}), so the version is kept but does not take over by itself."
+        return Verdict(False, reason, None, None, (), unmeasured)
+    before = float(np.mean([found.before for found in measured]))
+    after = float(np.mean([found.after for found in measured]))
+    fallen = sorted((found for found in measured if found.falls), key=lambda found: found.after - found.before)
+    if fallen:
+        worst = ", ".join(f"{found.name} from {found.before:.3f} to {found.after:.3f}" for found in fallen[:3])
+        more = f" and {len(fallen) - 3} more" if len(fallen) > 3 else ""
+        reason = f"Refused: {worst}{more} fell by more than allowed."
+    elif after <= before:
+        reason = f"Refused: the mean Dice did not rise ({before:.3f} to {after:.3f})."
+    else:
+        reason = f"The mean Dice rises from {before:.3f} to {after:.3f}, and no structure falls by more than allowed."
+    return Verdict(not fallen and after > before, reason, before, after, tuple(measured), unmeasured)
+
+
+def _structure(name: str, parent: CaseDice, child: CaseDice, margin: float) -> StructureVerdict | None:
+    cases = [case for case in parent if name in parent[case] and name in child.get(case, {})]
+    if not cases:
+        return None
+    before = np.array([parent[case][name] for case in cases])
+    after = np.array([child[case][name] for case in cases])
+    allowed = margin
+    if len(cases) >= CASES_FOR_BOOTSTRAP:
+        draws = np.random.default_rng(_SEED).integers(0, len(cases), (_DRAWS, len(cases)))
+        low, high = np.percentile((after - before)[draws].mean(axis=1), [2.5, 97.5])
+        allowed = max(margin, float(high - low) / 2)
+    return StructureVerdict(name, float(before.mean()), float(after.mean()), len(cases), allowed)

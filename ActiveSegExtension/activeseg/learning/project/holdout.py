@@ -1,0 +1,83 @@
+"""Which cases are held out: decided once, patient by patient, in order of arrival (design section 8).
+
+All CTs of a patient lie on one side. The second patient is held out, then every fifth one after that; nobody moves.
+A patient is known by a keyed hash of the id, so that the project's file names nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from activeseg.core.errors import InputError, shown
+from activeseg.core.json_fields import Fields, WrongField
+from activeseg.dataset.layout import CASE_NAME
+
+FIRST_HELD_OUT, EVERY = 2, 5
+
+
+class Side(StrEnum):
+    """Where a case is used: to train on, or only to measure versions."""
+
+    TRAIN = "train"
+    HELD_OUT = "held out"
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Patients in order of arrival with their side, and the patient of each case."""
+
+    patients: Mapping[str, Side] = field(default_factory=dict)
+    cases: Mapping[str, str] = field(default_factory=dict)
+
+    def with_case(self, case: str, patient: str) -> HoldOut:
+        """The case on its patient's side; a new patient's side follows from the order of arrival.
+
+        ``patient`` is a ``patient_key``. A case that is there already stays. Raises InputError when it is there with
+        another patient, for then it might have been trained on.
+        """
+        known = self.cases.get(case)
+        if known is not None:
+            if known != patient:
+                raise InputError(f"'{case}' already belongs to another patient of this project, and cannot be moved.")
+            return self
+        patients = dict(self.patients)
+        if patient not in patients:
+            place = len(patients) + 1
+            held_out = place >= FIRST_HELD_OUT and (place - FIRST_HELD_OUT) % EVERY == 0
+            patients[patient] = Side.HELD_OUT if held_out else Side.TRAIN
+        return replace(self, patients=patients, cases={**self.cases, case: patient})
+
+    def side(self, case: str) -> Side | None:
+        """None for a case whose patient has not been said."""
+        patient = self.cases.get(case)
+        return None if patient is None else self.patients[patient]
+
+    def on(self, side: Side) -> tuple[str, ...]:
+        """Cases of that side, in order of arrival."""
+        return tuple(case for case in self.cases if self.side(case) is side)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"patients": {key: side.value for key, side in self.patients.items()}, "cases": dict(self.cases)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> HoldOut:
+        """Raises WrongField or ValueError for something else, also for a case of a patient who is not there."""
+        data = Fields(content, "hold_out")
+        patients = {key: Side(side) for key, side in data.text_by_key("patients").items()}
+        cases = data.text_by_key("cases")
+        for case, patient in cases.items():
+            if not CASE_NAME.fullmatch(case) or patient not in patients:
+                raise WrongField(
+                    f"'hold_out.cases' has {shown(case)} of the patient {shown(patient)}, who is not there"
+                )
+        return cls(patients, cases)
+
+
+def patient_key(secret: str, patient_id: str) -> str:
+    """A keyed hash of a patient's id, short enough to read; ``secret`` stays in the user's private folder."""
+    return hmac.new(secret.encode(), patient_id.strip().casefold().encode(), hashlib.sha256).hexdigest()[:16]

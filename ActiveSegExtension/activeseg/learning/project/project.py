@@ -1,0 +1,494 @@
+"""One labelling task on disk: base model, dataset, hold-out, versions; described by ``project.json``.
+
+project.json            replaced whole, one writer at a time
+DatasetNNN_<name>/      the corrections, unless the project uses a dataset that lies elsewhere
+replay/DatasetNNN_...   images without corrections, with the result of the version that was current
+versions/v0001/         version.json, model/, comparison.png; never changed once they are there
+runs/<time>/            one fine-tuning each, see ``run.py``
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hmac
+import json
+import os
+import re
+import secrets
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from activeseg.core.errors import DatasetError, InputError, ModelError, shown
+from activeseg.core.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField, shortly
+from activeseg.core.labels import LabelSchema
+from activeseg.core.volume import a_new_file, check_replacing, make_folder, remove_abandoned, replacing
+from activeseg.dataset import Dataset
+from activeseg.dataset.layout import CASE_NAME, check_windows_name
+from activeseg.dataset.private_map import make_private_folder, private_folder
+from activeseg.learning.project.gate import MARGIN
+from activeseg.learning.project.holdout import HoldOut, Side, patient_key
+from activeseg.learning.project.version import BASE, VERSION_ID, Version, check_version_id
+from activeseg.system import file_lock
+from activeseg.system.regular_files import is_link, own_path, read_bytes, read_json
+
+FORMAT = 1
+FILE, VERSIONS, RUNS, REPLAY = "project.json", "versions", "runs", "replay"
+MEASUREMENTS = "measured"
+LOCK_WAIT_S = 10.0
+CURRENT = re.compile(rf"{BASE}|{VERSION_ID.pattern}", re.ASCII)
+_RESTORE = "Restore it from a backup; 'activeseg project check' tells what can be mended."
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """When which version became current, by whose decision, and why."""
+
+    time: str
+    version: str
+    by: str
+    reason: str
+
+    def to_dict(self) -> dict[str, str]:
+        return {"time": self.time, "version": self.version, "by": self.by, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class ProjectState:
+    """What ``project.json`` says.
+
+    Attributes
+    ----------
+    base_model : name of the model that it began with (``demo``, ``totalsegmentator:total``, ``nnunet:<folder>``)
+    dataset : folder, relative to the project's where it lies inside
+    matching : structure of the dataset -> structure of the base model; None makes it a new one
+    margin : Dice that a structure may fall before the gate refuses
+    reviewed : held-out cases that somebody went through as a whole
+    current : id of the version that segments now, or ``base``; whoever opens it checks that it is one
+    promotions : oldest first
+    """
+
+    id: str
+    name: str
+    base_model: str
+    dataset: str
+    matching: Mapping[str, str | None]
+    hold_out: HoldOut = field(default_factory=HoldOut)
+    margin: float = MARGIN
+    reviewed: tuple[str, ...] = ()
+    current: str = BASE
+    promotions: tuple[Promotion, ...] = ()
+
+    def to_json(self) -> str:
+        content = {
+            "format": FORMAT,
+            "id": self.id,
+            "name": self.name,
+            "base_model": self.base_model,
+            "dataset": self.dataset,
+            "matching": dict(self.matching),
+            "hold_out": self.hold_out.to_dict(),
+            "margin": self.margin,
+            "reviewed": list(self.reviewed),
+            "current": self.current,
+            "promotions": [promotion.to_dict() for promotion in self.promotions],
+        }
+        return json.dumps(content, indent=1) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> ProjectState:
+        """The one place that checks a project's file, whoever wrote it.
+
+        Raises DatasetError when it is missing, damaged or of a later version.
+        """
+        if not os.path.lexists(path):
+            raise DatasetError(f"There is no project in '{path.parent}'.", "Make one with 'activeseg project new'.")
+        content = read_json(own_path(path.parent, path.name, DatasetError), DatasetError, _RESTORE)
+        try:
+            return cls.from_dict(content)
+        except UNFIT as error:
+            raise DatasetError(
+                f"'{path.name}' of '{path.parent.name}' is damaged: {shortly(error)}.", _RESTORE
+            ) from error
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ProjectState:
+        """Raises DatasetError for a later version, one of ``json_fields.UNFIT`` for something else."""
+        data = Fields(content)
+        if data.any("format") != FORMAT:
+            raise DatasetError(
+                f"The project has format {shown(data.any('format'))}, this ActiveSeg knows {FORMAT}.", "Update."
+            )
+        dataset = data.text("dataset")
+        if not Path(dataset).is_absolute() and (".." in re.split(r"[\\/]", dataset) or not dataset.strip("./\\")):
+            raise WrongField(f"'dataset' is {shown(dataset)}, which leads out of the project")
+        return cls(
+            data.text("id", HEX_32),
+            data.text("name"),
+            data.text("base_model"),
+            dataset,
+            {
+                name: None if structure is None else data.inner("matching").text(name)
+                for name, structure in data.inner("matching").value.items()
+            },
+            HoldOut.from_dict(data.inner("hold_out").value),
+            data.number("margin"),
+            data.texts("reviewed", CASE_NAME),
+            data.text("current"),
+            tuple(
+                Promotion(p.text("time"), p.text("version"), p.text("by"), p.text("reason"))
+                for p in data.inners("promotions")
+            ),
+        )
+
+    def promoted(self, version: str, by: str, reason: str) -> ProjectState:
+        """That version is current from now on."""
+        entry = Promotion(now(), version, by, reason)
+        return replace(self, current=version, promotions=(*self.promotions, entry))
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+class Project:
+    """A project's folder. Its state is read from disk for each call: several processes may work on one project."""
+
+    def __init__(self, folder: Path, private_dir: Path | None = None) -> None:
+        """Use ``create`` or ``open``."""
+        self.folder = folder
+        self._private = private_folder(private_dir)
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        base_model: str,
+        *,
+        dataset: Path | None = None,
+        new_structures: Sequence[str] = (),
+        matching: Mapping[str, str | None] | None = None,
+        private_dir: Path | None = None,
+    ) -> Project:
+        """Begin a project. Without ``dataset`` an empty one is made inside, with the base model's structures.
+
+        Parameters
+        ----------
+        base_model : any model that can be fine-tuned
+        dataset : an existing dataset of ActiveSeg
+        new_structures : structures that the base model does not know, for a dataset that is made
+        matching : what structures of the dataset are in the base model, where names differ; None makes one new
+
+        Raises DatasetError, InputError (a structure that neither side has), ModelError.
+        """
+        from activeseg.segmenters import open_segmenter
+
+        folder = Path(folder).expanduser().absolute()
+        check_windows_name(folder.name, "a project")
+        _check_new(folder)
+        base_model = _absolute(base_model)
+        schema, channels = _fine_tunable(open_segmenter(base_model))
+        made = None if dataset is None else Dataset.open(dataset, private_dir=private_dir)
+        if made is None:
+            wanted = _with_new(schema, new_structures)
+        else:
+            wanted = made.schema
+            if new_structures:
+                raise InputError("The dataset's structures are fixed.", "Add some with 'activeseg dataset migrate'.")
+            if made.channel_names != channels:
+                has = list(made.channel_names)
+                raise InputError(f"The dataset has images of {has}, the model needs {list(channels)}.")
+        matched = _matched(wanted, schema, matching or {})  # before anything is written
+        project = cls(folder, private_dir)
+        try:
+            make_folder(folder)
+            with project.locked():
+                _check_new(folder)
+                check_replacing(folder)
+                made = made or Dataset.create(folder / folder.name, wanted, channels, private_dir=private_dir)
+                state = ProjectState(uuid.uuid4().hex, folder.name, base_model, _relative(made.folder, folder), matched)
+                with replacing(folder / FILE, ".json") as fresh:
+                    fresh.write_text(state.to_json(), encoding="utf-8")
+        except OSError as error:
+            raise DatasetError(
+                f"The project '{folder.name}' could not be made: {error.strerror or error}.",
+                "Check the disk's free space and the folder's permissions.",
+            ) from error
+        return project
+
+    @classmethod
+    def open(cls, folder: Path, private_dir: Path | None = None) -> Project:
+        """Raises DatasetError when there is none, or it is damaged."""
+        folder = Path(folder).expanduser().absolute()
+        ProjectState.read(folder / FILE)
+        for name in (VERSIONS, RUNS, REPLAY, MEASUREMENTS):
+            own_path(folder, name, DatasetError)
+        project = cls(folder, private_dir)
+        project._sweep()
+        return project
+
+    def _sweep(self) -> None:
+        """Remove the temporary files of processes that were killed."""
+        remove_abandoned(self.folder)
+        remove_abandoned(self.folder / VERSIONS, staging=True)
+        remove_abandoned(self.folder / MEASUREMENTS)
+        for parent in (VERSIONS, RUNS):
+            with contextlib.suppress(OSError):
+                for path in (self.folder / parent).iterdir():
+                    if not is_link(path):
+                        remove_abandoned(path)
+
+    @property
+    def state(self) -> ProjectState:
+        """As it is on disk now."""
+        return ProjectState.read(self.folder / FILE)
+
+    def change(self, how: Callable[[ProjectState], ProjectState]) -> ProjectState:
+        """Replace the state, as the only writer. Raises DatasetError when another one takes too long."""
+        with self.locked():
+            changed = how(self.state)
+            try:
+                with replacing(self.folder / FILE, ".json") as fresh:
+                    fresh.write_text(changed.to_json(), encoding="utf-8")
+            except OSError as error:
+                raise self._unchanged(error) from error
+            return changed
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only writer. Raises DatasetError."""
+        try:
+            lock = file_lock.acquire(self.folder / ".lock", LOCK_WAIT_S)
+        except OSError as error:
+            raise self._unchanged(error) from error
+        if lock is None:
+            raise DatasetError(f"Another program is changing the project '{self.folder.name}'.", "Try again.")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _unchanged(self, error: OSError) -> DatasetError:
+        return DatasetError(
+            f"The project '{self.folder.name}' could not be changed: {error.strerror or error}.",
+            "Check the disk's free space and the folder's permissions.",
+        )
+
+    def dataset(self) -> Dataset:
+        """The corrections. Raises DatasetError."""
+        place = Path(self.state.dataset)
+        folder = place if place.is_absolute() else own_path(self.folder, place.as_posix(), DatasetError)
+        return Dataset.open(folder, private_dir=self._private, only_look=True)
+
+    def replay_dataset(self) -> Dataset | None:
+        """Images without corrections, with the then current version's result; None when there are none."""
+        found = sorted((self.folder / REPLAY).glob("Dataset*"))
+        if not found:
+            return None
+        folder = own_path(self.folder, f"{REPLAY}/{found[0].name}", DatasetError)
+        return Dataset.open(folder, private_dir=self._private, only_look=True)
+
+    def match(self, given: Mapping[str, str | None]) -> ProjectState:
+        """Say what structures of the dataset are in the base model (None: new ones). Raises InputError for a structure
+        that neither has, DatasetError when a version was trained by the matching that is there."""
+        from activeseg.segmenters import open_segmenter
+
+        if self.versions():
+            raise DatasetError("Versions were trained with these structures already.", "Begin another project.")
+        state, dataset = self.state, self.dataset().schema
+        schema = open_segmenter(state.base_model).schema
+        matching = _matched(dataset, schema, {**state.matching, **given})
+        return self.change(lambda state: replace(state, matching=matching))
+
+    # Hold-out.
+
+    def admit(self, case: str, patient_id: str) -> Side:
+        """Say whose case it is; gives the side on which it is for good. Raises DatasetError, InputError."""
+        if not patient_id.strip():
+            raise InputError(f"The patient of '{case}' is empty.", "Any name that is the same for all his CTs will do.")
+        self.dataset().listing().entry(case)
+
+        def admitted(state: ProjectState) -> ProjectState:
+            key = patient_key(self._secret(), patient_id)  # made here, where nobody else makes one
+            return replace(state, hold_out=state.hold_out.with_case(case, key))
+
+        side = self.change(admitted).hold_out.side(case)
+        assert side is not None
+        return side
+
+    def admit_known(self) -> tuple[str, ...]:
+        """Give every case a side whose patient was told when it was exported. Returns the cases that have none yet."""
+        dataset, known = self.dataset(), self.state.hold_out
+        sources = dataset.private.sources()
+        for case in dataset.cases():
+            patient = str(sources.get(case, {}).get("patient", ""))
+            if known.side(case) is None and patient:
+                self.admit(case, patient)
+        known = self.state.hold_out
+        return tuple(case for case in dataset.cases() if known.side(case) is None)
+
+    @property
+    def key_file(self) -> Path:
+        """Where the key lies by which patients are told apart."""
+        return self._private / f"{self.state.id}.key"
+
+    def _secret(self) -> str:
+        """The key by which patients are told apart, made when there is none; the project is locked.
+
+        It appears whole, and one that is there is never replaced: with another key a patient would be a new one, and
+        could be trained on although he is held out. Raises DatasetError.
+        """
+        path = self.key_file
+        try:
+            if not path.exists():
+                make_private_folder(path.parent)
+                remove_abandoned(path.parent)
+                with a_new_file(path) as fresh:
+                    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                    with os.fdopen(handle, "w", encoding="utf-8") as file:
+                        file.write(secrets.token_hex(32))
+            secret = read_bytes(path, 1000).decode("ascii", "replace").strip()
+        except (OSError, InputError) as error:
+            raise DatasetError(f"The private file '{path}' cannot be used: {error}.", "Check its folder.") from error
+        if not HEX_64.fullmatch(secret):
+            raise DatasetError(
+                f"The private file '{path}' is damaged: it must hold 64 hex digits, by which patients are told apart.",
+                "Restore it from a backup. If there is none, and no case of the project has a side yet, remove it.",
+            )
+        return secret
+
+    def signature(self, data: bytes) -> str:
+        """By this installation's private key, which no copy of the project has. Raises DatasetError."""
+        return hmac.new(self._secret().encode(), data, "sha256").hexdigest()
+
+    def mark_reviewed(self, case: str) -> ProjectState:
+        """Say that somebody went through all of a held-out case, so that all of it measures versions.
+
+        Raises InputError for a case that is not held out.
+        """
+        held_out = self.state.hold_out.on(Side.HELD_OUT)
+        if case not in held_out:
+            raise InputError(f"'{case}' is not held out.", f"Held out: {', '.join(held_out) or 'none'}.")
+        return self.change(lambda state: replace(state, reviewed=tuple(dict.fromkeys([*state.reviewed, case]))))
+
+    # Versions.
+
+    def version_folder(self, id: str) -> Path:
+        """Raises ModelError for what is no version's id, or a link."""
+        return own_path(self.folder, f"{VERSIONS}/{check_version_id(id)}", ModelError)
+
+    def versions(self) -> dict[str, Version]:
+        """All that were trained or imported and can be read, oldest first; ``damaged_versions`` are the others."""
+        return {id: found for id, found in self._all_versions().items() if isinstance(found, Version)}
+
+    def damaged_versions(self) -> dict[str, str]:
+        """Those that cannot be read, and why."""
+        return {id: found.message for id, found in self._all_versions().items() if isinstance(found, ModelError)}
+
+    def _all_versions(self) -> dict[str, Version | ModelError]:
+        folder = self.folder / VERSIONS
+        ids = [path.name for path in folder.iterdir() if VERSION_ID.fullmatch(path.name)] if folder.is_dir() else []
+        found: dict[str, Version | ModelError] = {}
+        for id in sorted(ids, key=lambda id: int(id[1:])):
+            try:
+                found[id] = Version.read(self.version_folder(id), id)
+            except ModelError as error:
+                found[id] = error
+        return found
+
+    def version(self, id: str) -> Version:
+        """Raises ModelError when there is none, or it is damaged."""
+        folder = self.version_folder(id)
+        if not folder.is_dir():
+            names = ", ".join([BASE, *self.versions()])
+            raise ModelError(f"There is no version '{id}' in the project '{self.folder.name}'.", f"There are: {names}.")
+        return Version.read(folder, id)
+
+    def promote(self, id: str, reason: str, by: str = "user") -> ProjectState:
+        """Make a version current; what was current stays. Raises ModelError when there is none."""
+        if id != BASE:
+            self.version(id)
+        return self.change(lambda state: state.promoted(id, by, reason))
+
+    def rollback(self, reason: str = "", by: str = "user") -> ProjectState:
+        """Make current what was current before. Raises ModelError when nothing was."""
+        state = self.state
+        before = _before(state)
+        if before is None:
+            raise ModelError(f"Nothing was current before '{state.current}'.", "Choose a version and promote it.")
+        return self.promote(before, reason or f"back from {state.current}", by)
+
+
+def _before(state: ProjectState) -> str | None:
+    """What rolling back leads to: the parent of the promotion that made the current version current."""
+    order = [BASE]
+    for promotion in state.promotions:
+        if promotion.version in order:
+            order = order[: order.index(promotion.version) + 1]
+        else:
+            order.append(promotion.version)
+    return order[-2] if len(order) > 1 else None
+
+
+def _fine_tunable(segmenter: Any) -> tuple[LabelSchema, tuple[str, ...]]:
+    from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
+    from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter
+
+    if not isinstance(segmenter, NnUNetSegmenter | TotalSegmentatorSegmenter):
+        raise ModelError(
+            f"'{segmenter.name}' cannot learn: it has no network.",
+            "Choose demo, totalsegmentator:<task> or nnunet:<folder>.",
+        )
+    return segmenter.schema, segmenter.channels
+
+
+def _with_new(schema: LabelSchema, new: Sequence[str]) -> LabelSchema:
+    for name in new:
+        if name in schema.names:
+            raise InputError(f"The base model knows '{name}' already.", "Leave it out.")
+    added = LabelSchema.from_names([*schema.names, *new])
+    return LabelSchema((*schema.labels, *added.labels[len(schema) :]))
+
+
+def _matched(dataset: LabelSchema, model: LabelSchema, given: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Structure of the dataset -> of the model: as given, else by name, whatever case, spaces and hyphens it has."""
+    for name, structure in given.items():
+        dataset.named(name)
+        if structure is not None:
+            model.named(structure)
+        elif name in model.names:
+            raise InputError(f"The base model knows '{name}', so it cannot be new.", "Give it another name.")
+    plain = {_plain(name): name for name in model.names}
+    found = {name: given[name] if name in given else plain.get(_plain(name)) for name in dataset.names}
+    taken = [structure for structure in found.values() if structure is not None]
+    for structure in taken:
+        if taken.count(structure) > 1:
+            raise InputError(
+                f"Two structures of the dataset are '{structure}' in the model.", "Match only one of them."
+            )
+    return found
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace(" ", "_").replace("-", "_")
+
+
+def _relative(folder: Path, project: Path) -> str:
+    return folder.relative_to(project).as_posix() if folder.is_relative_to(project) else str(folder)
+
+
+def _absolute(model: str) -> str:
+    """A model's name that means the same from every folder: a path in it is made absolute."""
+    family, colon, rest = model.partition(":")
+    if family not in ("nnunet", "project") or not rest:
+        return model
+    return f"{family}{colon}{Path(os.path.abspath(Path(rest).expanduser()))}"
+
+
+def _check_new(folder: Path) -> None:
+    if os.path.lexists(folder / FILE):
+        raise DatasetError(f"There is a project in '{folder}' already.", "Open it, or choose another folder.")

@@ -1,0 +1,174 @@
+"""One trained model of a project, and what is known about it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from activeseg.core.errors import InputError, ModelError, shown
+from activeseg.core.json_fields import UNFIT, Fields, WrongField, shortly
+from activeseg.core.labels import LabelSchema
+from activeseg.core.volume import sync_to_disk
+from activeseg.learning.project.gate import Verdict
+from activeseg.system.regular_files import is_link, own_path, read_json
+
+FORMAT = 1
+RECORD, MODEL, MEASURED = "version.json", "model", "measured.json"
+BASE = "base"
+"""The version that a project begins with: the base model itself."""
+VERSION_ID = re.compile(r"v\d{4,9}", re.ASCII)
+DAMAGED = "damaged-"
+_TASK = re.compile(r"[\w.-]*", re.ASCII)
+
+
+class ModelKind(StrEnum):
+    """What the version's ``model`` folder is: a model folder of nnU-Net, or a root of TotalSegmentator's weights."""
+
+    NNUNET = "nnunet"
+    TOTALSEGMENTATOR = "totalsegmentator"
+
+
+@dataclass(frozen=True)
+class Version:
+    """What ``version.json`` says.
+
+    Attributes
+    ----------
+    id : ``v0001`` and so on
+    parent : id of the version that it was trained from, or ``base``
+    created : UTC, ISO 8601
+    kind : how its ``model`` folder is opened
+    task : TotalSegmentator's task, empty for nnU-Net
+    data : case -> SHA-256 of its label file, of all cases that were trained on
+    replay : case -> SHA-256, of the unlabelled images with the parent's result
+    held_out : case -> SHA-256, of the cases that it was measured on
+    schema : of its result, ``LabelSchema.to_dict()``
+    plan : the training plan, ``TrainingPlan.to_dict()``
+    seeds : of its members
+    libraries : versions
+    seconds : of training and measuring
+    imported : where it comes from, for example ``livers v0003``; empty when it was trained here
+    metrics : measured on the hold-out: ``parent`` and ``child``, see ``evaluation``
+    verdict : the gate's decision
+    """
+
+    id: str
+    parent: str
+    created: str
+    kind: ModelKind
+    task: str
+    data: Mapping[str, str]
+    replay: Mapping[str, str]
+    held_out: Mapping[str, str]
+    schema: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    libraries: Mapping[str, str]
+    seconds: float
+    imported: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    verdict: Verdict | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {
+            "format": FORMAT,
+            **plain,
+            "kind": self.kind.value,
+            "seeds": list(self.seeds),
+            "verdict": self.verdict.to_dict() if self.verdict else None,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Version:
+        """Raises one of ``json_fields.UNFIT`` or InputError for something else."""
+        data = Fields(content)
+        parent = data.text("parent")
+        if parent != BASE and not VERSION_ID.fullmatch(parent):
+            raise WrongField(f"'parent' is {shown(parent)}, which is no version")
+        LabelSchema.from_dict(data.inner("schema").value)
+        return cls(
+            data.text("id", VERSION_ID),
+            parent,
+            data.text("created"),
+            ModelKind(data.text("kind")),
+            data.text("task", _TASK),
+            data.text_by_key("data"),
+            data.text_by_key("replay"),
+            data.text_by_key("held_out"),
+            data.plain("schema"),
+            data.plain("plan"),
+            tuple(int(seed) for seed in data.many("seeds")),
+            data.text_by_key("libraries"),
+            data.number("seconds"),
+            data.text("imported"),
+            data.plain("metrics"),
+            Verdict.from_dict(data.inner("verdict").value) if data.any("verdict") else None,
+        )
+
+    @classmethod
+    def read(cls, folder: Path, id: str | None = None) -> Version:
+        """The version whose folder that is; ``id`` must be that of its record.
+
+        The one place that checks a version's record. Raises ModelError when it is missing or damaged.
+        """
+        action = "Restore it from a backup; 'activeseg project check' tells what else is wrong."
+        try:
+            content = read_json(own_path(folder, RECORD, ModelError), ModelError, action)
+            if Fields(content).any("format") != FORMAT:
+                raise ModelError(f"The version in '{folder}' has another format than {FORMAT}.", "Update ActiveSeg.")
+            measured = own_path(folder, MEASURED, ModelError)  # comes later than the rest, which never changes
+            if measured.exists():
+                later = Fields(read_json(measured, ModelError, action))
+                content |= {name: later.any(name) for name in ("metrics", "verdict")}
+            version = cls.from_dict(content)
+            if id not in (None, version.id):
+                raise WrongField(f"'id' is '{version.id}', and the folder's name is '{id}'")
+        except (InputError, *UNFIT) as error:
+            raise ModelError(
+                f"The version in '{folder.name}' is damaged: '{RECORD}': {shortly(error)}.", action
+            ) from error
+        return version
+
+
+def check_version_id(id: str) -> str:
+    """``base`` or ``v0001`` and so on. Raises ModelError for whatever else could lead to another folder."""
+    if id != BASE and not VERSION_ID.fullmatch(id):
+        raise ModelError(f"There is no version {shown(id)}.", "A version is called v0001, v0002 and so on, or base.")
+    return id
+
+
+def next_id(taken: set[str]) -> str:
+    """The id after the highest one, those included that were set aside (``damaged-v0003``)."""
+    numbers = [int(id.removeprefix(DAMAGED)[1:]) for id in taken if VERSION_ID.fullmatch(id.removeprefix(DAMAGED))]
+    return f"v{max(numbers, default=0) + 1:04d}"
+
+
+def add_version(versions: Path, staging: Path, make: Callable[[str], Version]) -> Version:
+    """Give a folder with a ``model`` its record and the next free id; it appears whole, and all of it is on disk then.
+
+    Returns the version.
+    """
+    for path in sorted(staging.rglob("*")):
+        if not is_link(path):
+            sync_to_disk(path)
+    while True:
+        version = make(next_id({path.name for path in versions.iterdir()}))
+        (staging / RECORD).write_text(json.dumps(version.to_dict(), indent=1) + "\n", encoding="utf-8")
+        sync_to_disk(staging / RECORD)
+        sync_to_disk(staging)
+        try:
+            os.rename(staging, versions / version.id)
+        except OSError:
+            if not (versions / version.id).exists():
+                raise  # else somebody else was quicker
+        else:
+            sync_to_disk(versions)
+            sync_to_disk(versions.parent)
+            return version

@@ -1,0 +1,50 @@
+"""Trained members become a version's ``model`` folder, which the original programs load.
+
+In it: plans and labels, and for each member a checkpoint with its weights and the parent's trainer, so that neither the
+training's state nor this package is needed to predict.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from activeseg.core.volume import sync_to_disk
+from activeseg.learning.training.parent_network import CHECKPOINT, ParentNetwork
+from activeseg.learning.training.preparation import Target, published_labels
+
+
+def write_model(
+    folder: Path, parent: ParentNetwork, target: Target, members: Sequence[Mapping[str, Any]], cases: int
+) -> None:
+    """Write the model into ``folder`` (it must be new); ``members`` are weights by nnU-Net's names.
+
+    A part of TotalSegmentator goes to the folders that the package looks for, below ``folder``.
+    """
+    import torch
+
+    place = folder / parent.part / parent.folder.name if parent.part else folder
+    place.mkdir(parents=True)
+    dataset = {**parent.dataset, "labels": published_labels(target), "numTraining": cases}
+    for name, content in (("plans.json", parent.plans), ("dataset.json", dataset)):
+        (place / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        sync_to_disk(place / name)
+    names = parent.folds if parent.part else [str(number) for number in range(len(members))]
+    for name, weights in zip(names, members, strict=True):
+        fold = place / f"fold_{name}"
+        fold.mkdir()
+        torch.save(
+            {
+                "network_weights": {key: tensor.cpu() for key, tensor in weights.items()},
+                "trainer_name": parent.trainer,
+                "init_args": {"configuration": parent.configuration, "fold": int(name) if name.isdigit() else name},
+                "inference_allowed_mirroring_axes": parent.mirror_axes,
+            },
+            fold / CHECKPOINT,
+        )
+        sync_to_disk(fold / CHECKPOINT)
+        sync_to_disk(fold)
+    for made in (place, place.parent, folder):
+        sync_to_disk(made)

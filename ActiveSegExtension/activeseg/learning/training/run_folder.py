@@ -1,0 +1,369 @@
+"""A fine-tuning on disk: what was asked for, how far it is, and what it is told to do.
+
+The folder is all that the training's process and everybody who watches it have in common, so a training goes on
+without whoever began it, and shows up again when he comes back. Nothing here imports torch.
+
+    run.json       what was asked for
+    state.json     how far it is; replaced whole
+    events.jsonl   one line for each iteration, epoch and stage
+    control        what it is told: run, pause, stop, cancel
+    log.txt        what nnU-Net prints
+    tensorboard/   loss and Dice
+    members/       weights of members that are done
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from activeseg.core.errors import DatasetError, EngineError, InputError, ModelError, shown
+from activeseg.core.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
+from activeseg.core.volume import make_folder, remove_abandoned, replacing
+from activeseg.dataset.layout import CASE_NAME
+from activeseg.learning.project.project import RUNS, Project, now
+from activeseg.learning.project.version import VERSION_ID, check_version_id
+from activeseg.learning.training.preparation import TrainingCases
+from activeseg.learning.training.training_plan import TrainingPlan
+from activeseg.system import file_lock
+from activeseg.system.regular_files import JSON_LIMIT, is_link, open_regular, own_path, read_bytes, read_json
+from activeseg.system.switches import without_switches
+
+RUN, STATE, EVENTS, CONTROL, LOG = "run.json", "state.json", "events.jsonl", "control", "log.txt"
+RUN_ID = re.compile(r"\d{8}-\d{6}(-\d{1,6})?", re.ASCII)
+_PART = re.compile(r"[\w.-]*", re.ASCII)
+_VERSION_OR_NONE = re.compile(rf"(?:{VERSION_ID.pattern})?", re.ASCII)
+_EVENTS_LIMIT = 256 * 2**20
+_ALIVE = ".alive"
+_START_S = 60.0
+T = TypeVar("T")
+
+
+class Stage(StrEnum):
+    """How far a fine-tuning is; the last four are its ends, of which ``stopped`` can be resumed."""
+
+    WAITING = "waiting"
+    PREPARING = "preparing"
+    TRAINING = "training"
+    MEASURING = "measuring"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
+
+    @property
+    def ended(self) -> bool:
+        return self in (Stage.DONE, Stage.FAILED, Stage.CANCELLED, Stage.STOPPED)
+
+
+class Control(StrEnum):
+    """What a training is told: ``stop`` ends its process so that it can be resumed, ``cancel`` for good."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    STOP = "stop"
+    CANCEL = "cancel"
+
+    @property
+    def ends(self) -> bool:
+        return self in (Control.STOP, Control.CANCEL)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What ``state.json`` says.
+
+    Attributes
+    ----------
+    fraction : of everything, 0..1
+    eta_s : seconds left, None while nobody knows
+    member, epoch : that are trained now, counted from 1; 0 in other stages
+    loss, dice : of the last epoch, the Dice by structure on patches of the training cases
+    version : id, once it is written
+    verdict : the gate's decision in words, once it is made
+    error : what went wrong, as ``ActiveSegError.to_dict``
+    """
+
+    stage: Stage = Stage.WAITING
+    fraction: float = 0.0
+    eta_s: float | None = None
+    member: int = 0
+    epoch: int = 0
+    loss: float | None = None
+    dice: Mapping[str, float] | None = None
+    version: str = ""
+    promoted: bool = False
+    verdict: str = ""
+    error: Mapping[str, Any] | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self.stage}, member {self.member}, epoch {self.epoch}" if self.epoch else str(self.stage)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "stage": self.stage.value}
+
+    @classmethod
+    def from_dict(cls, data: Fields) -> RunState:
+        """Raises WrongField or ValueError for something else."""
+        dice = None if data.any("dice") is None else data.inner("dice")
+        return cls(
+            Stage(data.text("stage")),
+            data.number("fraction"),
+            data.number_or_none("eta_s"),
+            data.whole("member"),
+            data.whole("epoch"),
+            data.number_or_none("loss"),
+            None if dice is None else {name: dice.number(name, finite=False) for name in dice.value},
+            data.text("version", _VERSION_OR_NONE),
+            data.flag("promoted"),
+            data.text("verdict"),
+            None if data.any("error") is None else data.plain("error"),
+        )
+
+
+class RunFolder:
+    """One fine-tuning of a project."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def create(
+        cls, project: Project, parent: str, plan: TrainingPlan, cases: TrainingCases, part: str = ""
+    ) -> RunFolder:
+        """A new one, not started yet. Raises DatasetError while another one of the project runs."""
+        for other in cls.all_of(project):
+            if other.is_alive:
+                raise DatasetError(
+                    f"The project '{project.folder.name}' is being trained already ({other.id}).",
+                    "Wait for it, or cancel it.",
+                )
+        check_version_id(parent)
+        folder = own_path(project.folder, RUNS, DatasetError) / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+        make_folder(folder)
+        asked = {
+            "project": str(project.folder),
+            "parent": parent,
+            "part": part,
+            "plan": plan.to_dict(),
+            "cases": asdict(cases),
+            "created": now(),
+        }
+        with replacing(folder / RUN, ".json") as fresh:
+            fresh.write_text(json.dumps(asked, indent=1), encoding="utf-8")
+        run = cls(folder)
+        run.write_state(RunState())
+        return run
+
+    @classmethod
+    def all_of(cls, project: Project) -> list[RunFolder]:
+        """Oldest first. Raises DatasetError when ``runs`` is a link."""
+        folder = own_path(project.folder, RUNS, DatasetError)
+        found = sorted(path for path in folder.iterdir() if RUN_ID.fullmatch(path.name)) if folder.is_dir() else []
+        return [cls(path) for path in found if not is_link(path) and (path / RUN).exists()]
+
+    @classmethod
+    def last_of(cls, project: Project) -> RunFolder:
+        """Raises InputError when there was none."""
+        runs = cls.all_of(project)
+        if not runs:
+            raise InputError(f"Nothing was trained in the project '{project.folder.name}' yet.", "Start a fine-tuning.")
+        return runs[-1]
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What ``create`` wrote: parent, part, plan and cases. Raises DatasetError when the file is damaged."""
+        action = "Start a new fine-tuning; 'activeseg project check' sets this one aside."
+        data = Fields(read_json(own_path(self.folder, RUN, DatasetError), DatasetError, action))
+        try:
+            cases = data.inner("cases")
+            for name in (*cases.text_by_key("corrected"), *cases.text_by_key("replayed")):
+                if not CASE_NAME.fullmatch(name):
+                    raise WrongField(f"'cases' has {shown(name)}, which cannot be a case's name")
+            return {
+                "parent": check_version_id(data.text("parent")),
+                "part": data.text("part", _PART),
+                "plan": data.plain("plan"),
+                "cases": {
+                    "corrected": cases.text_by_key("corrected", HEX_64),
+                    "replayed": cases.text_by_key("replayed", HEX_64),
+                    "without_side": cases.texts("without_side", CASE_NAME),
+                    "waiting": cases.texts("waiting", CASE_NAME),
+                },
+            }
+        except (ModelError, *UNFIT) as error:
+            raise DatasetError(f"'{RUN}' of the fine-tuning {self.id} is damaged: {shortly(error)}.", action) from error
+
+    def check(self) -> None:
+        """Raise DatasetError when anything in the folder is a link: a training writes and removes files in it."""
+        for place, folders, files in os.walk(self.folder):
+            for name in (*folders, *files):
+                own_path(self.folder, (Path(place) / name).relative_to(self.folder).as_posix(), DatasetError)
+
+    @property
+    def state(self) -> RunState:
+        """As its process wrote it last; a process that vanished in the middle leaves ``stopped``.
+
+        Raises DatasetError when the file is damaged.
+        """
+        path = own_path(self.folder, STATE, DatasetError)
+        try:
+            data = Fields(_patiently(lambda: _json_object(path)))
+            state = RunState.from_dict(data)
+        except (OSError, InputError, *UNFIT) as error:
+            raise DatasetError(
+                f"'{STATE}' of the fine-tuning {self.id} is missing or damaged: {shortly(error)}.",
+                "Start a new fine-tuning; 'activeseg project check' sets this one aside.",
+            ) from error
+        if not state.stage.ended and state.stage is not Stage.WAITING and not self.is_alive:
+            return replace(state, stage=Stage.STOPPED, eta_s=None)
+        return state
+
+    def write_state(self, state: RunState) -> None:
+        def write() -> None:
+            with replacing(self.folder / STATE, ".json") as fresh:
+                fresh.write_text(json.dumps(state.to_dict()), encoding="utf-8")
+
+        _patiently(write)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process runs. Raises DatasetError when that cannot be known."""
+        lock = self._lock(0.0)
+        if lock is None:
+            return True
+        lock.release()
+        return False
+
+    @contextlib.contextmanager
+    def alive(self) -> Iterator[None]:
+        """Held by its process. Raises EngineError when there is one already."""
+        lock = self._lock(2.0)  # somebody may just be looking whether it is alive
+        if lock is None:
+            raise EngineError(f"The fine-tuning {self.id} runs already.")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _lock(self, wait_s: float) -> Any:
+        try:
+            return file_lock.acquire(self.folder / _ALIVE, wait_s)
+        except OSError as error:
+            raise DatasetError(
+                f"Whether the fine-tuning {self.id} runs cannot be known: {error.strerror or error}.",
+                "Check the folder's permissions, or move the project to a drive that can lock files.",
+            ) from error
+
+    @property
+    def control(self) -> Control:
+        try:
+            return Control(read_bytes(self.folder / CONTROL, 100).decode("utf-8").strip())
+        except (OSError, ValueError, InputError):
+            return Control.RUN
+
+    def tell(self, control: Control) -> None:
+        """Pause, go on, stop or cancel; a process notices within a fifth of a second."""
+        with replacing(self.folder / CONTROL, "") as fresh:
+            fresh.write_text(control.value, encoding="utf-8")
+        if control is Control.CANCEL and not self.is_alive and self.state.stage in (Stage.WAITING, Stage.STOPPED):
+            self.write_state(replace(self.state, stage=Stage.CANCELLED, eta_s=None))
+            self.remove_scratch()
+
+    def remove_scratch(self) -> None:
+        """What only a training that goes on needs."""
+        for name in ("preprocessed", "results", "members"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def add_event(self, event: Mapping[str, Any]) -> None:
+        with (self.folder / EVENTS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
+
+    def events(self, after: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """Events from that byte on, and where to go on reading; a line that is being written waits."""
+        path = own_path(self.folder, EVENTS, DatasetError)
+        try:
+            with open_regular(path) as file:
+                file.seek(after)
+                data = file.read(_EVENTS_LIMIT)
+        except FileNotFoundError:
+            return [], after
+        except (OSError, InputError) as error:
+            raise DatasetError(f"'{EVENTS}' of the fine-tuning {self.id} cannot be read: {error}.") from error
+        whole = data[: data.rfind(b"\n") + 1]
+        events = []
+        for line in whole.splitlines():
+            with contextlib.suppress(*UNFIT):  # a line that a crash tore
+                event = json.loads(line)
+                if isinstance(event, dict) and isinstance(event.get("event"), str):
+                    events.append(event)
+        return events, after + len(whole)
+
+    def start(self) -> None:
+        """Start its process, or start it again where it was; it does not end with this one.
+
+        Raises EngineError when it does not come up, or runs already.
+        """
+        self.check()
+        if self.is_alive:
+            raise EngineError(f"The fine-tuning {self.id} runs already.")
+        remove_abandoned(self.folder)
+        self.tell(Control.RUN)
+        self.write_state(replace(self.state, stage=Stage.WAITING, error=None))
+        package = Path(__file__).resolve().parents[3]
+        main = (
+            f"import sys; sys.path.insert(0, {str(package)!r}); "
+            "from activeseg.learning.training.run import main; main()"
+        )
+        command = [sys.executable, "-I", "-X", "utf8", "-X", "faulthandler", "-u", "-c", main, str(self.folder)]
+        environment = {**without_switches(os.environ), "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "0"}
+        with (self.folder / LOG).open("ab") as log:
+            _detached(command, environment, log)
+        end = time.monotonic() + _START_S
+        while not self.is_alive and self.state.stage is Stage.WAITING:
+            if time.monotonic() > end:
+                raise EngineError(f"The fine-tuning did not start; see '{self.folder / LOG}'.")
+            time.sleep(0.05)
+
+
+def _json_object(path: Path) -> Any:
+    """Raises FileNotFoundError, which ``read_json`` does not, PermissionError, InputError, ValueError."""
+    return json.loads(read_bytes(path, JSON_LIMIT).decode("utf-8"))
+
+
+def _patiently(work: Callable[[], T]) -> T:
+    """Again after a moment when somebody else is just replacing or reading the file: on Windows, and on some network
+    and overlay file systems, the one gets in the other's way."""
+    for _ in range(20):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            return work()
+        time.sleep(0.02)
+    return work()
+
+
+def _detached(command: list[str], environment: Mapping[str, str], log: Any) -> None:
+    """A process that is nobody's child, so that the end of this one's family does not end it."""
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "env": dict(environment)}
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS | subprocess.CREATE_BREAKAWAY_FROM_JOB
+        subprocess.Popen(command, creationflags=flags, **options)
+        return
+    between = f"import subprocess, sys; subprocess.Popen({command!r}, start_new_session=True)"
+    subprocess.run([sys.executable, "-I", "-c", between], start_new_session=True, check=True, **options)

@@ -1,0 +1,1 @@
+"""One segmentation: made, kept in a folder, and shown in a picture."""

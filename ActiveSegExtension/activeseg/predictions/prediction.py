@@ -1,0 +1,229 @@
+"""A prediction: the label map of one CT with its uncertainty, its regions and the record of how it was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from activeseg import __version__
+from activeseg.core.errors import InputError, shown
+from activeseg.core.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
+from activeseg.core.labels import LabelSchema
+from activeseg.core.segmenter import GridVotes, Member, MemberKind, Mode, Resample, Settings
+from activeseg.core.volume import Volume, read_label_map
+from activeseg.predictions.prediction_folder import FILES, RECORD, fingerprints, is_unchanged, making, restore
+from activeseg.review.regions import Region, read_regions, write_regions
+from activeseg.review.uncertainty import ENTROPY_SCALE, OLD_ENTROPY_SCALE, shown_threshold
+from activeseg.system.regular_files import read_json
+
+FORMAT = 1
+"""Version of the folder's layout; a newer one is refused in words."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What ``segment`` returns and what a prediction folder holds.
+
+    Attributes
+    ----------
+    labels : label map (k, j, i) on the CT's grid, values of ``schema``
+    decided : names of the structures that this run decided
+    uncertainty : the ``measure``'s map, float32 in 0..1 on the network's own grid; NaN where not computed
+    agreement : mean pairwise Dice of the members, None for one member
+    images : for each channel ``path`` (as given), for DICOM ``series``, and ``sha256`` (of voxels and geometry)
+    threshold : above it a voxel is shown as uncertain; on the scale of ``uncertainty``
+    entropy_scale : what an entropy of 1 stands for; before there was this field, the logarithm of all classes
+    grid : all votes and measures; only in memory, None after ``load``
+    """
+
+    labels: Volume
+    schema: LabelSchema
+    decided: tuple[str, ...]
+    uncertainty: Volume
+    measure: str
+    members: tuple[Member, ...]
+    agreement: float | None
+    regions: tuple[Region, ...]
+    focus: tuple[str, ...]
+    model: str
+    settings: Settings
+    images: Mapping[str, Mapping[str, str]]
+    created: str
+    timings: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    threshold: float = shown_threshold("variance")
+    entropy_scale: str = ENTROPY_SCALE
+    grid: GridVotes | None = field(default=None, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """``prediction.json``."""
+        return {
+            "format": FORMAT,
+            "activeseg": __version__,
+            "created": self.created,
+            "model": self.model,
+            "images": {name: dict(image) for name, image in self.images.items()},
+            "members": [{"name": m.name, "kind": str(m.kind)} for m in self.members],
+            "decided": list(self.decided),
+            "agreement": self.agreement,
+            "measure": self.measure,
+            "threshold": self.threshold,
+            "entropy_scale": self.entropy_scale,
+            "focus": list(self.focus),
+            "settings": asdict(self.settings),
+            "timings_s": dict(self.timings),
+            "details": dict(self.details),
+            "schema": self.schema.to_dict(),
+        }
+
+    def save(self, folder: Path, images: Mapping[str, Volume], overwrite: bool = False) -> None:
+        """Write the prediction folder, for its owner alone; it appears whole or not at all.
+
+        ``images`` are the volumes that were segmented (the first one is drawn in ``overview.png``). With ``overwrite``
+        a prediction in ``folder`` is replaced; what else lies there stays.
+        Raises InputError as ``check_output``, OSError, and EngineError when another program writes there.
+        """
+        from activeseg.io.seg_nrrd import write_segmentation
+        from activeseg.predictions.overview import write_overview
+
+        check_output(folder, overwrite)
+        folder = folder.resolve()  # a link to a folder stays
+        with making(folder) as fresh:
+            check_output(folder, overwrite)  # again, for somebody may have been quicker
+            write_segmentation(fresh / "segmentation.seg.nrrd", self.labels.array, self.labels.geometry, self.schema)
+            ct = next(iter(images.values()))
+            write_overview(
+                fresh / "overview.png",
+                ct,
+                self.labels.array,
+                self.schema,
+                self.uncertainty,
+                self.regions,
+                self.measure,
+                threshold=self.threshold,
+            )
+            self.write(fresh)
+
+    def write(self, folder: Path) -> None:
+        """Write into a folder that is there what ``load`` reads: all of a prediction folder but its pictures."""
+        self.labels.write(folder / "labels.nii.gz")
+        self.uncertainty.write(folder / "uncertainty.nii.gz")
+        write_regions(folder, self.regions, self.focus)
+        record = {**self.to_dict(), "files": fingerprints(folder)}
+        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Prediction:
+        """Read a prediction folder. Raises InputError when it is not one, or written by a newer version."""
+        fields = _fields(_read_record(folder), str(folder / RECORD))
+        return cls(
+            labels=read_label_map(folder / "labels.nii.gz"),
+            uncertainty=Volume.read(folder / "uncertainty.nii.gz", allow_nan=True),
+            regions=read_regions(folder),
+            **fields,
+        )
+
+    @classmethod
+    def from_record(
+        cls, record: Mapping[str, Any], labels: Volume, uncertainty: Volume, regions: tuple[Region, ...]
+    ) -> Prediction:
+        """Put together from ``to_dict`` and what it leaves out. Raises InputError when the record is damaged."""
+        fields = _fields(record, "The record of the prediction")
+        return cls(labels=labels, uncertainty=uncertainty, regions=regions, **fields)
+
+
+def _fields(record: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """A Prediction's fields that are in its record. Raises InputError, which names ``source``."""
+    if record.get("format") != FORMAT:
+        raise InputError(
+            f"{source} has format {record.get('format')}, this version reads {FORMAT}.",
+            "Update ActiveSeg, or segment again.",
+        )
+    data = Fields(record)
+    try:
+        settings = data.plain("settings")
+        settings["mode"], settings["resample"] = Mode(settings["mode"]), Resample(settings["resample"])
+        settings["structures"] = Fields(settings, "settings").texts("structures")
+        return {
+            "schema": LabelSchema.from_dict(data.inner("schema").value),
+            "decided": data.texts("decided"),
+            "measure": data.text("measure"),
+            "members": tuple(Member(m.text("name"), MemberKind(m.text("kind"))) for m in data.inners("members")),
+            "agreement": data.number_or_none("agreement"),
+            "focus": data.texts("focus"),
+            "model": data.text("model"),
+            "settings": Settings(**settings),
+            "images": {channel: _image(entry) for channel, entry in data.entries("images")},
+            "created": data.text("created"),
+            "timings": data.plain("timings_s"),
+            "details": data.plain("details"),
+            "threshold": data.number("threshold"),
+            "entropy_scale": data.text("entropy_scale") if "entropy_scale" in data else OLD_ENTROPY_SCALE,
+        }
+    except (InputError, *UNFIT) as error:
+        raise InputError(f"{source} is damaged: {shortly(error)}.", "Segment the CT again.") from error
+
+
+def _image(entry: Fields) -> dict[str, str]:
+    """Where it is, which may be a name that is not UTF-8, and what it is. Raises WrongField."""
+    path = entry.any("path")
+    if not isinstance(path, str) or "\0" in path:
+        raise WrongField(f"the path of an image is {shown(path)}")
+    entry.text("sha256", HEX_64)
+    if entry.value.get("series") is not None:
+        entry.text("series")
+    return dict(entry.value)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    restore(folder)
+    if not (folder / RECORD).exists():
+        raise InputError(
+            f"{folder} is not a prediction: it has no {RECORD}.", "Give the folder that 'activeseg segment' wrote."
+        )
+    return read_json(folder / RECORD, InputError, "Segment the CT again.")
+
+
+def check_output(folder: Path, overwrite: bool) -> None:
+    """Raise InputError when a prediction must not be written there; called before the work and again before writing.
+
+    Replaced is only what the record of a prediction names, and only while it is what was written.
+    """
+    folder = folder.resolve()
+    if not folder.exists():
+        restore(folder)
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"The output {folder} is a file.", "Name a folder.")
+    if not any(folder.iterdir()):
+        return
+    if not (folder / RECORD).is_file():
+        raise InputError(f"The output folder {folder} is not empty and holds no prediction.", "Name a new folder.")
+    if not overwrite:
+        raise InputError(f"{folder} already holds a prediction.", "Name a new folder, or ask to overwrite it.")
+    try:
+        record = _read_record(folder)
+        _fields(record, str(folder / RECORD))
+    except InputError as error:
+        raise InputError(
+            f"The output folder {folder} is not empty and holds no prediction that can be replaced: {error.message}",
+            "Name a new folder.",
+        ) from error
+    changed = _changed(folder, record.get("files"))
+    if changed:
+        raise InputError(
+            f"'{changed[0]}' in {folder} was changed after the prediction was written, and would be lost.",
+            "Move it to another folder, or name a new folder for the output.",
+        )
+
+
+def _changed(folder: Path, written: Any) -> list[str]:
+    """Files with our names that are not as they were written; earlier versions kept no fingerprints."""
+    there = sorted(name for name in FILES - {RECORD} if (folder / name).exists() or (folder / name).is_symlink())
+    if not isinstance(written, dict):
+        return [name for name in there if (folder / name).is_symlink() or not (folder / name).is_file()]
+    return [name for name in there if not is_unchanged(folder / name, str(written.get(name)))]

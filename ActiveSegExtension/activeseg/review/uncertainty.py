@@ -1,0 +1,137 @@
+"""Where members disagree: variance, predictive entropy, mutual information, pairwise Dice (design section 5).
+
+One colour scale serves every model: 1 is as unsure as can be between two structures, however many others the model
+knows. The formulas are those of an ensemble of M categorical predictions p_m over C classes:
+
+* variance = mean_m |p_m - p|^2 = mean_m sum_c p_m(c)^2 - sum_c p(c)^2, divided by its bound 1 - 1/min(M, C)
+* predictive entropy = H(p), at most log C; where it is shown or stored, divided by log 2 and clipped at 1: by its bound
+  a coin toss between two of 118 classes would be 0.145. The search for regions takes it by its bound
+* mutual information = H(p) - mean_m H(p_m), divided by its bound log min(M, C)   (Houlsby et al. 2011, BALD)
+
+with p = mean_m p_m. Region-based models have R independent Bernoulli predictions: the measures are means over the
+regions, divided by their bounds: 1/4 for the variance, log 2 for the others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from activeseg.core.volume import Geometry, Volume
+
+MOST_SHOWN_VOXELS = 1 << 24
+"""A map of more voxels is shown coarser: it would be slower to show, and larger to save, than the CT itself."""
+ENTROPY_UNIT = math.log(2)
+"""Entropy (nats) that is shown as 1: a coin toss between two structures."""
+ENTROPY_SCALE = "log 2, clipped"
+OLD_ENTROPY_SCALE = "log C"
+"""What entropy is divided by, in the words of records. Records of before say nothing; they go with thresholds of their
+own, and are shown and exported as they were made."""
+SHOWN_THRESHOLDS = {"entropy": 0.8, "variance": 0.25, "mutual_information": 0.25}
+"""Above this a voxel is shown as uncertain, and is not taken as ground truth unseen. By measure, because each fills its
+scale in another way: on the native phantoms 7 to 10 % of the body lie above with one member of the demo model, whose
+label is wrong in 8 to 10 %, and 4 to 8 % with four (variance), whose label is wrong in 6 to 7 %."""
+
+FloatMap = npt.NDArray[np.float32]
+
+
+def shown_threshold(measure: str) -> float:
+    """The threshold (0..1) from which on a measure is shown, unless the user chose another."""
+    return SHOWN_THRESHOLDS.get(measure, 0.25)
+
+
+def variance_maximum(members: int, classes: int) -> float:
+    """The largest variance that ``members`` categorical predictions over ``classes`` can have."""
+    return 1.0 - 1.0 / min(members, classes)
+
+
+def measures_from_votes(
+    votes: Sequence[npt.NDArray[Any]], classes: int
+) -> tuple[FloatMap, FloatMap | None, FloatMap | None]:
+    """Entropy, variance and mutual information of members that give labels, not probabilities.
+
+    Parameters
+    ----------
+    votes : M label maps of one shape (k, j, i)
+    classes : number of classes, background included
+
+    Returns
+    -------
+    entropy, variance, mutual information : float32 of that shape, divided by their bounds (0..1); the last two are None
+        for one member
+
+    A vote is a one-hot p_m, so H(p_m) = 0 and the mutual information equals H(p) up to its maximum.
+    """
+    first = votes[0]
+    members = len(votes)
+    entropy = np.zeros(first.shape, np.float32)
+    if members == 1:
+        return entropy, None, None
+    differ = np.zeros(first.shape, bool)
+    for vote in votes[1:]:
+        differ |= vote != first
+    at = np.stack([vote[differ] for vote in votes])  # (M, N), only where somebody disagrees
+    same = np.zeros(at.shape, np.float32)
+    for a, b in itertools.product(range(members), repeat=2):
+        same[a] += at[a] == at[b]
+    share = same / members  # p(v_m) of each member's own class
+    bits = -np.log(share).mean(axis=0)  # sum_c p log p = mean_m log p(v_m)
+    variance = np.zeros(first.shape, np.float32)
+    variance[differ] = (1.0 - share.mean(axis=0)) / variance_maximum(members, classes)
+    entropy[differ] = bits / np.log(classes)
+    information = np.zeros(first.shape, np.float32)
+    information[differ] = bits / np.log(min(members, classes))
+    return entropy, variance, information
+
+
+def coarsened(uncertainty: Volume, most_voxels: int = MOST_SHOWN_VOXELS) -> Volume:
+    """A map to look at, of at most ``most_voxels``: each of its voxels has the highest value of those it stands for.
+
+    Axes are halved, those of the finest spacing first, so a place that is above a threshold stays above it. NaN only
+    where nothing was computed. A map that is small enough is given back as it is.
+    """
+    array, spacing = uncertainty.array, np.array(uncertainty.geometry.spacing_xyz)
+    steps = np.ones(3, int)  # x, y, z
+    while np.prod(-(-np.array(array.shape[::-1]) // steps)) > most_voxels:
+        steps[np.argmin(np.where(np.array(array.shape[::-1]) > steps, spacing * steps, np.inf))] *= 2
+    if (steps == 1).all():
+        return uncertainty
+    for axis, step in enumerate(steps[::-1]):
+        if step > 1:
+            array = np.fmax.reduceat(array, np.arange(0, array.shape[axis], step), axis=axis)
+    scale = np.diag([*steps.astype(float), 1.0])
+    scale[:3, 3] = (steps - 1) / 2  # centre of the first voxels' block
+    geometry = Geometry.from_ijk_to_ras(uncertainty.geometry.ijk_to_ras @ scale, array.shape)
+    return Volume(array, geometry, uncertainty.name)
+
+
+def pairwise_dice(votes: Sequence[npt.NDArray[Any]], value_count: int) -> float | None:
+    """Agreement of a case: mean over pairs of members of their mean Dice over structures that either of them has.
+
+    Parameters
+    ----------
+    votes : M label maps of one shape
+    value_count : label values are 0..value_count - 1; 0 is left out
+
+    Returns
+    -------
+    0..1, or None for one member or when no member found anything
+    (Zenk et al., MedIA 2025: the simplest and best detector of failed cases).
+    """
+    if len(votes) < 2:
+        return None
+    counts = [np.bincount(vote.ravel(), minlength=value_count)[1:value_count] for vote in votes]
+    scores = []
+    for a, b in itertools.combinations(range(len(votes)), 2):
+        same = votes[a] == votes[b]
+        both = np.bincount(votes[a][same].ravel(), minlength=value_count)[1:value_count]
+        total = counts[a] + counts[b]
+        present = total > 0
+        if present.any():
+            scores.append(float((2.0 * both[present] / total[present]).mean()))
+    return float(np.mean(scores)) if scores else None

@@ -1,0 +1,1 @@
+"""Models of nnU-Net: their folders, networks, ensembles and resampling."""

@@ -1,0 +1,497 @@
+"""A trained nnU-Net model folder, loaded, and the sweep of its patch over an image."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import itertools
+import warnings
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from activeseg.core.errors import DeviceError, ModelError
+from activeseg.core.progress import Progress
+from activeseg.segmenters.foreign_value import ForeignValue
+from activeseg.segmenters.nnunet.checkpoint_file import Checkpoint, read_checkpoint
+from activeseg.segmenters.nnunet.model_folder_check import TRUSTED_CODE, ModelFiles, check_model_folder, trusted_code
+from activeseg.segmenters.nnunet.precision import bfloat16_pays
+from activeseg.system.heap import is_out_of_memory
+from activeseg.system.switches import switches_off
+
+
+@dataclass
+class Network:
+    """One nnU-Net model with the weights of all its folds; wraps the original ``nnUNetPredictor``.
+
+    Attributes
+    ----------
+    predictor : nnunetv2's predictor: plans, label manager, network
+    folds : names of the trained members, in the order of their weights
+    bf16_pays : filled by the first fast sweep on a CPU: whether bfloat16 is quicker there
+    offload : keep sums and image in the computer's memory, and only one tile on the GPU
+    autocast : whether exact mode computes in float16 on a GPU, as nnU-Net does; without it as on a CPU, for comparisons
+    """
+
+    folder: Path
+    predictor: Any
+    folds: tuple[str, ...]
+    device: torch.device
+    bf16_pays: bool | None = None
+    offload: bool = False
+    autocast: bool = True
+    _loaded: int | None = field(default=None, repr=False)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        folds: Sequence[int | str] | None = None,
+        device: torch.device | str = "cpu",
+        checkpoint: str = "checkpoint_final.pth",
+        step_size: float = 0.5,
+    ) -> Network:
+        """Load a folder that nnU-Net v2 trained (``plans.json``, ``dataset.json``, ``fold_*/``).
+
+        ``folds`` None takes all that are there. Raises ModelError: incomplete, unsafe, damaged or unsupported.
+        """
+        with switches_off():
+            return cls._load(Path(folder), folds, torch.device(device), checkpoint, step_size)
+
+    @classmethod
+    def _load(
+        cls, folder: Path, folds: Sequence[int | str] | None, device: torch.device, checkpoint: str, step_size: float
+    ) -> Network:
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+        model = check_model_folder(folder)
+        names = model_folds(folder, checkpoint) if folds is None else [str(f) for f in folds]
+        members = [read_checkpoint(model.folder / f"fold_{name}" / checkpoint) for name in names]
+        with _quiet():
+            predictor = nnUNetPredictor(
+                tile_step_size=step_size,
+                use_mirroring=False,
+                perform_everything_on_device=device.type == "cuda",
+                device=device,
+                allow_tqdm=False,
+            )
+            first = members[0]
+            plans, configuration = managers(model, first)
+            check_network(model, first)
+            network = _built(model, first, trainer_class(first))
+            for member in members:
+                check_weights_fit(network, member)
+            parameters = [_loaded(member) for member in members]
+            network.load_state_dict(parameters[0])
+            predictor.manual_initialization(
+                network, plans, configuration, parameters, model.dataset, first.trainer, first.mirror_axes
+            )
+        predictor.network = predictor.network.to(device).eval()
+        return cls(model.folder, predictor, tuple(names), device)
+
+    @property
+    def patch(self) -> tuple[int, ...]:
+        return tuple(self.predictor.configuration_manager.patch_size)
+
+    @property
+    def heads(self) -> int:
+        """How many output channels: classes with background, or regions."""
+        return int(self.predictor.label_manager.num_segmentation_heads)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the weights of all members and the network itself take."""
+        members = [*self.predictor.list_of_parameters, self.predictor.network.state_dict()]
+        return sum(tensor.numel() * tensor.element_size() for weights in members for tensor in weights.values())
+
+    @property
+    def has_regions(self) -> bool:
+        return bool(self.predictor.label_manager.has_regions)
+
+    @property
+    def mirror_axes(self) -> tuple[int, ...] | None:
+        """Axes that training mirrored, so that test-time mirroring is legitimate."""
+        axes = self.predictor.allowed_mirroring_axes
+        return tuple(axes) if axes else None
+
+    def use_fold(self, index: int) -> None:
+        """Put the weights of that trained member into the network."""
+        if self._loaded != index:
+            self.predictor.network.load_state_dict(self.predictor.list_of_parameters[index])
+            self._loaded = index
+
+    @property
+    def head(self) -> torch.nn.Module | None:
+        """The last layer when it is a 1x1x1 convolution on decoder features, else None."""
+        decoder = getattr(self.predictor.network, "decoder", None)
+        layers = getattr(decoder, "seg_layers", None)
+        if layers is None or len(layers) == 0:
+            return None
+        last = layers[-1]
+        plain = isinstance(last, torch.nn.Conv2d | torch.nn.Conv3d) and all(k == 1 for k in last.kernel_size)
+        return last if plain and last.groups == 1 else None
+
+    def head_weights(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(C, F) weights and (C,) bias of the head of the member that is loaded, float32 copies."""
+        head = self.head
+        assert head is not None
+        parameters = dict(head.named_parameters())
+        weight = parameters["weight"].detach().float().flatten(1).clone()
+        bias = parameters.get("bias")
+        return weight, torch.zeros(len(weight), device=weight.device) if bias is None else bias.detach().float().clone()
+
+
+def managers(model: ModelFiles, member: Checkpoint) -> tuple[Any, Any]:
+    """nnU-Net's plans manager, and its manager of the configuration that the member was trained with.
+
+    Raises ModelError when the plans have no such configuration, or it needs another network before it.
+    """
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    if member.configuration not in model.configurations:
+        raise ModelError(
+            f"The checkpoint '{member.path.parent.name}/{member.path.name}' was trained with the configuration "
+            f"'{member.configuration}', but plans.json has only {', '.join(model.configurations)}.",
+            "Copy the model's folder again.",
+            file=str(member.path),
+            key="init_args.configuration",
+        )
+    previous = model.configurations[member.configuration].get("previous_stage")
+    if previous is not None:
+        raise ModelError(
+            f"{model.folder} is the second stage of a cascade (it needs '{previous}' first), which is not supported.",
+            "Use the model's 3d_fullres or 3d_lowres configuration.",
+        )
+    plans = PlansManager({**model.plans, "configurations": deepcopy(model.configurations)})
+    return plans, plans.get_configuration(member.configuration)
+
+
+def check_network(model: ModelFiles, member: Checkpoint) -> None:
+    """Raise ModelError when nnU-Net cannot build the network that the member was trained as, or when it is another
+    than that of the member's weights. It is built without memory, whatever size the plans announce, except where it is
+    code that the user trusts, which may not know how."""
+    described = model.configurations.get(member.configuration, {}).get("architecture") or {}
+    own = {member.trainer, described.get("network_class_name")} & trusted_code()
+    with torch.device("cpu" if own else "meta"), _quiet():
+        check_weights_fit(_built(model, member, trainer_class(member)), member)
+
+
+def _built(model: ModelFiles, member: Checkpoint, trainer: Any) -> torch.nn.Module:
+    from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+
+    plans, configuration = managers(model, member)
+    inputs = determine_num_input_channels(plans, configuration, model.dataset)
+    outputs = plans.get_label_manager(model.dataset).num_segmentation_heads
+    names = inspect.signature(trainer.build_network_architecture).parameters
+    described = (
+        (plans, configuration)
+        if "plans_manager" in names
+        else (
+            configuration.network_arch_class_name,
+            configuration.network_arch_init_kwargs,
+            configuration.network_arch_init_kwargs_req_import,
+        )
+    )
+    try:
+        network: torch.nn.Module = trainer.build_network_architecture(
+            *described, inputs, outputs, enable_deep_supervision=False
+        )
+    except (RuntimeError, ImportError, TypeError, ValueError, KeyError, AttributeError, AssertionError) as error:
+        raise ModelError(
+            f"nnU-Net could not build the network of the model in {model.folder}: {_first_line(error)}",
+            "The model may need another version of nnU-Net, or a trainer that is not installed.",
+        ) from error
+    return network
+
+
+def _loaded(member: Checkpoint) -> dict[str, torch.Tensor]:
+    """A member's weights. Raises ModelError when they are damaged, or are no numbers."""
+    weights = member.load()
+    for name, tensor in weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelError(
+                f"The weights in '{member.path.parent.name}/{member.path.name}' are no numbers: '{name}' has infinite "
+                "ones or NaN.",
+                "Copy the model's folder again; the training that made it may have diverged.",
+                file=str(member.path),
+                key=name,
+            )
+    return weights
+
+
+def check_weights_fit(network: torch.nn.Module, member: Checkpoint) -> None:
+    """Raise ModelError when a checkpoint does not hold exactly the network's weights."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    given = {name: tensor.shape for name, tensor in member.weights.items()}
+    for name in sorted({*wanted, *given}):
+        if wanted.get(name) != given.get(name):
+            raise ModelError(
+                f"The weights in '{member.path.parent.name}/{member.path.name}' are not those of the network in "
+                f"plans.json: '{name}' has the shape {given.get(name)} instead of {wanted.get(name)}.",
+                "Copy the model's folder again.",
+                file=str(member.path),
+                key=name,
+            )
+
+
+def trainer_class(member: Checkpoint) -> Any:
+    """nnU-Net's or TotalSegmentator's class of the trainer that a checkpoint names; one of the user's own only where
+    the user trusts its name (``TRUSTED_CODE``). Raises ModelError."""
+    import nnunetv2
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    name, why = member.trainer, "is a trainer that is not part of nnU-Net"
+    found: Any = None
+    try:
+        if name in trusted_code():
+            found = recursive_find_trainer_class_by_name(name)
+        elif name.isidentifier():
+            place = Path(nnunetv2.__path__[0])
+            folder = str(place / "training" / "nnUNetTrainer")
+            found = recursive_find_python_class(folder, name, "nnunetv2.training.nnUNetTrainer", str(place))
+            if found is None:
+                from totalsegmentator import custom_trainers
+
+                found = getattr(custom_trainers, name, None)
+    except (RuntimeError, ImportError) as error:
+        why = f"could not be looked up ({_first_line(error)})"
+    if isinstance(found, type) and issubclass(found, nnUNetTrainer):
+        return found
+    value = ForeignValue(name, member.path, "trainer_name")
+    raise value.wrong(
+        f"which {why}, so it was not run",
+        "If it is installed here and you trust it, put its name into the environment variable "
+        f"{TRUSTED_CODE} (and its folder into nnUNet_extTrainer).",
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """nnU-Net prints, and warns of old plans."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def model_folds(folder: Path, checkpoint: str = "checkpoint_final.pth") -> list[str]:
+    """Names of the folds whose checkpoint is there (``0``..``4`` or ``all``). Raises ModelError when there is none.
+
+    Like nnU-Net, ``fold_all`` counts only when there is no numbered fold.
+    """
+    found = [path.parent.name.removeprefix("fold_") for path in Path(folder).glob(f"fold_*/{checkpoint}")]
+    numbered = sorted((name for name in found if name.isascii() and name.isdecimal()), key=int)
+    if numbered or "all" in found:
+        return numbered or ["all"]
+    others = sorted(path.name for path in Path(folder).glob("fold_*/checkpoint_*.pth"))
+    best = "checkpoint_best.pth" in others or "checkpoint_latest.pth" in others
+    raise ModelError(
+        f"{folder} is not a trained nnU-Net model: it has no fold_*/{checkpoint}"
+        + (f", only {others[0]}: its training did not end." if best else "."),
+        f"Finish the training, or give {others[0]} the name {checkpoint} to use it as it is."
+        if best
+        else "Choose the folder with plans.json, dataset.json and fold_0 in it "
+        "(its name looks like nnUNetTrainer__nnUNetPlans__3d_fullres).",
+        folder=str(folder),
+    )
+
+
+@contextlib.contextmanager
+def cancellable(module: torch.nn.Module, progress: Progress) -> Iterator[None]:
+    """Ask before every layer whether the user cancelled (a tile of a real model takes seconds on a CPU)."""
+
+    def check(*_: Any) -> None:
+        progress.check()
+
+    hooks = [m.register_forward_pre_hook(check) for m in module.modules() if not list(m.children())]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextlib.contextmanager
+def out_of_memory_is_an_error(network: Network) -> Iterator[None]:
+    """Turn torch's out-of-memory exceptions into one sentence, and what a broken GPU says into another one."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise DeviceError(
+                f"The device '{network.device.type}' ran out of memory while segmenting.",
+                "Close other programs, choose fewer members, a coarser model, or the CPU.",
+            ) from error
+        if network.device.type == "cuda" and ("CUDA error" in str(error) or "cuDNN error" in str(error)):
+            raise DeviceError(
+                f"The GPU failed: {str(error).splitlines()[0]}.",
+                "Update its driver, install PyTorch for this GPU, or choose the CPU.",
+            ) from error
+        raise
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Planes ``start`` to ``stop`` of the blended output: (C or F, stop - start, y, x)."""
+
+    start: int
+    stop: int
+    values: torch.Tensor
+
+
+def _padded(network: Network, data: torch.Tensor) -> tuple[torch.Tensor, tuple[slice, ...], list[tuple[Any, ...]]]:
+    """nnU-Net's own padding to at least one patch, the way back, and its tiles."""
+    from acvl_utils.cropping_and_padding.padding import pad_nd_image
+
+    padded, back = pad_nd_image(data, network.patch, "constant", {"value": 0}, True, None)
+    return padded, back[1:], network.predictor._internal_get_sliding_window_slicers(padded.shape[1:])
+
+
+def _mirrored(network: Network, tile: torch.Tensor, mirror: bool) -> torch.Tensor:
+    """Mean over nnU-Net's mirrored passes (itself included) of the network's output for one tile."""
+    predictor = network.predictor
+    predictor.use_mirroring = mirror
+    result: torch.Tensor = predictor._internal_maybe_mirror_and_predict(tile)
+    return result[0]
+
+
+@torch.inference_mode()
+def sweep_exact(network: Network, data: torch.Tensor, mirror: bool, progress: Progress) -> torch.Tensor:
+    """The logits (C, z, y, x), float16, bit by bit those of ``nnUNetPredictor`` (float16 Gaussian and sums).
+
+    ``data`` is the preprocessed image (c, z, y, x), float32. The arithmetic follows
+    ``_internal_predict_sliding_window_return_logits`` of nnunetv2 2.8, without its threads.
+    """
+    from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+
+    padded, back, tiles = _padded(network, data)
+    device = network.device
+    results = device if device.type == "cuda" and not network.offload else torch.device("cpu")
+    padded = padded.to(results)
+    gaussian = compute_gaussian(network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=results)
+    logits = torch.zeros((network.heads, *padded.shape[1:]), dtype=torch.half, device=results)
+    weights = torch.zeros(padded.shape[1:], dtype=torch.half, device=results)
+    halves = device.type == "cuda" and network.autocast
+    autocast = torch.autocast(device.type) if halves else contextlib.nullcontext()
+    with cancellable(network.predictor.network, progress), autocast:
+        for done, tile in enumerate(tiles):
+            progress("network", done / len(tiles))
+            image = torch.clone(padded[tile][None], memory_format=torch.contiguous_format).to(device)
+            output = _mirrored(network, image, mirror).to(results)
+            output *= gaussian
+            logits[tile] += output
+            weights[tile[1:]] += gaussian
+    torch.div(logits, weights, out=logits)
+    if not all(torch.isfinite(extreme) for extreme in torch.aminmax(logits)):
+        raise ModelError(
+            "The network's logits overflow float16, so exact mode cannot be used.", "Use fast mode.", setting="mode"
+        )
+    return logits[(slice(None), *back)]
+
+
+@torch.inference_mode()
+def sweep_fast(
+    network: Network, data: torch.Tensor, features: bool, mirror: bool, progress: Progress
+) -> Iterator[Slab]:
+    """The blended output slab by slab along z, float32: logits, or decoder features when ``features``.
+
+    The head is a 1x1x1 convolution and blending is linear with weights that sum to 1, so head(blend(features)) =
+    blend(logits). nnU-Net's tiles come z outermost, so planes before the next tile's start are finished: only
+    one patch depth of sums exists at a time.
+    """
+    from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+
+    padded, back, tiles = _padded(network, data)
+    device = network.device
+    results = torch.device("cpu") if network.offload else device
+    padded = padded.to(results)
+    flat = len(network.patch) == 2
+    gaussian = None
+    if len(tiles) > (padded.shape[1] if flat else 1):  # one tile alone needs no weights
+        # nnU-Net's own float16 weights, whose tails are cut off: others would blend the corners of tiles differently
+        gaussian = compute_gaussian(network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=results).float()
+    model = network.predictor.network
+    precision = _fast_precision(network, progress)
+    head = network.head
+    if features:
+        assert head is not None
+        model.decoder.seg_layers[-1] = torch.nn.Identity()
+    try:
+        with cancellable(model, progress):
+            yield from _blend(network, padded, tiles, gaussian, mirror, precision, back, progress)
+    finally:
+        if features:
+            model.decoder.seg_layers[-1] = head
+
+
+def _fast_precision(network: Network, progress: Progress) -> torch.dtype | None:
+    """Half precision on CUDA; on a CPU bfloat16 where that is quicker; None is float32."""
+    if network.device.type == "cuda":
+        return torch.float16
+    if network.device.type != "cpu":
+        return None
+    if network.bf16_pays is None:
+        progress("network", 0.0, "finding out what this CPU computes fastest")
+        network.bf16_pays = bfloat16_pays(progress.check)
+    return torch.bfloat16 if network.bf16_pays else None
+
+
+def _blend(
+    network: Network,
+    padded: torch.Tensor,
+    tiles: list[tuple[Any, ...]],
+    gaussian: torch.Tensor | None,
+    mirror: bool,
+    precision: torch.dtype | None,
+    back: tuple[slice, ...],
+    progress: Progress,
+) -> Iterator[Slab]:
+    device, results = network.device, padded.device
+    depth = 1 if len(network.patch) == 2 else network.patch[0]
+    starts = [t[1] if isinstance(t[1], int) else t[1].start for t in tiles]
+    first = back[0].start or 0
+    last = back[0].stop if back[0].stop is not None else padded.shape[1]
+    sums: torch.Tensor | None = None
+    weights = torch.zeros((depth, *padded.shape[2:]), device=results)
+    done = 0
+    groups = [(z, [t for _, t in g]) for z, g in itertools.groupby(zip(starts, tiles, strict=True), key=lambda p: p[0])]
+    for number, (z, group) in enumerate(groups):
+        for tile in group:
+            progress("network", done / len(tiles))
+            with torch.autocast(device.type, precision) if precision is not None else contextlib.nullcontext():
+                output = _mirrored(network, padded[tile][None].to(device), mirror).float().to(results)
+            if len(network.patch) == 2:
+                output = output[:, None]
+            done += 1
+            if gaussian is None:  # nothing to blend
+                part = slice(max(first - z, 0), min(last - z, depth))
+                yield Slab(z + part.start - first, z + part.stop - first, output[:, part, *back[1:]])
+                continue
+            if sums is None:
+                sums = torch.zeros((output.shape[0], depth, *padded.shape[2:]), device=results)
+            where = tile[-2:]
+            sums[:, :, *where] += output.mul_(gaussian)
+            weights[:, *where] += gaussian
+        if sums is None:
+            continue
+        following = groups[number + 1][0] if number + 1 < len(groups) else z + depth
+        finished = following - z
+        a, b = max(z, first), min(following, last)
+        if b > a:
+            part = slice(a - z, b - z)
+            values = sums[:, part] / weights[part]
+            yield Slab(a - first, b - first, values[(slice(None), slice(None), *back[1:])])
+        for window in (sums, weights[None]):
+            if finished < depth:
+                window[:, :-finished] = window[:, finished:].clone()
+            window[:, -finished:] = 0

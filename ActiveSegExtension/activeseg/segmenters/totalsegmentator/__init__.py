@@ -1,0 +1,1 @@
+"""TotalSegmentator's tasks, run by its own package in a sandbox."""

@@ -1,0 +1,315 @@
+"""Corrections into a dataset, and cases of a dataset back into the scene. No widgets; nothing here waits."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from activeseg.client.engine_client import ProgressEvent
+from activeseg.core.errors import ActiveSegError, InputError
+from activeseg.core.labels import LabelSchema
+from activeseg.core.volume import Volume
+from activeseg.io.npy import read_array, read_geometry
+
+from ..engine.inbox import Inbox, file_error
+from ..scene.case import Case
+from ..scene.edited import EditedSegment, EditedSegmentation
+from ..scene.volume_node import add_volume
+from .drafts import Drafts
+
+OnError = Callable[[ActiveSegError], None]
+OnProgress = Callable[[str, float], None]
+"""Gets a stage, and how much of the whole is done, 0 to 1."""
+
+_FOLDER_NAME = re.compile(r"Dataset(\d{3})_(\w[\w-]*)", re.ASCII)
+_NUMBERED = re.compile(r"(Dataset\d{3})_+(.+)", re.DOTALL)
+
+
+def _ignore(*_: Any) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class ExportChoice:
+    """Where a correction goes, and what of it counts as truth.
+
+    Attributes
+    ----------
+    dataset : folder of an nnU-Net dataset (``Dataset801_Name``); it is made if it is not there. See ``nnunet_folder``
+    review : what counts of that which nobody looked at: ``all``, ``regions`` or ``none`` (design section 7)
+    annotator : kept with the case; may be empty
+    patient : whose CT it is, for the private file; empty leaves what is known
+    mapping : for segments that were not recognised, segment id -> name of a structure, or None to leave it out
+    """
+
+    dataset: Path
+    review: str = "regions"
+    annotator: str = ""
+    mapping: Mapping[str, str | None] = field(default_factory=dict)
+    patient: str = ""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was stored, or would be.
+
+    Attributes
+    ----------
+    case : neutral name in the dataset; empty when nothing was stored yet
+    sentences : for the user to read, most important first
+    details : the engine's whole answer
+    """
+
+    dataset: Path
+    case: str
+    sentences: tuple[str, ...]
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DatasetCase:
+    """A case of a dataset; ``waiting``: structures that nobody has annotated in it yet."""
+
+    name: str
+    revision: int
+    waiting: tuple[str, ...]
+
+
+class Exporting:
+    """What the Learn section does."""
+
+    def __init__(self, scene: Any, engine: Any, drafts: Drafts) -> None:
+        """``engine`` is an EngineProcess."""
+        self._scene = scene
+        self._engine = engine
+        self._drafts = drafts
+
+    def unclear(self, case: Case) -> tuple[EditedSegment, ...]:
+        """Segments that are no structure of the model as far as can be seen: the user says what they are."""
+        return case.read_back().unmatched
+
+    def summarise(
+        self,
+        case: Case,
+        choice: ExportChoice,
+        on_result: Callable[[Export], None],
+        on_error: OnError,
+        on_progress: OnProgress = _ignore,
+    ) -> None:
+        """What ``export`` would write; nothing is stored. Raises InputError as ``export`` does."""
+        self._export(case, choice, False, on_result, on_error, on_progress)
+
+    def export(
+        self,
+        case: Case,
+        choice: ExportChoice,
+        on_result: Callable[[Export], None],
+        on_error: OnError,
+        on_progress: OnProgress = _ignore,
+    ) -> None:
+        """Store a case; its draft is discarded when that is done.
+
+        Raises InputError, before anything is asked of the engine, for a segment that is neither recognised nor mapped.
+        """
+        self._export(case, choice, True, on_result, on_error, on_progress)
+
+    def cases(self, dataset: Path, on_result: Callable[[list[DatasetCase]], None], on_error: OnError) -> None:
+        """The cases of a dataset, by name."""
+
+        def listed(shown: Mapping[str, Any]) -> None:
+            on_result(
+                [
+                    DatasetCase(name, int(entry["revision"]), tuple(entry["waiting"]))
+                    for name, entry in sorted(shown["cases"].items())
+                ]
+            )
+
+        self._engine.request("dataset.show", {"dataset": str(dataset)}, on_result=listed, on_error=on_error)
+
+    def open_case(self, dataset: Path, name: str, on_result: Callable[[Case], None], on_error: OnError) -> None:
+        """Bring a case back into the scene to correct it further; its export goes to the same case.
+
+        One that is in the scene already is given as it is, with what the user has done since.
+        """
+        there = self._opened(dataset, name)
+        if there is not None:
+            on_result(there)
+            return
+
+        def opened(result: Mapping[str, Any]) -> None:
+            try:  # it may have been asked for twice before the first one came
+                on_result(self._opened(dataset, name) or self._put(dataset, result))
+            except (ActiveSegError, OSError) as error:
+                on_error(error if isinstance(error, ActiveSegError) else file_error(error))
+            finally:
+                self._engine.request("job.release", {"job": job}, on_error=lambda _: None)
+
+        job = self._engine.request(
+            "dataset.open", {"dataset": str(dataset), "case": name}, on_result=opened, on_error=on_error
+        )
+
+    def remove_case(self, dataset: Path, name: str, on_result: Callable[[], None], on_error: OnError) -> None:
+        """Remove a case with its history from a dataset. The caller has asked the user."""
+        params = {"dataset": str(dataset), "case": name}
+        self._engine.request("dataset.remove", params, on_result=lambda _: on_result(), on_error=on_error)
+
+    def _export(
+        self,
+        case: Case,
+        choice: ExportChoice,
+        store: bool,
+        on_result: Callable[[Export], None],
+        on_error: OnError,
+        on_progress: OnProgress,
+    ) -> None:
+        if case.is_preview:
+            raise InputError(
+                f"'{case.name}' is a quick preview, which is not exported.",
+                "Wait for the final result, or segment again.",
+            )
+        found = case.read_back(_values(case, choice.mapping))
+        if found.is_beside_the_ct:
+            raise InputError(
+                f"No segment of '{case.name}' lies inside '{case.ct_node.GetName()}'.",
+                "Check the transforms of both.",
+            )
+        changed = _about_image(case)
+        if found.unmatched:
+            names = ", ".join(f"'{segment.name}'" for segment in found.unmatched)
+            raise InputError(
+                f"It is not clear which structures these segments are: {names}.",
+                "Say what they are, or leave them out.",
+                cause="unclear",
+            )
+        if not str(choice.dataset) or choice.dataset == Path():
+            raise InputError("No dataset is chosen.", "Name a folder such as Dataset801_Liver.")
+
+        def send() -> None:
+            inbox = Inbox(self._engine)
+            method, params = self._request(case, choice, found, store, inbox)
+
+            def done(result: Mapping[str, Any]) -> None:
+                inbox.remove()
+                sentences = (*changed, *found.sentences(), *result.get("sentences", ()))
+                exported = Export(Path(result["dataset"]), str(result.get("case") or ""), sentences, result)
+                if store:
+                    self._drafts.discard(case.id, lambda: None, lambda _: None)
+                on_result(exported)
+
+            def failed(error: ActiveSegError) -> None:
+                inbox.remove()
+                on_error(error)
+
+            def progressed(event: ProgressEvent) -> None:
+                on_progress(event.stage, event.fraction)
+
+            def ask() -> None:
+                try:
+                    self._engine.request(method, params, on_result=done, on_error=failed, on_progress=progressed)
+                except ActiveSegError as error:
+                    failed(error)
+
+            on_progress("hand over", 0.0)
+            inbox.fill(ask, failed)
+
+        def try_to_send() -> None:
+            try:
+                send()
+            except ActiveSegError as error:  # something was removed from the scene meanwhile
+                on_error(error)
+
+        on_progress("draft", 0.0)
+        self._drafts.save(case, try_to_send, on_error)
+
+    def _request(
+        self, case: Case, choice: ExportChoice, found: EditedSegmentation, store: bool, inbox: Inbox
+    ) -> tuple[str, dict[str, Any]]:
+        edited = inbox.volume(Volume(found.labels, found.geometry))
+        draft = self._drafts.folder_of(case.id)
+        table = case.regions
+        states = {str(number): str(state) for number, state in table.states().items()} if table is not None else {}
+        return "export", {
+            "draft": str(draft),
+            "edited": edited,
+            "dataset": str(choice.dataset),
+            "review": choice.review,
+            "states": states,
+            "annotator": choice.annotator,
+            "patient": choice.patient,
+            "notes": case.notes,
+            "seconds": case.seconds,
+            "store": store,
+        }
+
+    def _opened(self, dataset: Path, name: str) -> Case | None:
+        """The case of that dataset if it is in the scene, whatever way to the folder was written."""
+        for case in Case.all_in(self._scene):
+            origin = case.origin
+            if origin and origin["case"] == name and Path(origin["dataset"]).resolve() == dataset.resolve():
+                return case
+        return None
+
+    def _put(self, dataset: Path, result: Mapping[str, Any]) -> Case:
+        """The opened case as a CT and a segmentation."""
+        image = next(iter(result["images"].values()))
+        name = str(result["case"])
+        ct_node = add_volume(self._scene, Volume(read_array(image["array"]), read_geometry(image["geometry"])), name)
+        labels = Volume(read_array(result["labels"]["array"]), read_geometry(result["labels"]["geometry"]), "labels")
+        schema = LabelSchema.from_dict(result["schema"])
+        record = {
+            "schema": schema.to_dict(),
+            "decided": [n for n in schema.names if n not in result["waiting"]],
+            "origin": {"dataset": str(dataset), "case": name},
+        }
+        return Case.create(self._scene, ct_node, labels, record, self._scene.GenerateUniqueName(f"{name} segmentation"))
+
+
+def _values(case: Case, mapping: Mapping[str, str | None]) -> dict[str, int | None]:
+    """Label values for the segments that are still there: one may have been deleted after the user said what it is."""
+    there = set(case.node.GetSegmentation().GetSegmentIDs())
+    return {
+        segment_id: None if name is None else case.schema.named(name).value
+        for segment_id, name in mapping.items()
+        if segment_id in there
+    }
+
+
+def _about_image(case: Case) -> tuple[str, ...]:
+    """What to say when the CT in the scene is no longer what was segmented; the copy that is exported still is."""
+    if not case.image_has_changed:
+        return ()
+    name = case.ct_node.GetName()
+    return (
+        f"The voxels of '{name}' are not those that were segmented (another frame of a sequence?). "
+        "The image that was segmented is stored with this label map: check that the edits belong to it.",
+    )
+
+
+def nnunet_folder(folder: Path) -> Path:
+    """The folder that a dataset of that name has, or would get: nnU-Net wants ``DatasetNNN_Name``, and no other signs.
+
+    ``data/kidneys`` is ``data/Dataset501_kidneys`` where that is there, else it gets a number that no neighbour has.
+    Raises InputError when nothing is left of the name.
+    """
+    if _FOLDER_NAME.fullmatch(folder.name) or (folder / "dataset.json").is_file():
+        return folder
+    numbered = _NUMBERED.fullmatch(folder.name)
+    plain = unicodedata.normalize("NFKD", numbered[2] if numbered else folder.name).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_-")
+    if not name:
+        raise InputError(f"'{folder.name}' cannot be a dataset's name.", "Use letters, digits, _ and -.")
+    if numbered:
+        return folder.with_name(f"{numbered[1]}_{name}")
+    beside = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
+    named = [found for entry in beside if (found := _FOLDER_NAME.fullmatch(entry))]
+    there = next((found[0] for found in named if found[2] == name), None)
+    if there is not None:
+        return folder.with_name(there)
+    taken = {int(found[1]) for found in named}
+    number = next(number for number in itertools.count(501) if number not in taken)
+    return folder.with_name(f"Dataset{number:03d}_{name}")

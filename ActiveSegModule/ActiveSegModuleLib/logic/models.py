@@ -1,0 +1,183 @@
+"""Which models there are to choose from, as the engine lists them, and nnU-Net folders that the user added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from activeseg.core.errors import ActiveSegError, InputError
+from activeseg.core.labels import LabelSchema
+
+FAMILIES = {
+    "project": "Project",
+    "totalsegmentator": "TotalSegmentator",
+    "nnunet": "nnU-Net",
+    "hounsfield": "Rules",
+    "demo": "Demonstration",
+}
+"""Families in the order in which they are offered, with their titles."""
+
+_FOLDERS = "ActiveSeg/nnunetFolders"
+_STATES = {
+    "ready": "",
+    "missing": "Its weights are downloaded at the first use.",
+    "damaged": "Its weights are damaged; they are downloaded again.",
+    "other version": "Its weights are of another version; they are downloaded again.",
+    "licence": "It needs a licence number, see 'Model weights and licence' in the section Engine.",
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to choose; ``structures`` are the names that it can segment."""
+
+    name: str
+    family: str
+    description: str
+    modality: str
+    structures: tuple[str, ...]
+    state: str
+
+    @property
+    def title(self) -> str:
+        """Its name within the family."""
+        if self.family == "nnunet":
+            folder = Path(self.name.partition(":")[2])
+            return f"{folder.parent.name}, {folder.name}" if folder.parent.name else folder.name
+        if self.family == "project":
+            return Path(self.name.partition(":")[2]).name
+        return self.name.partition(":")[2] or self.name
+
+    @property
+    def help(self) -> str:
+        """One line about it."""
+        told = f"{self.description} ({self.modality}, {len(self.structures)} structures)."
+        return f"{told} {_STATES.get(self.state, self.state)}".strip()
+
+
+class Models:
+    """The list, as it was last asked for."""
+
+    def __init__(self, engine: Any, settings: Any) -> None:
+        """``engine`` as EngineProcess; ``settings`` as QSettings, which remembers folders of nnU-Net models."""
+        self._engine = engine
+        self._settings = settings
+        self._listed: dict[str, Model] = {}
+        self._project: Model | None = None
+
+    @property
+    def all(self) -> list[Model]:
+        """By family in the order of FAMILIES; empty before ``refresh``."""
+        order = list(FAMILIES)
+        return sorted(self._listed.values(), key=lambda model: order.index(model.family))
+
+    def named(self, name: str) -> Model | None:
+        return self._listed.get(name)
+
+    def refresh(self, on_result: Callable[[], None], on_error: Callable[[ActiveSegError], None]) -> None:
+        """Ask the engine. Folders of the user's that cannot be used any more are left out, but remembered."""
+
+        def listed(result: Mapping[str, Any]) -> None:
+            self._listed = {
+                entry["name"]: Model(
+                    entry["name"],
+                    entry["family"],
+                    entry["description"],
+                    entry["modality"],
+                    tuple(entry["structures"]),
+                    entry["state"],
+                )
+                for entry in result["models"]
+                if entry["family"] in FAMILIES
+            }
+            if self._project is not None:
+                self._listed[self._project.name] = self._project
+            on_result()
+            for folder in self._folders():
+                self._check(folder, lambda _: on_result(), lambda _: None)
+
+        self._ask("models.list", {}, listed, on_error)
+
+    def add_folder(
+        self, folder: Path, on_result: Callable[[Model], None], on_error: Callable[[ActiveSegError], None]
+    ) -> None:
+        """Offer the nnU-Net model in a folder from now on; an error says why it cannot be used."""
+
+        def usable(model: Model) -> None:
+            self._settings.setValue(_FOLDERS, "\n".join(dict.fromkeys([*self._folders(), str(folder)])))
+            on_result(model)
+
+        self._check(str(folder), usable, on_error)
+
+    def add_weights(
+        self, file: Path, on_result: Callable[[str], None], on_error: Callable[[ActiveSegError], None]
+    ) -> None:
+        """Put a zip of TotalSegmentator's weights where it looks; ``on_result`` gets the model's folder name."""
+        self._ask("weights.add", {"file": str(file)}, lambda result: on_result(str(result["model"])), on_error)
+
+    def set_licence(
+        self, number: str, on_result: Callable[[], None], on_error: Callable[[ActiveSegError], None]
+    ) -> None:
+        """Keep the user's licence number for TotalSegmentator."""
+        self._ask("licence.set", {"number": number}, lambda _result: on_result(), on_error)
+
+    def offer_project(
+        self, summary: Mapping[str, Any], on_result: Callable[[], None], on_error: Callable[[ActiveSegError], None]
+    ) -> None:
+        """Offer the current version of a project, in place of another project's; ``summary`` is the engine's."""
+        name = f"project:{summary['project']}"
+
+        def checked(result: Mapping[str, Any]) -> None:
+            if self._project is not None:
+                self._listed.pop(self._project.name, None)
+            names = LabelSchema.from_dict(result["schema"]).names
+            told = f"Version '{summary['current']}' of the project {summary['name']}"
+            self._project = Model(name, "project", told, result["channels"][0], names, "ready")
+            self._listed[name] = self._project
+            on_result()
+
+        self._ask("models.check", {"model": name}, checked, on_error)
+
+    def _ask(
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        on_result: Callable[[Mapping[str, Any]], None],
+        on_error: Callable[[ActiveSegError], None],
+    ) -> None:
+        try:
+            self._engine.request(method, params, on_result=on_result, on_error=on_error)
+        except ActiveSegError as error:
+            on_error(error)
+
+    def _folders(self) -> list[str]:
+        return [folder for folder in str(self._settings.value(_FOLDERS) or "").split("\n") if folder]
+
+    def _check(
+        self, folder: str, on_result: Callable[[Model], None], on_error: Callable[[ActiveSegError], None]
+    ) -> None:
+        def checked(result: Mapping[str, Any]) -> None:
+            if len(result["channels"]) != 1:
+                on_error(
+                    InputError(
+                        f"The model in '{folder}' needs {len(result['channels'])} images; the panel gives it one.",
+                        "Use it with 'activeseg segment --channel'.",
+                    )
+                )
+                return
+            names = LabelSchema.from_dict(result["schema"]).names
+            model = Model(
+                f"nnunet:{folder}", "nnunet", f"nnU-Net model in {folder}", result["channels"][0], names, "ready"
+            )
+            self._listed[model.name] = model
+            on_result(model)
+
+        self._ask("models.check", {"model": f"nnunet:{folder}"}, checked, on_error)
+
+
+def found(names: Iterable[str], text: str) -> list[str]:
+    """The names in which every word of ``text`` occurs; underscores count as blanks."""
+    words = text.lower().replace("_", " ").split()
+    return [name for name in names if all(word in name.lower().replace("_", " ") for word in words)]

@@ -1,0 +1,283 @@
+"""From one uncertain place to the next: what the user looks at, takes over, accepts or skips. No widgets."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from activeseg.core.correction import RegionState
+from activeseg.core.errors import InputError
+
+from ..scene.alternatives import apply_alternative
+from ..scene.case import Case, OfferedAlternative
+from ..scene.hierarchy import place_under
+from ..scene.preview import AlternativePreview
+from ..scene.regions import RegionBox, RegionTable
+from ..scene.views import look_at
+
+_LONGEST_PAUSE_S = 120.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A region as the list shows it."""
+
+    number: int
+    structures: tuple[str, ...]
+    score: float
+    ml: float
+    state: RegionState
+
+
+class Review:
+    """The review of one case at a time; all that it decides is written into the scene at once."""
+
+    def __init__(self, scene: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self._scene = scene
+        self._clock = clock
+        self._case: Case | None = None
+        self._current: int | None = None
+        self._box: RegionBox | None = None
+        self._preview = AlternativePreview(scene)
+        self._worked_at = clock()
+        self._listed: Any = None  # the table whose regions these are
+        self._content: dict[int, bytes] = {}
+        self._states: dict[int, dict[bytes, RegionState]] = {}
+
+    @property
+    def case(self) -> Case | None:
+        """None when none is chosen, or it was removed from the scene."""
+        if self._case is not None and not self._scene.IsNodePresent(self._case.node):
+            self.leave()
+        return self._case
+
+    @property
+    def current(self) -> int | None:
+        """The number of the region that is looked at."""
+        return self._current if self.case is not None else None
+
+    def open(self, case: Case | None) -> None:
+        """Turn to a case; the region that was looked at is left."""
+        if case == self._case:
+            return
+        self.leave()
+        self._case = case
+        self._worked_at = self._clock()
+        if case is not None and case.has_ct:
+            case.follow_ct()
+            with contextlib.suppress(InputError):  # what was predicted is gone: told when it is needed
+                self._look_at_all()
+
+    def leave(self) -> None:
+        """Take the frame and the preview out of the scene."""
+        self._preview.remove()
+        if self._box is not None and self._scene.IsNodePresent(self._box.node):
+            self._scene.RemoveNode(self._box.node)
+        self._box, self._case, self._current = None, None, None
+        self._listed, self._content, self._states = None, {}, {}
+
+    def follow_ct(self) -> None:
+        """The CT may have been put under another transform: frame, maps and segmentation go along."""
+        case = self.case
+        if case is not None and case.has_ct:
+            case.follow_ct()
+            if self._box is not None and self._scene.IsNodePresent(self._box.node):
+                self._box.follow(case.ct_node)
+
+    def forget_region(self) -> None:
+        """The list is another one: no region of it is looked at."""
+        self._preview.hide()
+        if self._box is not None and self._scene.IsNodePresent(self._box.node):
+            self._box.hide()
+        self._current = None
+
+    def rows(self) -> list[Row]:
+        """All regions, worst first; empty while there are none."""
+        table = self._table
+        if table is None:
+            return []
+        states = table.states()
+        return [Row(r.number, r.structures, r.score, r.size_mm3 / 1000, states[r.number]) for r in table.regions]
+
+    @property
+    def reviewed(self) -> tuple[int, int]:
+        """How many regions were decided on (skipped ones too), of how many."""
+        rows = self.rows()
+        return sum(row.state is not RegionState.OPEN for row in rows), len(rows)
+
+    def go_to(self, number: int) -> None:
+        """Show a region in all views, with a frame around it. Raises InputError when there is none of that number."""
+        table = self._table
+        if table is None or self.case is None:
+            raise InputError("There are no regions to go to.", "Segment a CT first.")
+        table.region(number)
+        with contextlib.suppress(InputError):  # the same as in ``open``; one can look all the same
+            self.note_edits()  # what was edited just now was edited in the region before
+        self._preview.hide()
+        self._current = number
+        if self._box is None or not self._scene.IsNodePresent(self._box.node):
+            self._box = RegionBox.create(self._scene, table.ct_node)
+        self._box.follow(table.ct_node)
+        self._box.move_to(table, number)
+        table.jump_to(number)
+        look_at(self._scene, table.center_world(number))
+        self._work()
+
+    def first(self) -> int | None:
+        """Go to the worst region that nobody has decided on, or the worst of all; None when there are none."""
+        number = self.next_open()
+        return number if number is not None else self.next()
+
+    def next(self) -> int | None:
+        """Go to the region after the current one, after the last to the first; None when there are none."""
+        return self._step(1)
+
+    def previous(self) -> int | None:
+        """Go to the region before the current one, before the first to the last; None when there are none."""
+        return self._step(-1)
+
+    def next_open(self) -> int | None:
+        """Go to the next region that nobody has decided on; None, and nothing moves, when there is none."""
+        rows = self.rows()
+        numbers = [row.number for row in rows]
+        at = numbers.index(self._current) + 1 if self._current in numbers else 0
+        for row in rows[at:] + rows[:at]:
+            if row.state is RegionState.OPEN:
+                self.go_to(row.number)
+                return row.number
+        return None
+
+    def accept(self) -> None:
+        """The current region is right as it is now; what was edited in it counts as corrected."""
+        case, number = self._at_region()
+        self.note_edits()
+        _, differs = self._look(case, number)
+        self._set(number, RegionState.CORRECTED if differs else RegionState.ACCEPTED)
+
+    def skip(self) -> None:
+        """Leave the current region undecided: it does not count as truth."""
+        _, number = self._at_region()
+        self.note_edits()
+        self._set(number, RegionState.SKIPPED)
+
+    def alternatives(self) -> tuple[OfferedAlternative, ...]:
+        """What members would draw in the current region instead."""
+        case = self.case
+        return case.alternatives(self._current) if case is not None and self._current is not None else ()
+
+    def preview(self, index: int | None) -> None:
+        """Outline an alternative of the current region (counted from 0); None takes the outline away."""
+        case = self.case
+        if case is None or index is None:
+            self._preview.hide()
+        else:
+            self._preview.show(case, self.alternatives()[index].patch)
+
+    def take(self, index: int, editor_logic: Any, save_state: Callable[[], None] | None = None) -> None:
+        """Write an alternative of the current region (counted from 0) into the segmentation, undoable.
+
+        ``editor_logic`` and ``save_state`` as in ``apply_alternative``. The region counts as corrected.
+        """
+        case, _ = self._at_region()
+        self._preview.hide()
+        apply_alternative(editor_logic, case.segmentation, self.alternatives()[index].patch, save_state)
+        self.note_edits()
+        self._work()
+
+    def note_edits(self) -> set[int]:
+        """Bring states up to date with the segmentation; gives the numbers of regions that changed their state.
+
+        An edit in the current region makes it corrected. One elsewhere leaves states as they are: nobody looked there.
+        What a region held is remembered with the state that it had then, so an undo or a redo, from wherever, brings
+        that back. Takes a few milliseconds, so it can follow every stroke. Raises InputError when the CT was removed.
+        """
+        case, table = self.case, self._table
+        changed: set[int] = set()
+        if case is None:
+            return changed
+        place_under(self._scene, case.ct_node, case.node)  # the Segment Editor moves what it edits beside its source
+        if table is None:
+            return changed
+        self._look_at_all()
+        for number, state in table.states().items():
+            content, differs = self._look(case, number)
+            if content == self._content.get(number):
+                continue
+            self._content[number] = content
+            known = self._states.setdefault(number, {})
+            if content not in known:
+                known[content] = self._state_after_edit(number, state, differs)
+            if known[content] is not state:
+                table.set_state(number, known[content])
+                changed.add(number)
+        if changed:
+            self._work()
+        return changed
+
+    def _state_after_edit(self, number: int, state: RegionState, differs: bool) -> RegionState:
+        """Of a region that holds now what it never held while it was reviewed."""
+        if number == self._current and differs:
+            return RegionState.CORRECTED
+        return RegionState.OPEN if state is RegionState.CORRECTED and not differs else state
+
+    def _look_at_all(self) -> None:
+        """Remember what the regions hold, when they are others than before."""
+        case, table = self._case, self._table
+        listed = table.node if table is not None else None
+        if listed is self._listed or case is None:
+            return
+        states = table.states() if table is not None else {}
+        self._content = {number: self._look(case, number)[0] for number in states}
+        self._states = {number: {self._content[number]: state} for number, state in states.items()}
+        self._listed = listed
+
+    @property
+    def _table(self) -> RegionTable | None:
+        case = self.case
+        return case.regions if case is not None else None
+
+    def _at_region(self) -> tuple[Case, int]:
+        if self.case is None or self._current is None:
+            raise InputError("No region is chosen.", "Choose one in the list, or press Next.")
+        return self.case, self._current
+
+    def _step(self, by: int) -> int | None:
+        numbers = [row.number for row in self.rows()]
+        if not numbers:
+            return None
+        if self._current in numbers:
+            number = numbers[(numbers.index(self._current) + by) % len(numbers)]
+        else:
+            number = numbers[0 if by > 0 else -1]
+        self.go_to(number)
+        return number
+
+    def _set(self, number: int, state: RegionState) -> None:
+        case, table = self._case, self._table
+        assert case is not None
+        assert table is not None
+        table.set_state(number, state)
+        self._content[number], _ = self._look(case, number)
+        self._states.setdefault(number, {})[self._content[number]] = state
+        self._work()
+
+    def _look(self, case: Case, number: int) -> tuple[bytes, bool]:
+        """A fingerprint of what a region holds, and whether that is something else than was predicted."""
+        table = case.regions
+        assert table is not None
+        box = table.region(number).box_kji
+        now, before = case.labels_in(box), case.original_on_ct()[tuple(slice(*span) for span in box)]
+        return hashlib.sha256(now.tobytes()).digest(), bool(np.any(now != before))
+
+    def _work(self) -> None:
+        """Count the time since the last thing that the user did, unless it was a pause."""
+        now = self._clock()
+        if self._case is not None:
+            self._case.seconds += min(now - self._worked_at, _LONGEST_PAUSE_S)
+        self._worked_at = now

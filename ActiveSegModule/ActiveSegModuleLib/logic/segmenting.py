@@ -1,0 +1,368 @@
+"""One click: a CT goes to the engine, and comes back into the scene as a case. No widgets; nothing here waits."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from activeseg.client.engine_client import EstimateEvent, LabelEvent, NoticeEvent, ProgressEvent
+from activeseg.core.correction import RegionState
+from activeseg.core.errors import ActiveSegError, Cancelled, InputError
+from activeseg.core.volume import Volume
+from activeseg.io.npy import read_array, read_geometry
+
+from ..engine.inbox import Inbox, file_error
+from ..engine.listener import Listener
+from ..engine.results import labels_of, patches_of, record_of
+from ..scene.case import Case
+from ..scene.placement import geometry_of
+from ..scene.volume_node import volume_of
+
+PREVIEW_MODELS = {
+    "totalsegmentator:total": "totalsegmentator:total-fast",
+    "totalsegmentator:total_mr": "totalsegmentator:total_mr-fast",
+}
+"""Models that have a coarser one of the same structures, which answers many times sooner."""
+
+
+def _ignore(*_: Any) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user chose for a run.
+
+    Attributes
+    ----------
+    model : as the engine names it; ``device``, ``members`` and ``mode`` as in its settings
+    structures : names to segment; empty means all that the model knows
+    focus : structures that the regions may be about; empty means all
+    regions : how many places to list
+    preview : show the result of a coarser model first, where there is one
+    allow_coarser : take a coarser model when the memory is not enough
+    usage_statistics : let TotalSegmentator tell its makers that it was used
+    """
+
+    model: str
+    device: str = "auto"
+    members: str | int = "auto"
+    mode: str = "fast"
+    structures: tuple[str, ...] = ()
+    focus: tuple[str, ...] = ()
+    regions: int = 10
+    preview: bool = False
+    allow_coarser: bool = False
+    usage_statistics: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """The engine's ``settings``."""
+        return {
+            "device": self.device,
+            "members": self.members,
+            "mode": self.mode,
+            "structures": list(self.structures),
+            "usage_statistics": self.usage_statistics,
+        }
+
+
+@dataclass(frozen=True)
+class Running:
+    """How far the run is; ``label_shown``: only the uncertainty is still being refined, and may be stopped."""
+
+    ct_name: str
+    model: str
+    stage: str = "start"
+    fraction: float = 0.0
+    eta_s: float | None = None
+    text: str = ""
+    label_shown: bool = False
+
+
+class Segmenting:
+    """Runs one segmentation at a time; what it was told to leave is left at once, whatever the engine still does.
+
+    Attributes
+    ----------
+    last_case : what the last run made, when it has ended; None when it failed or was cancelled before the label
+    last_error : why the last run failed, a Cancelled when it was cancelled before the label
+    """
+
+    def __init__(
+        self,
+        scene: Any,
+        engine: Any,
+        drafts: Path,
+        listener: Listener,
+    ) -> None:
+        """
+        Parameters
+        ----------
+        engine : an EngineProcess
+        drafts : the folder in which the engine keeps a copy of each case, for what a crash would lose
+        """
+        self._scene = scene
+        self._engine = engine
+        self._drafts = drafts
+        self._listener = listener
+        self._run: _Run | None = None
+        self.last_case: Case | None = None
+        self.last_error: ActiveSegError | None = None
+
+    @property
+    def running(self) -> Running | None:
+        """None when nothing runs."""
+        return self._run.state if self._run else None
+
+    def start(self, ct_node: Any, choice: Choice) -> None:
+        """Segment a volume node; the case is told to the listeners. Raises InputError, and EngineError when
+        no engine is installed; then nothing has begun."""
+        if self._run is not None:
+            raise InputError(f"'{self._run.state.ct_name}' is being segmented.", "Wait for it, or cancel it.")
+        if ct_node is None:
+            raise InputError("No CT is chosen.", "Load a CT, then choose it at the top of this panel.")
+        geometry_of(ct_node)
+        if ct_node.GetImageData().GetNumberOfScalarComponents() != 1:
+            raise InputError(f"'{ct_node.GetName()}' is a colour image.", "Choose a CT.")
+        self._run = run = _Run(ct_node, choice, Running(ct_node.GetName(), choice.model))
+        self._listener.segmenting_changed()
+        try:
+            # Its answer also says that the engine is there, and where it takes files.
+            self._ask(run, "system.info", {}, lambda _: self._hand_over(run))
+        except ActiveSegError:
+            self._end(run)
+            raise
+
+    def cancel(self) -> None:
+        """End the run. A label that is shown stays; the rest is as if it had not begun."""
+        run = self._run
+        if run is None:
+            return
+        self._end(run, Cancelled() if run.case is None else None)
+        for job in run.jobs:
+            self._engine.cancel(job)
+
+    def list_regions(
+        self,
+        case: Case,
+        focus: tuple[str, ...],
+        count: int,
+        on_done: Callable[[], None],
+        on_error: Callable[[ActiveSegError], None],
+    ) -> None:
+        """Find the uncertain places of a case anew, in some structures only (empty: in all), in place of its list.
+
+        The error says so when the engine has forgotten what the members said about the case.
+        """
+
+        def found(result: Mapping[str, Any]) -> None:
+            try:
+                if self._scene.IsNodePresent(case.node):
+                    case.set_regions(result["regions"], patches_of(result), read_geometry(result["geometry"]))
+                    on_done()
+            except (ActiveSegError, OSError) as error:
+                on_error(_as_told(error))
+            finally:
+                self._engine.request("job.release", {"job": job}, on_error=_ignore)
+
+        params = {"draft": str(self._drafts / case.id), "focus": list(focus), "regions": count}
+        job = self._engine.request("regions.find", params, on_result=found, on_error=on_error)
+
+    def _hand_over(self, run: _Run) -> None:
+        """The CT to the engine, then the request."""
+        run.inbox = inbox = Inbox(self._engine)
+        image = inbox.volume(volume_of(self._ct_of(run)))
+        inbox.fill(lambda: self._go_on(run, lambda: self._send(run, image)), lambda error: self._fail(run, error))
+
+    def _send(self, run: _Run, image: Mapping[str, Any]) -> None:
+        params = {"image": image, "regions": run.choice.regions, "focus": list(run.choice.focus)}
+        settings = run.choice.settings()
+        coarser = PREVIEW_MODELS.get(run.choice.model) if run.choice.preview else None
+        if coarser:
+            quick = {**params, "model": coarser, "regions": 0, "focus": [], "settings": {**settings, "members": 1}}
+            preview = self._ask(
+                run,
+                "segment",
+                quick,
+                lambda result: self._previewed(run, preview, result),
+                lambda error: self._listener.notice(f"There is no preview: {error}"),
+                lambda result: self._preview(run, result),
+            )
+        job = self._ask(
+            run,
+            "segment",
+            {
+                **params,
+                "model": run.choice.model,
+                "settings": settings,
+                "allow_coarser": run.choice.allow_coarser,
+                "label_first": True,
+                "draft": str(self._drafts / run.id),
+            },
+            lambda result: self._finish(run, job, result),
+            on_label=lambda result: self._show(run, result),
+        )
+
+    def _ask(
+        self,
+        run: _Run,
+        method: str,
+        params: Mapping[str, Any],
+        on_result: Callable[[Any], None],
+        on_error: Callable[[ActiveSegError], None] | None = None,
+        on_label: Callable[[Any], None] = _ignore,
+    ) -> str:
+        """A request of this run; once the run has ended nobody hears of its answer. ``on_label``: of a first label."""
+
+        def answered(result: Any) -> None:
+            self._go_on(run, lambda: on_result(result))
+
+        def failed(error: ActiveSegError) -> None:
+            if run is self._run:
+                (on_error or (lambda e: self._fail(run, e)))(error)
+
+        job = str(
+            self._engine.request(
+                method,
+                params,
+                on_result=answered,
+                on_error=failed,
+                on_progress=lambda event: self._progress(run, event),
+                on_notice=lambda event: self._notice(run, event, on_label),
+            )
+        )
+        run.jobs.append(job)
+        return job
+
+    def _ct_of(self, run: _Run) -> Any:
+        if not self._scene.IsNodePresent(run.ct_node):
+            raise InputError("The CT was removed while it was segmented; nothing was added.", "Load it again.")
+        return run.ct_node
+
+    def _go_on(self, run: _Run, work: Callable[[], None]) -> None:
+        """The next step of a run, unless it has ended; an error ends it."""
+        if run is self._run:
+            try:
+                work()
+            except (ActiveSegError, OSError) as error:
+                self._fail(run, error)
+
+    def _progress(self, run: _Run, event: ProgressEvent) -> None:
+        if run is self._run:
+            run.tell(stage=event.stage, fraction=event.fraction, eta_s=event.eta_s, text=event.text)
+            self._listener.segmenting_changed()
+
+    def _notice(
+        self, run: _Run, event: EstimateEvent | NoticeEvent | LabelEvent, on_label: Callable[[Any], None]
+    ) -> None:
+        if isinstance(event, NoticeEvent):
+            self._go_on(run, lambda: self._listener.notice(event.text))
+        elif isinstance(event, LabelEvent):
+            self._go_on(run, lambda: on_label(event.result))
+
+    def _preview(self, run: _Run, result: Mapping[str, Any]) -> None:
+        """The coarser model's label, until the one that was asked for is there."""
+        if run.case is None and not run.previewed:
+            run.previewed = True
+            ct_node, labels = self._ct_of(run), labels_of(result)
+            self._remove_previews(ct_node)
+            name = self._scene.GenerateUniqueName(f"{run.state.ct_name} preview")
+            preview = Case.create(self._scene, ct_node, labels, record_of(result), name, preview=True)
+            self._listener.case_changed(preview)
+
+    def _previewed(self, run: _Run, job: str, result: Mapping[str, Any]) -> None:
+        self._preview(run, result)
+        self._engine.request("job.release", {"job": job}, on_error=_ignore)
+
+    def _remove_previews(self, ct_node: Any) -> None:
+        """Out of the scene with a CT's previews; what the user drew into one is hidden instead, and told."""
+        for case in Case.all_in(self._scene):
+            if not case.is_preview or not case.has_ct or case.ct_node is not ct_node:
+                continue
+            if case.touched:
+                case.node.SetDisplayVisibility(False)
+                self._listener.notice(f"The preview '{case.name}' was edited: it is hidden, and stays in the scene.")
+            else:
+                case.remove()
+
+    def _show(self, run: _Run, result: Mapping[str, Any]) -> None:
+        """The label at once; the rest, read now because the engine may remove it, in turns of the event loop."""
+        ct_node, labels = self._ct_of(run), labels_of(result)
+        self._remove_previews(ct_node)
+        name = self._scene.GenerateUniqueName(f"{run.state.ct_name} segmentation")
+        run.case = Case.create(self._scene, ct_node, labels, record_of(result), name, run.id)
+        run.shown_members = len(result["members"])
+        run.tell(label_shown=True)
+        self._listener.case_changed(run.case)
+        self._listener.segmenting_changed()
+        self._complete(run, result)
+
+    def _complete(self, run: _Run, result: Mapping[str, Any]) -> None:
+        """Uncertainty and regions of a result into the case that shows its label."""
+        case = run.case
+        assert case is not None
+        table = case.regions
+        if table is None or all(state is RegionState.OPEN for state in table.states().values()):
+            case.set_regions(result["regions"], patches_of(result), read_geometry(result["geometry"]))
+        else:
+            self._listener.notice("The list of regions stays as it is, because you have begun to review it.")
+        geometry, default = read_geometry(result["measures_geometry"]), result["measure"]
+        for measure in sorted(result["measures"], key=lambda name: name != default):
+            volume = Volume(read_array(result["measures"][measure]), geometry)
+            self._engine.later(lambda m=measure, v=volume: self._add_uncertainty(case, m, v, m == default))
+
+    def _add_uncertainty(self, case: Case, measure: str, volume: Volume, shown: bool) -> None:
+        if self._scene.IsNodePresent(case.node) and case.has_ct:
+            case.add_uncertainty(measure, volume, shown)
+            self._listener.case_changed(case)
+
+    def _finish(self, run: _Run, job: str, result: Mapping[str, Any]) -> None:
+        if run.case is None:
+            self._show(run, result)
+        elif self._scene.IsNodePresent(run.case.node) and len(result["members"]) != run.shown_members:
+            run.case.update_record(record_of(result))
+            self._complete(run, result)
+        self._engine.request("job.release", {"job": job}, on_error=_ignore)
+        self._engine.later(lambda: self._end(run))  # when all maps are in the scene
+
+    def _fail(self, run: _Run, error: ActiveSegError | OSError) -> None:
+        told = _as_told(error)
+        self._end(run, told)
+        for job in run.jobs:
+            self._engine.cancel(job)
+        if not isinstance(told, Cancelled):
+            self._listener.error(told)
+
+    def _end(self, run: _Run, error: ActiveSegError | None = None) -> None:
+        if run is not self._run:
+            return
+        self._run = None
+        self.last_case, self.last_error = run.case, error
+        if run.inbox is not None:
+            run.inbox.remove()
+        self._listener.segmenting_changed()
+
+
+class _Run:
+    """One run, from the click to its end."""
+
+    def __init__(self, ct_node: Any, choice: Choice, state: Running) -> None:
+        self.ct_node = ct_node
+        self.choice = choice
+        self.state = state
+        self.id = uuid.uuid4().hex
+        self.jobs: list[str] = []
+        self.inbox: Inbox | None = None
+        self.case: Case | None = None
+        self.previewed = False
+        self.shown_members = 0
+
+    def tell(self, **changes: Any) -> None:
+        self.state = replace(self.state, **changes)
+
+
+def _as_told(error: ActiveSegError | OSError) -> ActiveSegError:
+    return error if isinstance(error, ActiveSegError) else file_error(error)

@@ -1,0 +1,129 @@
+"""The environment as a process of its own, and as commands of ``activeseg``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import runner
+from installable import PYTHON
+
+from activeseg.client.environment_command import command
+from activeseg.core.errors import Cancelled
+
+SMALL = """
+import sys
+sys.path[:0] = [{here!r}, {package!r}]
+from installable import small_lock
+from activeseg.client.environment_command import main
+sys.exit(main(lock=small_lock()))
+"""
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Start the command with small packages in place of the engine's; its stdin stays open."""
+
+    def start(*arguments: object) -> subprocess.Popen[str]:
+        here = Path(__file__).parents[1]
+        code = SMALL.format(here=str(here), package=str(here.parents[1] / "ActiveSegExtension"))
+        line = [sys.executable, "-c", code, *map(str, arguments), f"--folder={tmp_path / 'engine'}"]
+        return subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    return start
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, list[dict]]:
+    with process:
+        assert process.stdout is not None
+        lines = [json.loads(line) for line in process.stdout]
+    return process.returncode, lines
+
+
+def test_it_tells_progress_and_then_the_result_as_lines_of_json(process, wheels):
+    code, lines = ended(process("install", f"--wheels={wheels}", "--offline", f"--python={PYTHON}"))
+    assert code == 0
+    assert {stage for line in lines[:-1] for stage in [line["progress"]["stage"]]} == {
+        "uv",
+        "python",
+        "packages",
+        "check",
+    }
+    assert lines[-1]["result"]["state"] == "ready"
+    (checked,) = ended(process("check"))[1]
+    assert checked["result"]["versions"] == {"alveole": "1.0"}
+    assert ended(process("remove")) == (0, [{"result": {"kept": []}}])
+
+
+def test_closing_its_stdin_cancels_it(process, wheels):
+    running = process("install", f"--wheels={wheels}", "--offline", f"--python={PYTHON}")
+    assert running.stdin is not None
+    running.stdin.close()
+    code, lines = ended(running)
+    assert code == Cancelled.exit_code
+    assert lines[-1]["error"]["code"] == "cancelled"
+
+
+def test_an_error_is_a_line_and_an_exit_code(process, tmp_path):
+    code, lines = ended(process("install", "--offline", f"--wheels={tmp_path}", f"--python={PYTHON}"))
+    assert code == 2
+    assert "no wheel of uv" in lines[-1]["error"]["message"]
+    assert lines[-1]["error"]["action"]
+
+
+@pytest.mark.parametrize(
+    "argument", ["--proxy=http://anna:secret@proxy:3128", "--index=https://anna:secret@host/simple"]
+)
+def test_a_password_among_the_arguments_is_refused(process, tmp_path, argument):
+    code, lines = ended(process("plan", argument, f"--python={PYTHON}"))
+    assert code == 2
+    assert "ACTIVESEG_" in lines[-1]["error"]["action"]
+    assert "secret" not in json.dumps(lines)
+
+
+def test_the_password_of_a_proxy_comes_by_a_variable_and_is_not_in_the_record(process, wheels, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACTIVESEG_PROXY", "http://anna:secret@proxy:3128")
+    code, _ = ended(process("install", f"--wheels={wheels}", "--offline", f"--python={PYTHON}"))
+    assert code == 0
+    record = (tmp_path / "engine" / "activeseg-environment.json").read_text("utf-8")
+    assert "proxy:3128" in record
+    assert "secret" not in record
+    for path in (tmp_path / "engine").glob("*.*"):
+        assert "secret" not in path.read_text("utf-8", "replace")
+    monkeypatch.delenv("ACTIVESEG_PROXY")
+    sentences = ended(process("plan-again"))[1][-1]["result"]["sentences"]
+    assert any("ACTIVESEG_PROXY" in sentence for sentence in sentences)
+
+
+def test_the_file_itself_can_be_started_by_any_python(tmp_path):
+    line = command("check", tmp_path / "engine", python=PYTHON)
+    done = subprocess.run(line, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert json.loads(done.stdout)["result"]["state"] == "missing"
+    assert not (tmp_path / "engine").exists()
+
+
+@pytest.fixture
+def activeseg(monkeypatch, capfd):
+    return runner(monkeypatch, capfd)
+
+
+def test_the_command_line_tells_that_nothing_is_installed_and_removes_nothing(activeseg, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine", "utf-8")
+    check = activeseg("environment", "check", "--folder", tmp_path, "--json")
+    assert check.code == 1
+    assert check.document["error"]["details"]["status"]["state"] == "missing"
+    remove = activeseg("environment", "remove", "--folder", tmp_path)
+    assert remove.code == 2
+    assert "not made by ActiveSeg" in remove.err
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_the_command_line_tells_the_plan(activeseg, tmp_path):
+    plan = activeseg("environment", "plan", "-f", tmp_path / "new", "--python", PYTHON, "--torch", "cpu", "--json")
+    assert plan.code == 0
+    assert plan.document["plan"]["accelerator"] == "cpu"
+    assert plan.document["plan"]["disk_bytes"] > 1e9
+    assert not (tmp_path / "new").exists()
