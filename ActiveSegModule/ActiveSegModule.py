@@ -25,7 +25,7 @@ from slicer.util import VTKObservationMixin
 find_activeseg()
 
 from activeseg.client.environment.environment import default_folder
-from activeseg.client.launch import default_home
+from activeseg.system.folders import default_home
 from activeseg.core.errors import ActiveSegError, Cancelled
 from ActiveSegModuleLib import sample_data
 from ActiveSegModuleLib.logic.drafts import Drafts

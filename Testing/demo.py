@@ -33,8 +33,8 @@ from activeseg.core.correction import RegionState, Review
 from activeseg.core.errors import ActiveSegError
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Settings
-from activeseg.core.volume import Volume
 from activeseg.corrections.exporting import Exported, export_correction
+from activeseg.io.images import read_volume, write_volume
 from activeseg.io.seg_nrrd import write_segmentation
 from activeseg.learning.measuring.evaluation import dice_bars
 from activeseg.predictions.make_prediction import segment
@@ -132,10 +132,10 @@ def run(ct_path: Path | None, out: Path) -> dict[str, Any]:
     if ct_path is None:
         phantom = make_phantom(Domain.NATIVE, SEED)
         ct, truth, name = phantom.ct, phantom.labels.array, "demo"
-        phantom.labels.write(out / "truth.nii.gz")
+        write_volume(phantom.labels, out / "truth.nii.gz")
     else:
-        ct, name = Volume.read(ct_path, notice=console.print), model_for_patients()
-    ct.write(out / "ct.nii.gz")
+        ct, name = read_volume(ct_path, notice=console.print), model_for_patients()
+    write_volume(ct, out / "ct.nii.gz")
     segmenter = open_segmenter(name)
     console.print(f"Segmenting {ct_path or 'a native-domain phantom'} with '{name}' ...")
     settings = Settings()

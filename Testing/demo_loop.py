@@ -23,12 +23,13 @@ from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Segmenter, Settings
 from activeseg.core.volume import Volume
 from activeseg.corrections.exporting import export_correction
+from activeseg.io.images import write_volume
 from activeseg.learning.measuring.evaluation import CaseResult, means
 from activeseg.learning.project.holdout import Side
+from activeseg.learning.project.opening import open_version
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.version import BASE
 from activeseg.learning.training.finetuning import outcome, plan_finetuning, start_finetuning
-from activeseg.learning.training.parent_network import open_version
 from activeseg.learning.training.replay import add_replay
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
@@ -68,7 +69,7 @@ def make_project(folder: Path, cases: Sequence[int], correct: Correct, regions: 
         prediction = segment({"CT": phantom.ct}, segmenter, Settings(device="cpu"), regions=regions)
         edited, states = correct(prediction, phantom.labels.array)
         file = folder / f"edited_{seed}.nii.gz"
-        Volume(edited, phantom.ct.geometry).write(file)
+        write_volume(Volume(edited, phantom.ct.geometry), file)
         export_correction(
             prediction,
             file,

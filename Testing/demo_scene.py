@@ -26,7 +26,8 @@ from slicer_application import SlicerCore  # noqa: E402
 from slicer_views import Pixels, SliceView, ThreeDView, four_up, side_by_side, write_png  # noqa: E402
 
 from activeseg.core.labels import LabelSchema  # noqa: E402
-from activeseg.core.volume import Volume, read_label_map  # noqa: E402
+from activeseg.core.volume import Volume  # noqa: E402
+from activeseg.io.images import read_label_map, read_volume  # noqa: E402
 from activeseg.io.seg_nrrd import SegmentationFile, is_segmentation_file  # noqa: E402
 from ActiveSegModuleLib.scene.regions import ListedRegion, RegionBox, RegionTable  # noqa: E402
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode  # noqa: E402
@@ -61,7 +62,7 @@ def build(folder: Path, ct_path: Path, corrected_path: Path | None) -> DemoScene
     views = {name: SliceView(core, name, VIEW_SIZE) for name in ("Red", "Green", "Yellow")}
     three_d = ThreeDView(core, size=VIEW_SIZE)
 
-    volume = Volume.read(ct_path)
+    volume = read_volume(ct_path)
     ct = core.add_volume(volume.array, volume.geometry, "CT")
     provenance = {"Model": record["model"], "Created": record.get("created", "")}
     prediction = SegmentationNode.create(core.scene, ct, labels, schema, decided, "Prediction", provenance)
@@ -74,7 +75,7 @@ def build(folder: Path, ct_path: Path, corrected_path: Path | None) -> DemoScene
     uncertainty = UncertaintyVolume.create(
         core.scene,
         ct,
-        Volume.read(folder / "uncertainty.nii.gz", allow_nan=True),
+        read_volume(folder / "uncertainty.nii.gz", allow_nan=True),
         measure,
         threshold,
         f"Uncertainty ({measure.replace('_', ' ')})",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from activeseg.io.images import write_volume
 from activeseg.samples.phantom import Domain, make_phantom
 
 NAME = "ActiveSegPhantom"
@@ -22,7 +23,7 @@ def make_phantom_file(folder: Path) -> Path:
     path = folder / _FILE
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        make_phantom(Domain.NATIVE, SEED).ct.write(path)
+        write_volume(make_phantom(Domain.NATIVE, SEED).ct, path)
     return path
 
 

@@ -24,8 +24,9 @@ started_in(ENGINE, __file__, __doc__)
 
 import numpy as np
 
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset, Origin, Provenance
 from activeseg.dataset.listing import Listing
 

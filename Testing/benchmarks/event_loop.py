@@ -34,8 +34,9 @@ from scene_roundtrip import ellipsoids, slicer_import  # noqa: E402
 from slicer_stand_in import LoadedModule, installed  # noqa: E402
 from user import User, until  # noqa: E402
 
+from activeseg.core.geometry import Geometry  # noqa: E402
 from activeseg.core.labels import LabelSchema  # noqa: E402
-from activeseg.core.volume import Geometry, Volume  # noqa: E402
+from activeseg.core.volume import Volume  # noqa: E402
 from ActiveSegModuleLib.scene.case import Case  # noqa: E402
 
 

@@ -29,7 +29,8 @@ import numpy.typing as npt
 from scipy.ndimage import maximum_filter
 
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import Segmented, Settings
+from activeseg.core.segmenter import Settings
+from activeseg.core.votes import Segmented
 from activeseg.review.region_search import DEFAULT_SEARCH, Search
 from activeseg.review.regions import Region, body_volume_mm3, find_regions
 from activeseg.samples.phantom import Domain, Phantom, make_phantom

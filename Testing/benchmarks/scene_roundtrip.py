@@ -27,8 +27,9 @@ import numpy as np  # noqa: E402
 import slicer  # noqa: E402
 from slicer_application import SlicerCore  # noqa: E402
 
+from activeseg.core.geometry import Geometry  # noqa: E402
 from activeseg.core.labels import LabelSchema  # noqa: E402
-from activeseg.core.volume import Geometry, Volume  # noqa: E402
+from activeseg.core.volume import Volume  # noqa: E402
 from ActiveSegModuleLib.scene.labelmap import image_of  # noqa: E402
 from ActiveSegModuleLib.scene.layers import put, same_voxels, take  # noqa: E402
 from ActiveSegModuleLib.scene.placement import ijk_to_ras  # noqa: E402

@@ -1,4 +1,4 @@
-"""The layers of design section 3: the core runs in Slicer's Python, nothing in ``activeseg`` knows Slicer."""
+"""The house: floors without circles, what runs in Slicer's Python, where torch is, and that nothing knows Slicer."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ from pathlib import Path
 import pytest
 from repository import ACTIVESEG, MODULE, PACKAGE, files
 
-CORE = {
-    "activeseg",
-    "activeseg.client",
-    "activeseg.core",
-    "activeseg.io",
-    "activeseg.review.uncertainty",
-    "activeseg.samples",
-    "activeseg.system",
-}
-"""Modules and packages (with everything in them) that import in Slicer with nothing installed."""
-
-SLICER_HAS = {"numpy", "scipy", "SimpleITK", "requests", "filelock", "psutil"}
+STOCK_SLICER = {"core", "system", "samples", "io", "client"}
+"""Packages that import in Slicer's own Python, and the only ones that the Slicer module uses."""
+SLICER_HAS = {"numpy", "scipy", "SimpleITK", "requests", "pydicom", "packaging"}
+WHEN_CALLED = {"nibabel", "filelock", "psutil"}
+"""Of the engine's environment: functions of those packages may import them, which nothing in Slicer calls."""
+MOST_FLOORS = 8
+MOST_ROOMS = 20
+MAY_IMPORT_TORCH = ("segmenters/nnunet/", "segmenters/totalsegmentator/", "learning/training/", "engine/worker/")
 SLICER_ITSELF = {
     "slicer",
     "vtk",
@@ -42,12 +38,16 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def is_core(module: str) -> bool:
-    return module in CORE or any(module.startswith(f"{package}.") for package in CORE - {"activeseg"})
+def room(module: str) -> str:
+    """The room on top of ``activeseg`` that a module lies in; empty for the package's face."""
+    return module.partition(".")[2].partition(".")[0]
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, at its top or inside of functions, but not for type checkers only."""
+def imports(path: Path, whole: bool = True) -> Iterator[str]:
+    """Every module that a file imports, at its top and, in the ``whole`` of it, inside of functions.
+
+    What is imported for type checkers only does not count.
+    """
     tree = ast.parse(path.read_text("utf-8"))
     for_types = {
         inner
@@ -56,8 +56,9 @@ def imports(path: Path) -> Iterator[str]:
         for statement in node.body
         for inner in ast.walk(statement)
     }
+    inside = {inner for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for inner in ast.walk(node)}
     for node in ast.walk(tree):
-        if node in for_types:
+        if node in for_types or (not whole and node in inside):
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -65,30 +66,70 @@ def imports(path: Path) -> Iterator[str]:
             if node.level:
                 continue  # its own package
             assert node.module is not None
-            yield node.module
-            # ``from activeseg import nifti`` imports a module of that name, if there is one.
+            # ``from activeseg.io import nifti`` imports a module of that name, if there is one.
+            folder = PACKAGE / Path(*node.module.split("."))
             for alias in node.names:
-                if (PACKAGE / Path(*node.module.split("."), alias.name)).with_suffix(".py").is_file():
-                    yield f"{node.module}.{alias.name}"
+                yield f"{node.module}.{alias.name}" if (folder / f"{alias.name}.py").is_file() else node.module
 
 
 PYTHON_FILES = [path for path in files(ACTIVESEG) if path.suffix == ".py"]
-CORE_FILES = [path for path in PYTHON_FILES if is_core(module_name(path))]
+STOCK_FILES = [path for path in PYTHON_FILES if room(module_name(path)) in STOCK_SLICER]
 
 
-def test_every_name_in_the_list_of_core_modules_exists():
-    there = {module_name(path) for path in CORE_FILES}
-    assert there >= CORE - {"activeseg.client"}
+def arrows() -> dict[str, set[str]]:
+    """Which rooms each room imports from, as the code has it."""
+    found: dict[str, set[str]] = {}
+    for path in PYTHON_FILES:
+        here = room(module_name(path))
+        there = {room(name) for name in imports(path) if name.startswith("activeseg.")}
+        found.setdefault(here, set()).update(there - {here, ""})
+    return {here: there for here, there in found.items() if here}
 
 
-@pytest.mark.parametrize("path", CORE_FILES, ids=module_name)
-def test_core_imports_only_what_slicer_has_and_core(path):
+def floor_of(name: str, arrows: dict[str, set[str]], above: tuple[str, ...] = ()) -> int:
+    """1 for a room that imports from no other, else one more than the highest that it imports from."""
+    assert name not in above, f"a circle: {' > '.join([*above[above.index(name) :], name])}"
+    return 1 + max((floor_of(there, arrows, (*above, name)) for there in arrows[name]), default=0)
+
+
+def test_rooms_import_only_from_lower_floors_and_there_are_few():
+    found = arrows()
+    floors = {name: floor_of(name, found) for name in found}
+    assert max(floors.values()) <= MOST_FLOORS
+    assert len(floors) <= MOST_ROOMS
+
+
+@pytest.mark.parametrize("name", sorted({room(module_name(path)) for path in PYTHON_FILES} - {""}))
+def test_files_of_a_room_import_each_other_in_no_circle(name):
+    inside = [path for path in PYTHON_FILES if room(module_name(path)) == name]
+    known = {module_name(path) for path in inside}
+    graph = {module_name(path): {there for there in imports(path) if there in known} for path in inside}
+    for module in graph:
+        graph[module].discard(module)
+    for module in graph:
+        floor_of(module, graph)
+
+
+def test_every_stock_room_is_there():
+    assert {room(module_name(path)) for path in STOCK_FILES} == STOCK_SLICER
+
+
+@pytest.mark.parametrize("path", STOCK_FILES, ids=module_name)
+def test_stock_rooms_import_only_what_slicer_has(path):
+    at_top = set(imports(path, whole=False))
     for name in imports(path):
         top = name.partition(".")[0]
         if top == "activeseg":
-            assert is_core(name), f"{module_name(path)} imports {name}"
+            assert room(name) in STOCK_SLICER | {""}, f"{module_name(path)} imports {name}"
         else:
-            assert top in sys.stdlib_module_names | SLICER_HAS, f"{module_name(path)} imports {name}"
+            allowed = sys.stdlib_module_names | SLICER_HAS | (set() if name in at_top else WHEN_CALLED)
+            assert top in allowed, f"{module_name(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", PYTHON_FILES, ids=module_name)
+def test_torch_is_imported_only_where_networks_run(path):
+    if not path.relative_to(ACTIVESEG).as_posix().startswith(MAY_IMPORT_TORCH):
+        assert "torch" not in {name.partition(".")[0] for name in imports(path)}
 
 
 @pytest.mark.parametrize("path", PYTHON_FILES, ids=module_name)
@@ -96,10 +137,10 @@ def test_nothing_in_activeseg_imports_slicer(path):
     assert not {name.partition(".")[0] for name in imports(path)} & SLICER_ITSELF
 
 
-def test_the_slicer_module_uses_only_core():
+def test_the_slicer_module_uses_only_stock_rooms():
     for path in files(MODULE):
         if path.suffix == ".py":
-            foreign = [n for n in imports(path) if n.partition(".")[0] == "activeseg" and not is_core(n)]
+            foreign = [n for n in imports(path) if n.startswith("activeseg.") and room(n) not in STOCK_SLICER]
             assert not foreign, f"{path.name} imports {foreign}"
 
 

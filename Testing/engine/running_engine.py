@@ -13,7 +13,8 @@ import psutil
 from activeseg.client.engine_client import Event, Failure, LogEvent, ProgressEvent, Result
 from activeseg.client.launch import EngineOptions, engine_environment
 from activeseg.client.subprocess_engine import SubprocessEngine
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
 from activeseg.io.npy import volume_message
 
 DEADLINE_S = 240.0

@@ -21,7 +21,8 @@ import torch
 from nnunet_models import make_model
 from scipy import ndimage
 
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome
 from activeseg.segmenters.totalsegmentator.tasks import Model
 

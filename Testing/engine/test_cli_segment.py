@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from activeseg.core.volume import Volume, read_label_map
+from activeseg.io.images import read_label_map, read_volume, write_volume
 from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry
 
 
@@ -23,7 +23,7 @@ def activeseg(*arguments: object, **variables: str) -> subprocess.CompletedProce
 @pytest.fixture(scope="module")
 def ct_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("ct") / "ct.nii.gz"
-    make_phantom(Domain.CONTRAST, 5, geometry=phantom_geometry((6.0, 6.0, 6.0))).ct.write(path)
+    write_volume(make_phantom(Domain.CONTRAST, 5, geometry=phantom_geometry((6.0, 6.0, 6.0))).ct, path)
     return path
 
 
@@ -37,7 +37,7 @@ def test_the_model_that_ships_segments_and_says_where_it_ran(ct_file, tmp_path):
     assert len(document["prediction"]["members"]) == 4
     assert document["prediction"]["agreement"] is not None
     assert document["regions"] == json.loads((out / "regions.json").read_text())["regions"]
-    ct, labels = Volume.read(ct_file), read_label_map(out / "labels.nii.gz")
+    ct, labels = read_volume(ct_file), read_label_map(out / "labels.nii.gz")
     assert labels.geometry.same_grid(ct.geometry)
     liver = next(structure for structure in document["structures"] if structure["name"] == "liver")
     assert liver["ml"] > 100

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset.migration import migrate_dataset
 
 SCHEMA = LabelSchema.from_names(["liver", "spleen"])
 IGNORE = SCHEMA.ignore_value
@@ -67,7 +69,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         fresh.add_case(image, labels, geometry, TRUTH)
     (fresh.folder / "imagesTr" / "CT_0099_0000.nii.gz").write_bytes(b"what a crashed writer left")
 
-    changed = fresh.migrate(folder / "raw" / "more organs", LabelSchema.from_names(["aorta", "spleen", "liver"]))
+    changed = migrate_dataset(
+        fresh, folder / "raw" / "more organs", LabelSchema.from_names(["aorta", "spleen", "liver"])
+    )
     changed.remove_case("CT_0002")
     for name in ("CT_0001", "CT_0004"):
         opened = changed.open_case(name)

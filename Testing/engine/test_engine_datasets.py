@@ -16,6 +16,7 @@ from activeseg.core.errors import Crashed, DatasetError, InputError
 from activeseg.core.labels import LabelSchema
 from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset
+from activeseg.io.images import write_volume
 from activeseg.io.npy import read_array, read_volume, volume_message
 from activeseg.io.seg_nrrd import write_segmentation
 
@@ -91,7 +92,7 @@ def test_segments_of_a_file_are_read_by_name_and_values_that_were_numbered_anew_
     assert engine.do("dataset.add", {**place, "images": images, "labels": str(path)})["case"] == "CT_0001"
     stored = Dataset.open(place["dataset"], private_dir=Path(place["private_dir"])).open_case("CT_0001").labels
     assert np.array_equal(stored.array, labels)
-    Volume(np.array([0, 2, 1], np.uint8)[labels], ct.geometry).write(tmp_path / "anew.nii.gz")
+    write_volume(Volume(np.array([0, 2, 1], np.uint8)[labels], ct.geometry), tmp_path / "anew.nii.gz")
     wish = {**place, "images": {"CT": in_memory(engine, ct, "again")}, "labels": str(tmp_path / "anew.nii.gz")}
     with pytest.raises(InputError, match=r"'one' seems to be 2, 'two' seems to be 1"):
         engine.do("dataset.add", wish)
@@ -117,7 +118,7 @@ def test_a_dataset_is_migrated_to_more_structures(
 def test_a_correction_in_memory_is_exported(engine: WatchedEngine, ct: Volume, tmp_path: Path) -> None:
     """The panel's way: image and edited label map as arrays, the prediction as a folder."""
     path, output = tmp_path / "ct.nii.gz", tmp_path / "prediction"
-    ct.write(path)
+    write_volume(ct, path)
     job = engine.submit("segment", {"model": "hounsfield", "image": str(path), "output": str(output), "regions": 3})
     result = engine.wait(job, DEADLINE_S)
     labels = read_array(result["labels"])

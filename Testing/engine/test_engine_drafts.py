@@ -18,6 +18,7 @@ from activeseg.core.segmenter import Settings
 from activeseg.core.volume import Volume
 from activeseg.corrections.drafts import Draft
 from activeseg.dataset import Dataset
+from activeseg.dataset.verification import verify_dataset
 from activeseg.engine.jobs import segmenting
 from activeseg.engine.worker.params import Params
 from activeseg.engine.worker.worker import Job, Keeping
@@ -373,5 +374,5 @@ def test_a_case_that_was_opened_again_is_corrected_further(
     assert record.current.provenance.correction["structures"][0]["name"] == "two"
     assert record.history[0].provenance.origin == "truth"
     assert record.history[0].provenance.replaces is None
-    assert dataset.verify() == []
+    assert verify_dataset(dataset) == []
     release_all(engine)

@@ -23,10 +23,11 @@ from activeseg.core.errors import Cancelled, Crashed, DeviceError, InputError, M
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Mode, Settings
 from activeseg.core.volume import Volume
+from activeseg.io.images import write_volume
 from activeseg.io.npy import read_array, read_geometry
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
-from activeseg.review.regions import read_regions
+from activeseg.predictions.region_files import read_regions
 from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 
 LABELS = {"background": 0, "one": 1, "two": 2, "three": 3}
@@ -152,7 +153,7 @@ def test_a_prediction_folder_is_written_when_asked_for(
     engine: WatchedEngine, model: Path, ct: Volume, tmp_path: Path
 ) -> None:
     path, output = tmp_path / "ct.nii.gz", tmp_path / "out"
-    ct.write(path)
+    write_volume(ct, path)
     job = engine.submit("segment", wish(model, str(path), output=str(output)))
     result = engine.wait(job, DEADLINE_S)
     assert result["prediction"] == str(output)
@@ -295,7 +296,7 @@ def test_a_prediction_that_a_killed_worker_was_writing_leaves_no_trace(
     engine: WatchedEngine, model: Path, ct: Volume, tmp_path: Path
 ) -> None:
     path, output = tmp_path / "ct.nii.gz", tmp_path / "out"
-    ct.write(path)
+    write_volume(ct, path)
     job = engine.submit("segment", wish(model, str(path), output=str(output)))
     engine.wait(job, DEADLINE_S)
     engine.do("job.release", {"job": job})

@@ -10,7 +10,7 @@ from nnunet_models import make_model
 from running_engine import WatchedEngine, in_memory, noise_ct
 
 from activeseg.core.errors import InputError
-from activeseg.review.regions import read_regions
+from activeseg.predictions.region_files import read_regions
 
 LABELS = {"background": 0, "one": 1, "two": 2, "three": 3}
 

@@ -11,7 +11,8 @@ from nnunet_models import make_model
 
 from activeseg.core.errors import Cancelled
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import Member, MemberKind, Mode, Settings
+from activeseg.core.segmenter import Mode, Settings
+from activeseg.core.votes import Member, MemberKind
 from activeseg.segmenters.nnunet import ensemble
 from activeseg.segmenters.nnunet.augmented_views import standard_views
 from activeseg.segmenters.nnunet.network import Network, sweep_exact, sweep_fast

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from finetuned import add, piece
 
+from activeseg.io.images import write_volume
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.version import BASE
 from activeseg.samples.phantom import PHANTOM_SCHEMA, Domain
@@ -45,7 +46,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 def test_from_a_plan_to_a_comparison(project: Project, tmp_path: Path) -> None:
     folder = project.folder
-    piece(9, Domain.CONTRAST).ct.write(tmp_path / "ct.nii.gz")
+    write_volume(piece(9, Domain.CONTRAST).ct, tmp_path / "ct.nii.gz")
     assert document("project", "replay", folder, tmp_path / "ct.nii.gz", "--device", "cpu") == {"added": ["CT_0001"]}
     planned = document("finetune", folder, "--plan", *SMALL)
     assert (planned["parent"], planned["cases"], planned["held_out"]) == (BASE, ["CT_0001"], 1)

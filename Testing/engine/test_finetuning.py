@@ -41,11 +41,12 @@ from activeseg.core.errors import ActiveSegError, Cancelled, DatasetError, Engin
 from activeseg.core.labels import IGNORE, LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Mode, Settings
-from activeseg.core.volume import read_label_map
 from activeseg.dataset import Dataset
+from activeseg.io.images import read_label_map
 from activeseg.learning.measuring.comparison import compare_versions
 from activeseg.learning.measuring.evaluation import measure
 from activeseg.learning.project.holdout import Side
+from activeseg.learning.project.opening import open_version
 from activeseg.learning.project.project import VERSIONS, Project
 from activeseg.learning.project.version import BASE, MODEL
 from activeseg.learning.training.finetuning import (
@@ -55,13 +56,13 @@ from activeseg.learning.training.finetuning import (
     start_finetuning,
     wait_for_end,
 )
-from activeseg.learning.training.parent_network import open_version, parent_network
+from activeseg.learning.training.parent_network import parent_network
 from activeseg.learning.training.preparation import DATASET, Target, TrainingCases, prepare
 from activeseg.learning.training.run_folder import Control, RunFolder, Stage
 from activeseg.learning.training.trainer import FineTuningTrainer, draws, transferred
 from activeseg.learning.training.training_plan import MembersFrom, TrainingPlan, default_plan
+from activeseg.models import open_model
 from activeseg.samples.phantom import PHANTOM_SCHEMA
-from activeseg.segmenters import open_segmenter
 from activeseg.segmenters.demo import demo_segmenter
 from activeseg.segmenters.nnunet import network
 from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
@@ -184,7 +185,7 @@ def test_the_genuine_predictor_loads_the_version_and_finds_what_the_segmenter_fi
     result = segmenter.segment({"CT": ct}, Settings(device="cpu", mode=Mode.EXACT), Progress())
     assert np.array_equal(result.labels, expected)
     assert len(result.grid.votes) == 2
-    assert open_segmenter(f"project:{project.folder}@v0001").schema == PHANTOM_SCHEMA
+    assert open_model(f"project:{project.folder}@v0001").schema == PHANTOM_SCHEMA
 
 
 def test_the_versions_model_holds_weights_only_and_the_parents_trainer(trained: tuple[Project, RunFolder]) -> None:

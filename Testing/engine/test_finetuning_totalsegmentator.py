@@ -23,10 +23,10 @@ from activeseg.core.segmenter import Mode, Settings
 from activeseg.dataset import Provenance
 from activeseg.dataset.training_labels import label_for_training
 from activeseg.learning.bundle import export_version, import_version
+from activeseg.learning.project.opening import open_version
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.version import BASE, MODEL, ModelKind
 from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning
-from activeseg.learning.training.parent_network import open_version
 from activeseg.learning.training.run_folder import Stage
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome
 from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter

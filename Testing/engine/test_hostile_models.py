@@ -24,14 +24,17 @@ from hostile_models import CHECKPOINT, CONFIGURATION, CORPUS, hostile, old_plans
 from nnunet_models import make_model
 
 from activeseg.core.errors import InputError, ModelError
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Mode, Settings
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
+from activeseg.io.images import write_volume
 from activeseg.learning.bundle import import_version
+from activeseg.learning.project.opening import open_version
 from activeseg.learning.project.project import VERSIONS, Project
 from activeseg.learning.project.version import BASE, ModelKind, Version
-from activeseg.learning.training.parent_network import open_version, parent_network
+from activeseg.learning.training.parent_network import parent_network
 from activeseg.segmenters import open_segmenter
 from activeseg.segmenters.nnunet.model_folder_check import TRUSTED_CODE, check_model_folder
 from activeseg.segmenters.nnunet.network import Network
@@ -193,7 +196,7 @@ def test_a_bomb_is_refused_before_memory_is_taken(name: str, real: Path, marker:
 @pytest.mark.parametrize("name", ["plans: nonlin starts a program", "checkpoint: it makes a folder"])
 def test_the_command_ends_with_the_code_of_a_bad_model(name: str, real: Path, marker: Path, tmp_path: Path) -> None:
     folder = hostile(name, real, tmp_path / "model", marker)
-    ct().write(tmp_path / "ct.nii.gz")
+    write_volume(ct(), tmp_path / "ct.nii.gz")
     command = [sys.executable, "-m", "activeseg.cli", "segment", str(tmp_path / "ct.nii.gz")]
     done = subprocess.run(
         [*command, "-m", f"nnunet:{folder}", "-o", str(tmp_path / "out"), "--device", "cpu"],

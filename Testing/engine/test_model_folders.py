@@ -16,11 +16,13 @@ from nnunet_models import make_model
 
 from activeseg.core.channel_names import different_names, normalization_names
 from activeseg.core.errors import InputError, ModelError
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Mode, Settings
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset
+from activeseg.io.images import read_volume
 from activeseg.segmenters.nnunet.network import Network, model_folds
 from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 
@@ -243,7 +245,7 @@ def test_a_file_without_a_place_is_turned_as_nibabel_turns_it(tmp_path: Path) ->
     stored.set_qform(None, 0)
     nibabel.save(stored, tmp_path / "case_0000.nii.gz")
     said: list[str] = []
-    volume = Volume.read(tmp_path / "case_0000.nii.gz", notice=said.append)
+    volume = read_volume(tmp_path / "case_0000.nii.gz", notice=said.append)
     assert np.allclose(volume.geometry.nibabel_affine, nibabel.load(tmp_path / "case_0000.nii.gz").affine)
     assert "does not say how" in said[0]
     predictor = nnUNetPredictor(

@@ -15,11 +15,12 @@ from activeseg.core.volume import Volume
 from activeseg.corrections.exporting import export_correction
 from activeseg.dataset import Dataset
 from activeseg.engine.planning.estimate import network_sizes
+from activeseg.io.images import write_volume
 from activeseg.learning.project.project import Project
 from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning
 from activeseg.learning.training.run_folder import Stage
+from activeseg.models import open_model
 from activeseg.predictions.make_prediction import segment
-from activeseg.segmenters import open_segmenter
 
 
 def test_everything_counts_says_nothing_about_structures_that_were_not_asked_for(
@@ -28,9 +29,9 @@ def test_everything_counts_says_nothing_about_structures_that_were_not_asked_for
     monkeypatch.setenv("ACTIVESEG_PRIVATE_DIR", str(tmp_path / "private"))
     phantom = piece(0)
     settings = Settings(device="cpu", members=1, structures=("liver",))
-    prediction = segment({"CT": phantom.ct}, open_segmenter("demo"), settings, regions=0)
+    prediction = segment({"CT": phantom.ct}, open_model("demo"), settings, regions=0)
     edited = tmp_path / "edited.nii.gz"
-    prediction.labels.write(edited)
+    write_volume(prediction.labels, edited)
     exported = export_correction(
         prediction, edited, tmp_path / "Dataset801_Liver", images={"CT": phantom.ct}, review=Review.ALL
     )
@@ -42,15 +43,15 @@ def test_a_new_structure_is_drawn_exported_and_found_by_the_next_version(
 ) -> None:
     monkeypatch.setenv("ACTIVESEG_PRIVATE_DIR", str(tmp_path / "private"))
     project = Project.create(tmp_path / "tumours", "demo", new_structures=["tumour"])
-    segmenter = open_segmenter(f"project:{project.folder}")
-    demo = open_segmenter("demo")
+    segmenter = open_model(f"project:{project.folder}")
+    demo = open_model("demo")
     assert network_sizes(segmenter, Settings()) == network_sizes(demo, Settings()) != []
     phantom = piece(0)
     prediction = segment({"CT": phantom.ct}, segmenter, Settings(device="cpu", members=1), regions=0)
     assert prediction.schema.names[-1] == "tumour"
     assert "tumour" not in prediction.decided
     edited = tmp_path / "edited.nii.gz"
-    prediction.labels.write(edited)
+    write_volume(prediction.labels, edited)
 
     def export(review: Review) -> str | None:
         dataset = project.dataset().folder
@@ -63,12 +64,12 @@ def test_a_new_structure_is_drawn_exported_and_found_by_the_next_version(
     assert export(Review.ALL) == "CT_0001"  # there is none
     labels = prediction.labels.array.copy()
     labels[8:14, 10:20, 10:20] = prediction.schema.named("tumour").value
-    Volume(labels, prediction.labels.geometry).write(edited)
+    write_volume(Volume(labels, prediction.labels.geometry), edited)
     assert export(Review.NONE) == "CT_0001"  # there is one
     project.admit_known()
     run = start_finetuning(project, plan_finetuning(project, TINY, device="cpu"))
     assert ended(run).stage is Stage.DONE
-    learnt = open_segmenter(f"project:{project.folder}@v0001")
+    learnt = open_model(f"project:{project.folder}@v0001")
     assert learnt.schema.names == segmenter.schema.names
     found = segment({"CT": phantom.ct}, learnt, Settings(device="cpu", members=1), regions=0)
     assert "tumour" in found.decided

@@ -17,8 +17,9 @@ from nnunet_models import make_model
 from shared_data import shared_file
 
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import Mode, Resample, Segmented, Settings
-from activeseg.core.volume import Volume
+from activeseg.core.segmenter import Mode, Resample, Settings
+from activeseg.core.votes import Segmented
+from activeseg.io.images import read_volume
 from activeseg.samples.phantom import Domain, make_phantom
 from activeseg.segmenters.nnunet.network import Network
 from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
@@ -54,7 +55,7 @@ def genuine(model: Path, images: list[Path], folder: Path) -> np.ndarray:
 
 def ours(model: Path, images: list[Path], **settings: object) -> Segmented:
     segmenter = NnUNetSegmenter(model)
-    volumes = {name: Volume.read(path) for name, path in zip(segmenter.channels, images, strict=True)}
+    volumes = {name: read_volume(path) for name, path in zip(segmenter.channels, images, strict=True)}
     chosen = Settings(device="cpu", **{"mode": Mode.EXACT, **settings})  # type: ignore[arg-type]
     return segmenter.segment(volumes, chosen, Progress())
 
@@ -150,7 +151,7 @@ def in_precision(model: Path, image: Path, bf16: bool) -> Segmented:
     segmenter = NnUNetSegmenter(model)
     segmenter._network = Network.load(model)
     segmenter._network.bf16_pays = bf16
-    return segmenter.segment({"CT": Volume.read(image)}, Settings(device="cpu", mode=Mode.FAST), Progress())
+    return segmenter.segment({"CT": read_volume(image)}, Settings(device="cpu", mode=Mode.FAST), Progress())
 
 
 @pytest.mark.parametrize("name", ["three folds, softmax", "three folds, regions", "2d", "axes transposed"])

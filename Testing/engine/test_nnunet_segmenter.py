@@ -13,9 +13,10 @@ import torch
 from nnunet_models import CT_INTENSITIES, make_model
 
 from activeseg.core.errors import DeviceError, InputError, ModelError
+from activeseg.core.geometry import Geometry
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Mode, Resample, Settings
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 from activeseg.segmenters.nnunet.network import Network
 from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 

@@ -24,9 +24,11 @@ from standin import environment_of, genuine, piece_of_ct, trained_home, volume_o
 
 from activeseg.core.errors import Cancelled, InputError, ModelError
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import MemberKind, Mode, Resample, Segmented, Settings
+from activeseg.core.segmenter import Mode, Resample, Settings
 from activeseg.core.volume import Volume
+from activeseg.core.votes import MemberKind, Segmented
 from activeseg.engine.planning.estimate import network_sizes, package_of
+from activeseg.io.images import read_volume
 from activeseg.segmenters.nnunet import network
 from activeseg.segmenters.totalsegmentator.sandbox import VARIABLES, Printed, UserHome, sandbox
 from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter
@@ -151,7 +153,7 @@ def by_command(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, UserHome
 
 def test_exact_label_map_is_that_of_the_genuine_command(by_command: tuple[Path, UserHome, np.ndarray]) -> None:
     path, home, expected = by_command
-    result = run(Volume.read(path), "total-fast", home)
+    result = run(read_volume(path), "total-fast", home)
     assert len(np.unique(expected)) > 4
     assert np.array_equal(result.labels, expected)
     assert result.labels.dtype == np.uint8
@@ -206,7 +208,7 @@ def test_a_file_that_does_not_say_where_it_lies_gets_the_packages_own_label_map(
     stored.set_qform(None, 0)
     nibabel.save(stored, tmp_path / "ct.nii.gz")
     expected = genuine(nibabel.load(tmp_path / "ct.nii.gz"), home, fast=True)
-    volume = Volume.read(tmp_path / "ct.nii.gz", notice=lambda _: None)
+    volume = read_volume(tmp_path / "ct.nii.gz", notice=lambda _: None)
     assert volume.geometry.assumed
     result = run(volume, "total-fast", home)
     assert len(np.unique(expected)) > 1

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from activeseg.core.errors import ModelError
-from activeseg.core.segmenter import GridVotes, Member, MemberKind
-from activeseg.core.volume import Geometry
+from activeseg.core.geometry import Geometry
+from activeseg.core.votes import GridVotes, Member, MemberKind
 from activeseg.segmenters.totalsegmentator.votes import merged, stitched
 
 FOLD = Member("fold 0", MemberKind.TRAINED)

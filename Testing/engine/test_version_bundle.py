@@ -24,9 +24,9 @@ from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Mode, Settings
 from activeseg.learning.bundle import export_version, import_version
 from activeseg.learning.project.gate import judge
+from activeseg.learning.project.opening import open_version
 from activeseg.learning.project.project import VERSIONS, Project
 from activeseg.learning.project.version import BASE, ModelKind, Version
-from activeseg.learning.training.parent_network import open_version
 from activeseg.samples.phantom import PHANTOM_SCHEMA
 from activeseg.segmenters.demo import demo_segmenter
 

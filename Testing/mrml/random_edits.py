@@ -17,7 +17,8 @@ from sitk_reference import RawSegment, expected, raw_segments, wrong_voxels
 from slicer_application import SlicerCore
 from vtk.util.numpy_support import vtk_to_numpy
 
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
 from activeseg.io.seg_nrrd import SegmentationFile
 from ActiveSegModuleLib.scene.layers import Snapshot, put, take
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode

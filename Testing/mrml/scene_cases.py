@@ -10,8 +10,9 @@ import numpy as np
 from slicer_application import SlicerCore
 
 from activeseg.core.correction import patch_names
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import Code, LabelSchema, Terminology
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 from ActiveSegModuleLib.scene import case as prediction_case
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode
 

@@ -17,7 +17,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from activeseg.core.volume import Geometry
+from activeseg.core.geometry import Geometry
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 TIE = 1e-3

@@ -15,7 +15,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
-from activeseg.core.volume import Geometry
+from activeseg.core.geometry import Geometry
 
 MODULE_LOGICS = {
     "Terminologies": "vtkSlicerTerminologiesModuleLogic",

@@ -8,7 +8,7 @@ import slicer
 from scene_cases import PLAIN, SCHEMA, SHAPE, oblique
 
 from activeseg.core.errors import InputError
-from activeseg.core.volume import Geometry
+from activeseg.core.geometry import Geometry
 from ActiveSegModuleLib.scene.alternatives import LabelPatch, apply_alternative
 from ActiveSegModuleLib.scene.labelmap import BINARY_LABELMAP, array_of, ijk_to_ras_of, image_of
 from ActiveSegModuleLib.scene.placement import ijk_to_ras

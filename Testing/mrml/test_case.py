@@ -15,7 +15,8 @@ from slicer_application import SlicerCore
 
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import InputError
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
 from ActiveSegModuleLib.scene.alternatives import apply_alternative
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.scene.labelmap import array_of

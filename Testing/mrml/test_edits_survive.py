@@ -9,7 +9,7 @@ from random_edits import EditedScene, Mismatch
 from scene_cases import PLAIN, oblique
 from slicer_application import SlicerCore, quiet
 
-from activeseg.core.volume import Geometry
+from activeseg.core.geometry import Geometry
 
 EDITS = 60
 

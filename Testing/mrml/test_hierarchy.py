@@ -6,7 +6,7 @@ import numpy as np
 import slicer
 from slicer_application import SlicerCore
 
-from activeseg.core.volume import Geometry
+from activeseg.core.geometry import Geometry
 from ActiveSegModuleLib.scene.hierarchy import patient_of, place_under
 
 

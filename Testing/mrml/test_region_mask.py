@@ -11,7 +11,7 @@ from scene_cases import BOX, PLAIN, SHAPE, boxes, oblique, whole_case
 from slicer_application import SlicerCore
 
 from activeseg.core.errors import InputError
-from activeseg.core.volume import Geometry
+from activeseg.core.geometry import Geometry
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.scene.labelmap import array_of, empty_grid, first_voxel
 from ActiveSegModuleLib.scene.placement import ijk_to_ras

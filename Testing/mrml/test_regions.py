@@ -9,7 +9,7 @@ from scene_cases import PLAIN, oblique
 
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import InputError
-from activeseg.core.volume import Geometry
+from activeseg.core.geometry import Geometry
 from ActiveSegModuleLib.scene.regions import COLUMNS, RegionBox, RegionTable
 
 TURN = np.array([[0.0, -1, 0, 40], [1, 0, 0, -7], [0, 0, 1, 12], [0, 0, 0, 1]])

@@ -10,7 +10,7 @@ import slicer
 from scene_cases import PLAIN, whole_case
 from slicer_application import SlicerCore
 
-from activeseg.core.volume import Geometry
+from activeseg.core.geometry import Geometry
 from ActiveSegModuleLib.scene.views import show_volume, take_out
 
 

@@ -12,7 +12,8 @@ import vtk
 from scene_cases import PLAIN, SCHEMA, Case, boxes, oblique
 from slicer_application import SlicerCore
 
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
 from activeseg.io.seg_nrrd import SegmentationFile, write_segmentation
 from ActiveSegModuleLib.scene.labelmap import BINARY_LABELMAP, image_of
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode

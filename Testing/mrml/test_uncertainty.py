@@ -8,7 +8,8 @@ import slicer
 from scene_cases import PLAIN, oblique
 
 from activeseg.core.errors import InputError
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
 from ActiveSegModuleLib.scene.placement import geometry_of
 from ActiveSegModuleLib.scene.uncertainty import COLORS_NAME, UncertaintyVolume
 

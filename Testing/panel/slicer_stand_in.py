@@ -25,7 +25,7 @@ from PySide6 import QtCore, QtUiTools, QtWidgets
 from pythonqt import make_qt
 from slicer_application import SlicerCore
 
-from activeseg.core.volume import Volume
+from activeseg.io.images import read_volume
 
 
 class Application:
@@ -316,7 +316,7 @@ def installed(folder: Path) -> Any:
     slicer.qMRMLPlotWidget = mrml_widgets.qMRMLPlotWidget
 
     def load_volume(path: str, properties: Any = None) -> Any:
-        volume = Volume.read(Path(path))
+        volume = read_volume(Path(path))
         return core.add_volume(volume.array, volume.geometry, (properties or {}).get("name") or Path(path).stem)
 
     def save_scene(path: str) -> bool:

@@ -14,7 +14,8 @@ from scene_cases import OTHER_REGION, PLAIN, RECORD, REGION, boxes, patches
 from slicer_stand_in import LoadedModule
 from user import User, until
 
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
 
 MODULE = ROOT / "ActiveSegModule" / "ActiveSegModule.py"
 FAR = Geometry(PLAIN.shape_kji, (1.5, 1.5, 3.0), (900.0, -700.0, 500.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))

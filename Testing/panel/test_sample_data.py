@@ -9,7 +9,7 @@ from urllib.parse import urlparse
 
 import numpy as np
 
-from activeseg.core.volume import Volume
+from activeseg.io.images import read_volume
 from activeseg.samples.phantom import Domain, make_phantom
 
 
@@ -33,7 +33,7 @@ def test_its_button_makes_and_loads_the_phantom(slicer_core: Any, tmp_path: Path
     (node,) = told["customDownloader"](None)
     assert node.GetName() == told["nodeNames"] == "ActiveSeg phantom"
     made = tmp_path / "cache" / told["fileNames"]
-    assert np.array_equal(Volume.read(made).array, make_phantom(Domain.NATIVE, 12).ct.array)
+    assert np.array_equal(read_volume(made).array, make_phantom(Domain.NATIVE, 12).ct.array)
     assert urlparse(told["uris"]).path == str(made)
     first = made.stat().st_mtime_ns
     told["customDownloader"](None)

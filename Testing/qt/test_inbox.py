@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from activeseg.core.errors import ActiveSegError
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
 from activeseg.io.npy import PART_BYTES, read_array, read_volume
 from ActiveSegModuleLib.engine.inbox import Inbox
 

@@ -15,7 +15,8 @@ from PySide6 import QtCore
 
 from activeseg.client.engine_client import EstimateEvent, LabelEvent, NoticeEvent, ProgressEvent
 from activeseg.core.errors import ActiveSegError
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
 from activeseg.io.npy import volume_message
 from ActiveSegModuleLib.engine.engine_process import EngineProcess, Listeners
 

@@ -14,7 +14,9 @@ from scene_cases import PLAIN, SCHEMA, boxes, oblique
 from slicer_application import SlicerCore
 from vtk.util.numpy_support import vtk_to_numpy
 
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
+from activeseg.io.images import write_volume
 from activeseg.io.seg_nrrd import write_segmentation
 from ActiveSegModuleLib.scene.regions import RegionTable
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode
@@ -24,11 +26,11 @@ from ActiveSegModuleLib.scene.uncertainty import UncertaintyVolume
 def write_prediction(folder: Path, geometry: Geometry, regions: int) -> None:
     """A prediction folder as ``activeseg segment`` writes it, as far as a scene needs it."""
     folder.mkdir()
-    Volume(np.where(boxes() > 0, 60, -80).astype(np.int16), geometry).write(folder / "ct.nii.gz")
-    Volume(boxes(), geometry).write(folder / "labels.nii.gz")
+    write_volume(Volume(np.where(boxes() > 0, 60, -80).astype(np.int16), geometry), folder / "ct.nii.gz")
+    write_volume(Volume(boxes(), geometry), folder / "labels.nii.gz")
     values = np.random.default_rng(0).random(geometry.shape_kji).astype(np.float32)
     values[0] = np.nan
-    Volume(values, geometry).write(folder / "uncertainty.nii.gz")
+    write_volume(Volume(values, geometry), folder / "uncertainty.nii.gz")
     record = {
         "schema": SCHEMA.to_dict(),
         "decided": list(SCHEMA.names),

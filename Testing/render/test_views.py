@@ -7,7 +7,8 @@ import pytest
 from scene_cases import PLAIN, SCHEMA, make_case, oblique
 from slicer_views import SliceView, ThreeDView
 
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
 from ActiveSegModuleLib.scene.labelmap import image_of
 from ActiveSegModuleLib.scene.placement import ijk_to_ras
 from ActiveSegModuleLib.scene.regions import RegionBox, RegionTable

@@ -86,7 +86,7 @@ def read_all(folder: Path) -> None:
     import resource
 
     from activeseg.core.errors import InputError
-    from activeseg.core.volume import Volume, read_label_map
+    from activeseg.io.images import read_label_map, read_volume
     from activeseg.io.npy import read_array
     from activeseg.io.seg_nrrd import SegmentationFile
 
@@ -99,9 +99,9 @@ def read_all(folder: Path) -> None:
             elif file.suffix == ".npy":
                 read_array(file)
             elif file.suffix == ".dcm":
-                Volume.read(path, notice=lambda text: None)
+                read_volume(path, notice=lambda text: None)
             else:
-                Volume.read(file, notice=lambda text: None)
+                read_volume(file, notice=lambda text: None)
                 read_label_map(file, notice=lambda text: None)
             said = ""
         except InputError as error:

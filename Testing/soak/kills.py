@@ -78,6 +78,7 @@ def killed(folder: Path, kills: int, seed: int, longest_s: float = 0.0) -> list[
 def problems(project: object, private: dict[str, str], private_folder: Path) -> list[str]:
     """What is not as it must be after a kill."""
     from activeseg.core.errors import ActiveSegError
+    from activeseg.dataset.verification import verify_dataset
     from activeseg.learning.project.project import Project
     from activeseg.learning.summary import project_summary
 
@@ -85,7 +86,7 @@ def problems(project: object, private: dict[str, str], private_folder: Path) -> 
     try:
         opened = Project.open(project.folder)  # type: ignore[attr-defined]
         found += list(project_summary(opened)["problems"])
-        found += [finding.problem for finding in opened.dataset().verify()]
+        found += [finding.problem for finding in verify_dataset(opened.dataset())]
     except ActiveSegError as error:
         return [f"the project does not open: {error}"]
     if hashes(private_folder) != private:

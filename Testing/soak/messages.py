@@ -32,7 +32,7 @@ from hypothesis import strategies as st  # noqa: E402
 from activeseg.client.engine_client import EngineClient  # noqa: E402
 from activeseg.client.launch import engine_command, engine_environment  # noqa: E402
 from activeseg.client.protocol import LINE_LIMIT, NAME_LIMIT, Lines  # noqa: E402
-from activeseg.core.volume import Geometry  # noqa: E402
+from activeseg.core.geometry import Geometry  # noqa: E402
 from activeseg.engine.methods import METHODS  # noqa: E402
 from activeseg.io.npy import geometry_message, read_array, write_array  # noqa: E402
 

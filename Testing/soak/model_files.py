@@ -28,9 +28,10 @@ import numpy as np  # noqa: E402
 from nnunet_models import make_model  # noqa: E402
 
 from activeseg.core.errors import ActiveSegError  # noqa: E402
+from activeseg.core.geometry import Geometry  # noqa: E402
 from activeseg.core.progress import Progress  # noqa: E402
 from activeseg.core.segmenter import Mode, Settings  # noqa: E402
-from activeseg.core.volume import Geometry, Volume  # noqa: E402
+from activeseg.core.volume import Volume  # noqa: E402
 from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter  # noqa: E402
 
 LABELS = {"background": 0, "liver": 1, "spleen": 2}

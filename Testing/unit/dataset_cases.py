@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.correction import Correction, Review
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 from activeseg.dataset import Provenance
 from activeseg.dataset.training_labels import label_for_training
 

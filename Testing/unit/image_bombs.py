@@ -163,15 +163,15 @@ def write_bombs(folder: Path) -> None:
 
 
 def tried(path: Path) -> dict[str, Any]:
-    """What reading gave (``Volume.read``, ``read_label_map``, for a segmentation its own reader)."""
+    """What reading gave (``read_volume``, ``read_label_map``, for a segmentation its own reader)."""
     import resource
 
     from activeseg.core.errors import InputError
-    from activeseg.core.volume import Volume, read_label_map
+    from activeseg.io.images import read_label_map, read_volume
     from activeseg.io.seg_nrrd import SegmentationFile, is_segmentation_file
 
     said = []
-    readers: list[Callable[..., Any]] = [Volume.read] if path.is_dir() else [Volume.read, read_label_map]
+    readers: list[Callable[..., Any]] = [read_volume] if path.is_dir() else [read_volume, read_label_map]
     for read in [SegmentationFile.read] if is_segmentation_file(path) else readers:
         try:
             read(path, notice=lambda text: None)

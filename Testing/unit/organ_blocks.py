@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from activeseg.core.correction import RegionReview, RegionState
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import Geometry
 
 SCHEMA = LabelSchema.from_names(["liver", "spleen", "kidney"])
 LIVER, SPLEEN, KIDNEY, IGNORE = 1, 2, 3, 4

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
-from activeseg.core.segmenter import GridVotes, Member, MemberKind, Segmented
-from activeseg.core.volume import Geometry
+from activeseg.core.votes import GridVotes, Member, MemberKind, Segmented
 from activeseg.review.uncertainty import measures_from_votes
 
 SCHEMA = LabelSchema.from_names(["liver", "spleen", "kidney", "aorta", "gland", "spine"])

@@ -19,6 +19,7 @@ from activeseg.core.errors import ActiveSegError, DatasetError
 from activeseg.core.labels import LabelSchema
 from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.io.images import write_volume
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.version import BASE, ModelKind, Version
 from activeseg.learning.training.run_folder import RunFolder
@@ -43,8 +44,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     private = folder / "private"
     dataset = Dataset.create(folder / "Dataset501_A", SCHEMA, private_dir=private)
     dataset.add_case(ct(0), labels(0) % 4, oblique(), Provenance(Origin.TRUTH), source={"patient": "P"})
-    ct(5).write(folder / "image.nii.gz")
-    Volume((labels(5) % 3).astype(np.uint8), oblique()).write(folder / "labels.nii.gz")
+    write_volume(ct(5), folder / "image.nii.gz")
+    write_volume(Volume((labels(5) % 3).astype(np.uint8), oblique()), folder / "labels.nii.gz")
     project = Project.create(folder / "livers", "demo", private_dir=private)
     names = project.dataset().schema.names
     project.dataset().add_case(ct(0), labels(0) % 2, oblique(), Provenance(Origin.TRUTH, decided=names))

@@ -16,13 +16,16 @@ from lost_flushes import Recorder
 
 from activeseg.client import kept_drafts
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import Volume, staging_folder
+from activeseg.core.volume import Volume
 from activeseg.corrections import drafts
 from activeseg.dataset import Dataset, Origin, Provenance
 from activeseg.dataset.private_map import PrivateMap
+from activeseg.dataset.recovery import recover_dataset
+from activeseg.dataset.verification import verify_dataset
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.version import BASE, ModelKind, Version, add_version
 from activeseg.predictions.prediction_folder import making, recover
+from activeseg.system.files import staging_folder
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 TRUTH = Provenance(Origin.TRUTH)
@@ -97,14 +100,14 @@ def test_a_dataset_is_the_old_one_or_the_new_one(change: Callable[[Dataset], Non
         opened = Dataset.open(left / "Dataset501_A", private_dir=left / "private")
         found = {name: entry.revision for name, entry in opened.cases().items()}
         assert found == new if ended else found in (old, new)
-        wrong = [finding.problem for finding in opened.verify()]
+        wrong = [finding.problem for finding in verify_dataset(opened)]
         assert not [problem for problem in wrong if "not listed" not in problem and "no case" not in problem], wrong
         assert opened.private.sources()["CT_0001"] == {"patient": "P0"}
         if ended and change is not add:
             assert "CT_0002" not in opened.private.sources()
-        Dataset.recover(left / "Dataset501_A", private_dir=left / "private")
+        recover_dataset(left / "Dataset501_A", private_dir=left / "private")
         again = Dataset.open(left / "Dataset501_A", private_dir=left / "private")
-        assert again.verify() == []
+        assert verify_dataset(again) == []
         assert set(found) <= set(again.cases())
 
     work = Dataset.open(dataset.folder, private_dir=root / "private")

@@ -22,10 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import InputError
-from activeseg.core.volume import Volume, read_label_map, sync_to_disk
+from activeseg.core.uncertainty_scale import coarsened
+from activeseg.core.volume import Volume
+from activeseg.io.images import read_label_map, read_volume
 from activeseg.io.npy import read_array, read_geometry
 from activeseg.io.npz import read_npz
-from activeseg.review.uncertainty import coarsened
+from activeseg.system.files import sync_to_disk
 from activeseg.system.regular_files import read_bytes, read_json
 
 RECORD = "draft.json"
@@ -113,7 +115,7 @@ class KeptDraft:
         path = self.folder / self.base / "uncertainty.nii.gz"
         if not path.is_file():
             return None
-        volume = Volume.read(path, allow_nan=True)
+        volume = read_volume(path, allow_nan=True)
         return coarsened(volume) if np.isfinite(volume.array).any() else None
 
     def read_layers(self) -> tuple[dict[str, Any], list[npt.NDArray[Any]]] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,14 +108,3 @@ def _inside(path: str, application: str) -> bool:
 def _outside(path: str, application: str) -> str:
     """A search path without the application's folders, whose libraries Windows would find first."""
     return os.pathsep.join(part for part in path.split(os.pathsep) if part and not _inside(part, application))
-
-
-def default_home() -> Path:
-    """Where logs and scratch go when the user chose nothing: the system's place for what can be made again."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "activeseg" / "engine"

@@ -26,7 +26,11 @@ from activeseg.commands.arguments import (
 from activeseg.commands.conversation import Debug, Json, conversation, table
 from activeseg.core.errors import DatasetError, InputError
 from activeseg.core.labels import Label, LabelSchema
-from activeseg.core.volume import set_rights
+from activeseg.dataset.migration import migrate_dataset
+from activeseg.dataset.recovery import recover_dataset
+from activeseg.dataset.verification import verify_dataset
+from activeseg.io.images import write_volume
+from activeseg.system.files import set_rights
 
 if TYPE_CHECKING:
     from activeseg.dataset.unlisted import Unlisted
@@ -178,7 +182,7 @@ def verify(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 
         dataset = Dataset.open(folder, only_look=True)
         with talk.progress() as progress:
-            findings = dataset.verify(progress)
+            findings = verify_dataset(dataset, progress)
         rows = table("CASE", "WHAT IS WRONG")
         for finding in findings:
             rows.add_row(finding.case or "(all)", finding.problem)
@@ -208,10 +212,8 @@ def recover(
     Nothing is removed: what is not whole is moved into the folder 'set_aside' in the dataset.
     """
     with conversation(json, debug) as talk:
-        from activeseg.dataset import Dataset
-
         with talk.progress() as progress:
-            done = Dataset.recover(folder, channel_names=names(channels, "--channels"), progress=progress)
+            done = recover_dataset(folder, channel_names=names(channels, "--channels"), progress=progress)
         document = {
             "dataset": str(done.folder),
             "listed": dict(done.listed),
@@ -241,8 +243,8 @@ def open_case(
             opened = dataset.open_case(case)
             files = {name: f"image_{number}.nii.gz" for number, name in enumerate(opened.images)}
             for name, file in files.items():
-                opened.images[name].write(fresh / file, progress.part(0.1, 0.9))
-            opened.labels.write(fresh / "labels.nii.gz")
+                write_volume(opened.images[name], fresh / file, progress.part(0.1, 0.9))
+            write_volume(opened.labels, fresh / "labels.nii.gz")
             write_segmentation(
                 fresh / "segmentation.seg.nrrd",
                 opened.labels.array,
@@ -335,7 +337,7 @@ def migrate(
         schema = changed_schema(dataset.schema, names(add, "--add"), removed, renamed)
         renamed |= dict.fromkeys(removed)
         with talk.progress() as progress:
-            migrated = dataset.migrate(new, schema, renamed, progress=progress)
+            migrated = migrate_dataset(dataset, new, schema, renamed, progress=progress)
         waiting = [name for name, entry in migrated.cases().items() if entry.waiting]
         document: dict[str, Any] = {
             "dataset": str(migrated.folder),

@@ -12,7 +12,7 @@ from rich.text import Text
 from activeseg.commands.conversation import Debug, Json, conversation, table
 
 if TYPE_CHECKING:
-    from activeseg.segmenters import ModelInfo
+    from activeseg.core.segmenter import ModelInfo
 
 STYLES = {"ready": "green", "damaged": "red", "licence": "yellow"}
 

@@ -58,9 +58,9 @@ def segment(
 ) -> None:
     """Segment an image, and find where the members of the model disagree."""
     with conversation(json, debug) as talk:
+        from activeseg.models import open_model
         from activeseg.predictions.make_prediction import segment as segment_images
         from activeseg.predictions.prediction import check_output
-        from activeseg.segmenters import open_segmenter
 
         settings = Settings(
             device=device.value,
@@ -74,7 +74,7 @@ def segment(
         )
         # Whatever can be wrong is found before the image is read.
         check_output(output, overwrite)
-        segmenter = open_segmenter(model)
+        segmenter = open_model(model)
         files = channel_files(segmenter.channels, image, channel or [])
         focused = names(focus, "--focus")
         for name in focused:

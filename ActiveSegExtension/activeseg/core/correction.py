@@ -9,11 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from activeseg.core.geometry import Box, Geometry
 from activeseg.core.label_map import LabelMap, LabelPairs, check_label_map, label_pairs
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import Geometry
-
-Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 class Review(StrEnum):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import reprlib
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 SHOWN_LENGTH = 100
@@ -100,3 +104,22 @@ class Cancelled(ActiveSegError):
 
     def __init__(self, message: str = "Cancelled.") -> None:
         super().__init__(message)
+
+
+Notice = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An InputError of the block names the file, if it did not do so itself."""
+    try:
+        yield
+    except InputError as error:
+        if path.name in error.message:
+            raise
+        raise InputError(f"'{path.name}': {error.message}", error.action, **error.details) from error
+
+
+def warn(text: str) -> None:
+    """What a notice becomes where nobody listens: a Python warning."""
+    warnings.warn(text, stacklevel=3)

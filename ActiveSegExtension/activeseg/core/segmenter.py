@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import Protocol
 
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
-from activeseg.core.volume import Geometry, Volume
-from activeseg.review.uncertainty import ENTROPY_UNIT
+from activeseg.core.volume import Volume
+from activeseg.core.votes import Segmented
 
 
 class Mode(StrEnum):
@@ -28,21 +25,6 @@ class Resample(StrEnum):
 
     GENUINE = "genuine"
     SMOOTH = "smooth"
-
-
-class MemberKind(StrEnum):
-    """Trained members decide the label; views only vote for uncertainty and alternatives."""
-
-    TRAINED = "trained"
-    VIEW = "view"
-
-
-@dataclass(frozen=True)
-class Member:
-    """One voter of the ensemble; ``name`` is shown to users (``fold 0``, ``noise``, ``thresholds +20 HU``)."""
-
-    name: str
-    kind: MemberKind
 
 
 @dataclass(frozen=True)
@@ -71,77 +53,6 @@ class Settings:
     offload: bool = False
 
 
-@dataclass(frozen=True)
-class GridVotes:
-    """What the members said, on the network's grid, in array axes (k, j, i) of ``geometry``.
-
-    Attributes
-    ----------
-    geometry : the network's grid in the patient; it may cover only a crop of the CT
-    labels : the ensemble's label map there (final schema values)
-    votes : one label map for each member, in the order of ``members``
-    entropy, variance, mutual_information : float32, divided by their maximum (0..1), NaN where not computed;
-        variance and mutual information are None for a single member
-    entropy_bound : the maximum of the entropy, in nats: log C for C classes, log 2 for regions
-    voters : how many members vote at each voxel (uint8), or None where all do
-    """
-
-    geometry: Geometry
-    labels: npt.NDArray[Any]
-    members: tuple[Member, ...]
-    votes: tuple[npt.NDArray[Any], ...]
-    entropy: npt.NDArray[np.float32]
-    variance: npt.NDArray[np.float32] | None = None
-    mutual_information: npt.NDArray[np.float32] | None = None
-    voters: npt.NDArray[np.uint8] | None = None
-    entropy_bound: float = ENTROPY_UNIT
-
-    @property
-    def default_measure(self) -> str:
-        """Variance from four members on, entropy below (measured, design section 5)."""
-        return "variance" if self.variance is not None and len(self.members) >= 4 else "entropy"
-
-    def measure(self, name: str) -> npt.NDArray[np.float32] | None:
-        """``entropy``, ``variance`` or ``mutual_information`` as it is shown and stored; None when there is none.
-
-        The scale (0..1) is one for all models: an entropy of 1 is a coin toss between two structures, however many
-        there are, and what is more is 1, too.
-        """
-        value = self.ranking(name)
-        if value is None or name != "entropy" or self.entropy_bound == ENTROPY_UNIT:
-            return value
-        shown: npt.NDArray[np.float32] = np.minimum(
-            value * np.float32(self.entropy_bound / ENTROPY_UNIT), np.float32(1)
-        )
-        return shown
-
-    def ranking(self, name: str) -> npt.NDArray[np.float32] | None:
-        """As ``measure``, but not clipped (0..1 of its bound): by this the search for regions tells bad from worse."""
-        value: npt.NDArray[np.float32] | None = getattr(self, name)
-        return value
-
-
-@dataclass(frozen=True)
-class Segmented:
-    """A segmenter's answer for one CT.
-
-    Attributes
-    ----------
-    labels : (k, j, i) on the CT's grid, uint8 or uint16, values of ``schema``
-    decided : names of the structures that this run decided (all, or the chosen subset)
-    grid : the members' votes and uncertainty
-    timings : seconds for each stage
-    details : what else belongs into the record (weights' folder, folds, device, arithmetic, library versions)
-    """
-
-    labels: npt.NDArray[Any]
-    schema: LabelSchema
-    decided: tuple[str, ...]
-    grid: GridVotes
-    timings: Mapping[str, float] = field(default_factory=dict)
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-
 class Segmenter(Protocol):
     """Something that can segment, chosen by a name (``totalsegmentator:total``, ``nnunet:/folder``, ``hounsfield``)."""
 
@@ -168,3 +79,20 @@ class Segmenter(Protocol):
         Raises InputError, ModelError, DeviceError, Cancelled. Leaves nothing behind on disk.
         """
         ...
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One line of ``activeseg models``.
+
+    ``state`` is ``ready``, ``missing`` (weights are downloaded at the first use), ``damaged``, ``other version``
+    (of the weights) or ``licence`` (one has to be entered first).
+    """
+
+    name: str
+    family: str
+    description: str
+    modality: str
+    structures: tuple[str, ...]
+    state: str
+    folder: str = ""

@@ -33,14 +33,16 @@ import numpy.typing as npt
 
 from activeseg.core.errors import EngineError, InputError, shown
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import Volume, make_folder, read_label_map, replacing, sync_to_disk
+from activeseg.core.volume import Volume
+from activeseg.io.images import read_label_map, write_volume
 from activeseg.io.npy import geometry_message, read_array, read_geometry, write_array
 from activeseg.io.npz import read_npz
 from activeseg.predictions.prediction import Prediction
 from activeseg.predictions.prediction_folder import RECORD as PREDICTION_RECORD
 from activeseg.predictions.prediction_folder import UNFINISHED
-from activeseg.review.regions import read_regions
+from activeseg.predictions.region_files import read_regions
 from activeseg.system.file_lock import acquire
+from activeseg.system.files import make_folder, replacing, sync_to_disk
 from activeseg.system.regular_files import read_bytes, read_json
 
 RECORD = "draft.json"
@@ -515,7 +517,7 @@ def _write_base(folder: Path, base: Base) -> None:
     if isinstance(base, Prediction):
         base.write(folder)
     else:
-        base.labels.write(folder / "labels.nii.gz")
+        write_volume(base.labels, folder / "labels.nii.gz")
         (folder / _CASE_RECORD).write_text(json.dumps(base.to_dict()), encoding="utf-8")
 
 

@@ -12,16 +12,18 @@ import numpy.typing as npt
 
 from activeseg.core.correction import Correction, RegionState, Review
 from activeseg.core.errors import InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.label_map import check_label_map, label_counts
 from activeseg.core.label_values import check_values, renamed_values
 from activeseg.core.labels import IGNORE, LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.segments.layers import Layer
-from activeseg.core.volume import Geometry, Volume, read_label_map
+from activeseg.core.volume import Volume
 from activeseg.corrections.drafts import Base, OpenedLabels
 from activeseg.dataset import Dataset, Provenance, Saved
 from activeseg.dataset.layout import find_dataset, folder_to_create
 from activeseg.dataset.training_labels import TrainingSummary, label_for_training
+from activeseg.io.images import read_label_map, read_volume
 from activeseg.io.seg_nrrd import SegmentationFile, is_segmentation_file, to_grid
 from activeseg.predictions.prediction import Prediction
 
@@ -122,7 +124,7 @@ def read_images(prediction: Prediction) -> dict[str, Volume]:
                 "Say where it is now.",
                 setting="image",
             )
-        images[channel] = Volume.read(path, image.get("series"))
+        images[channel] = read_volume(path, image.get("series"))
     return images
 
 

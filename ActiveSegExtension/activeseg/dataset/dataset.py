@@ -7,16 +7,17 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy.typing as npt
 
 from activeseg.core.channel_names import different_names
 from activeseg.core.errors import DatasetError, InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.label_map import check_label_map
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
-from activeseg.core.volume import Geometry, Volume, read_label_map
+from activeseg.core.volume import Volume
 from activeseg.dataset import unlisted, voxels
 from activeseg.dataset.layout import (
     ENDING,
@@ -32,7 +33,7 @@ from activeseg.dataset.layout import (
     schema_file,
 )
 from activeseg.dataset.listing import CaseEntry, Listing, read_schema
-from activeseg.dataset.private_map import PrivateMap, private_folder
+from activeseg.dataset.private_map import PrivateMap
 from activeseg.dataset.provenance import Origin, Provenance
 from activeseg.dataset.record import CaseRecord, Revision, StoredFile
 from activeseg.dataset.relabel import Names, check_nothing_is_lost, new_names, relabelled
@@ -46,11 +47,9 @@ from activeseg.dataset.transaction import (
     sweep,
     write_text,
 )
+from activeseg.io.images import read_label_map, read_volume
+from activeseg.system.folders import private_folder
 from activeseg.system.regular_files import own_file
-
-if TYPE_CHECKING:
-    from activeseg.dataset.recovery import Recovered
-    from activeseg.dataset.verification import Finding
 
 Images = Volume | Mapping[str, Volume]
 LOCK_WAIT_S = 10.0
@@ -95,7 +94,7 @@ class Dataset:
     Attributes
     ----------
     folder : ``.../DatasetNNN_Name``
-    schema : the structures; it never changes (``migrate`` makes a new dataset)
+    schema : the structures; it never changes (``migration.migrate_dataset`` makes a new dataset)
     channel_names : the images that each case has
     private : which patient and file a case comes from; outside of the dataset
     swept : what crashed writers were known to have left, and opening to change it removed
@@ -399,46 +398,13 @@ class Dataset:
         return OpenedCase(
             name,
             {
-                channel: original(Volume.read(self.own(image.file)))
+                channel: original(read_volume(self.own(image.file)))
                 for channel, image in zip(self.channel_names, record.images, strict=True)
             },
             original(read_label_map(self.own(record.current.label.file))),
             record,
             listing.entry(name).waiting,
         )
-
-    @staticmethod
-    def recover(
-        folder: str | Path,
-        *,
-        channel_names: Sequence[str] = (),
-        private_dir: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Recovered:
-        """Take back what is not listed, and a damaged listing; see ``recovery.recover``."""
-        from activeseg.dataset import recovery
-
-        return recovery.recover(folder, channel_names=channel_names, private_dir=private_dir, progress=progress)
-
-    def verify(self, progress: Progress | None = None) -> list[Finding]:
-        """What is wrong with the dataset; see ``verification.verify``."""
-        from activeseg.dataset import verification
-
-        return verification.verify(self, progress)
-
-    def migrate(
-        self,
-        new_folder: str | Path,
-        new_schema: LabelSchema,
-        rename: Names | None = None,
-        *,
-        private_dir: Path | None = None,
-        progress: Progress | None = None,
-    ) -> Dataset:
-        """A new dataset with another schema; see ``migration.migrate``."""
-        from activeseg.dataset import migration
-
-        return migration.migrate(self, new_folder, new_schema, rename, private_dir=private_dir, progress=progress)
 
     def schema_of(self, revision: Revision) -> LabelSchema:
         """The schema whose values the label map of a revision holds. Raises DatasetError when its file is damaged."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from activeseg.core.errors import DatasetError
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
-from activeseg.core.volume import Volume, read_label_map, sync_to_disk
+from activeseg.core.volume import Volume
 from activeseg.dataset import voxels
 from activeseg.dataset.dataset import Dataset
 from activeseg.dataset.layout import LISTING, folder_to_create, history_file, label_file, record_file, schema_file
@@ -19,10 +19,12 @@ from activeseg.dataset.listing import CaseEntry, Listing
 from activeseg.dataset.record import CaseRecord, Revision, StoredFile
 from activeseg.dataset.relabel import new_names, relabelled
 from activeseg.dataset.transaction import appearing_whole, locked, write_text
+from activeseg.io.images import read_label_map
+from activeseg.system.files import sync_to_disk
 from activeseg.system.regular_files import own_file
 
 
-def migrate(
+def migrate_dataset(
     dataset: Dataset,
     new_folder: str | Path,
     new_schema: LabelSchema,

@@ -5,32 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from activeseg.core.errors import DatasetError
-from activeseg.core.volume import make_folder, remove_abandoned, replacing, set_rights, sync_to_disk
 from activeseg.system import file_lock
+from activeseg.system.files import make_folder, remove_abandoned, replacing, set_rights, sync_to_disk
+from activeseg.system.folders import PRIVATE_FOLDER
 
-ENVIRONMENT = "ACTIVESEG_PRIVATE_DIR"
 _WAIT_S = 10.0
-
-
-def private_folder(given: Path | None = None) -> Path:
-    """The folder for private files: as given, else ``ACTIVESEG_PRIVATE_DIR``, else the user's configuration folder."""
-    if given is not None:
-        return given.expanduser().absolute()
-    if os.environ.get(ENVIRONMENT):
-        return Path(os.environ[ENVIRONMENT]).expanduser().absolute()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return base / "activeseg" / "private"
 
 
 def make_private_folder(folder: Path) -> None:
@@ -50,7 +34,7 @@ class PrivateMap:
         if folder.resolve().is_relative_to(dataset_folder.resolve()):
             raise DatasetError(
                 f"The private folder '{folder}' lies inside the dataset, which may be given away.",
-                f"Choose another one (argument or {ENVIRONMENT}).",
+                f"Choose another one (argument or {PRIVATE_FOLDER}).",
             )
         self.path = folder / f"{dataset_id}.jsonl"
         self._dataset = str(dataset_folder)
@@ -152,5 +136,5 @@ class PrivateMap:
     def _failed(self, error: OSError) -> DatasetError:
         return DatasetError(
             f"The private file '{self.path}' cannot be used: {error.strerror or error}.",
-            f"Name another folder for it (argument or {ENVIRONMENT}).",
+            f"Name another folder for it (argument or {PRIVATE_FOLDER}).",
         )

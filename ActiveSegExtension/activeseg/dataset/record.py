@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.core.errors import DatasetError, InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
-from activeseg.core.volume import Geometry
 from activeseg.dataset.layout import MOST_REVISIONS, history_file, image_file, label_file, record_file
 from activeseg.dataset.listing import MOST_SCHEMAS
 from activeseg.dataset.provenance import Provenance

@@ -17,14 +17,16 @@ from activeseg.core.errors import ActiveSegError, DatasetError, InputError
 from activeseg.core.json_fields import HEX_32, UNFIT, Fields
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
-from activeseg.core.volume import Volume, read_label_map, replacing
 from activeseg.dataset import unlisted, voxels
 from activeseg.dataset.dataset import LOCK_WAIT_S
 from activeseg.dataset.layout import IMAGES, LISTING, PROVENANCE, check_folders, find_dataset, named_file, schema_file
 from activeseg.dataset.listing import MOST_SCHEMAS, CaseEntry, Listing, channel_names_of, read_schema
-from activeseg.dataset.private_map import PrivateMap, private_folder
+from activeseg.dataset.private_map import PrivateMap
 from activeseg.dataset.record import CaseRecord, StoredFile
 from activeseg.dataset.transaction import Change, Transaction, locked
+from activeseg.io.images import read_label_map, read_volume
+from activeseg.system.files import replacing
+from activeseg.system.folders import private_folder
 from activeseg.system.regular_files import is_link, own_file, own_path, read_json
 
 SET_ASIDE = "set_aside"
@@ -61,7 +63,7 @@ class Recovered:
         return tuple(told) or ("There was nothing to recover.",)
 
 
-def recover(
+def recover_dataset(
     folder: str | Path,
     *,
     channel_names: Sequence[str] = (),
@@ -225,7 +227,7 @@ def _checked(folder: Path, listing: Listing, name: str, revision: int) -> CaseEn
     labels = read_label_map(folder / record.current.label.file)
     if labels.array.max() > listing.schema.ignore_value:
         raise InputError(f"'{record.current.label.file}' holds values that the dataset's schema does not have.")
-    images = [Volume.read(folder / image.file) for image in record.images]
+    images = [read_volume(folder / image.file) for image in record.images]
     if not all(image.geometry.same_grid(labels.geometry) for image in images):
         raise InputError("its image and its label map lie on different grids.")
     return CaseEntry(revision, voxels.voxels_sha256(images), _waiting(folder, listing.schema, record))

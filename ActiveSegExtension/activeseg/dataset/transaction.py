@@ -29,11 +29,11 @@ from typing import Any
 
 from activeseg.core.errors import ActiveSegError, DatasetError
 from activeseg.core.json_fields import HEX_64, UNFIT, Fields
-from activeseg.core.volume import check_replacing, remove_abandoned, sync_to_disk
 from activeseg.dataset.layout import FOLDERS, LISTING, check_folders, label_file, named_file, record_file
 from activeseg.dataset.listing import Listing
 from activeseg.dataset.private_map import PrivateMap
 from activeseg.system import file_lock
+from activeseg.system.files import check_replacing, remove_abandoned, sync_to_disk
 from activeseg.system.regular_files import is_link, own_path, read_bytes, read_json
 
 Step = Callable[[str], None]

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from activeseg.core.errors import InputError
+from activeseg.core.errors import InputError, Notice
+from activeseg.core.geometry import Geometry
 from activeseg.core.label_values import check_values
 from activeseg.core.labels import IGNORE, Color, LabelSchema
-from activeseg.core.volume import Geometry, Notice, Volume, read_label_map
+from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.io.images import read_label_map
 from activeseg.io.seg_nrrd import SegmentationFile, is_segmentation_file
 
 Mapped = Mapping[str, str | None]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from activeseg.core.errors import ActiveSegError, DatasetError
 from activeseg.core.progress import Progress
-from activeseg.core.volume import Volume, read_label_map
 from activeseg.dataset.dataset import Dataset
 from activeseg.dataset.layout import LISTING, named_file
 from activeseg.dataset.listing import Listing
 from activeseg.dataset.record import Revision, StoredFile
+from activeseg.io.images import read_label_map, read_volume
 from activeseg.system.regular_files import own_file, own_path, read_json
 
 # nifti1.h: data_type and db_name, descrip and aux_file, intent_name, and the flag of an extension behind the header.
@@ -31,7 +31,7 @@ class Finding:
         return {"case": self.case, "problem": self.problem}
 
 
-def verify(dataset: Dataset, progress: Progress | None = None) -> list[Finding]:
+def verify_dataset(dataset: Dataset, progress: Progress | None = None) -> list[Finding]:
     """Read everything and report what does not fit; an empty list means that all is well.
 
     Files are readable, their fingerprints right, images and label map on one canonical grid that is the original one
@@ -86,7 +86,7 @@ def _case_problems(dataset: Dataset, listing: Listing, name: str) -> Iterator[st
         return
     labels = read_label_map(dataset.folder / record.current.label.file)
     for image in record.images:
-        if not Volume.read(dataset.folder / image.file).geometry.same_grid(labels.geometry):
+        if not read_volume(dataset.folder / image.file).geometry.same_grid(labels.geometry):
             yield f"'{image.file}' and the label map lie on different grids."
     if not labels.geometry.same_grid(record.geometry.canonical()):
         yield "The label map does not lie where the provenance says that the original image lay."

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.label_map import smallest_dtype
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 from activeseg.io import nifti
 
 _INT16 = np.iinfo(np.int16)

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
-from activeseg.core.errors import ActiveSegError, InputError
-from activeseg.core.volume import Geometry, Notice, volume_shape
+from activeseg.core.errors import ActiveSegError, InputError, Notice
+from activeseg.core.geometry import Geometry, volume_shape
 from activeseg.io import announced
 from activeseg.io.image_header import ImageHeader, damaged, read_header, unreadable
 from activeseg.system.regular_files import open_regular

@@ -18,9 +18,9 @@ from typing import IO, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.core.errors import InputError
+from activeseg.core.errors import InputError, Notice
+from activeseg.core.geometry import FloatArray, Geometry, volume_shape
 from activeseg.core.progress import Progress
-from activeseg.core.volume import FloatArray, Geometry, Notice, volume_shape
 from activeseg.io import announced
 from activeseg.system.regular_files import open_regular
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import InputError
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
 from activeseg.io.announced import empty_array, fill
 from activeseg.system.regular_files import open_regular
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.core.errors import ActiveSegError, InputError
+from activeseg.core.errors import ActiveSegError, InputError, Notice, warn
+from activeseg.core.geometry import SAME_VOXEL, Geometry
 from activeseg.core.label_map import check_label_map, label_counts, smallest_dtype
 from activeseg.core.labels import IGNORE, Label, LabelSchema
 from activeseg.core.segments.layers import Layer, ToCt, compose, small_values
@@ -30,7 +31,8 @@ from activeseg.core.segments.matching import (
     tag_text,
     tag_value,
 )
-from activeseg.core.volume import SAME_VOXEL, Geometry, Notice, Volume, replacing, warn
+from activeseg.core.volume import Volume
+from activeseg.system.files import replacing
 from activeseg.system.regular_files import open_regular
 
 SUFFIX = ".seg.nrrd"

@@ -17,11 +17,11 @@ from typing import Any
 from activeseg.core.errors import ActiveSegError, InputError, ModelError
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
-from activeseg.core.volume import replacing, staging_folder
 from activeseg.dataset.record import StoredFile
 from activeseg.learning.project.project import VERSIONS, Project
 from activeseg.learning.project.version import MEASURED, MODEL, RECORD, ModelKind, Version, add_version
 from activeseg.learning.training.parent_network import CHECKPOINT
+from activeseg.system.files import replacing, staging_folder
 from activeseg.system.regular_files import open_regular
 
 FORMAT = 1

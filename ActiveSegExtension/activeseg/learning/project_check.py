@@ -14,7 +14,6 @@ from typing import Any
 
 from activeseg.core.errors import ActiveSegError, DatasetError, ModelError, shown
 from activeseg.core.json_fields import HEX_64, UNFIT, Fields, shortly
-from activeseg.core.volume import replacing, sync_to_disk
 from activeseg.learning.project.project import (
     CURRENT,
     FILE,
@@ -28,6 +27,7 @@ from activeseg.learning.project.project import (
 )
 from activeseg.learning.project.version import BASE, DAMAGED, FORMAT, RECORD, VERSION_ID, Version
 from activeseg.learning.training.run_folder import RUN_ID, RunFolder
+from activeseg.system.files import replacing, sync_to_disk
 from activeseg.system.regular_files import is_link, own_path, read_bytes, read_json
 
 _RESTORE = "Restore it from a backup."

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from activeseg.core.errors import InputError
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Segmenter, Settings
+from activeseg.core.uncertainty_scale import shown_threshold
 from activeseg.core.volume import Volume
 from activeseg.predictions.prediction import Prediction
 from activeseg.review.regions import body_volume_mm3, find_regions
-from activeseg.review.uncertainty import pairwise_dice, shown_threshold
+from activeseg.review.uncertainty import pairwise_dice
 
 
 def segment(

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.labels import LabelSchema
+from activeseg.core.uncertainty_scale import shown_threshold
 from activeseg.core.volume import Volume
 from activeseg.review.alternatives import volume_text
 from activeseg.review.regions import Region
-from activeseg.review.uncertainty import shown_threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

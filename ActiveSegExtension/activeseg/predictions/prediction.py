@@ -12,11 +12,14 @@ from activeseg import __version__
 from activeseg.core.errors import InputError, shown
 from activeseg.core.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
 from activeseg.core.labels import LabelSchema
-from activeseg.core.segmenter import GridVotes, Member, MemberKind, Mode, Resample, Settings
-from activeseg.core.volume import Volume, read_label_map
+from activeseg.core.segmenter import Mode, Resample, Settings
+from activeseg.core.uncertainty_scale import ENTROPY_SCALE, OLD_ENTROPY_SCALE, shown_threshold
+from activeseg.core.volume import Volume
+from activeseg.core.votes import GridVotes, Member, MemberKind
+from activeseg.io.images import read_label_map, read_volume, write_volume
 from activeseg.predictions.prediction_folder import FILES, RECORD, fingerprints, is_unchanged, making, restore
-from activeseg.review.regions import Region, read_regions, write_regions
-from activeseg.review.uncertainty import ENTROPY_SCALE, OLD_ENTROPY_SCALE, shown_threshold
+from activeseg.predictions.region_files import read_regions, write_regions
+from activeseg.review.regions import Region
 from activeseg.system.regular_files import read_json
 
 FORMAT = 1
@@ -109,8 +112,8 @@ class Prediction:
 
     def write(self, folder: Path) -> None:
         """Write into a folder that is there what ``load`` reads: all of a prediction folder but its pictures."""
-        self.labels.write(folder / "labels.nii.gz")
-        self.uncertainty.write(folder / "uncertainty.nii.gz")
+        write_volume(self.labels, folder / "labels.nii.gz")
+        write_volume(self.uncertainty, folder / "uncertainty.nii.gz")
         write_regions(folder, self.regions, self.focus)
         record = {**self.to_dict(), "files": fingerprints(folder)}
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -121,7 +124,7 @@ class Prediction:
         fields = _fields(_read_record(folder), str(folder / RECORD))
         return cls(
             labels=read_label_map(folder / "labels.nii.gz"),
-            uncertainty=Volume.read(folder / "uncertainty.nii.gz", allow_nan=True),
+            uncertainty=read_volume(folder / "uncertainty.nii.gz", allow_nan=True),
             regions=read_regions(folder),
             **fields,
         )

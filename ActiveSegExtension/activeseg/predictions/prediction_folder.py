@@ -82,7 +82,7 @@ def making(folder: Path) -> Iterator[Path]:
     Others who write beside it wait meanwhile. Raises OSError, and EngineError when it takes them too long; then
     ``folder`` is as it was.
     """
-    from activeseg.core.volume import make_folder
+    from activeseg.system.files import make_folder
 
     make_folder(folder.parent)
     with _alone(folder.parent, LOCK_WAIT_S) as alone:
@@ -155,7 +155,7 @@ def _recover(folder: Path, sweep: bool, spared: frozenset[str] = frozenset()) ->
 
 def _replace(fresh: Path, folder: Path) -> None:
     """All is on disk before it is exchanged, and the exchange before anything of the old folder is removed."""
-    from activeseg.core.volume import sync_to_disk
+    from activeseg.system.files import sync_to_disk
 
     for path in fresh.iterdir():
         sync_to_disk(path)
@@ -183,7 +183,7 @@ def _replace(fresh: Path, folder: Path) -> None:
 
 def _carry(entry: Path, target: Path) -> None:
     """The user's file, link or folder once more, on disk: as hard links where the disk has them, else as copies."""
-    from activeseg.core.volume import sync_to_disk
+    from activeseg.system.files import sync_to_disk
 
     kind = entry.lstat().st_mode
     if stat.S_ISDIR(kind):

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import InputError
+from activeseg.core.geometry import Box, Geometry
 from activeseg.core.labels import LabelSchema
-from activeseg.core.segmenter import Segmented
-from activeseg.core.volume import FloatArray, Geometry
+from activeseg.core.votes import Segmented
 
 if TYPE_CHECKING:
     from activeseg.review.regions import Region
+from activeseg.core.geometry import index_map
 
-Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 SAME_DICE = 0.95
 
 
@@ -198,12 +198,6 @@ def _alike(a: npt.NDArray[Any], b: npt.NDArray[Any], now: npt.NDArray[Any]) -> b
     present = total > 0
     present[0] = False
     return bool((2 * both[present] >= SAME_DICE * total[present]).all())
-
-
-def index_map(of: Geometry, to: Geometry) -> tuple[FloatArray, FloatArray]:
-    """Matrix (3, 3) and shift (3,) that take voxel indices (k, j, i) of one grid to continuous ones of the other."""
-    matrix = np.linalg.inv(to.ijk_to_ras) @ of.ijk_to_ras
-    return matrix[:3, :3][::-1, ::-1].copy(), matrix[:3, 3][::-1].copy()
 
 
 def _window(grid: Geometry, ct: Geometry, box_kji: Box) -> tuple[slice, slice, slice] | None:

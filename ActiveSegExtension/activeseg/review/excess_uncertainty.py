@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.core.segmenter import GridVotes
+from activeseg.core.votes import GridVotes
 
 _IDLE = 0.15  # this part of the highest doubt is taken off everywhere: so faint it is wrong too rarely
 _LEAST_TOP = 0.1  # a case whose highest uncertainty is below this has nothing that deserves the full scale

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
-from activeseg.core.segmenter import GridVotes
-from activeseg.core.volume import FloatArray, Geometry
-from activeseg.review.alternatives import Box, index_map
+from activeseg.core.geometry import Box, FloatArray, Geometry, index_map
+from activeseg.core.votes import GridVotes
 from activeseg.review.excess_uncertainty import Doubt
 
 _BLOCK_MM = 4.0  # doubt is summed over blocks of this size before it is averaged over a box

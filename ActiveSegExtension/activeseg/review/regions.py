@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,19 +11,17 @@ import numpy.typing as npt
 
 from activeseg.core.correction import RegionState, patch_names
 from activeseg.core.errors import InputError, shown
-from activeseg.core.segmenter import Segmented
-from activeseg.core.volume import Geometry, Volume
-from activeseg.io.npz import read_npz
-from activeseg.review.alternatives import Alternative, Box, find_alternatives
+from activeseg.core.geometry import Box, Geometry
+from activeseg.core.volume import Volume
+from activeseg.core.votes import Segmented
+from activeseg.review.alternatives import Alternative, find_alternatives
 from activeseg.review.excess_uncertainty import Doubt, doubt_of
 from activeseg.review.region_search import DEFAULT_SEARCH, Place, Search, choose_places
-from activeseg.system.regular_files import read_json
 
 BODY_HU = -300
+
+
 _AFFECTED_PART = 0.1  # a structure with less of the core's doubt than this part of the most affected one is not named
-_REGIONS_FILE = "regions.json"
-_PATCHES_FILE = "alternatives.npz"
-_MOST_PATCH_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ class Region:
                 RegionState(data["state"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            raise InputError(f"Not a region of {_REGIONS_FILE}: {shown(error)}.") from error
+            raise InputError(f"Not a region of regions.json: {shown(error)}.") from error
 
 
 def body_volume_mm3(ct: Volume) -> float:
@@ -173,34 +168,3 @@ def _region(number: int, place: Place, doubt: Doubt, segmented: Segmented, ct_ge
         dict(sorted(votes.items(), key=lambda entry: -entry[1])),
         find_alternatives(segmented, ct_geometry, place.box_kji, core_kji),
     )
-
-
-def write_regions(folder: Path, regions: Sequence[Region], focus: Sequence[str] = ()) -> None:
-    """``regions.json`` (with the focus structures) and ``alternatives.npz`` (the patches) in ``folder``."""
-    patches: dict[str, npt.NDArray[Any]] = {}
-    for region in regions:
-        for n, alternative in enumerate(region.alternatives, start=1):
-            labels, changed = patch_names(region.number, n)
-            patches[labels], patches[changed] = alternative.labels, alternative.changed
-    np.savez_compressed(folder / _PATCHES_FILE, allow_pickle=False, **patches)
-    record = {"focus": list(focus), "regions": [region.to_dict() for region in regions]}
-    (folder / _REGIONS_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-def read_regions(folder: Path) -> tuple[Region, ...]:
-    """What ``write_regions`` wrote. Raises InputError when the files are missing or damaged."""
-    action = "Segment the CT again to write them anew."
-    try:
-        entries = read_json(folder / _REGIONS_FILE)["regions"]
-        most = min(_MOST_PATCH_BYTES, sum(_patch_bytes(entry) for entry in entries))
-        patches = read_npz(folder / _PATCHES_FILE, most, f"The file '{_PATCHES_FILE}'")
-        return tuple(Region.from_dict(entry, patches) for entry in entries)
-    except InputError as error:
-        raise InputError(f"The regions in {folder} cannot be read: {error.message}", action) from error
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise InputError(f"The regions in {folder} cannot be read: {shown(error)}.", action) from error
-
-
-def _patch_bytes(entry: Mapping[str, Any]) -> int:
-    """What the patches of a region take at most: label values of up to two bytes, and a mask."""
-    return 3 * len(entry["alternatives"]) * math.prod(int(high) - int(low) for low, high in entry["box_kji"])

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
 from activeseg.core.errors import InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import Code, Label, LabelSchema, Terminology
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 
 Field = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

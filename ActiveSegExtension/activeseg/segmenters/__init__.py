@@ -2,82 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import importlib
+from typing import cast
 
 from activeseg.core.errors import ModelError
-from activeseg.core.segmenter import Segmenter
+from activeseg.core.segmenter import ModelInfo, Segmenter
 
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """One line of ``activeseg models``.
-
-    ``state`` is ``ready``, ``missing`` (weights are downloaded at the first use), ``damaged``, ``other version``
-    (of the weights) or ``licence`` (one has to be entered first).
-    """
-
-    name: str
-    family: str
-    description: str
-    modality: str
-    structures: tuple[str, ...]
-    state: str
-    folder: str = ""
+FAMILIES = {
+    "demo": "demo",
+    "hounsfield": "hounsfield",
+    "nnunet": "nnunet.segmenter",
+    "totalsegmentator": "totalsegmentator.segmenter",
+}
+"""Name of a family -> the module below this package whose ``open_named`` opens the models of that family."""
 
 
 def open_segmenter(name: str) -> Segmenter:
-    """The segmenter of that name: ``demo``, ``hounsfield``, ``totalsegmentator:<task>``, ``nnunet:<model folder>``,
-    ``project:<folder>`` (its current version) or ``project:<folder>@<version>``.
+    """The segmenter of that name: ``demo``, ``hounsfield``, ``totalsegmentator:<task>`` or ``nnunet:<model folder>``.
 
-    Raises ModelError when there is none, DatasetError when there is no such project.
+    ``models.open_model`` knows the versions of projects, too. Raises ModelError when there is none.
     """
     family, _, rest = name.partition(":")
-    if family == "nnunet" and rest:
-        from pathlib import Path
-
-        from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
-
-        return NnUNetSegmenter(Path(rest))
-    if family == "totalsegmentator":
-        from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter
-
-        return TotalSegmentatorSegmenter(rest or "total")
-    if family == "project" and rest:
-        from activeseg.learning.training.parent_network import open_named
-
-        return open_named(rest)
-    simple: dict[str, Callable[[], Segmenter]] = {"demo": _demo, "hounsfield": _hounsfield}
-    if name in simple:
-        return simple[name]()
-    raise ModelError(
-        f"There is no model '{name}'.",
-        "Choose demo, hounsfield, totalsegmentator:<task>, nnunet:<model folder> or project:<folder>; "
-        "'activeseg models' lists those with a name.",
-    )
-
-
-def resolved(name: str) -> str:
-    """A name that always means the same model: that of a project's current version instead of the project's."""
-    family, _, rest = name.partition(":")
-    if family != "project" or not rest:
-        return name
-    from activeseg.learning.training.parent_network import version_named
-
-    folder, version = version_named(rest)
-    return f"project:{folder}@{version}"
-
-
-def _demo() -> Segmenter:
-    from activeseg.segmenters.demo import demo_segmenter
-
-    return demo_segmenter()
-
-
-def _hounsfield() -> Segmenter:
-    from activeseg.segmenters.hounsfield import HounsfieldSegmenter
-
-    return HounsfieldSegmenter()
+    module = FAMILIES.get(family)
+    segmenter = module and importlib.import_module(f"{__name__}.{module}").open_named(rest)
+    if not segmenter:
+        raise ModelError(
+            f"There is no model '{name}'.",
+            "Choose demo, hounsfield, totalsegmentator:<task>, nnunet:<model folder> or project:<folder>; "
+            "'activeseg models' lists those with a name.",
+        )
+    return cast(Segmenter, segmenter)
 
 
 def list_models() -> list[ModelInfo]:

@@ -13,3 +13,8 @@ def demo_segmenter() -> NnUNetSegmenter:
     """``demo``: an ordinary nnU-Net model folder inside the package (trained by ``Testing/train_demo_model.py``)."""
     folder = Path(str(resources.files("activeseg") / "resources" / "demo_model"))
     return NnUNetSegmenter(folder, name="demo", schema=PHANTOM_SCHEMA)
+
+
+def open_named(rest: str) -> NnUNetSegmenter | None:
+    """``demo``; None for a name that goes on."""
+    return None if rest else demo_segmenter()

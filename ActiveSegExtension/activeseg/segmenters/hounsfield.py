@@ -22,8 +22,9 @@ from activeseg.core.clock import Clock
 from activeseg.core.errors import InputError
 from activeseg.core.labels import Code, Label, LabelSchema, Terminology
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import GridVotes, Member, MemberKind, Segmented, Settings
+from activeseg.core.segmenter import Settings
 from activeseg.core.volume import Volume
+from activeseg.core.votes import GridVotes, Member, MemberKind, Segmented
 from activeseg.review.uncertainty import measures_from_votes
 
 Mask = npt.NDArray[np.bool_]
@@ -350,3 +351,8 @@ def _grown(mask: Mask, steps: list[int]) -> Mask:
             result[behind] |= before[ahead]
             reach += shift
     return result
+
+
+def open_named(rest: str) -> HounsfieldSegmenter | None:
+    """``hounsfield``; None for a name that goes on."""
+    return None if rest else HounsfieldSegmenter()

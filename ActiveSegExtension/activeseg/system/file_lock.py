@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _NO_LOCKS = frozenset(
     getattr(errno, name) for name in ("ENOTSUP", "EOPNOTSUPP", "ENOLCK", "ENOSYS", "EINVAL") if hasattr(errno, name)
@@ -21,6 +23,8 @@ def acquire(path: Path, wait_s: float = 0.0) -> FileLock | None:
 
     None when another process holds it for longer than ``wait_s``. Raises OSError, NoLocks for a drive without locks.
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(str(path))
     try:
         lock.acquire(timeout=wait_s)

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import ActiveSegError
-from activeseg.review.uncertainty import shown_threshold
+from activeseg.core.uncertainty_scale import shown_threshold
 
 from ..engine.signals import connect
 from ..logic.review import Row

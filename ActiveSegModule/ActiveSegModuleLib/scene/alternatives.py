@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import slicer
 
-from activeseg.core.correction import Box
 from activeseg.core.errors import InputError
-from activeseg.core.volume import Geometry
+from activeseg.core.geometry import Box, Geometry
 
 from .labelmap import image_of, nearest_on_grid
 from .placement import transform_between

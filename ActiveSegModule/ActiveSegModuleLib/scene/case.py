@@ -12,10 +12,11 @@ from typing import Any
 import numpy.typing as npt
 import slicer
 
-from activeseg.core.correction import Box, patch_names
+from activeseg.core.correction import patch_names
 from activeseg.core.errors import InputError, shown
+from activeseg.core.geometry import Box, Geometry
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 from activeseg.io.npz import read_npz
 
 from .alternatives import LabelPatch

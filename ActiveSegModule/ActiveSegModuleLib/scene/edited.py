@@ -11,8 +11,8 @@ import numpy.typing as npt
 import slicer
 import vtk
 
-from activeseg.core.correction import Box
 from activeseg.core.errors import InputError
+from activeseg.core.geometry import Box, Geometry
 from activeseg.core.label_map import smallest_dtype
 from activeseg.core.labels import IGNORE, Label, LabelSchema
 from activeseg.core.segments.layers import Layer, ToCt, compose, small_values
@@ -26,7 +26,7 @@ from activeseg.core.segments.matching import (
     own_terminology,
     tag_value,
 )
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 
 from .labelmap import BINARY_LABELMAP, array_of, empty_grid, first_voxel, ijk_to_ras_of, image_of, nearest_on_grid
 from .placement import (

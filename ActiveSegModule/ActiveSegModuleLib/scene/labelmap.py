@@ -11,7 +11,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
-from activeseg.core.volume import TIE
+from activeseg.core.geometry import TIE
 
 from .placement import array_of_matrix, corners_ijk, vtk_matrix
 

@@ -12,7 +12,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from activeseg.core.errors import InputError
-from activeseg.core.volume import SAME_VOXEL, Geometry
+from activeseg.core.geometry import SAME_VOXEL, Geometry
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -15,8 +15,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type
 
-from activeseg.core.correction import Box
 from activeseg.core.errors import InputError
+from activeseg.core.geometry import Box
 
 from .hierarchy import place_under
 from .labelmap import array_of, empty_grid, first_voxel, ijk_to_ras_of, image_of, nearest_on_grid

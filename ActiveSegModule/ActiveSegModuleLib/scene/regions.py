@@ -11,9 +11,9 @@ import numpy as np
 import slicer
 import vtk
 
-from activeseg.core.correction import Box, RegionState
+from activeseg.core.correction import RegionState
 from activeseg.core.errors import InputError
-from activeseg.core.volume import FloatArray, Geometry
+from activeseg.core.geometry import Box, FloatArray, Geometry
 
 from .hierarchy import place_under
 from .placement import put_under_transform_of, vtk_matrix

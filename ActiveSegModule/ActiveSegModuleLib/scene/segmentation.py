@@ -10,10 +10,11 @@ import numpy as np
 import slicer
 
 from activeseg.core.errors import InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.label_map import smallest_dtype
 from activeseg.core.labels import Label, LabelSchema
 from activeseg.core.segments.matching import LABEL_NAME_TAG, LABEL_VALUE_TAG, matches, segment_id_of, tag_text
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 
 from .edited import EditedSegmentation, identities, ignore_label, on_ct_grid, read_back
 from .hierarchy import place_under

@@ -20,7 +20,8 @@ from activeseg import __version__
 from activeseg.cli import main
 from activeseg.commands.conversation import conversation
 from activeseg.core.errors import DatasetError, ModelError
-from activeseg.core.volume import Volume, read_label_map
+from activeseg.core.volume import Volume
+from activeseg.io.images import read_label_map, read_volume, write_volume
 from activeseg.io.seg_nrrd import write_segmentation
 from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry
 from activeseg.segmenters.hounsfield import HOUNSFIELD_SCHEMA
@@ -49,7 +50,7 @@ def private_files(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def ct_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("ct") / "ct.nii.gz"
-    make_phantom(Domain.CONTRAST, 3, geometry=phantom_geometry((8.0, 8.0, 10.0))).ct.write(path)
+    write_volume(make_phantom(Domain.CONTRAST, 3, geometry=phantom_geometry((8.0, 8.0, 10.0))).ct, path)
     return path
 
 
@@ -59,7 +60,7 @@ def predicted_once(ct_file, tmp_path_factory):
     from activeseg.segmenters import open_segmenter
 
     folder = tmp_path_factory.mktemp("predicted") / "out"
-    images = {"CT": Volume.read(ct_file)}
+    images = {"CT": read_volume(ct_file)}
     sources = {"CT": {"path": str(ct_file)}}
     segment(images, open_segmenter("hounsfield"), regions=3, sources=sources).save(folder, images)
     return folder
@@ -78,7 +79,7 @@ def edited(predicted, tmp_path):
     k, j, i = (n // 2 for n in array.shape)
     array[k : k + 3, j : j + 3, i : i + 3] = HOUNSFIELD_SCHEMA.named("bone").value
     path = tmp_path / "edited.nii.gz"
-    Volume(array, labels.geometry).write(path)
+    write_volume(Volume(array, labels.geometry), path)
     return path
 
 
@@ -133,7 +134,7 @@ def wrong_inputs(tmp_path):
 
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((8, 8), np.int16)), str(flat))
     cut = tmp_path / "cut.nii.gz"
-    make_phantom(Domain.CONTRAST, 3, geometry=phantom_geometry((20.0, 20.0, 20.0))).ct.write(cut)
+    write_volume(make_phantom(Domain.CONTRAST, 3, geometry=phantom_geometry((20.0, 20.0, 20.0))).ct, cut)
     cut.write_bytes(cut.read_bytes()[:500])
     empty = tmp_path / "empty.nii.gz"
     empty.write_bytes(b"")
@@ -255,7 +256,7 @@ def renumbered(predicted, path):
     there = [v for v in np.unique(labels.array).tolist() if v]
     table = np.zeros(256, np.uint8)
     table[there[1:]] = range(1, len(there))  # the first one was deleted
-    Volume(table[labels.array], labels.geometry).write(path)
+    write_volume(Volume(table[labels.array], labels.geometry), path)
     return {str(n): HOUNSFIELD_SCHEMA.name_of(v) for n, v in enumerate(there[1:], start=1)}
 
 
@@ -297,7 +298,7 @@ def test_what_a_label_map_on_another_grid_loses_is_told(run, predicted, tmp_path
     grid = labels.geometry
     shifted = replace(grid, origin_lps=tuple((grid.ijk_to_lps @ (0.3, 0.2, 5, 1))[:3].tolist()))
     path = tmp_path / "edited.nii.gz"
-    Volume(labels.array, shifted).write(path)
+    write_volume(Volume(labels.array, shifted), path)
     ended = run("export", predicted, "--labels", path, "-d", tmp_path / "ds", "--review", "all", "--json")
     assert ended.code == 0, ended.err
     beyond = int((labels.array[-5:] == HOUNSFIELD_SCHEMA.named("fat").value).sum())
@@ -330,8 +331,8 @@ def test_export_finds_a_moved_image_by_option_and_refuses_another_one(run, ct_fi
     arguments = ("export", predicted, "--labels", edited, "-d", tmp_path / "ds")
     assert "--image" in run(*arguments).err
     other = tmp_path / "other.nii.gz"
-    ct = Volume.read(ct_file)
-    Volume(ct.array + 1, ct.geometry).write(other)
+    ct = read_volume(ct_file)
+    write_volume(Volume(ct.array + 1, ct.geometry), other)
     assert "not the one that was segmented" in run(*arguments, "--image", other).err
     assert run(*arguments, "--image", ct_file).code == 0
 
@@ -354,7 +355,7 @@ def test_a_dataset_from_truth_is_shown_verified_opened_and_corrected(run, ct_fil
     assert run("dataset", "verify", dataset, "--json").document["findings"] == []
     out = tmp_path / "opened"
     opened = run("dataset", "open", dataset, "CT_0001", "-o", out, "--json").document
-    assert Volume.read(out / opened["images"]["CT"]).geometry.same_grid(Volume.read(ct_file).geometry)
+    assert read_volume(out / opened["images"]["CT"]).geometry.same_grid(read_volume(ct_file).geometry)
     assert np.array_equal(
         read_label_map(out / "labels.nii.gz").array, read_label_map(predicted / "labels.nii.gz").array
     )

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from activeseg.core.geometry import Geometry
 from activeseg.core.hounsfield_units import doubts
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
+from activeseg.io.images import write_volume
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a shell and /dev")
 PACKAGE = Path(__file__).resolve().parents[3] / "ActiveSegExtension"
@@ -31,8 +33,9 @@ def shell(script: str, *arguments: object, **environment: str) -> subprocess.Com
 @pytest.fixture(scope="module")
 def ct(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("ct") / "ct.nii.gz"
-    Volume(np.full((8, 24, 24), -1000, np.int16), Geometry.from_ijk_to_ras(np.diag([3.0, 3, 3, 1]), (8, 24, 24))).write(
-        path
+    write_volume(
+        Volume(np.full((8, 24, 24), -1000, np.int16), Geometry.from_ijk_to_ras(np.diag([3.0, 3, 3, 1]), (8, 24, 24))),
+        path,
     )
     return path
 

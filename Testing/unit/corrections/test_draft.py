@@ -47,7 +47,7 @@ def prediction(image: Volume) -> Prediction:
 
 @pytest.fixture
 def patches(prediction: Prediction, tmp_path: Path) -> bytes:
-    from activeseg.review.regions import write_regions
+    from activeseg.predictions.region_files import write_regions
 
     folder = tmp_path / "regions"
     folder.mkdir()

@@ -25,9 +25,11 @@ from dataset_cases import (
 )
 
 from activeseg.core.errors import DatasetError, InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset.verification import verify_dataset
 
 TRUTH = Provenance(Origin.TRUTH)
 
@@ -129,7 +131,7 @@ class TestAdding:
             "images": ["imagesTr/CT_0002_0000.nii.gz"],
             "label": "labelsTr/CT_0002.nii.gz",
         }
-        assert dataset.verify() == []
+        assert verify_dataset(dataset) == []
 
     def test_every_orientation_is_stored_as_ras_and_comes_back_exactly(self, dataset: Dataset) -> None:
         for seed, geometry in enumerate(all_orientations()):
@@ -142,7 +144,7 @@ class TestAdding:
             assert back.labels.geometry == back.images["CT"].geometry == geometry
             assert np.array_equal(back.images["CT"].array, ct(seed, geometry).array)
             assert np.array_equal(back.labels.array, labels(seed))
-        assert dataset.verify() == []
+        assert verify_dataset(dataset) == []
 
     def test_voxels_stay_where_they_were_in_the_patient(self, dataset: Dataset) -> None:
         name = add(dataset)
@@ -183,7 +185,7 @@ class TestAdding:
             "imagesTr/CASE_0001_0000.nii.gz",
             "imagesTr/CASE_0001_0001.nii.gz",
         ]
-        assert dataset.verify() == []
+        assert verify_dataset(dataset) == []
         with pytest.raises(InputError, match="T1, T2"):
             dataset.add_case(ct(3), labels(), oblique(), TRUTH)
 
@@ -273,7 +275,7 @@ class TestSameImage:
         assert "is CT_0001 already" in saved.sentence()
         assert np.array_equal(dataset.open_case("CT_0001").labels.array, labels(7))
         assert list(dataset.cases()) == ["CT_0001"]
-        assert dataset.verify() == []
+        assert verify_dataset(dataset) == []
 
     def test_it_is_recognised_in_another_type_and_orientation(self, dataset: Dataset) -> None:
         add(dataset)
@@ -356,7 +358,7 @@ class TestUpdating:
         assert [r.number for r in record.history] == [1, 2]
         assert record.history[0].provenance == correction()
         assert record.history[1].provenance.origin is Origin.TRUTH
-        assert dataset.verify() == []
+        assert verify_dataset(dataset) == []
 
     def test_a_label_map_on_another_grid_is_refused(self, dataset: Dataset) -> None:
         add(dataset)
@@ -393,11 +395,11 @@ class TestVerifying:
         add(dataset, 0)
         add(dataset, 1)
         dataset.update_case("CT_0001", labels(5), oblique(), TRUTH)
-        assert dataset.verify() == []
+        assert verify_dataset(dataset) == []
         return dataset
 
     def findings(self, dataset: Dataset) -> str:
-        return "\n".join(f"{f.case}: {f.problem}" for f in dataset.verify())
+        return "\n".join(f"{f.case}: {f.problem}" for f in verify_dataset(dataset))
 
     def test_missing_changed_and_truncated_files_are_found(self, damaged: Dataset) -> None:
         (damaged.folder / "imagesTr/CT_0001_0000.nii.gz").unlink()

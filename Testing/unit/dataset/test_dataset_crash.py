@@ -15,10 +15,12 @@ from dataset_cases import SCHEMA, correction, ct, labels, oblique
 from forked import in_child
 
 from activeseg.core.errors import Cancelled, DatasetError
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
-from activeseg.core.volume import Geometry
 from activeseg.dataset import Dataset, Origin, Provenance, transaction
+from activeseg.dataset.migration import migrate_dataset
+from activeseg.dataset.verification import verify_dataset
 
 resource = pytest.importorskip("resource", reason="kills forked processes at every step, which needs POSIX")
 
@@ -84,7 +86,7 @@ def test_killed_at_any_step_leaves_the_old_state_or_the_new_one(change: Callable
         crashed = state(folder)
         assert (crashed != old) == ("committed" in done), "the one commit point"
         again = Dataset.open(folder, private_dir=private)
-        assert again.verify() == []
+        assert verify_dataset(again) == []
         assert not list(folder.glob(".staging-*"))
         assert state(folder) == crashed
         if os.WIFEXITED(status):
@@ -95,7 +97,7 @@ def test_killed_at_any_step_leaves_the_old_state_or_the_new_one(change: Callable
             change(again)
         else:
             again.add_case(ct(9), labels(9), oblique(), TRUTH)
-        assert again.verify() == []
+        assert verify_dataset(again) == []
         assert state(folder) != old
     assert steps > 7, "a real number of steps was tried"
 
@@ -117,7 +119,7 @@ def test_killed_in_the_middle_of_a_file_leaves_the_old_state(tmp_path: Path) -> 
     assert list(folder.glob(".staging-*/*.nii.gz")), "it was begun"
     again = Dataset.open(folder, private_dir=private)
     assert state(folder) == old
-    assert again.verify() == []
+    assert verify_dataset(again) == []
     assert not list(folder.glob(".staging-*"))
 
 
@@ -218,12 +220,14 @@ def test_migrating_is_whole_or_not_at_all(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     target = tmp_path / "Dataset502_B"
-    status = in_child(lambda: dataset.migrate(target, BIGGER, progress=Progress(killed_in_the_second_case)) and None)
+    status = in_child(
+        lambda: migrate_dataset(dataset, target, BIGGER, progress=Progress(killed_in_the_second_case)) and None
+    )
     assert os.WTERMSIG(status) == signal.SIGKILL
     assert not target.exists()
     assert state(dataset.folder) == old
-    new = dataset.migrate(target, BIGGER)
-    assert new.verify() == []
+    new = migrate_dataset(dataset, target, BIGGER)
+    assert verify_dataset(new) == []
     assert not list(tmp_path.glob(".staging-*"))
 
 
@@ -283,7 +287,7 @@ def test_two_processes_that_add_at_once_both_succeed(tmp_path: Path) -> None:
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
     dataset = Dataset.open(folder, private_dir=private)
     assert sorted(dataset.cases()) == [f"CT_{n:04d}" for n in range(1, 16)]
-    assert dataset.verify() == []
+    assert verify_dataset(dataset) == []
     assert set(dataset.private.sources()) == set(dataset.cases())
 
 
@@ -302,7 +306,7 @@ def test_two_processes_that_add_the_same_image_make_one_case(tmp_path: Path) -> 
     saved = Dataset.open(folder, private_dir=private, step=meanwhile).add_case(ct(0), labels(1), oblique(), TRUTH)
     assert (saved.name, saved.revision, saved.added) == ("CT_0001", 2, False)
     assert np.array_equal(first.open_case("CT_0001").labels.array, labels(1))
-    assert first.verify() == []
+    assert verify_dataset(first) == []
 
 
 def test_a_writer_that_holds_the_lock_is_named(tmp_path: Path) -> None:
@@ -320,7 +324,7 @@ def test_a_writer_that_holds_the_lock_is_named(tmp_path: Path) -> None:
     try:
         impatient = Dataset.open(dataset.folder, private_dir=tmp_path / "private", lock_wait_s=0.05)
         assert impatient.swept == (), "opening to read works meanwhile"
-        assert impatient.verify() == []
+        assert verify_dataset(impatient) == []
         for change in (add, update, remove):
             with pytest.raises(DatasetError, match=rf"being changed by .* \(process {child}\)"):
                 change(impatient)
@@ -340,7 +344,7 @@ def test_opening_leaves_the_staging_folder_of_a_living_writer_alone(tmp_path: Pa
 
     add(Dataset.open(dataset.folder, private_dir=tmp_path / "private", step=reopen))
     assert seen == [()]
-    assert dataset.verify() == []
+    assert verify_dataset(dataset) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write everywhere")
@@ -350,7 +354,7 @@ def test_a_dataset_that_may_only_be_read_can_be_opened(tmp_path: Path) -> None:
         path.chmod(0o555 if path.is_dir() else 0o444)
     try:
         opened = Dataset.open(dataset.folder, private_dir=tmp_path / "private")
-        assert opened.verify() == []
+        assert verify_dataset(opened) == []
         with pytest.raises(DatasetError, match="could not be changed"):
             add(opened)
     finally:

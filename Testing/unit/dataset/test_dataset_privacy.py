@@ -13,8 +13,10 @@ import pytest
 from dataset_cases import SCHEMA, correction, ct, labels, oblique
 
 from activeseg.core.errors import DatasetError
-from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset.migration import migrate_dataset
+from activeseg.dataset.verification import verify_dataset
+from activeseg.io.images import read_volume
 
 PLANTED = {
     "name": "Mustermann^Erika",
@@ -52,7 +54,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 def test_no_byte_of_an_exported_case_names_the_patient(tmp_path: Path) -> None:
     path = planted_ct(tmp_path / "in")
-    image = Volume.read(path)
+    image = read_volume(path)
     dataset = Dataset.create(tmp_path / "Dataset501_A", SCHEMA, private_dir=tmp_path / "private")
     given = correction()
     source = {"path": str(path), "patient_id": PLANTED["id"], "patient_name": PLANTED["name"]}
@@ -62,7 +64,7 @@ def test_no_byte_of_an_exported_case_names_the_patient(tmp_path: Path) -> None:
     dataset.add_case(image, labels(), image.geometry, of_model, source=source)
     dataset.update_case("CT_0001", labels(4), image.geometry, of_model, source=source)
     dataset.add_case(ct(5), labels(5), oblique(), given, source=source)
-    Dataset.open(dataset.folder, private_dir=tmp_path / "private").migrate(tmp_path / "Dataset502_B", SCHEMA)
+    migrate_dataset(Dataset.open(dataset.folder, private_dir=tmp_path / "private"), tmp_path / "Dataset502_B", SCHEMA)
     planted = everything(tmp_path / "in")
     for what, text in PLANTED.items():
         assert any(text.encode() in content for content in planted.values()), f"{what} was planted"
@@ -161,4 +163,4 @@ class TestPrivateFile:
         with pytest.raises(DatasetError, match=r"private file .* cannot be used"):
             dataset.add_case(ct(), labels(), oblique(), correction())
         assert dataset.cases() == {}
-        assert dataset.verify() == []
+        assert verify_dataset(dataset) == []

@@ -14,6 +14,7 @@ from forked import in_child
 from activeseg.core.errors import DatasetError
 from activeseg.dataset import Dataset, Origin, Provenance
 from activeseg.dataset.layout import real_folder
+from activeseg.dataset.verification import verify_dataset
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks")
 TRUTH = Provenance(Origin.TRUTH)
@@ -44,7 +45,7 @@ def test_eight_processes_that_make_the_same_dataset_store_all_of_their_cases(
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
     dataset = Dataset.open(tmp_path / "data" / name, private_dir=tmp_path / "private")
     assert len(dataset.cases()) == 8
-    assert dataset.verify() == []
+    assert verify_dataset(dataset) == []
     assert len(list((tmp_path / "data").iterdir())) == 1, "one dataset, and nothing beside it"
 
 
@@ -87,12 +88,12 @@ def test_a_patient_whose_removal_was_killed_is_forgotten_by_the_next_writer(last
 
     killed = in_child(lambda: Dataset.open(folder, private_dir=private, step=die).remove_case("CT_0002"))
     assert os.WTERMSIG(killed) == signal.SIGKILL
-    assert Dataset.open(folder, private_dir=private, only_look=True).verify() == [], "known waste is no finding"
+    assert verify_dataset(Dataset.open(folder, private_dir=private, only_look=True)) == [], "known waste is no finding"
     again = Dataset.open(folder, private_dir=private)
     if last != "committed":
         assert again.private.sources() == {"CT_0001": {"patient": "P0"}}
     assert sorted(path.name for path in private.iterdir() if path.name.startswith(".activeseg")) == []
-    assert again.verify() == []
+    assert verify_dataset(again) == []
 
 
 def test_a_patient_of_a_case_that_was_never_stored_is_forgotten(tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_a_patient_of_a_case_that_was_never_stored_is_forgotten(tmp_path: Path) 
     assert os.WTERMSIG(in_child(work)) == signal.SIGKILL
     again = Dataset.open(folder, private_dir=private)
     assert again.private.sources() == {}
-    assert again.verify() == []
+    assert verify_dataset(again) == []
 
 
 def test_an_empty_staging_folder_of_a_killed_writer_is_swept(tmp_path: Path) -> None:

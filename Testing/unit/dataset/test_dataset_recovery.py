@@ -14,6 +14,9 @@ from dataset_cases import SCHEMA, correction, ct, labels, oblique
 from activeseg.core.errors import DatasetError
 from activeseg.core.labels import LabelSchema
 from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset.migration import migrate_dataset
+from activeseg.dataset.recovery import recover_dataset
+from activeseg.dataset.verification import verify_dataset
 
 TRUTH = Provenance(Origin.TRUTH)
 
@@ -58,7 +61,7 @@ def test_an_older_listing_that_was_restored_costs_nothing(restored: Dataset, pri
 
 def test_unlisted_cases_are_taken_back(restored: Dataset, private: Path) -> None:
     before = hashes(restored.folder)
-    done = Dataset.recover(restored.folder, private_dir=private)
+    done = recover_dataset(restored.folder, private_dir=private)
     assert (dict(done.listed), done.lost, done.set_aside) == (
         {"CT_0001": 2, "CT_0002": 1, "CT_0003": 1, "CT_0004": 1},
         {},
@@ -66,7 +69,7 @@ def test_unlisted_cases_are_taken_back(restored: Dataset, private: Path) -> None
     )
     assert hashes(restored.folder) == before
     again = Dataset.open(restored.folder, private_dir=private)
-    assert again.verify() == []
+    assert verify_dataset(again) == []
     assert np.array_equal(again.open_case("CT_0001").labels.array, labels(9))
     assert np.array_equal(again.open_case("CT_0003").labels.array, labels(2))
     assert again.add_case(ct(7), labels(7), oblique(), TRUTH).name == "CT_0005"
@@ -93,11 +96,11 @@ def test_a_damaged_listing_is_made_again(restored: Dataset, private: Path, damag
         listing.write_text(damage)
         with pytest.raises(DatasetError):
             Dataset.open(restored.folder, private_dir=private)
-    done = Dataset.recover(restored.folder, private_dir=private)
+    done = recover_dataset(restored.folder, private_dir=private)
     assert done.rebuilt
     assert sorted(done.listed) == ["CT_0001", "CT_0002", "CT_0003", "CT_0004"]
     again = Dataset.open(restored.folder, private_dir=private)
-    assert again.verify() == []
+    assert verify_dataset(again) == []
     assert again.private.path == restored.private.path, "the same dataset, so the same patients"
     kept = [path.read_text() for path in restored.folder.glob("set_aside/*/dataset.json")]
     assert kept == ([] if damage is None else [damage])
@@ -109,7 +112,7 @@ def test_a_listing_of_an_earlier_activeseg_is_made_again_without_channels_in_the
     schema = restored.folder / "provenance/schema.1.json"
     schema.write_text(json.dumps({"labels": json.loads(schema.read_text())["labels"]}))
     (restored.folder / "dataset.json").write_text("x")
-    done = Dataset.recover(restored.folder, private_dir=private)
+    done = recover_dataset(restored.folder, private_dir=private)
     assert len(done.listed) == 4
     assert Dataset.open(restored.folder, private_dir=private).private.path == restored.private.path
 
@@ -118,35 +121,35 @@ def test_what_is_not_whole_is_set_aside_and_told(restored: Dataset, private: Pat
     folder = restored.folder
     (folder / "labelsTr/CT_0002.nii.gz").write_bytes(b"torn")
     (folder / "imagesTr/CT_0003_0000.nii.gz").unlink()
-    done = Dataset.recover(folder, private_dir=private)
+    done = recover_dataset(folder, private_dir=private)
     assert sorted(done.listed) == ["CT_0001", "CT_0004"]
     assert "fingerprint" in done.lost["CT_0002"]
     assert "missing" in done.lost["CT_0003"]
-    assert Dataset.open(folder, private_dir=private).verify() == []
+    assert verify_dataset(Dataset.open(folder, private_dir=private)) == []
     kept = sorted(path.name for path in (folder / "set_aside").rglob("*") if path.is_file())
     assert kept == ["CT_0002.json", "CT_0002.nii.gz", "CT_0002_0000.nii.gz", "CT_0003.json", "CT_0003.nii.gz"]
     assert "Not recoverable: CT_0002" in " ".join(done.sentences())
 
 
 def test_cases_that_waited_wait_again_after_the_listing_was_lost(restored: Dataset, private: Path) -> None:
-    Dataset.recover(restored.folder, private_dir=private)
+    recover_dataset(restored.folder, private_dir=private)
     dataset = Dataset.open(restored.folder, private_dir=private)
     bigger = LabelSchema.from_names([*SCHEMA.names, "tumour"])
-    new = dataset.migrate(restored.folder.with_name("Dataset502_B"), bigger, private_dir=private)
+    new = migrate_dataset(dataset, restored.folder.with_name("Dataset502_B"), bigger, private_dir=private)
     whole = labels(3) % 4
     new.update_case("CT_0002", whole, oblique(), TRUTH)
     expected = {name: (entry.revision, entry.waiting) for name, entry in new.cases().items()}
     (new.folder / "dataset.json").unlink()
-    Dataset.recover(new.folder, private_dir=private)
+    recover_dataset(new.folder, private_dir=private)
     again = Dataset.open(new.folder, private_dir=private)
     assert {name: (entry.revision, entry.waiting) for name, entry in again.cases().items()} == expected
-    assert again.verify() == []
+    assert verify_dataset(again) == []
 
 
 def test_a_folder_that_is_no_dataset_is_not_made_one(tmp_path: Path) -> None:
     (tmp_path / "Dataset501_A").mkdir()
     with pytest.raises(DatasetError, match="holds no schema"):
-        Dataset.recover(tmp_path / "Dataset501_A")
+        recover_dataset(tmp_path / "Dataset501_A")
     assert list((tmp_path / "Dataset501_A").iterdir()) == []
 
 
@@ -155,6 +158,6 @@ def test_the_copy_of_a_dataset_that_was_made_before_a_case_was_removed_keeps_it(
 ) -> None:
     copied = restored.folder.with_name("Dataset502_A")
     shutil.copytree(restored.folder, copied)
-    Dataset.recover(restored.folder, private_dir=private)
+    recover_dataset(restored.folder, private_dir=private)
     Dataset.open(restored.folder, private_dir=private).remove_case("CT_0003")
-    assert "CT_0003" in Dataset.recover(copied, private_dir=private).listed
+    assert "CT_0003" in recover_dataset(copied, private_dir=private).listed

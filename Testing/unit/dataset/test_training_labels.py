@@ -11,8 +11,9 @@ from organ_blocks import GRID, IGNORE, KIDNEY, LIVER, SCHEMA, SHAPE, SPLEEN, blo
 from activeseg.core import label_map
 from activeseg.core.correction import Review
 from activeseg.core.errors import InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 from activeseg.dataset import training_labels
 from activeseg.dataset.training_labels import label_for_training
 

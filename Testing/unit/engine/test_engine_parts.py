@@ -16,8 +16,9 @@ from processes import soon_gone
 
 from activeseg.client.launch import EngineOptions, engine_command, engine_environment
 from activeseg.core.errors import DeviceError, InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.segmenter import Mode, Settings
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 from activeseg.engine.jobs.system import nvidia_gpus
 from activeseg.engine.planning.calibration import Calibration
 from activeseg.engine.planning.estimate import TOTALSEGMENTATOR, TOTALSEGMENTATOR_BY_NNUNET, Estimate, Need, need_of

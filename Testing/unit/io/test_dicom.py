@@ -28,6 +28,7 @@ from activeseg.core.errors import InputError
 from activeseg.core.volume import Volume
 from activeseg.io.dicom.header import MalformedError, read_tags
 from activeseg.io.dicom.series import list_series
+from activeseg.io.images import read_volume
 
 REAL_SERIES = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "ct" / "dicom_series_20_slices"
 CORONAL, SAGITTAL = (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)
@@ -37,13 +38,13 @@ OBLIQUE = tuple(Rotation.from_rotvec([0.2, -0.3, 0.4]).as_matrix()[:, :2].T.rave
 
 def read(path: Path, series: str | None = None) -> tuple[Volume, list[str]]:
     heard: list[str] = []
-    return Volume.read(path, series, heard.append), heard
+    return read_volume(path, series, heard.append), heard
 
 
 def refused(path: Path, series: str | None = None) -> str:
     """The error's one sentence and its action."""
     with pytest.raises(InputError) as raised:
-        Volume.read(path, series, lambda text: None)
+        read_volume(path, series, lambda text: None)
     assert "\n" not in raised.value.message
     return str(raised.value)
 

@@ -20,18 +20,19 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, 
 
 from activeseg.core.errors import InputError
 from activeseg.core.volume import Volume
+from activeseg.io.images import read_volume
 
 AIR = -1024
 
 
 def read(path: Path) -> tuple[Volume, list[str]]:
     heard: list[str] = []
-    return Volume.read(path, notice=heard.append), heard
+    return read_volume(path, notice=heard.append), heard
 
 
 def refused(path: Path) -> str:
     with pytest.raises(InputError) as raised:
-        Volume.read(path, notice=lambda text: None)
+        read_volume(path, notice=lambda text: None)
     assert "mistake" not in str(raised.value)
     return str(raised.value)
 

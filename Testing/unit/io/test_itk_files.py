@@ -14,8 +14,10 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from activeseg.core.errors import InputError
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
 from activeseg.io import itk
+from activeseg.io.images import read_volume, write_volume
 
 SHAPE = (3, 4, 5)
 RIGHT = (
@@ -71,7 +73,7 @@ def meta(place: str = TRANSFORM, kind: str = "MET_SHORT", more: str = "", data: 
 
 
 def read(path: Path) -> Volume:
-    return Volume.read(path, notice=lambda text: None)
+    return read_volume(path, notice=lambda text: None)
 
 
 def assert_as_itk(path: Path) -> None:
@@ -281,7 +283,7 @@ def test_names_that_are_not_utf8_are_read_and_written(tmp_path, suffix):
     folder.mkdir()
     path = Path(os.fsdecode(os.fsencode(folder) + b"/im\xe4ge")).with_suffix(suffix)
     volume = Volume(voxels(), Geometry.from_ijk_to_ras(np.diag([0.5, 1, 2, 1]), SHAPE))
-    volume.write(path)
+    write_volume(volume, path)
     assert os.listdir(folder) == [path.name]
     assert np.array_equal(read(path).array, volume.array)
 

@@ -9,9 +9,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from activeseg.core.errors import ActiveSegError, InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import Code, LabelSchema, Terminology
 from activeseg.core.segments.matching import MatchedBy
-from activeseg.core.volume import Geometry
 from activeseg.io.seg_nrrd import SegmentationFile, is_segmentation_file, write_segmentation
 
 KIDNEY = Code("SCT", "64033007", "Kidney")

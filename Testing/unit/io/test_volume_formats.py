@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from activeseg.core.errors import InputError
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
+from activeseg.io.images import read_volume, write_volume
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
 SHAPE = (4, 5, 6)
@@ -102,7 +104,7 @@ def test_nifti_lies_where_nibabel_says(angles, spacing, origin, flips, forms, co
             qform=affine if forms != "sform" else None,
             codes=(code, 5 - code),
         )
-        volume = Volume.read(path)
+        volume = read_volume(path)
         assert corners_mm(volume.geometry, nibabel.load(path).affine) < 1e-4
         assert np.array_equal(volume.array, voxels())
 
@@ -113,7 +115,7 @@ def test_beside_a_qform_a_negative_spacing_loses_its_sign_as_in_nibabel(tmp_path
     content = bytearray(path.read_bytes())
     struct.pack_into("<f", content, 80, -struct.unpack_from("<f", content, 80)[0])
     path.write_bytes(content)
-    found = Volume.read(path).geometry
+    found = read_volume(path).geometry
     assert np.allclose(found.nibabel_affine, nibabel.load(path).affine, atol=1e-4)
 
 
@@ -121,13 +123,13 @@ def test_beside_a_qform_a_negative_spacing_loses_its_sign_as_in_nibabel(tmp_path
 def test_itk_agrees_about_oblique_and_flipped_nifti(tmp_path, flips):
     write_nifti(tmp_path / "image.nii", an_affine(flips=flips), an_affine(flips=flips))
     itk = Volume.from_sitk(sitk.ReadImage(str(tmp_path / "image.nii")))
-    assert Volume.read(tmp_path / "image.nii").geometry.same_grid(itk.geometry)
+    assert read_volume(tmp_path / "image.nii").geometry.same_grid(itk.geometry)
 
 
 def test_a_sform_that_differs_from_the_qform_is_used_and_said(tmp_path):
     heard: list[str] = []
     write_nifti(tmp_path / "image.nii", an_affine(origin=(0, 0, 0)), an_affine(origin=(10, 0, 0)), codes=(2, 1))
-    volume = Volume.read(tmp_path / "image.nii", notice=heard.append)
+    volume = read_volume(tmp_path / "image.nii", notice=heard.append)
     assert corners_mm(volume.geometry, nibabel.load(tmp_path / "image.nii").affine) < 1e-4
     assert len(heard) == 1
     assert "up to 10 mm apart" in heard[0]
@@ -136,7 +138,7 @@ def test_a_sform_that_differs_from_the_qform_is_used_and_said(tmp_path):
 def test_a_nifti_without_orientation_is_read_as_itk_does_and_said(tmp_path):
     heard: list[str] = []
     write_nifti(tmp_path / "image.nii")
-    volume = Volume.read(tmp_path / "image.nii", notice=heard.append)
+    volume = read_volume(tmp_path / "image.nii", notice=heard.append)
     assert volume.geometry.same_grid(Volume.from_sitk(sitk.ReadImage(str(tmp_path / "image.nii"))).geometry)
     assert len(heard) == 1
     assert "left and right are assumed" in heard[0]
@@ -145,13 +147,13 @@ def test_a_nifti_without_orientation_is_read_as_itk_does_and_said(tmp_path):
 def test_notices_are_python_warnings_when_nobody_listens(tmp_path):
     write_nifti(tmp_path / "image.nii")
     with pytest.warns(UserWarning, match="left and right are assumed"):
-        Volume.read(tmp_path / "image.nii")
+        read_volume(tmp_path / "image.nii")
 
 
 def test_micrometres_become_millimetres(tmp_path):
     heard: list[str] = []
     write_nifti(tmp_path / "image.nii", np.diag([500.0, 500.0, 1000.0, 1.0]), xyzt_units=[3])
-    volume = Volume.read(tmp_path / "image.nii", notice=heard.append)
+    volume = read_volume(tmp_path / "image.nii", notice=heard.append)
     assert volume.geometry.spacing_xyz == pytest.approx((0.5, 0.5, 1.0))
     assert "micrometres" in heard[0]
 
@@ -162,7 +164,7 @@ def test_a_sheared_nifti_is_refused_whatever_itk_would_make_of_it(tmp_path, form
     affine = an_affine(shear=shear)
     write_nifti(tmp_path / "image.nii", affine, an_affine() if forms == "both" else None)
     with pytest.raises(InputError, match="not at right angles"):
-        Volume.read(tmp_path / "image.nii")
+        read_volume(tmp_path / "image.nii")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_stored_types_stay_what_they_are(tmp_path, stored, order, kind):
     image = kind(array.T, an_affine(), kind.header_class(endianness=order))
     image.set_data_dtype(stored)
     image.to_filename(tmp_path / "image.nii.gz")
-    volume = Volume.read(tmp_path / "image.nii.gz")
+    volume = read_volume(tmp_path / "image.nii.gz")
     assert volume.array.dtype == stored
     assert np.array_equal(volume.array, array)
     assert corners_mm(volume.geometry, image.affine) < 1e-4
@@ -197,7 +199,7 @@ def test_stored_types_stay_what_they_are(tmp_path, stored, order, kind):
 )
 def test_slope_and_intercept_count_and_whole_numbers_stay_whole(tmp_path, stored, slope, inter, read):
     write_nifti(tmp_path / "image.nii", an_affine(), array=voxels(stored), scl=(slope, inter))
-    volume = Volume.read(tmp_path / "image.nii")
+    volume = read_volume(tmp_path / "image.nii")
     assert volume.array.dtype == read
     assert np.allclose(volume.array, np.asarray(nibabel.load(tmp_path / "image.nii").dataobj).T)
 
@@ -206,13 +208,13 @@ def test_slope_and_intercept_count_and_whole_numbers_stay_whole(tmp_path, stored
 def test_a_fourth_axis_of_one_is_no_fourth_axis(tmp_path, shape):
     array = voxels().reshape(shape)
     write_nifti(tmp_path / "image.nii", an_affine(), array=array)
-    volume = Volume.read(tmp_path / "image.nii")
+    volume = read_volume(tmp_path / "image.nii")
     assert np.array_equal(volume.array, voxels())
     if len(shape) == 4:
         image = sitk.JoinSeries([volume.to_sitk()])
         for name in ("image.nrrd", "image.mha"):
             sitk.WriteImage(image, str(tmp_path / name))
-            again = Volume.read(tmp_path / name)
+            again = read_volume(tmp_path / name)
             assert np.array_equal(again.array, voxels())
             assert again.geometry.same_grid(volume.geometry)
 
@@ -223,7 +225,7 @@ def test_nrrd_and_metaimage_of_itk_are_read_exactly(tmp_path, name, compressed):
     geometry = Geometry.from_ijk_to_ras(an_affine(flips=(-1, 1, -1)), SHAPE)
     written = Volume(voxels(), geometry)
     sitk.WriteImage(written.to_sitk(), str(tmp_path / name), compressed)
-    volume = Volume.read(tmp_path / name)
+    volume = read_volume(tmp_path / name)
     assert volume.geometry.farthest_corner_mm(geometry) < 1e-9
     assert volume.array.dtype == np.int16
     assert np.array_equal(volume.array, written.array)
@@ -235,13 +237,13 @@ def test_nrrd_and_metaimage_of_itk_are_read_exactly(tmp_path, name, compressed):
 )
 def test_nrrd_spaces_are_told_apart(tmp_path, space, to_ras):
     axes = "space directions: (0.7,0,0) (0,0.8,0) (0,0,2.5)\nspace origin: (1,2,3)\n"
-    volume = Volume.read(write_nrrd(tmp_path / "image.nrrd", f"space: {space}\n{axes}"))
+    volume = read_volume(write_nrrd(tmp_path / "image.nrrd", f"space: {space}\n{axes}"))
     assert corners_mm(volume.geometry, np.diag([*to_ras, 1.0]) @ an_affine((0, 0, 0), origin=(1, 2, 3))) < 1e-9
 
 
 def test_a_nrrd_without_orientation_is_said(tmp_path):
     heard: list[str] = []
-    volume = Volume.read(write_nrrd(tmp_path / "image.nrrd", "spacings: 0.7 0.8 2.5\n"), notice=heard.append)
+    volume = read_volume(write_nrrd(tmp_path / "image.nrrd", "spacings: 0.7 0.8 2.5\n"), notice=heard.append)
     assert volume.geometry.spacing_xyz == pytest.approx((0.7, 0.8, 2.5))
     assert "left and right are assumed" in heard[0]
 
@@ -249,14 +251,14 @@ def test_a_nrrd_without_orientation_is_said(tmp_path):
 def test_maps_of_ours_may_be_nan_when_asked_for(tmp_path):
     array = voxels(np.float32)
     array[0, 0, 0] = np.nan
-    Volume(array, Geometry.from_ijk_to_ras(an_affine(), SHAPE)).write(tmp_path / "map.nii.gz")
-    assert np.isnan(Volume.read(tmp_path / "map.nii.gz", allow_nan=True).array[0, 0, 0])
+    write_volume(Volume(array, Geometry.from_ijk_to_ras(an_affine(), SHAPE)), tmp_path / "map.nii.gz")
+    assert np.isnan(read_volume(tmp_path / "map.nii.gz", allow_nan=True).array[0, 0, 0])
 
 
 def test_the_real_ct_is_read_as_nibabel_reads_it():
     if not CT_FILE.exists():
         pytest.skip(f"the shared test data is missing: {CT_FILE.name}")
-    volume = Volume.read(CT_FILE)
+    volume = read_volume(CT_FILE)
     theirs = nibabel.load(CT_FILE)
     assert corners_mm(volume.geometry, theirs.affine) < 1e-4
     assert np.array_equal(volume.array, np.asarray(theirs.dataobj).T)
@@ -311,21 +313,21 @@ def test_damaged_files_are_refused(tmp_path, name, damage):
     if name == "packed.mha":
         sitk.WriteImage(noise().to_sitk(), str(path), True)
     else:
-        noise().write(path)
+        write_volume(noise(), path)
     change, message = DAMAGE[damage]
     change(path)
     with pytest.raises(InputError, match=message) as raised:
-        Volume.read(path)
+        read_volume(path)
     assert name in str(raised.value)
 
 
 def test_gzip_is_recognised_by_content(tmp_path):
-    noise().write(tmp_path / "packed.nii.gz")
-    noise().write(tmp_path / "plain.nii")
+    write_volume(noise(), tmp_path / "packed.nii.gz")
+    write_volume(noise(), tmp_path / "plain.nii")
     (tmp_path / "packed.nii.gz").rename(tmp_path / "really_packed.nii")
     (tmp_path / "plain.nii").rename(tmp_path / "really_plain.nii.gz")
     for name in ("really_packed.nii", "really_plain.nii.gz"):
-        assert np.array_equal(Volume.read(tmp_path / name).array, noise().array)
+        assert np.array_equal(read_volume(tmp_path / name).array, noise().array)
 
 
 def nifti_with(**fields) -> Callable[[Path], Path]:
@@ -457,16 +459,16 @@ if sys.platform != "win32":
 def test_wrong_input_is_one_clear_error(tmp_path, case, capfd):
     make, message = WRONG[case]
     with pytest.raises(InputError, match=message) as raised:
-        Volume.read(make(tmp_path))
+        read_volume(make(tmp_path))
     assert "\n" not in raised.value.message
     assert "ITK" not in str(raised.value)
     assert capfd.readouterr().err == ""
 
 
 def test_a_series_can_only_be_chosen_in_dicom(tmp_path):
-    noise().write(tmp_path / "image.nii")
+    write_volume(noise(), tmp_path / "image.nii")
     with pytest.raises(InputError, match="can only be chosen in DICOM"):
-        Volume.read(tmp_path / "image.nii", series="2")
+        read_volume(tmp_path / "image.nii", series="2")
 
 
 NOT_ALLOWED = """
@@ -478,7 +480,7 @@ if os.geteuid() == 0:
     os.setuid(65534)
 for path in sys.argv[1:]:
     try:
-        Volume.read(path)
+        read_volume(path)
     except InputError as error:
         print(error)
 """

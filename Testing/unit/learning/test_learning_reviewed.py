@@ -9,8 +9,9 @@ import pytest
 
 from activeseg.core.correction import Correction, RegionReview, RegionState, Review
 from activeseg.core.errors import InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset, Provenance
 from activeseg.dataset.training_labels import TrainingSummary
 from activeseg.learning.measuring.evaluation import reviewed_voxels

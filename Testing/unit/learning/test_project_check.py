@@ -12,6 +12,7 @@ from forked import in_child
 
 from activeseg.core.errors import DatasetError, ModelError
 from activeseg.core.labels import LabelSchema
+from activeseg.dataset.verification import verify_dataset
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.version import BASE, ModelKind, Version
 from activeseg.learning.project_check import check_project
@@ -242,7 +243,7 @@ def test_of_several_processes_that_begin_the_same_project_one_wins_and_the_other
         children.append(child)
     ends = sorted(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
     assert ends == [0, 4, 4, 4]
-    assert Project.open(folder, tmp_path / "private").dataset().verify() == []
+    assert verify_dataset(Project.open(folder, tmp_path / "private").dataset()) == []
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "Dataset501_livers", "project.json"]
 
 

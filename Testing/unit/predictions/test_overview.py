@@ -12,9 +12,10 @@ import pytest
 from matplotlib.image import imread
 from simulated_votes import SCHEMA, ball, geometry_of, segmented_from
 
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
-from activeseg.core.segmenter import Segmented
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.volume import Volume
+from activeseg.core.votes import Segmented
 from activeseg.predictions.overview import write_overview
 from activeseg.review.regions import Region, find_regions
 

@@ -13,11 +13,11 @@ import pytest
 
 from activeseg.core.errors import InputError
 from activeseg.core.segmenter import Settings
+from activeseg.core.uncertainty_scale import shown_threshold
 from activeseg.core.volume import Volume
 from activeseg.predictions import overview
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import RECORD, Prediction, check_output
-from activeseg.review.uncertainty import shown_threshold
 from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry
 from activeseg.segmenters import open_segmenter
 

@@ -11,8 +11,8 @@ from scipy.ndimage import zoom
 from simulated_votes import SCHEMA, ball, geometry_of, segmented_from
 
 from activeseg.core.errors import InputError
-from activeseg.core.segmenter import Segmented
-from activeseg.core.volume import Geometry
+from activeseg.core.geometry import Geometry
+from activeseg.core.votes import Segmented
 from activeseg.review.alternatives import Alternative, apply_alternative, find_alternatives
 from activeseg.review.regions import Region, find_regions
 

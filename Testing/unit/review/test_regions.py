@@ -19,10 +19,12 @@ from scipy.ndimage import gaussian_filter
 from simulated_votes import SCHEMA, ball, geometry_of, segmented_from, simulated_case
 
 from activeseg.core.errors import InputError
-from activeseg.core.segmenter import Segmented
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
+from activeseg.core.votes import Segmented
+from activeseg.predictions.region_files import read_regions, write_regions
 from activeseg.review.region_search import Search
-from activeseg.review.regions import Region, RegionState, body_volume_mm3, find_regions, read_regions, write_regions
+from activeseg.review.regions import Region, RegionState, body_volume_mm3, find_regions
 
 LIVER, SPLEEN, KIDNEY, AORTA, GLAND, SPINE = (label.value for label in SCHEMA.labels)
 

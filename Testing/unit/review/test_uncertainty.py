@@ -5,15 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from activeseg.core.segmenter import GridVotes, Member, MemberKind
-from activeseg.core.volume import Geometry, Volume
-from activeseg.review.uncertainty import (
-    coarsened,
-    measures_from_votes,
-    pairwise_dice,
-    shown_threshold,
-    variance_maximum,
-)
+from activeseg.core.geometry import Geometry
+from activeseg.core.uncertainty_scale import coarsened, shown_threshold
+from activeseg.core.volume import Volume
+from activeseg.core.votes import GridVotes, Member, MemberKind
+from activeseg.review.uncertainty import measures_from_votes, pairwise_dice, variance_maximum
 
 PLACE = Geometry.from_ijk_to_ras(np.eye(4), (1, 1, 1))
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from activeseg.core.errors import Cancelled, InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import MemberKind, Segmented, Settings
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.segmenter import Settings
+from activeseg.core.volume import Volume
+from activeseg.core.votes import MemberKind, Segmented
 from activeseg.samples.phantom import PHANTOM_SCHEMA, Domain, Phantom, make_phantom, phantom_geometry
 from activeseg.segmenters.hounsfield import HOUNSFIELD_SCHEMA, HounsfieldSegmenter
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from activeseg.core.volume import check_replacing, replacing, set_rights, sync_to_disk
 from activeseg.system import file_lock
+from activeseg.system.files import check_replacing, replacing, set_rights, sync_to_disk
 
 fcntl = pytest.importorskip("fcntl", reason="flock is POSIX's")
 

@@ -6,11 +6,10 @@ the one that was chosen here.
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 from activeseg.client.environment.folder import read_json, write_json
+from activeseg.system.folders import data_folder
 
 
 def is_chosen(folder: Path, python: Path) -> bool:
@@ -30,15 +29,6 @@ def forget(folder: Path) -> None:
     known = read_json(_file()) or {}
     if known.pop(str(folder), None) is not None:
         write_json(_file(), known)
-
-
-def data_folder() -> Path:
-    """The system's place for a user's larger data."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "ActiveSeg"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "ActiveSeg"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "activeseg"
 
 
 def _file() -> Path:

@@ -32,6 +32,7 @@ from activeseg.client.environment.uv_process import Runner
 from activeseg.client.launch import engine_environment
 from activeseg.core.errors import EngineError, InputError, shown
 from activeseg.core.progress import Progress
+from activeseg.system.folders import data_folder
 
 __all__ = ["EngineEnvironment", "Options", "Plan", "Source", "State", "Status", "default_folder"]
 
@@ -238,7 +239,7 @@ class EngineEnvironment:
 
 def default_folder() -> Path:
     """Where the environment goes when the user chose nothing: the system's place for a user's larger data."""
-    return chosen_python.data_folder() / "engine"
+    return data_folder() / "engine"
 
 
 @contextlib.contextmanager

@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.core.correction import RegionState, Review
-from activeseg.core.errors import InputError
+from activeseg.core.errors import InputError, Notice
+from activeseg.core.geometry import Geometry
 from activeseg.core.hounsfield_units import doubts
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import Geometry, Notice, Volume
+from activeseg.core.volume import Volume
 from activeseg.corrections.drafts import Base, Draft
 from activeseg.corrections.exporting import export_correction
 from activeseg.dataset import Dataset
+from activeseg.dataset.migration import migrate_dataset
+from activeseg.dataset.recovery import recover_dataset
 from activeseg.dataset.truth import Mapped, Truth, check_values_of, read_truth
+from activeseg.dataset.verification import verify_dataset
 from activeseg.engine.worker.params import Params, WrongParams
 from activeseg.engine.worker.worker import Job
 from activeseg.io import npy
@@ -144,7 +148,7 @@ def recover(job: Job, kept: None) -> dict[str, Any]:
     with job.params as params:
         folder, private = params.path("dataset"), params.optional_path("private_dir")
         channels = params.texts("channels")
-    done = Dataset.recover(folder, channel_names=channels, private_dir=private, progress=job.progress)
+    done = recover_dataset(folder, channel_names=channels, private_dir=private, progress=job.progress)
     return {
         "dataset": str(done.folder),
         "listed": dict(done.listed),
@@ -169,7 +173,10 @@ def verify(job: Job, kept: None) -> dict[str, Any]:
     """Read everything; ``findings`` is empty when all is well."""
     with job.params as params:
         dataset = _open(params, only_look=True)
-    return {"dataset": str(dataset.folder), "findings": [finding.to_dict() for finding in dataset.verify(job.progress)]}
+    return {
+        "dataset": str(dataset.folder),
+        "findings": [finding.to_dict() for finding in verify_dataset(dataset, job.progress)],
+    }
 
 
 def open_case(job: Job, kept: None) -> dict[str, Any]:
@@ -207,7 +214,7 @@ def migrate(job: Job, kept: None) -> dict[str, Any]:
         dataset, target = _open(params), params.path("target")
         schema, rename = LabelSchema.from_dict(params.mapping("schema")), params.names("rename") or None
         private = params.optional_path("private_dir")
-    new = dataset.migrate(target, schema, rename, private_dir=private, progress=job.progress)
+    new = migrate_dataset(dataset, target, schema, rename, private_dir=private, progress=job.progress)
     return {"dataset": str(new.folder), "cases": len(new.cases())}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from activeseg.core.errors import InputError
+from activeseg.core.uncertainty_scale import coarsened
 from activeseg.core.volume import Volume
 from activeseg.corrections import drafts
 from activeseg.corrections.drafts import Base, Draft, Edits, OpenedLabels
@@ -17,8 +18,8 @@ from activeseg.engine.worker.params import Params, WrongParams
 from activeseg.engine.worker.worker import Job
 from activeseg.io import npy
 from activeseg.predictions.prediction import Prediction
-from activeseg.review.regions import Region, read_regions, write_regions
-from activeseg.review.uncertainty import coarsened
+from activeseg.predictions.region_files import read_regions, write_regions
+from activeseg.review.regions import Region
 
 
 def save(job: Job, kept: None) -> dict[str, Any]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from activeseg.core.errors import ActiveSegError, DeviceError, InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.hounsfield_units import doubts
-from activeseg.core.segmenter import Mode, Resample, Segmented, Segmenter, Settings
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.segmenter import Mode, Resample, Segmenter, Settings
+from activeseg.core.uncertainty_scale import MOST_SHOWN_VOXELS, coarsened
+from activeseg.core.volume import Volume
+from activeseg.core.votes import Segmented
 from activeseg.corrections import drafts
 from activeseg.engine.planning.calibration import Calibration
 from activeseg.engine.planning.estimate import (
@@ -26,18 +26,18 @@ from activeseg.engine.planning.estimate import (
     need_of,
     network_sizes,
     package_of,
-    timed_rate,
 )
 from activeseg.engine.planning.ladder import Rung, ladder
-from activeseg.engine.worker import memory
+from activeseg.engine.worker import devices, memory
 from activeseg.engine.worker.params import Params, WrongParams
 from activeseg.engine.worker.warm import WarmModels, warm_bytes
 from activeseg.engine.worker.worker import Job, Keeping
 from activeseg.io import npy
+from activeseg.io.images import read_volume
 from activeseg.predictions.make_prediction import segment as segment_images
 from activeseg.predictions.prediction import Prediction, check_output
-from activeseg.review.regions import body_volume_mm3, find_regions, write_regions
-from activeseg.review.uncertainty import MOST_SHOWN_VOXELS, coarsened
+from activeseg.predictions.region_files import write_regions
+from activeseg.review.regions import body_volume_mm3, find_regions
 from activeseg.system import heap
 from activeseg.system.disk import refuse_full
 
@@ -111,17 +111,11 @@ def warm(job: Job, kept: Kept) -> dict[str, Any]:
     with job.params as params:
         model = params.text("model", "")
     job.progress("import", 0.0)
-    import torch
-
-    job.progress("import", 0.4)
-    importlib.import_module("nnunetv2.inference.predict_from_raw_data")
-    if model.startswith("totalsegmentator"):
-        job.progress("import", 0.7)
-        importlib.import_module("totalsegmentator.python_api")
+    version = devices.load_libraries(job.progress, model.startswith("totalsegmentator"))
     if model:
         kept.models.get(model)
     _tell(kept)
-    return {"torch": torch.__version__, "device": _device("auto")}
+    return {"torch": version, "device": _device("auto")}
 
 
 def segment(job: Job, kept: Kept) -> dict[str, Any]:
@@ -255,7 +249,7 @@ def read_image(message: Any, notice: Callable[[str], None]) -> Volume:
         return npy.read_volume(message)
     with Params("image", message if isinstance(message, Mapping) else {"path": message}) as params:
         path, series = params.path("path"), params.text("series") if params.has("series") else None
-    return Volume.read(path, series, notice)
+    return read_volume(path, series, notice)
 
 
 def _given_images(params: Params) -> Any:
@@ -420,7 +414,7 @@ def _timed_seconds(kept: Kept, need: Need, settings: Settings) -> float:
     from activeseg.segmenters.nnunet.device import resolve_device
 
     if kept.rate is None:
-        kept.rate = timed_rate(resolve_device(settings.device))
+        kept.rate = devices.timed_rate(resolve_device(settings.device))
     return round(need.flops / kept.rate, 1)
 
 
@@ -445,20 +439,7 @@ def _run_said(way: Rung, estimate: Estimate) -> dict[str, Any]:
 
 def _tell(kept: Kept) -> None:
     """What only this process knows: the devices that torch sees, and which models are warm."""
-    torch = sys.modules.get("torch")
-    devices = []
-    if torch is not None:
-        devices = [{"name": "cpu", "threads": torch.get_num_threads()}]
-        for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-            about = torch.cuda.get_device_properties(index)
-            told = {"name": f"cuda:{index}", "model": about.name, "total_bytes": about.total_memory}
-            if index == 0:  # asking another one would take some of its memory, and it may be somebody else's
-                with suppress(RuntimeError):
-                    told["free_bytes"] = memory.free_vram()
-            devices.append(told)
-        if torch.backends.mps.is_available():
-            devices.append({"name": "mps"})
-    kept.tell(devices=devices, warm=list(kept.models.names), torch=getattr(torch, "__version__", None))
+    kept.tell(devices=devices.seen(), warm=list(kept.models.names), torch=devices.torch_version())
 
 
 def _write(folder: Path, prediction: Prediction) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from activeseg.core.errors import ActiveSegError, EngineError
 from activeseg.core.segmenter import Settings
-from activeseg.core.volume import replacing
+from activeseg.system.files import replacing
 from activeseg.system.regular_files import read_json
 
 _BY_TILES = ("network", "uncertainty")  # grow with tiles; every other stage with the image's voxels

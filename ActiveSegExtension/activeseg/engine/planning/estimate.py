@@ -29,13 +29,12 @@ Of several networks the greatest counts, and the maps and votes of all, for they
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from activeseg.core.geometry import Geometry
 from activeseg.core.segmenter import Mode, Resample, Segmenter, Settings
-from activeseg.core.volume import Geometry
 from activeseg.segmenters.nnunet.network_size import NetworkSize, read_size
 
 MIB = 1 << 20
@@ -46,8 +45,6 @@ SLACK = 192 * MIB
 """Allocators hold more than they are asked for: threads' arenas and stacks, oneDNN's buffers (measured)."""
 CUDA_CONTEXT = 512 * MIB
 VIEWS_ON_GPU = 6
-_TRUSTED_S = 0.02
-"""A pass that takes so long is timed well enough; the next size would take eight times that."""
 
 
 @dataclass(frozen=True)
@@ -274,28 +271,3 @@ def _part(
     )
     passes = tiles * pieces * members * (8 if mirrors else 1)
     return Need(ram, on_device, voxels, passes, members, classes, passes * size.flops())
-
-
-def timed_rate(device: Any) -> float:
-    """Floating point operations per second of a small convolution on a torch device, as in a U-Net's first stages.
-
-    The image grows until one pass takes long enough to be trusted, so that a slow computer is not kept busy.
-    """
-    import torch
-
-    best = 0.0
-    with torch.inference_mode():
-        layer = torch.nn.functional.conv3d
-        weight = torch.zeros((32, 32, 3, 3, 3), device=device)
-        for size in (8, 16, 32, 64):
-            image = torch.zeros((1, 32, size, size, size), device=device)
-            flops = 2.0 * 27 * 32 * 32 * size**3
-            took = math.inf
-            for _ in range(2):  # the first one prepares
-                started = time.perf_counter()
-                float(layer(image, weight, padding=1)[0, 0, 0, 0, 0])  # reading a value waits for a GPU
-                took = min(took, time.perf_counter() - started)
-            best = max(best, flops / took)
-            if took > _TRUSTED_S:
-                break
-    return best

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.core.segmenter import Segmenter
-from activeseg.segmenters import open_segmenter, resolved
+from activeseg.models import open_model, resolved
 
 
 class WarmModels:
@@ -29,7 +29,7 @@ class WarmModels:
         """The segmenter of that name, the kept one if its files have not changed since. Raises ModelError."""
         name = resolved(name)
         kept = self._kept.pop(name, None)
-        segmenter = kept[1] if kept is not None and kept[0] == _fingerprint(kept[1]) else open_segmenter(name)
+        segmenter = kept[1] if kept is not None and kept[0] == _fingerprint(kept[1]) else open_model(name)
         self._kept[name] = (_fingerprint(segmenter), segmenter)
         return segmenter
 

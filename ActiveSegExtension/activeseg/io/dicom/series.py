@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from activeseg.core.errors import InputError
-from activeseg.core.volume import Notice, Volume, warn
+from activeseg.core.errors import InputError, Notice, warn
+from activeseg.core.volume import Volume
 from activeseg.io.dicom.header import MalformedError, Tags, read_tags
 from activeseg.io.dicom.stack import Slice, geometry_of, places_of, slices_of, voxels_of
 from activeseg.system.regular_files import open_regular

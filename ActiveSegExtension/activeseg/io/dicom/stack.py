@@ -15,8 +15,8 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
-from activeseg.core.errors import InputError
-from activeseg.core.volume import FloatArray, Geometry, Notice, volume_shape
+from activeseg.core.errors import InputError, Notice
+from activeseg.core.geometry import FloatArray, Geometry, volume_shape
 from activeseg.io.announced import empty_array
 from activeseg.io.dicom.header import Tags, check_pixels
 from activeseg.io.itk import itk_warnings, plain_path

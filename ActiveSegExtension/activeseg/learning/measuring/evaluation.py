@@ -17,17 +17,18 @@ from activeseg.core.json_fields import UNFIT
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Segmenter, Settings
-from activeseg.core.volume import Volume, replacing
+from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset
 from activeseg.dataset.record import CaseRecord
 from activeseg.learning.measuring.metrics import Calibration, Scores, calibration, structure_scores
 from activeseg.learning.project.gate import CaseDice
 from activeseg.learning.project.holdout import Side
+from activeseg.learning.project.opening import open_version
 from activeseg.learning.project.project import MEASUREMENTS, Project
 from activeseg.learning.project.version import check_version_id
-from activeseg.learning.training.parent_network import open_version
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
+from activeseg.system.files import replacing
 from activeseg.system.regular_files import own_path, read_json
 
 REGIONS = 10
@@ -170,7 +171,7 @@ def in_dataset_values(prediction: Prediction, dataset: Dataset, matching: Mappin
 
 
 def _on_grid(uncertainty: Volume, labels: Volume) -> npt.NDArray[np.float32]:
-    from activeseg.dataset.training_labels import sampled
+    from activeseg.core.resample import sampled
 
     return np.concatenate([values for _start, values in sampled(uncertainty, labels.geometry)])
 

@@ -25,14 +25,15 @@ from typing import Any
 from activeseg.core.errors import DatasetError, InputError, ModelError, shown
 from activeseg.core.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField, shortly
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import a_new_file, check_replacing, make_folder, remove_abandoned, replacing
 from activeseg.dataset import Dataset
 from activeseg.dataset.layout import CASE_NAME, check_windows_name
-from activeseg.dataset.private_map import make_private_folder, private_folder
+from activeseg.dataset.private_map import make_private_folder
 from activeseg.learning.project.gate import MARGIN
 from activeseg.learning.project.holdout import HoldOut, Side, patient_key
 from activeseg.learning.project.version import BASE, VERSION_ID, Version, check_version_id
 from activeseg.system import file_lock
+from activeseg.system.files import a_new_file, check_replacing, make_folder, remove_abandoned, replacing
+from activeseg.system.folders import private_folder
 from activeseg.system.regular_files import is_link, own_path, read_bytes, read_json
 
 FORMAT = 1

@@ -14,8 +14,8 @@ from typing import Any
 from activeseg.core.errors import InputError, ModelError, shown
 from activeseg.core.json_fields import UNFIT, Fields, WrongField, shortly
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import sync_to_disk
 from activeseg.learning.project.gate import Verdict
+from activeseg.system.files import sync_to_disk
 from activeseg.system.regular_files import is_link, own_path, read_json
 
 FORMAT = 1

@@ -23,14 +23,16 @@ from activeseg.core.label_map import smallest_dtype
 from activeseg.core.labels import IGNORE, LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Mode, Settings
-from activeseg.core.volume import Volume, read_label_map, replacing
+from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset
 from activeseg.dataset.layout import label_file
+from activeseg.io.images import read_label_map, read_volume, write_volume
 from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.version import BASE
 from activeseg.learning.training.parent_network import ParentNetwork
 from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
+from activeseg.system.files import replacing
 from activeseg.system.regular_files import read_bytes
 
 PLANS = "nnUNetPlans"
@@ -225,7 +227,7 @@ def prepare(
             _fill_in(labels, segmenter, dict(zip(dataset.channel_names, images, strict=True)), target, device, progress)
         file = scratch / f"{name}.nii.gz"
         file.unlink(missing_ok=True)
-        Volume(labels, stored.geometry).write(file)
+        write_volume(Volume(labels, stored.geometry), file)
         preprocessor.run_case_save(
             str(output / name), [str(image) for image in images], str(file), manager, chosen, dataset_json
         )
@@ -276,7 +278,7 @@ def _fill_in(
     progress: Progress,
 ) -> None:
     """Structures that the dataset does not have would be unlearnt as background: take them from the parent."""
-    volumes = {channel: Volume.read(images[channel]) for channel in segmenter.channels}
+    volumes = {channel: read_volume(images[channel]) for channel in segmenter.channels}
     settings = Settings(device=device, members=1, mode=Mode.FAST)
     found = segmenter.segment(volumes, settings, Progress(cancelled=progress.cancelled)).labels
     kept = np.isin(found, list(target.kept)) & (labels == 0)

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from activeseg.core.volume import sync_to_disk
 from activeseg.learning.training.parent_network import CHECKPOINT, ParentNetwork
 from activeseg.learning.training.preparation import Target, published_labels
+from activeseg.system.files import sync_to_disk
 
 
 def write_model(

@@ -11,8 +11,8 @@ from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset, Origin, Provenance
 from activeseg.dataset.voxels import stored_image, voxels_sha256
 from activeseg.learning.measuring.evaluation import in_dataset_values
+from activeseg.learning.project.opening import open_version
 from activeseg.learning.project.project import REPLAY, Project
-from activeseg.learning.training.parent_network import open_version
 from activeseg.predictions.make_prediction import segment
 
 FOLDER = "Dataset998_Replay"

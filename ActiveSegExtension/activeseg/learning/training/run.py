@@ -24,7 +24,6 @@ from typing import Any
 
 from activeseg.core.errors import ActiveSegError, Cancelled, DatasetError, EngineError
 from activeseg.core.progress import Progress
-from activeseg.core.volume import replacing, staging_folder
 from activeseg.learning.project.gate import judge
 from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.project import VERSIONS, Project, now
@@ -33,6 +32,7 @@ from activeseg.learning.training.preparation import DATASET, PLANS, Target, Trai
 from activeseg.learning.training.run_folder import RUN, Control, RunFolder, Stage
 from activeseg.learning.training.training_plan import MembersFrom, TrainingPlan
 from activeseg.system import heap
+from activeseg.system.files import replacing, staging_folder
 
 _LOOK_S = 0.2
 _GRACE_S = 1.5

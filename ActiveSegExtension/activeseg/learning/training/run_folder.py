@@ -31,13 +31,13 @@ from typing import Any, TypeVar
 
 from activeseg.core.errors import DatasetError, EngineError, InputError, ModelError, shown
 from activeseg.core.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
-from activeseg.core.volume import make_folder, remove_abandoned, replacing
 from activeseg.dataset.layout import CASE_NAME
 from activeseg.learning.project.project import RUNS, Project, now
 from activeseg.learning.project.version import VERSION_ID, check_version_id
 from activeseg.learning.training.preparation import TrainingCases
 from activeseg.learning.training.training_plan import TrainingPlan
 from activeseg.system import file_lock
+from activeseg.system.files import make_folder, remove_abandoned, replacing
 from activeseg.system.regular_files import JSON_LIMIT, is_link, open_regular, own_path, read_bytes, read_json
 from activeseg.system.switches import without_switches
 

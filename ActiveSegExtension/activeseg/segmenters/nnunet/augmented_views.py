@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from activeseg.core.segmenter import Member, MemberKind
+from activeseg.core.votes import Member, MemberKind
 
 if TYPE_CHECKING:
     import torch

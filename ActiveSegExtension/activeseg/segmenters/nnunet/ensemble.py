@@ -17,7 +17,8 @@ import numpy.typing as npt
 import torch
 
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import Member, MemberKind, Mode, Settings
+from activeseg.core.segmenter import Mode, Settings
+from activeseg.core.votes import Member, MemberKind
 from activeseg.segmenters.nnunet.augmented_views import View, standard_views
 from activeseg.segmenters.nnunet.network import Network, Slab, out_of_memory_is_an_error, sweep_exact, sweep_fast
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activeseg.core.volume import Geometry
+from activeseg.core.geometry import Geometry
 from activeseg.segmenters.nnunet.model_folder_check import check_model_folder
 
 

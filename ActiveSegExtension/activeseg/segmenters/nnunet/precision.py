@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from activeseg.client.launch import default_home
 from activeseg.core.errors import ActiveSegError, ModelError
-from activeseg.core.volume import replacing
+from activeseg.system.files import replacing
+from activeseg.system.folders import default_home
 from activeseg.system.regular_files import read_json
 
 FILE = "precision.json"

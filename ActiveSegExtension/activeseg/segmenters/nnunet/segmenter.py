@@ -15,10 +15,12 @@ import numpy.typing as npt
 from activeseg.core.channel_names import different_names
 from activeseg.core.clock import Clock
 from activeseg.core.errors import InputError, ModelError
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import IGNORE, LabelSchema
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import GridVotes, Mode, Resample, Segmented, Settings
-from activeseg.core.volume import Geometry, Volume
+from activeseg.core.segmenter import Mode, Resample, Settings
+from activeseg.core.volume import Volume
+from activeseg.core.votes import GridVotes, Segmented
 from activeseg.segmenters.nnunet.device import resolve_device
 from activeseg.segmenters.nnunet.model_folder_check import check_model_folder
 
@@ -436,3 +438,8 @@ def on_cropped_grid(
         best[wins] = values[wins]
         found[wins] = index
     return found
+
+
+def open_named(rest: str) -> NnUNetSegmenter | None:
+    """``nnunet:<model folder>``; None where no folder is named."""
+    return NnUNetSegmenter(Path(rest)) if rest else None

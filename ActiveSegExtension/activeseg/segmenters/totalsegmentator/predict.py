@@ -19,9 +19,10 @@ import torch
 
 from activeseg.core.clock import Clock
 from activeseg.core.errors import InputError, ModelError
+from activeseg.core.geometry import Geometry
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import GridVotes, Member, MemberKind, Mode, Resample, Settings
-from activeseg.core.volume import Geometry
+from activeseg.core.segmenter import Mode, Resample, Settings
+from activeseg.core.votes import GridVotes, Member, MemberKind
 from activeseg.segmenters.nnunet import ensemble
 from activeseg.segmenters.nnunet.network import Network
 from activeseg.segmenters.nnunet.resampling import argmax_resampled, centre_aligned

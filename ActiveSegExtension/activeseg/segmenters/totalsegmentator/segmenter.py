@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from activeseg.core.clock import Clock
 from activeseg.core.errors import InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import GridVotes, Member, MemberKind, Resample, Segmented, Settings
-from activeseg.core.volume import Geometry, Volume
-from activeseg.segmenters import ModelInfo
+from activeseg.core.segmenter import ModelInfo, Resample, Settings
+from activeseg.core.volume import Volume
+from activeseg.core.votes import GridVotes, Member, MemberKind, Segmented
 from activeseg.segmenters.nnunet.device import resolve_device
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome, sandbox
 from activeseg.segmenters.totalsegmentator.tasks import FAMILY, Model, Task, task_named, tasks
@@ -261,3 +262,8 @@ def _versions() -> dict[str, str]:
     from importlib import metadata
 
     return {name: metadata.version(name) for name in ("TotalSegmentator", "nnunetv2", "torch")}
+
+
+def open_named(rest: str) -> TotalSegmentatorSegmenter:
+    """``totalsegmentator:<task>``; without a task ``total``."""
+    return TotalSegmentatorSegmenter(rest or "total")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import ModelError
-from activeseg.core.segmenter import GridVotes
+from activeseg.core.votes import GridVotes
 from activeseg.segmenters.nnunet.ensemble import EnsembleResult
 from activeseg.segmenters.nnunet.segmenter import PreprocessedCase
 

@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 
 from activeseg.core.errors import InputError, ModelError
 from activeseg.core.progress import Progress
-from activeseg.core.volume import make_folder, remove_abandoned, replacing
 from activeseg.segmenters.totalsegmentator.sandbox import LICENCE_LENGTH, UserHome
 from activeseg.segmenters.totalsegmentator.tasks import LICENCE_PAGE, Model, tasks
 from activeseg.segmenters.totalsegmentator.weights import Weights, download_lock, inspect_weights
+from activeseg.system.files import make_folder, remove_abandoned, replacing
 from activeseg.system.regular_files import open_regular, read_json
 
 LARGEST_BYTES = 8 << 30

@@ -1,0 +1,106 @@
+"""The segmenter of a project: its current version or any other, with structures that are still to be learnt."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from activeseg.core.labels import LabelSchema
+from activeseg.core.progress import Progress
+from activeseg.core.segmenter import Segmenter, Settings
+from activeseg.core.volume import Volume
+from activeseg.core.votes import Segmented
+from activeseg.learning.project.project import Project
+from activeseg.learning.project.version import BASE, MODEL, VERSION_ID, ModelKind
+from activeseg.segmenters import open_segmenter
+from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
+from activeseg.segmenters.totalsegmentator.sandbox import UserHome
+from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter
+
+
+def open_version(project: Project, id: str) -> Segmenter:
+    """The segmenter of a version of a project, or of its base model. Raises ModelError."""
+    if id == BASE:
+        return open_segmenter(project.state.base_model)
+    version = project.version(id)
+    name, model = f"project:{project.folder}@{id}", project.version_folder(id) / MODEL
+    if version.kind is ModelKind.NNUNET:
+        return NnUNetSegmenter(model, name, LabelSchema.from_dict(version.schema))
+    user = UserHome.of_environment()
+    link_rest(model, user.weights)
+    return TotalSegmentatorSegmenter(version.task, UserHome(user.home, model))
+
+
+def open_named(text: str) -> Segmenter:
+    """``<project's folder>`` for its current version, or ``<folder>@<version>``. Raises DatasetError, ModelError."""
+    folder, id = version_named(text)
+    project = Project.open(folder)
+    segmenter = open_version(project, id)
+    new = [name for name, known in project.state.matching.items() if known is None]
+    if set(new) <= set(segmenter.schema.names):
+        return segmenter
+    return WithNewStructures(segmenter, f"project:{project.folder}@{id}", new)
+
+
+class WithNewStructures:
+    """A model that is to learn further structures: they are in its schema, so that they can be drawn, and are never
+    found."""
+
+    def __init__(self, segmenter: Segmenter, name: str, new: Sequence[str]) -> None:
+        self._segmenter = segmenter
+        self._name = name
+        missing = [structure for structure in new if structure not in segmenter.schema.names]
+        more = LabelSchema.from_names([*segmenter.schema.names, *missing]).labels[len(segmenter.schema) :]
+        self._schema = LabelSchema((*segmenter.schema.labels, *more))
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def wrapped(self) -> Segmenter:
+        """The model itself, which does the work."""
+        return self._segmenter
+
+    @property
+    def schema(self) -> LabelSchema:
+        return self._schema
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self._segmenter.channels
+
+    def __getattr__(self, name: str) -> Any:
+        """Its folder, and the memory that it keeps."""
+        return getattr(self._segmenter, name)
+
+    def check(self, settings: Settings) -> None:
+        self._segmenter.check(settings)
+
+    def segment(self, images: Mapping[str, Volume], settings: Settings, progress: Progress) -> Segmented:
+        return replace(self._segmenter.segment(images, settings, progress), schema=self._schema)
+
+
+def version_named(text: str) -> tuple[Path, str]:
+    """Folder and version of what ``open_named`` opens. Raises DatasetError."""
+    folder, at, id = text.rpartition("@")
+    if at and (id == BASE or VERSION_ID.fullmatch(id)):
+        return Path(folder), id
+    return Path(text), Project.open(Path(text)).state.current
+
+
+def link_rest(model: Path, weights: Path) -> None:
+    """Let a version's TotalSegmentator root lead to the user's own weights for all that the version did not train."""
+    for theirs in sorted(weights.glob("Dataset*")):
+        ours = model / theirs.name
+        if ours.is_symlink() and not ours.exists():
+            ours.unlink()
+        if not ours.exists():
+            try:
+                os.symlink(theirs, ours, target_is_directory=True)
+            except OSError:  # Windows without the right to
+                shutil.copytree(theirs, ours)
