@@ -81,8 +81,8 @@ ENGINE = Environment(
     ".venv",
     (("torch",), ("--editable", "./ActiveSegExtension[engine,dev]")),
 )
-# hypothesis, nibabel and pydicom are for the tests alone; a contract test sees that the core does without them.
-TEST_LIBRARIES = ("PySide6-Essentials", "hypothesis", "matplotlib", "nibabel", "psutil", "pydicom", "pytest")
+# The first ones are for the tests alone; a contract test sees that what runs in Slicer does without them.
+TEST_LIBRARIES = ("PySide6-Essentials", "filelock", "hypothesis", "matplotlib", "nibabel", "psutil", "pytest")
 SLICER = Environment(
     ".venv-slicer",
     (("slicer-core", *TEST_LIBRARIES, "--editable", "./ActiveSegExtension"),),
