@@ -353,7 +353,7 @@ class Supervisor:
 
     def _start(self, place: Place) -> None:
         limits = self._limits
-        start = Path(__file__).with_name("start.py")
+        start = Path(__file__).resolve().parents[1] / "start.py"
         command = [self._python, "-I", "-X", "utf8", "-u", str(start), f"--role={place.lane}", f"--home={self._home}"]
         command += [f"--parent={os.getpid()}", f"--warm-gib={limits.warm_gib!r}", f"--memory-gib={limits.memory_gib!r}"]
         place.child = Child(command, self._environment, self._events.put, self._printed)
