@@ -1,4 +1,4 @@
-"""Values of a JSON file that anybody may have made: each has the type that it must have, or an error names its key."""
+"""The values of a JSON object one by one; ``core.records`` reads them all by type hints, and new code uses that."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from activeseg.core.errors import ActiveSegError, shown
+from activeseg.core.errors import shown
+from activeseg.core.records import HEX_32 as HEX_32
+from activeseg.core.records import HEX_64 as HEX_64
+from activeseg.core.records import UNFIT as UNFIT
+from activeseg.core.records import WrongField as WrongField
+from activeseg.core.records import check_depth as check_depth
+from activeseg.core.records import is_deeper as is_deeper
+from activeseg.core.records import shortly as shortly
 
-HEX_32, HEX_64 = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{64}")
 _MOST_TEXT = 100_000
-_DEEPEST = 100
-
-UNFIT = (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, RecursionError)
-"""What reading something else raises, also in the classes that take what ``Fields`` gives."""
-
-
-class WrongField(ValueError):
-    """A value that cannot be there; the text names its key and what it is."""
 
 
 class Fields:
@@ -129,33 +127,6 @@ class Fields:
         if pattern is not None and not pattern.fullmatch(value):
             raise WrongField(f"'{key}' is {_shown(value)}, which it cannot be")
         return value
-
-
-def shortly(error: Exception) -> str:
-    """What is wrong, to be put into a sentence: without its full stop, and without what to do about it."""
-    return (error.message if isinstance(error, ActiveSegError) else str(error) or type(error).__name__).rstrip(".")
-
-
-def check_depth(value: Any, key: str) -> None:
-    """Raise WrongField for values nested deeper than Python's writer of JSON goes."""
-    if is_deeper(value, _DEEPEST):
-        raise WrongField(f"'{key}' is nested deeper than {_DEEPEST} levels")
-
-
-def is_deeper(value: Any, limit: int) -> bool:
-    """Whether objects and lists are nested deeper than ``limit`` levels; found without recursion."""
-    level = [value]
-    for _ in range(limit):
-        level = [
-            entry
-            for container in level
-            if isinstance(container, Mapping | list | tuple)
-            for entry in (container.values() if isinstance(container, Mapping) else container)
-            if isinstance(entry, Mapping | list | tuple)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _shown(value: Any) -> str:
