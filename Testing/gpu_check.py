@@ -46,8 +46,9 @@ from activeseg.core.volume import Volume  # noqa: E402
 from activeseg.engine.jobs import segmenting  # noqa: E402
 from activeseg.engine.planning.estimate import need_of  # noqa: E402
 from activeseg.engine.worker import memory  # noqa: E402
+from activeseg.engine.worker.kept import Keeping, keep  # noqa: E402
 from activeseg.engine.worker.params import Params  # noqa: E402
-from activeseg.engine.worker.worker import Job, Keeping  # noqa: E402
+from activeseg.engine.worker.worker import Job  # noqa: E402
 from activeseg.io.npy import read_array, volume_message  # noqa: E402
 from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning  # noqa: E402
 from activeseg.learning.training.run_folder import Stage  # noqa: E402
@@ -297,7 +298,7 @@ def job_here(
     wish = {"model": f"nnunet:{model}", "image": volume_message(folder / "ct.npy", volume), "regions": 0}
     params = Params("segment", {**wish, "settings": settings})
     job = Job("segment", params, folder, Progress(), notices.append, lambda _: None, lambda _: None)
-    kept = segmenting.keep(Keeping(folder, 1 << 30, limit), lambda **_: None)
+    kept = keep(Keeping(folder, 1 << 30, limit), lambda **_: None)
     return segmenting.segment(job, kept), notices
 
 

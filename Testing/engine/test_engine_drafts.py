@@ -19,9 +19,10 @@ from activeseg.core.volume import Volume
 from activeseg.corrections.drafts import Draft
 from activeseg.dataset import Dataset
 from activeseg.dataset.verification import verify_dataset
-from activeseg.engine.jobs import segmenting
+from activeseg.engine.jobs import descent, segmenting
+from activeseg.engine.worker.kept import Keeping, keep
 from activeseg.engine.worker.params import Params
-from activeseg.engine.worker.worker import Job, Keeping
+from activeseg.engine.worker.worker import Job
 from activeseg.io.npy import geometry_message, read_array, read_geometry, read_volume, volume_message
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
@@ -165,7 +166,7 @@ def test_without_memory_for_views_the_label_is_the_answer(
         runs.append(settings)
         return segment(images, segmenter, settings, *more)
 
-    monkeypatch.setattr(segmenting, "segment_images", short)
+    monkeypatch.setattr(descent, "segment_images", short)
     runs: list[Settings] = []
     labels: list[Any] = []
     notices: list[str] = []
@@ -173,7 +174,7 @@ def test_without_memory_for_views_the_label_is_the_answer(
     params = Params("segment", wish(model, image, settings=VIEWS, label_first=True, draft=draft))
     job = Job("segment", params, tmp_path / "job", Progress(), notices.append, lambda estimate: None, labels.append)
     job.folder.mkdir()
-    kept = segmenting.keep(Keeping(tmp_path, 1 << 30, 0), lambda **said: None)
+    kept = keep(Keeping(tmp_path, 1 << 30, 0), lambda **said: None)
     result = segmenting.segment(job, kept)
     assert len(runs) == 1, "what is known is not computed again"
     assert len(labels) == 1

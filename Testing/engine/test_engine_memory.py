@@ -22,8 +22,9 @@ from activeseg.core.volume import Volume
 from activeseg.engine.jobs import segmenting
 from activeseg.engine.planning.estimate import need_of
 from activeseg.engine.worker import memory
+from activeseg.engine.worker.kept import Keeping, keep
 from activeseg.engine.worker.params import Params
-from activeseg.engine.worker.worker import Job, Keeping
+from activeseg.engine.worker.worker import Job
 from activeseg.io.npy import read_array, volume_message
 from activeseg.predictions.make_prediction import segment
 from activeseg.segmenters.nnunet.network_size import read_size
@@ -90,7 +91,7 @@ def test_freed_memory_is_kept_only_where_there_is_plenty(
     params = Params("segment", wish(wide_model, volume_message(tmp_path / "ct.npy", volume)))
     job = Job("segment", params, tmp_path / "job", Progress(), *[lambda _: None] * 3)
     job.folder.mkdir()
-    segmenting.segment(job, segmenting.keep(Keeping(tmp_path, 1 << 30, 0), lambda **_: None))
+    segmenting.segment(job, keep(Keeping(tmp_path, 1 << 30, 0), lambda **_: None))
     assert said == [kept]
     memory.give_back()
     assert said == [kept, False]

@@ -37,8 +37,8 @@ def _quick(function: str) -> Method:
 METHODS = {
     "segment": Method(Lane.WORKER, "segmenting:segment", keeps_scratch=True),
     "regions.find": Method(Lane.WORKER, "segmenting:find_again", keeps_scratch=True),
-    "engine.warm": Method(Lane.WORKER, "segmenting:warm"),
-    "models.check": Method(Lane.WORKER, "segmenting:check"),
+    "engine.warm": Method(Lane.WORKER, "models:warm"),
+    "models.check": Method(Lane.WORKER, "models:check"),
     "weights.add": Method(Lane.CLERK, "weights:add"),  # not behind a segmentation that runs on
     "licence.set": Method(Lane.CLERK, "weights:licence"),
     "export": Method(Lane.WORKER, "datasets:export"),
@@ -70,6 +70,6 @@ METHODS = {
     "dataset.show": _quick("datasets:show"),
     "dataset.sweep": _quick("datasets:sweep"),
     "dataset.folder": _quick("datasets:folder"),
-    "models.list": _quick("segmenting:list_all"),
+    "models.list": _quick("models:list_all"),
     "system.info": _quick("system:system_info"),
 }

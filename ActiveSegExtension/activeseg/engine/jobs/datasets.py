@@ -20,14 +20,15 @@ from activeseg.dataset.migration import migrate_dataset
 from activeseg.dataset.recovery import recover_dataset
 from activeseg.dataset.truth import Mapped, Truth, check_values_of, read_truth
 from activeseg.dataset.verification import verify_dataset
+from activeseg.engine.worker.kept import Kept
 from activeseg.engine.worker.params import Params, WrongParams
 from activeseg.engine.worker.worker import Job
 from activeseg.io import npy
 
 
-def export(job: Job, kept: None) -> dict[str, Any]:
+def export(job: Job, kept: Kept) -> dict[str, Any]:
     """Store a correction in a dataset, of a prediction folder or of a draft; see ``export_correction``."""
-    from activeseg.engine.jobs.segmenting import read_image
+    from activeseg.engine.jobs.images import read_image
 
     with job.params as params:
         folder, draft = params.optional_path("prediction"), params.optional_path("draft")
@@ -72,7 +73,7 @@ def export(job: Job, kept: None) -> dict[str, Any]:
     return exported.to_dict()
 
 
-def create(job: Job, kept: None) -> dict[str, Any]:
+def create(job: Job, kept: Kept) -> dict[str, Any]:
     """Make an empty dataset."""
     with job.params as params:
         folder, schema = params.path("dataset"), LabelSchema.from_dict(params.mapping("schema"))
@@ -81,7 +82,7 @@ def create(job: Job, kept: None) -> dict[str, Any]:
     return {"dataset": str(dataset.folder)}
 
 
-def show(job: Job, kept: None) -> dict[str, Any]:
+def show(job: Job, kept: Kept) -> dict[str, Any]:
     """Schema and cases, from the listing alone, and what lies in the folder besides; nothing is changed."""
     with job.params as params:
         dataset = _open(params, only_look=True)
@@ -99,9 +100,9 @@ def show(job: Job, kept: None) -> dict[str, Any]:
     }
 
 
-def add(job: Job, kept: None) -> dict[str, Any]:
+def add(job: Job, kept: Kept) -> dict[str, Any]:
     """Store an image with a label map that is known to be true."""
-    from activeseg.engine.jobs.segmenting import read_image
+    from activeseg.engine.jobs.images import read_image
 
     with job.params as params:
         dataset = _open(params)
@@ -136,14 +137,14 @@ def add(job: Job, kept: None) -> dict[str, Any]:
     return {"dataset": str(dataset.folder), "case": saved.name, "revision": saved.revision, "added": saved.added}
 
 
-def sweep(job: Job, kept: None) -> dict[str, Any]:
+def sweep(job: Job, kept: Kept) -> dict[str, Any]:
     """Remove what writers that were killed are known to have left; cases that are not listed stay."""
     with job.params as params:
         dataset = _open(params)
     return {"dataset": str(dataset.folder), "swept": list(dataset.swept)}
 
 
-def recover(job: Job, kept: None) -> dict[str, Any]:
+def recover(job: Job, kept: Kept) -> dict[str, Any]:
     """Take back what is not listed, and a damaged listing; see ``Dataset.recover``."""
     with job.params as params:
         folder, private = params.path("dataset"), params.optional_path("private_dir")
@@ -159,7 +160,7 @@ def recover(job: Job, kept: None) -> dict[str, Any]:
     }
 
 
-def folder(job: Job, kept: None) -> dict[str, Any]:
+def folder(job: Job, kept: Kept) -> dict[str, Any]:
     """The folder that is meant by a typed one, as nnU-Net allows it, before anything is written."""
     from activeseg.dataset.layout import LISTING, real_folder
 
@@ -169,7 +170,7 @@ def folder(job: Job, kept: None) -> dict[str, Any]:
     return {"dataset": str(meant), "exists": (meant / LISTING).is_file()}
 
 
-def verify(job: Job, kept: None) -> dict[str, Any]:
+def verify(job: Job, kept: Kept) -> dict[str, Any]:
     """Read everything; ``findings`` is empty when all is well."""
     with job.params as params:
         dataset = _open(params, only_look=True)
@@ -179,7 +180,7 @@ def verify(job: Job, kept: None) -> dict[str, Any]:
     }
 
 
-def open_case(job: Job, kept: None) -> dict[str, Any]:
+def open_case(job: Job, kept: Kept) -> dict[str, Any]:
     """Images and label map of a case as files, in the geometry in which they were given."""
     with job.params as params:
         dataset, case = _open(params, only_look=True), params.text("case")
@@ -199,7 +200,7 @@ def open_case(job: Job, kept: None) -> dict[str, Any]:
     }
 
 
-def remove(job: Job, kept: None) -> dict[str, Any]:
+def remove(job: Job, kept: Kept) -> dict[str, Any]:
     """Remove a case with its history."""
     with job.params as params:
         dataset, case = _open(params), params.text("case")
@@ -208,7 +209,7 @@ def remove(job: Job, kept: None) -> dict[str, Any]:
     return {"dataset": str(dataset.folder), "case": case}
 
 
-def migrate(job: Job, kept: None) -> dict[str, Any]:
+def migrate(job: Job, kept: Kept) -> dict[str, Any]:
     """A new dataset with another schema; the old one stays."""
     with job.params as params:
         dataset, target = _open(params), params.path("target")

@@ -14,6 +14,7 @@ from activeseg.core.uncertainty_scale import coarsened
 from activeseg.core.volume import Volume
 from activeseg.corrections import drafts
 from activeseg.corrections.drafts import Base, Draft, Edits, OpenedLabels
+from activeseg.engine.worker.kept import Kept
 from activeseg.engine.worker.params import Params, WrongParams
 from activeseg.engine.worker.worker import Job
 from activeseg.io import npy
@@ -22,7 +23,7 @@ from activeseg.predictions.region_files import read_regions, write_regions
 from activeseg.review.regions import Region
 
 
-def save(job: Job, kept: None) -> dict[str, Any]:
+def save(job: Job, kept: Kept) -> dict[str, Any]:
     """Replace what the draft says that the user did; ``base`` is what the edits started from."""
     with job.params as params:
         folder = params.path("draft")
@@ -40,14 +41,14 @@ def save(job: Job, kept: None) -> dict[str, Any]:
     return _said(draft)
 
 
-def list_all(job: Job, kept: None) -> dict[str, Any]:
+def list_all(job: Job, kept: Kept) -> dict[str, Any]:
     """The drafts of a folder, the one saved last first."""
     with job.params as params:
         folder = params.path("folder")
     return {"drafts": [_said(draft) for draft in drafts.drafts_in(folder)]}
 
 
-def open_draft(job: Job, kept: None) -> dict[str, Any]:
+def open_draft(job: Job, kept: Kept) -> dict[str, Any]:
     """Everything that a client needs to go on: arrays as files, beside them what ``segment`` says."""
     with job.params as params:
         draft = Draft.open(params.path("draft"))
@@ -88,7 +89,7 @@ def open_draft(job: Job, kept: None) -> dict[str, Any]:
     return result
 
 
-def discard(job: Job, kept: None) -> dict[str, Any]:
+def discard(job: Job, kept: Kept) -> dict[str, Any]:
     """Remove a draft for good."""
     with job.params as params:
         folder = params.path("draft")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from activeseg.engine.worker.kept import Kept
 from activeseg.engine.worker.params import Params
 from activeseg.engine.worker.worker import Job
 from activeseg.learning.project.project import Project
@@ -16,7 +17,7 @@ from activeseg.learning.training.run_folder import Control, RunFolder
 from activeseg.learning.training.training_plan import TrainingPlan
 
 
-def new(job: Job, kept: None) -> dict[str, Any]:
+def new(job: Job, kept: Kept) -> dict[str, Any]:
     """Begin a project."""
     with job.params as params:
         folder, model, dataset = params.path("project"), params.text("model"), params.optional_path("dataset")
@@ -25,7 +26,7 @@ def new(job: Job, kept: None) -> dict[str, Any]:
     return project_summary(project)
 
 
-def show(job: Job, kept: None) -> dict[str, Any]:
+def show(job: Job, kept: Kept) -> dict[str, Any]:
     """How a project stands; cases whose patient is known get their side."""
     with job.params as params:
         project = _open(params)
@@ -33,14 +34,14 @@ def show(job: Job, kept: None) -> dict[str, Any]:
     return project_summary(project)
 
 
-def admit(job: Job, kept: None) -> dict[str, Any]:
+def admit(job: Job, kept: Kept) -> dict[str, Any]:
     """Say whose a case is."""
     with job.params as params:
         project, case, patient = _open(params), params.text("case"), params.text("patient")
     return {"case": case, "side": project.admit(case, patient).value}
 
 
-def reviewed(job: Job, kept: None) -> dict[str, Any]:
+def reviewed(job: Job, kept: Kept) -> dict[str, Any]:
     """Say that somebody went through all of a held-out case."""
     with job.params as params:
         project, case = _open(params), params.text("case")
@@ -48,7 +49,7 @@ def reviewed(job: Job, kept: None) -> dict[str, Any]:
     return project_summary(project)
 
 
-def match(job: Job, kept: None) -> dict[str, Any]:
+def match(job: Job, kept: Kept) -> dict[str, Any]:
     """Say what structures of the dataset are in the base model; only before the first version."""
     with job.params as params:
         project, matching = _open(params), params.names("matching")
@@ -66,7 +67,7 @@ def plan(job: Job, kept: Any) -> dict[str, Any]:
     return plan_finetuning(project, changes, parent=parent, part=part, device=device).to_dict()
 
 
-def start(job: Job, kept: None) -> dict[str, Any]:
+def start(job: Job, kept: Kept) -> dict[str, Any]:
     """Begin a fine-tuning as it was planned."""
     from activeseg.learning.training.preparation import TrainingCases
 
@@ -78,14 +79,14 @@ def start(job: Job, kept: None) -> dict[str, Any]:
     return _state(run, 0)
 
 
-def state(job: Job, kept: None) -> dict[str, Any]:
+def state(job: Job, kept: Kept) -> dict[str, Any]:
     """How far the last fine-tuning is, and its epochs after byte ``after`` of what it has told."""
     with job.params as params:
         project, after = _open(params), params.count("after", 0)
     return _state(RunFolder.last_of(project), after)
 
 
-def control(job: Job, kept: None) -> dict[str, Any]:
+def control(job: Job, kept: Kept) -> dict[str, Any]:
     """Pause, run, stop or cancel the last fine-tuning; ``run`` also starts a stopped one again."""
     from activeseg.learning.training.finetuning import resume_finetuning
 
@@ -109,7 +110,7 @@ def compare(job: Job, kept: Any) -> dict[str, Any]:
     return compare_versions(project, first, second, device, job.progress).to_dict()
 
 
-def promote(job: Job, kept: None) -> dict[str, Any]:
+def promote(job: Job, kept: Kept) -> dict[str, Any]:
     """Make a version current by hand."""
     with job.params as params:
         project, version, reason = _open(params), params.text("version"), params.text("reason", "by hand")
@@ -117,7 +118,7 @@ def promote(job: Job, kept: None) -> dict[str, Any]:
     return project_summary(project)
 
 
-def rollback(job: Job, kept: None) -> dict[str, Any]:
+def rollback(job: Job, kept: Kept) -> dict[str, Any]:
     """Make current what was current before."""
     with job.params as params:
         project = _open(params)

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from activeseg.engine.worker.kept import Kept
 from activeseg.engine.worker.memory import free_ram
 from activeseg.engine.worker.worker import Job
 
@@ -19,7 +20,7 @@ _QUERY = ("name", "memory.total", "memory.free", "driver_version")
 _PACKAGES = ("torch", "nnunetv2", "TotalSegmentator", "numpy", "SimpleITK")
 
 
-def system_info(job: Job, kept: None) -> dict[str, Any]:
+def system_info(job: Job, kept: Kept) -> dict[str, Any]:
     """Answered beside a running job."""
     with job.params:
         pass

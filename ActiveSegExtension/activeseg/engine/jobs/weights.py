@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from activeseg.engine.worker.kept import Kept
 from activeseg.engine.worker.worker import Job
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome
 from activeseg.segmenters.totalsegmentator.weights_import import import_weights, store_licence
 
 
-def add(job: Job, kept: None) -> dict[str, Any]:
+def add(job: Job, kept: Kept) -> dict[str, Any]:
     """Put the weights in a zip where TotalSegmentator looks for them."""
     with job.params as params:
         file = params.path("file")
@@ -18,7 +19,7 @@ def add(job: Job, kept: None) -> dict[str, Any]:
     return {"model": model.dataset, "folder": str(user.weights / model.dataset)}
 
 
-def licence(job: Job, kept: None) -> dict[str, Any]:
+def licence(job: Job, kept: Kept) -> dict[str, Any]:
     """Keep the user's licence number."""
     with job.params as params:
         number = params.text("number")

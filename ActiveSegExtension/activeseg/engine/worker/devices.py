@@ -74,3 +74,10 @@ def timed_rate(device: Any) -> float:
             if took > _TRUSTED_S:
                 break
     return best
+
+
+def kind_of(name: str) -> str:
+    """``cpu``, ``cuda`` or ``mps``: what a setting such as ``auto`` comes to on this computer. Raises DeviceError."""
+    from activeseg.segmenters.nnunet.device import resolve_device
+
+    return str(resolve_device(name).type)

@@ -38,6 +38,7 @@ from activeseg.core.progress import Progress
 from activeseg.engine.methods import METHODS
 from activeseg.engine.pipes import Pipes
 from activeseg.engine.worker import memory
+from activeseg.engine.worker.kept import Keeping, keep
 from activeseg.engine.worker.params import Params, WrongParams
 from activeseg.system import processes
 from activeseg.system.disk import told_full
@@ -76,26 +77,16 @@ class Job:
     label: Callable[[Mapping[str, Any]], None]
 
 
-@dataclass(frozen=True)
-class Keeping:
-    """What this process may keep and use; see ``activeseg.client.launch.EngineOptions``."""
-
-    home: Path
-    warm_bytes: int
-    memory_bytes: int
-
-
 class Worker:
     """Runs requests of the supervisor in the main thread, while a second one listens for ``cancel``."""
 
     def __init__(self, pipes: Pipes, keeping: Keeping) -> None:
         self._pipes = pipes
-        self._keeping = keeping
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
         self._busy = False
         self._writing = threading.Lock()
-        self._state: dict[str, Any] = {}
+        self._kept = keep(keeping, lambda **said: self.send(Notification("worker", plain(said))))
 
     def run(self) -> None:
         """Serve until the supervisor closes the pipe."""
@@ -172,16 +163,7 @@ class Worker:
         job.progress.check()
         with temporary_folder(folder / "temporary" if method.is_job else None):
             function = getattr(importlib.import_module(f"activeseg.engine.jobs.{module}"), name)
-            return function(job, self._kept(module))
-
-    def _kept(self, module: str) -> Any:
-        """What the functions of a module keep from job to job, made by its ``keep``."""
-        if module not in self._state:
-            make = getattr(
-                importlib.import_module(f"activeseg.engine.jobs.{module}"), "keep", lambda keeping, tell: None
-            )
-            self._state[module] = make(self._keeping, lambda **said: self.send(Notification("worker", plain(said))))
-        return self._state[module]
+            return function(job, self._kept)
 
     def _progress(self, job: str) -> Progress:
         last = ("", 0.0)

@@ -1,0 +1,189 @@
+"""How one segmentation gets along with the memory that there is: the estimate, and the steps down the ladder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+from activeseg.core.errors import DeviceError
+from activeseg.core.geometry import Geometry
+from activeseg.core.segmenter import Resample, Segmenter, Settings
+from activeseg.core.volume import Volume
+from activeseg.engine.planning.estimate import (
+    Estimate,
+    Need,
+    itself,
+    member_count,
+    need_of,
+    network_sizes,
+    package_of,
+)
+from activeseg.engine.planning.ladder import Rung, ladder
+from activeseg.engine.worker import devices, memory
+from activeseg.engine.worker.kept import Kept
+from activeseg.engine.worker.warm import warm_bytes
+from activeseg.engine.worker.worker import Job
+from activeseg.predictions.make_prediction import segment as segment_images
+from activeseg.predictions.prediction import Prediction
+from activeseg.system import heap
+
+_PLANES_TO_SPLIT = 120  # on the network's grid; TotalSegmentator's thirds overlap by 20 planes
+_PLENTY = 2.0  # times what is needed: memory enough to be wasted for speed
+_HOPELESS = 2.0  # an estimate is no measurement: the last step down is tried up to so many times what is free
+
+
+@runtime_checkable
+class Splitting(Protocol):
+    """A segmenter that can work on an image piece by piece."""
+
+    force_split: bool
+
+
+def ways_down(segmenter: Segmenter, geometry: Geometry, settings: Settings, allow_coarser: bool) -> list[Rung]:
+    sizes = network_sizes(segmenter, settings)
+    device = devices.kind_of(settings.device) if sizes else "cpu"
+    trained = sizes[-1].folds if sizes else 0
+    members = member_count(sizes[-1], settings, device != "cpu") if sizes else 1
+    splits = isinstance(itself(segmenter), Splitting) and settings.resample is Resample.GENUINE and bool(sizes)
+    return ladder(
+        segmenter.name,
+        settings,
+        trained=trained,
+        members=members,
+        on_gpu=device == "cuda",
+        may_split=splits and sizes[-1].grid(geometry)[0] >= _PLANES_TO_SPLIT,
+        allow_coarser=allow_coarser,
+    )
+
+
+def climb_down(
+    job: Job,
+    kept: Kept,
+    ways: list[Rung],
+    images: Mapping[str, Volume],
+    focus: tuple[str, ...],
+    regions: int,
+    sources: Mapping[str, Mapping[str, str]],
+    tell_label: Callable[[Rung, Estimate, Prediction], object] | None,
+) -> tuple[Rung, Estimate, Prediction]:
+    """The first way that memory allows, by the estimate and then in fact. Raises DeviceError when there is none.
+
+    With ``tell_label`` the trained members are heard alone before the views; what they say is told at once. It is the
+    answer, without its ``grid``, when there is no memory for views.
+    """
+    geometry = next(iter(images.values())).geometry
+    label: Prediction | None = None
+    label_estimate: Estimate | None = None
+    for number, way in enumerate(ways):
+        last = number == len(ways) - 1
+        for sentence in way.said[len(ways[number - 1].said) if number else 0 :]:
+            job.notice(sentence)
+        segmenter = kept.models.get(way.model)
+        trained = _trained_only(segmenter, way) if tell_label else None
+        if label is not None and label_estimate is not None and trained is None:
+            return way, label_estimate, label
+        estimate = _estimate(kept, segmenter, geometry, way)
+        if not estimate.fits:
+            kept.models.keep_only(way.model)
+            memory.give_back()
+            estimate = _estimate(kept, segmenter, geometry, way)
+        job.estimate(estimate.to_dict())
+        if not estimate.fits:
+            if not last:
+                continue
+            if estimate.need.ram > _HOPELESS * estimate.ram_free:
+                raise _too_little(estimate)
+        heap.keep_freed(_PLENTY * estimate.need.ram <= estimate.ram_free)
+        try:
+            with memory.at_most(memory.budget(kept.memory_limit)):
+                if tell_label and trained and label is None:
+                    label = _run(segmenter, trained, images, focus, regions, job, sources)
+                    tell_label(trained, estimate, label)
+                    label, label_estimate = replace(label, grid=None), estimate  # views need the memory
+                prediction = _run(segmenter, way, images, focus, regions, job, sources)
+            if label is not None:  # sums in another order may differ in a voxel, and this one is shown
+                prediction = replace(prediction, labels=label.labels)
+            return way, estimate, prediction
+        except (MemoryError, RuntimeError, DeviceError) as error:
+            if not heap.is_out_of_memory(error):
+                raise
+            if last:
+                raise _too_little(estimate) from error
+            job.notice("The memory was not enough; trying with less.")
+        memory.give_back()  # outside of the handler, whose traceback holds the arrays
+    raise AssertionError("a ladder has at least one way")
+
+
+def _trained_only(segmenter: Segmenter, way: Rung) -> Rung | None:
+    """The same way without views; None when it has none."""
+    sizes = network_sizes(segmenter, way.settings)
+    if not sizes:
+        return None
+    trained = sizes[-1].folds
+    members = member_count(sizes[-1], way.settings, devices.kind_of(way.settings.device) != "cpu")
+    return replace(way, settings=replace(way.settings, members=trained)) if members > trained > 0 else None
+
+
+def _run(
+    segmenter: Segmenter,
+    way: Rung,
+    images: Mapping[str, Volume],
+    focus: tuple[str, ...],
+    regions: int,
+    job: Job,
+    sources: Mapping[str, Mapping[str, str]],
+) -> Prediction:
+    model = itself(segmenter)  # a project's new structures lie over it
+    if isinstance(model, Splitting):
+        model.force_split = way.in_pieces
+    return segment_images(images, segmenter, way.settings, focus, regions, job.progress, sources)
+
+
+def _estimate(kept: Kept, segmenter: Segmenter, geometry: Geometry, way: Rung) -> Estimate:
+    sizes = network_sizes(segmenter, way.settings)
+    device = devices.kind_of(way.settings.device) if sizes else "cpu"
+    on_gpu = device == "cuda"
+    if device != "cpu":  # where views vote by themselves, and others beside them
+        sizes = network_sizes(segmenter, way.settings, True)
+    need = need_of(
+        geometry,
+        sizes,
+        way.settings,
+        on_gpu,
+        pieces=3 if way.in_pieces else 1,
+        loaded=warm_bytes(segmenter) > 0,
+        package=package_of(segmenter, way.settings),
+    )
+    free = memory.budget(kept.memory_limit)
+    free_gpu = memory.free_vram() if on_gpu else None
+    voxels = math.prod(geometry.shape_kji)
+    stages = kept.calibration.stages(kept.calibration.key(way.model, way.settings, device), need.tiles, voxels)
+    if stages:
+        return Estimate(need, free, free_gpu, round(sum(stages.values()), 1), stages, "last run")
+    if not need.flops:
+        return Estimate(need, free, free_gpu)
+    seconds = _timed_seconds(kept, need, way.settings)
+    return Estimate(need, free, free_gpu, seconds, {"network": seconds}, "timed")
+
+
+def _timed_seconds(kept: Kept, need: Need, settings: Settings) -> float:
+    from activeseg.segmenters.nnunet.device import resolve_device
+
+    if kept.rate is None:
+        kept.rate = devices.timed_rate(resolve_device(settings.device))
+    return round(need.flops / kept.rate, 1)
+
+
+def _too_little(estimate: Estimate) -> DeviceError:
+    need, free = estimate.need.ram / memory.GIB, estimate.ram_free / memory.GIB
+    return DeviceError(
+        f"The memory is not enough: about {need:.1f} GB are needed, {free:.1f} GB can be used.",
+        "Close other programs, crop the image, or allow a coarser model.",
+        estimate=estimate.to_dict(),
+    )
+
+
+def run_said(way: Rung, estimate: Estimate) -> dict[str, Any]:
+    return {"fallbacks": list(way.said), "estimate": estimate.to_dict(), "peak_bytes": memory.peak_bytes()}
