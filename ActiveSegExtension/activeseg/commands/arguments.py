@@ -14,7 +14,6 @@ from activeseg.core.errors import InputError, shown
 if TYPE_CHECKING:
     from activeseg.commands.conversation import Conversation
     from activeseg.core.volume import Volume
-    from activeseg.io.images import read_volume
 
 _LONGEST_RANGE = 100_000
 
@@ -108,6 +107,7 @@ def channel_files(channels: Sequence[str], image: Path, given: Sequence[str]) ->
 def read_channels(talk: Conversation, files: Mapping[str, Path], image: Path, series: str | None) -> dict[str, Volume]:
     """Read each channel's image, and tell what is odd about them; ``series`` belongs to ``image``."""
     from activeseg.core.hounsfield_units import doubts
+    from activeseg.io.images import read_volume
 
     images = {
         name: read_volume(path, series=series if path is image else None, notice=talk.notice)

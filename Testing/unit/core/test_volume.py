@@ -292,20 +292,22 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from activeseg.core.errors import ActiveSegError
-from activeseg.core.geometry import Geometry, Volume
+from activeseg.core.geometry import Geometry
+from activeseg.core.volume import Volume
+from activeseg.io.images import write_volume
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 noise = np.random.default_rng(0).integers(-1000, 1000, (32, 32, 32)).astype(np.int16)
 volume = Volume(noise, Geometry.from_ijk_to_ras(np.eye(4), noise.shape))
 for name in sys.argv[2:]:
     path = Path(sys.argv[1]) / name
-    volume.write(path)
+    write_volume(volume, path)
     size = path.stat().st_size
     for less in (1, 30000):
         path.write_bytes(b"old")
         resource.setrlimit(resource.RLIMIT_FSIZE, (size - less, most))
         try:
-            volume.write(path)
+            write_volume(volume, path)
         except ActiveSegError as error:
             assert type(error) is ActiveSegError
             print(less, path.name, path.read_bytes().decode(), len(list(path.parent.iterdir())))

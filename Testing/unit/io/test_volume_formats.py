@@ -474,7 +474,7 @@ def test_a_series_can_only_be_chosen_in_dicom(tmp_path):
 NOT_ALLOWED = """
 import os, sys
 import activeseg.io.dicom.series, activeseg.io.itk, activeseg.io.nifti, scipy.spatial.transform
-from activeseg.core.volume import Volume
+from activeseg.io.images import read_volume
 from activeseg.core.errors import InputError
 if os.geteuid() == 0:
     os.setuid(65534)

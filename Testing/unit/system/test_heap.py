@@ -13,7 +13,7 @@ from activeseg.system import heap
 COMMON = """
 import resource, sys
 import numpy as np
-from activeseg import heap
+from activeseg.system import heap
 from activeseg.engine import memory
 
 def resident():
