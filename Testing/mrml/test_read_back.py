@@ -94,7 +94,7 @@ def test_hidden_segment_is_not_deleted(case):
     back = case.segmentation.read_back(case.original)
     assert np.array_equal(back.labels, case.labels)
     assert back.deleted == ()
-    assert back.sentences() == ("'spleen' is hidden, and counts all the same.",)
+    assert back.sentences() == ("'spleen' is hidden, but counts.",)
 
 
 def test_reordered_segments_keep_their_values(case):
@@ -111,7 +111,7 @@ def test_deleted_segment_is_reported_and_is_background(case):
     assert back.deleted == ("spleen",)
     assert "spleen" not in back.present
     assert np.array_equal(back.labels, np.where(case.labels == 4, 0, case.labels))
-    assert back.sentences() == ("'spleen' was deleted: it counts as not present.",)
+    assert back.sentences() == ("'spleen' was deleted and will be treated as absent.",)
 
 
 def test_segment_emptied_in_the_editor_is_present_without_voxels(case):
@@ -341,7 +341,7 @@ def test_segments_that_were_all_emptied_are_told(case):
         paint(case, case.id(name), np.s_[0:24, 0:30, 0:36], LOGIC.ModificationModeRemove)
     back = case.segmentation.read_back(case.original)
     assert not back.labels.any()
-    assert back.sentences() == ("No segment has voxels in the CT: nothing counts as present.",)
+    assert back.sentences() == ("No segment has voxels in the CT: all structures will be treated as absent.",)
     assert not back.is_beside_the_ct
 
 

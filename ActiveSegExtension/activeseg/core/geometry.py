@@ -16,19 +16,13 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Half-open ranges of voxels along (k, j, i)."""
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
 SAME_VOXEL = 0.05
 """Two grids have the same voxels when no centre lies further than this part of a voxel beside the other's, along each
 axis. Programs round headers to four decimals: over 512 columns of 0.7 mm that adds up to 0.026 mm, 4 % of a voxel.
 Nearest neighbour would give the very same labels up to 50 %, and no outline is known to 5 % of a voxel. The corners
 are compared, so that a wrong spacing counts with all of its drift.
 """
-
-
 _IN_ORDER: tuple[tuple[int, ...], tuple[int, ...]] = ((2, 1, 0), ())
-
-
 TIE = 1e-3
 """Nearest neighbour looks this part of a voxel further along each axis: on a grid twice as fine two voxels are equally
 near everywhere, and rounding would take now one, now the other, which leaves gaps between structures.
@@ -41,11 +35,21 @@ class Geometry:
 
     Attributes
     ----------
-    shape_kji : numbers of voxels, slowest axis first, as in arrays
-    spacing_xyz : mm between voxel centres along i, j, k
-    origin_lps : centre of voxel (0, 0, 0), mm
-    direction_lps : 9 numbers, row-major 3 x 3; its columns are the directions of i, j, k (ITK's direction)
-    assumed : whether the file did not say how the grid lies in the patient
+    shape_kji
+        Numbers of voxels, slowest axis first, as in arrays.
+    spacing_xyz
+        mm between voxel centres along i, j, k.
+    origin_lps
+        Centre of voxel (0, 0, 0), mm.
+    direction_lps
+        9 numbers, row-major 3 x 3; its columns are the directions of i, j, k (ITK's direction).
+    assumed
+        Whether the file did not say how the grid lies in the patient.
+
+    Raises
+    ------
+    InputError
+        For a spacing, origin or direction that is not finite, a spacing that is not positive, and sheared axes.
     """
 
     shape_kji: tuple[int, int, int]
@@ -130,8 +134,7 @@ class Geometry:
 
     def farthest_corner_mm(self, other: Geometry) -> float:
         """How far apart, along one axis, the same corner voxel of two grids of one shape lies at most, mm."""
-        k, j, i = self.shape_kji
-        corners = np.array([[a, b, c] for a in (0, i - 1) for b in (0, j - 1) for c in (0, k - 1)], float)
+        corners = corners_ijk(self.shape_kji)
         return float(np.abs(self.ras_of_ijk(corners) - other.ras_of_ijk(corners)).max())
 
     def same_grid(self, other: Geometry) -> bool:
@@ -145,7 +148,10 @@ class Geometry:
     def array_in_order_of(self, other: Geometry, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """An array (k, j, i) of this grid as ``other`` stores the same voxels; the array itself if nothing moves.
 
-        Raises InputError where ``other`` has other voxels.
+        Raises
+        ------
+        InputError
+            Where ``other`` has other voxels.
         """
         order = self._order_in(other)
         if order is None:
@@ -162,22 +168,15 @@ class Geometry:
         For each of ``other``'s array axes (k, j, i): which of this grid's i, j, k (0, 1, 2) it is; and the array axes
         of ``other`` that run the other way.
         """
-        to_other = np.linalg.inv(other.ijk_to_ras) @ self.ijk_to_ras
-        steps = np.rint(to_other[:3, :3])  # rows: other's i, j, k
-        ones = np.abs(steps)
-        if not (np.isfinite(steps).all() and (ones.sum(axis=0) == 1).all() and (ones.sum(axis=1) == 1).all()):
+        corners = corners_ijk(self.shape_kji)
+        exact = whole_voxels(np.linalg.inv(other.ijk_to_ras) @ self.ijk_to_ras, corners)
+        if exact is None:
             return None
-        if (ones @ self.shape_kji[::-1]).tolist() != list(other.shape_kji[::-1]):
+        there = corners @ exact[:3, :3].T + exact[:3, 3]
+        if there.min(axis=0).any() or (there.max(axis=0)[::-1] + 1).tolist() != list(other.shape_kji):
             return None
-        k, j, i = self.shape_kji
-        corners = np.array([[a, b, c] for a in (0, i - 1) for b in (0, j - 1) for c in (0, k - 1)], float)
-        flipped = steps.sum(axis=1) < 0
-        expected = corners @ steps.T + flipped * (np.array(other.shape_kji[::-1]) - 1)
-        there = corners @ to_other[:3, :3].T + to_other[:3, 3]
-        if not np.abs(there - expected).max() <= SAME_VOXEL:
-            return None
-        axes = tuple(int(axis) for axis in np.argmax(ones, axis=1)[::-1])
-        return axes, tuple(np.flatnonzero(flipped[::-1]).tolist())
+        turn = exact[2::-1, :3]  # rows: other's k, j, i
+        return tuple(np.abs(turn).argmax(axis=1).tolist()), tuple(np.flatnonzero(turn.sum(axis=1) < 0).tolist())
 
     def canonical(self) -> Geometry:
         """The same voxels with axes permuted and flipped so that i, j, k run closest to right, anterior, superior."""
@@ -200,7 +199,10 @@ class Geometry:
     def array_from_canonical(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The way back: an array on ``canonical()``'s grid, rearranged for this one.
 
-        Raises InputError for another shape.
+        Raises
+        ------
+        InputError
+            For an array of another shape.
         """
         axes, flipped = self._canonical_axes()
         wanted = tuple(self.shape_kji[axis] for axis in _array_axes(axes))
@@ -247,10 +249,20 @@ def _array_axes(axes_xyz: Sequence[int]) -> list[int]:
 
 
 def volume_shape(sizes_xyz: Sequence[int], components: int = 1, *, thin: bool = False) -> tuple[int, int, int]:
-    """(k, j, i) of an image with these sizes, x first. Raises InputError unless it is one scalar 3D image.
+    """(k, j, i) of an image with these sizes, x first. Further axes of length 1 are dropped.
 
-    Further axes of length 1 are dropped. One slice is a 2D image, however it is stored, unless it may be ``thin``: a
-    segmentation is often cropped to what is painted, which may be one voxel.
+    Parameters
+    ----------
+    components
+        Values in each voxel.
+    thin
+        One slice is a 2D image, however it is stored, unless it may be thin: a segmentation is often cropped to what
+        is painted, which may be one voxel.
+
+    Raises
+    ------
+    InputError
+        Unless it is one scalar 3D image.
     """
     sizes = "x".join(str(size) for size in sizes_xyz)
     if components != 1:
@@ -267,6 +279,35 @@ def volume_shape(sizes_xyz: Sequence[int], components: int = 1, *, thin: bool = 
     if len(sizes_xyz) < 3 or (min(sizes_xyz[:3]) < 2 and not thin):
         raise InputError(f"The image is 2D ({sizes}): a volume needs at least two slices.", "Give the whole 3D image.")
     return int(sizes_xyz[2]), int(sizes_xyz[1]), int(sizes_xyz[0])
+
+
+def corners_ijk(shape_kji: Sequence[int], first_ijk: Sequence[int] = (0, 0, 0)) -> FloatArray:
+    """The eight corner voxels' indices (i, j, k), (8, 3), of a box of voxels."""
+    ends = [(first, first + length - 1) for first, length in zip(first_ijk, shape_kji[::-1], strict=True)]
+    return np.array([[i, j, k] for i in ends[0] for j in ends[1] for k in ends[2]], float)
+
+
+def whole_voxels(matrix: FloatArray, corners: FloatArray) -> FloatArray | None:
+    """A matrix between the voxel indices of two grids in whole numbers; None where it does not take voxels to voxels.
+
+    It does where it only shifts, flips and swaps axes, and no corner ends further than ``SAME_VOXEL`` from a voxel's
+    centre.
+
+    Parameters
+    ----------
+    matrix
+        4 x 4; takes homogeneous (i, j, k, 1) of the one grid to those of the other.
+    corners
+        (8, 3), of the part of the one grid that is looked at (``corners_ijk``).
+    """
+    rounded = np.rint(matrix)
+    turn = np.abs(rounded[:3, :3])
+    if not (np.all(turn.sum(axis=0) == 1) and np.all(turn.sum(axis=1) == 1)):
+        return None
+    there = corners @ matrix[:3, :3].T + matrix[:3, 3]
+    rounded[:3, 3] = np.rint(there[0] - corners[0] @ rounded[:3, :3].T)
+    off = np.abs(there - corners @ rounded[:3, :3].T - rounded[:3, 3]).max()
+    return rounded if off <= SAME_VOXEL else None
 
 
 def index_map(of: Geometry, to: Geometry) -> tuple[FloatArray, FloatArray]:

@@ -245,11 +245,11 @@ def _truth(fields: Mapping[str, str], key: str) -> bool:
 
 
 def _text(raw: bytes) -> str:
-    """UTF-8, else Latin-1, as older programs wrote names."""
+    """UTF-8, else as Windows has it: other programs write the system's own code page."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        return raw.decode("cp1252", "replace")
 
 
 def _listed(path: Path) -> Sequence[bytes]:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,10 +53,15 @@ def read(path: Path, notice: Notice, thin: bool = False) -> tuple[npt.NDArray[An
     return array, geometry
 
 
-def read_image(path: Path, notice: Notice) -> sitk.Image:
-    """A segmentation in an NRRD file, with its ``key:=value`` lines as metadata; raises as ``read`` does.
+def read_layers(path: Path, notice: Notice) -> tuple[npt.NDArray[Any], Geometry, Mapping[str, str]]:
+    """A segmentation in an NRRD file: its voxels (layer, k, j, i), their place, and its ``key:=value`` lines.
 
-    Its voxels may hold several values (layers), and it may be one voxel thick.
+    It may be one voxel thick.
+
+    Raises
+    ------
+    InputError, OSError
+        As ``read`` does.
     """
     header = read_header(path)
     place = _placed(path, header, notice)
@@ -64,14 +69,8 @@ def read_image(path: Path, notice: Notice) -> sitk.Image:
     geometry, layers = _geometry(place, shape), place.GetNumberOfComponents()
     if layers > 1 and header.fields.get("kinds", "domain").split()[:1] == ["domain"]:
         raise InputError(f"'{path.name}' has layers that are not its first axis.", "Save it from Slicer again.")
-    array = _voxels(path, header, (*shape, layers) if layers > 1 else shape, _dtype(place))
-    image = sitk.GetImageFromArray(array, isVector=layers > 1)
-    image.SetSpacing(geometry.spacing_xyz)
-    image.SetOrigin(geometry.origin_lps)
-    image.SetDirection(geometry.direction_lps)
-    for key, text in header.texts.items():
-        image.SetMetaData(key, text)
-    return image
+    array = _voxels(path, header, (*shape, layers), _dtype(place))
+    return np.moveaxis(array, -1, 0), geometry, header.texts
 
 
 def write(path: Path, image: sitk.Image) -> None:

@@ -16,29 +16,34 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import ActiveSegError, InputError, Notice, warn
-from activeseg.core.geometry import SAME_VOXEL, Geometry
+from activeseg.core.geometry import Geometry, corners_ijk, whole_voxels
 from activeseg.core.label_map import check_label_map, label_counts, smallest_dtype
 from activeseg.core.labels import IGNORE, Label, LabelSchema
-from activeseg.core.segments.layers import Layer, ToCt, compose, small_values
+from activeseg.core.segments.layers import Layer, ToCt, small_values
 from activeseg.core.segments.matching import (
     LABEL_NAME_TAG,
     LABEL_VALUE_TAG,
     MatchedBy,
     SegmentIdentity,
-    matches,
     own_terminology,
     segment_id_of,
     tag_text,
     tag_value,
+)
+from activeseg.core.segments.read_back import (
+    EditedSegmentation,
+    FoundSegment,
+    edited_segmentation,
+    ignore_label,
+    structures_of,
 )
 from activeseg.core.volume import Volume
 from activeseg.system.files import replacing
 from activeseg.system.regular_files import open_regular
 
 SUFFIX = ".seg.nrrd"
-TERMINOLOGY_TAG = "TerminologyEntry"
-STATUS_TAG = "Segmentation.Status"
-IGNORE_COLOR = (128, 128, 128)
+_TERMINOLOGY_TAG = "TerminologyEntry"
+_STATUS_TAG = "Segmentation.Status"
 
 _BINARY = "Binary labelmap"
 _OF_SEGMENT = re.compile(r"Segment([0-9]{1,7})_(?:ID|Name|LabelValue)")
@@ -58,60 +63,16 @@ class Segment:
     tags: Mapping[str, str]
 
     @property
-    def identity(self) -> SegmentIdentity:
-        """What it says about the structure that it is."""
-        return SegmentIdentity(
+    def found(self) -> FoundSegment:
+        """What it says about itself."""
+        identity = SegmentIdentity(
             self.id,
             self.name,
             tag_value(self.tags.get(LABEL_VALUE_TAG)),
             self.tags.get(LABEL_NAME_TAG),
-            own_terminology(self.tags.get(TERMINOLOGY_TAG, "")),
+            own_terminology(self.tags.get(_TERMINOLOGY_TAG, "")),
         )
-
-    @property
-    def worked_on(self) -> bool:
-        """Slicer's own mark: the Segment Editor sets a status with the first stroke."""
-        return self.tags.get(STATUS_TAG, "notstarted").lower() != "notstarted"
-
-
-@dataclass(frozen=True)
-class SegmentRead:
-    """What became of a segment: its structure (None: left out), what told it, and its voxels beyond the CT.
-
-    ``outside_voxels`` are counted on the segmentation's own grid.
-    """
-
-    name: str
-    structure: str | None
-    by: MatchedBy
-    edited: bool
-    outside_voxels: int
-
-
-@dataclass(frozen=True)
-class EditedLabels:
-    """The label map that a segmentation amounts to.
-
-    Attributes
-    ----------
-    labels : (k, j, i) on the CT's grid, values of the schema, ``ignore`` included
-    segments : one entry for each segment, in Slicer's order
-    overlapping_voxels : voxels that more than one segment claimed; edited segments win, then later ones
-    resampled : the segments lay on another grid and were taken by nearest neighbour
-    about_voxels : sentences on voxels beyond the CT, overlaps and the grid
-    """
-
-    labels: npt.NDArray[Any]
-    segments: tuple[SegmentRead, ...]
-    overlapping_voxels: int
-    resampled: bool
-    about_voxels: tuple[str, ...] = ()
-
-    def sentences(self) -> tuple[str, ...]:
-        """What the user should read before this becomes truth; empty when there is nothing to tell."""
-        told = [f"'{s.name}' is left out." for s in self.segments if s.structure is None]
-        told += [f"'{s.name}' is read as '{s.structure}'." for s in self.segments if s.structure not in (None, s.name)]
-        return (*told, *self.about_voxels)
+        return FoundSegment(identity, self.tags.get(_STATUS_TAG, "notstarted").lower() != "notstarted")
 
 
 @dataclass(frozen=True)
@@ -128,18 +89,20 @@ class SegmentationFile:
 
         Cropped to nothing it is one voxel of background: then the segments are empty, or all were deleted.
 
-        Raises InputError when it is damaged, holds voxels but no segments, two segments that cannot be told apart, or
-        surfaces or fractions instead of labels.
+        Raises
+        ------
+        InputError
+            When it is damaged, holds voxels but no segments, two segments that cannot be told apart, or surfaces or
+            fractions instead of labels.
         """
         from activeseg.io import itk
 
         path = Path(path).expanduser()
         if not path.is_file():
             raise InputError(f"There is no file '{path}'.", "Check the path.")
-        image = itk.read_image(path, notice)
-        keys = {key: _text(image.GetMetaData(key)) for key in image.GetMetaDataKeys() if key.startswith("Segment")}
+        pixels, geometry, texts = itk.read_layers(path, notice)
+        keys = {key: text for key, text in texts.items() if key.startswith("Segment")}
         kind = keys.get("Segmentation_SourceRepresentation", keys.get("Segmentation_MasterRepresentation", _BINARY))
-        pixels = _pixels(image)
         if kind != _BINARY or pixels.dtype.kind not in "iu":
             raise InputError(
                 f"'{path.name}' holds '{kind}' ({pixels.dtype}); labels are needed.",
@@ -154,7 +117,7 @@ class SegmentationFile:
         header = _Header(path.name, keys, len(pixels), int(np.iinfo(pixels.dtype).max))
         segments = tuple(header.segment(number, order) for order, number in enumerate(found))
         _check_values(path.name, segments, pixels)
-        return cls(_geometry(image), tuple(pixels), _with_own_ids(segments, notice))
+        return cls(geometry, tuple(pixels), _with_own_ids(segments, notice))
 
     def label_map(
         self,
@@ -163,116 +126,82 @@ class SegmentationFile:
         *,
         predicted: npt.NDArray[Any] | None = None,
         mapping: Mapping[str, str | None] | None = None,
-    ) -> EditedLabels:
+    ) -> EditedSegmentation:
         """All segments as one label map on the CT's grid.
 
         A segment is the structure that ``mapping`` says, else its tags, its terminology, its name
-        (``segment_matching.matches``). Where segments overlap, one that was edited beats one that was not, then a later
-        one beats an earlier one, as in Slicer's own export.
+        (``segments.matching.matches``); overlaps are decided as ``segments.read_back`` says.
 
         Parameters
         ----------
-        geometry : the CT's grid
-        predicted : (k, j, i) label map that the user started from; a segment that differs from it was edited
-        mapping : segment's name or id -> structure's name, or None to leave it out
+        geometry
+            The CT's grid.
+        predicted
+            (k, j, i) label map that the user started from; a segment that differs from it was edited.
+        mapping
+            Segment's name or id -> structure's name, or None to leave it out.
 
-        Raises InputError for a segment that is no structure of the schema, an unknown name in ``mapping``, and segments
-        of which none lies inside the CT.
+        Raises
+        ------
+        InputError
+            For a segment that is no structure of the schema, an unknown name in ``mapping``, and segments of which
+            none lies inside the CT.
         """
         if predicted is not None:
             check_label_map(predicted, schema, geometry.shape_kji, "The predicted label map")
-        values, found = self._values(schema, mapping or {})
-        layers, resampled = self._layers(geometry)
-        composed = compose(
-            layers,
-            values,
-            [segment.worked_on for segment in self.segments],
-            geometry.shape_kji,
-            predicted,
-            smallest_dtype(schema.ignore_value),
-        )
-        if composed.is_beside_the_ct:
-            raise InputError("No segment lies inside the image.", "Check that segmentation and image belong together.")
-        read = tuple(
-            SegmentRead(segment.name, name, by, edited, outside)
-            for segment, (name, by), edited, outside in zip(
-                self.segments, found, composed.edited, composed.outside, strict=True
+        segments = [segment.found for segment in self.segments]
+        found = structures_of([s.identity for s in segments], schema, self._by_id(mapping or {}, schema))
+        unclear = {
+            segment.identity.name: match.reason
+            for segment, match in zip(segments, found, strict=True)
+            if match.by is MatchedBy.NOTHING
+        }
+        if unclear:
+            raise InputError(
+                f"It is not clear what these segments are: {'; '.join(f'{n!r}: {why}' for n, why in unclear.items())}.",
+                "Map each to a structure, leave it out, or migrate the dataset to a schema that has it.",
+                segments=list(unclear),
             )
-        )
-        about_voxels = composed.sentences([segment.name for segment in self.segments], resampled)
-        return EditedLabels(composed.labels, read, composed.overlapping, resampled, about_voxels)
+        layers, resampled = self._layers(geometry)
+        read = edited_segmentation(layers, segments, found, geometry, schema, predicted, resampled=resampled)
+        if read.is_beside_the_ct:
+            raise InputError("No segment lies inside the image.", "Check that segmentation and image belong together.")
+        return read
+
+    def _by_id(self, mapping: Mapping[str, str | None], schema: LabelSchema) -> dict[str, int | None]:
+        """The mapping by segment id and label value. Raises InputError for an unknown segment or structure."""
+        found: dict[str, int | None] = {}
+        for key, structure in mapping.items():
+            named = [s for s in self.segments if key in (s.id, s.name)]
+            if not named:
+                there = ", ".join([s.name for s in self.segments[:10]] + ["..."] * (len(self.segments) > 10))
+                raise InputError(f"There is no segment '{key}' in the segmentation.", f"It has {there}.")
+            value = None
+            if structure is not None:
+                value = schema.ignore_value if structure == IGNORE else schema.named(structure).value
+            found.update({s.id: value for s in named})
+        return found
 
     def _layers(self, geometry: Geometry) -> tuple[list[Layer], bool]:
         """The layers that hold something, on the CT's grid, and whether one had to be resampled for that."""
         segments_of: list[dict[int, int]] = [{} for _ in self.layers]
         for number, segment in enumerate(self.segments):
             segments_of[segment.layer][segment.value] = number
-        shift, turned, found = _shift(self.geometry, geometry), self.geometry.same_voxels(geometry), []
+        corners = corners_ijk(self.geometry.shape_kji)
+        exact = whole_voxels(np.linalg.inv(geometry.ijk_to_ras) @ self.geometry.ijk_to_ras, corners)
+        found = []
         for source, segments in zip(self.layers, segments_of, strict=True):
             if not source.any():
                 continue  # cropped to nothing it lies anywhere
             array, held = small_values(source, segments)
-            if shift is not None:
-                found.append(Layer(array, shift, held))
-                continue
-            if turned:
-                found.append(Layer(self.geometry.array_in_order_of(geometry, array), (0, 0, 0), held))
+            if exact is not None:
+                found.append(Layer.in_place(array, held, exact, corners))
                 continue
             stored = Volume(np.ascontiguousarray(array), self.geometry)
             brought = stored.resample_labels_to(geometry, may_miss=True).array
-            found.append(
-                Layer.resampled(
-                    brought, (0, 0, 0), held, stored.array, to_grid(self.geometry, geometry), geometry.shape_kji
-                )
-            )
-        return found, shift is None and not turned and bool(found)
-
-    def _values(
-        self, schema: LabelSchema, mapping: Mapping[str, str | None]
-    ) -> tuple[list[int], list[tuple[str | None, MatchedBy]]]:
-        """For each segment its value in the schema (0: left out), its structure's name and what told it."""
-        wanted = {}
-        for key, structure in mapping.items():
-            named = [s for s in self.segments if key in (s.id, s.name)]
-            if not named:
-                there = ", ".join([s.name for s in self.segments[:10]] + ["..."] * (len(self.segments) > 10))
-                raise InputError(f"There is no segment '{key}' in the segmentation.", f"It has {there}.")
-            if structure is not None and structure != IGNORE:
-                schema.named(structure)
-            wanted.update({s.id: structure for s in named})
-        # No structure's clues mean ``ignore``, so its segment does not take part in the matching.
-        ignored = {s.id for s in self.segments if wanted.get(s.id, s.tags.get(LABEL_NAME_TAG)) == IGNORE}
-        match_of = matches(
-            [s.identity for s in self.segments if s.id not in ignored],
-            schema,
-            {
-                key: None if name is None else schema.named(name).value
-                for key, name in wanted.items()
-                if key not in ignored
-            },
-        )
-        unknown = {
-            s.name: match_of[s.id].reason
-            for s in self.segments
-            if s.id in match_of and match_of[s.id].by is MatchedBy.NOTHING
-        }
-        if unknown:
-            raise InputError(
-                f"It is not clear what these segments are: {'; '.join(f'{n!r}: {why}' for n, why in unknown.items())}.",
-                "Map each to a structure, leave it out, or migrate the dataset to a schema that has it.",
-                segments=list(unknown),
-            )
-        values: list[int] = []
-        found: list[tuple[str | None, MatchedBy]] = []
-        for segment in self.segments:
-            if segment.id in ignored:
-                values.append(schema.ignore_value)
-                found.append((IGNORE, MatchedBy.MAPPING if segment.id in wanted else MatchedBy.TAG))
-            else:
-                match = match_of[segment.id]
-                values.append(match.label.value if match.label else 0)
-                found.append((match.label.name if match.label else None, match.by))
-        return values, found
+            to_ct = to_grid(self.geometry, geometry)
+            found.append(Layer.resampled(brought, (0, 0, 0), held, stored.array, to_ct, geometry.shape_kji))
+        return found, exact is None and bool(found)
 
 
 def is_segmentation_file(path: str | Path) -> bool:
@@ -294,15 +223,23 @@ def write_segmentation(
     schema: LabelSchema,
     structures: Iterable[str] | None = None,
 ) -> None:
-    """Write a label map as a ``.seg.nrrd`` that Slicer opens with names, colours, terminology and our tags.
+    """Write a label map as a ``.seg.nrrd`` that Slicer opens with names, colours, terminology and ActiveSeg's tags.
+
+    What was there stays until the new file is complete.
 
     Parameters
     ----------
-    labels : (k, j, i), values of ``schema``; ``ignore`` becomes a grey segment of that name
-    structures : names of those that become segments, with or without voxels; None: those that have voxels
+    labels
+        (k, j, i), values of ``schema``; ``ignore`` becomes a grey segment of that name.
+    structures
+        Names of those that become segments, with or without voxels; None: those that have voxels.
 
-    Raises InputError for a value or name that the schema does not know, ActiveSegError when the disk is full. What was
-    there stays until the new file is complete.
+    Raises
+    ------
+    InputError
+        For a value or name that the schema does not know.
+    ActiveSegError
+        When the disk is full.
     """
     from activeseg.io import itk
 
@@ -310,7 +247,7 @@ def write_segmentation(
     wanted = {schema.named(name).value for name in structures or ()}
     wanted |= set(np.flatnonzero(label_counts(labels, schema)).tolist()) - {0}
     image = Volume(labels.astype(smallest_dtype(schema.ignore_value), copy=False), geometry).to_sitk()
-    known = (*schema.labels, Label(schema.ignore_value, IGNORE, IGNORE_COLOR))
+    known = (*schema.labels, ignore_label(schema))
     texts = {
         f"Segment{number}_{key}": text
         for number, label in enumerate(label for label in known if label.value in wanted)
@@ -340,7 +277,7 @@ def _keys(label: Label, geometry: Geometry) -> dict[str, str]:
     """What the file says about a structure's segment."""
     tags = {LABEL_NAME_TAG: tag_text(label.name), LABEL_VALUE_TAG: str(label.value)}
     if label.terminology:
-        tags[TERMINOLOGY_TAG] = label.terminology.slicer_string()
+        tags[_TERMINOLOGY_TAG] = label.terminology.slicer_string()
     k, j, i = geometry.shape_kji
     return {
         "ID": segment_id_of(label),
@@ -401,14 +338,6 @@ class _Header:
         return InputError(f"'{self.file}' is damaged: {why}.", "Save it from Slicer again.")
 
 
-def _text(stored: str) -> str:
-    """A text of the header; what is not UTF-8 (other programs write the system's own code page) as Windows has it."""
-    try:
-        return stored.encode("utf-8", "surrogateescape").decode("utf-8")
-    except UnicodeError:
-        return stored.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
-
-
 def _check_values(file: str, segments: Sequence[Segment], pixels: npt.NDArray[Any]) -> None:
     """Raise InputError where voxels are of two segments: they have one value in one layer."""
     first_with: dict[tuple[int, int], Segment] = {}
@@ -443,32 +372,6 @@ def _with_own_ids(segments: Sequence[Segment], notice: Notice) -> tuple[Segment,
     return tuple(found)
 
 
-def _pixels(image: Any) -> npt.NDArray[Any]:
-    """(layer, k, j, i)."""
-    import SimpleITK as sitk  # noqa: N813
-
-    array = np.asarray(sitk.GetArrayFromImage(image))
-    return (
-        np.moveaxis(array, -1, 0) if image.GetNumberOfComponentsPerPixel() > 1 else array.reshape(1, *array.shape[-3:])
-    )
-
-
-def _geometry(image: Any) -> Geometry:
-    i, j, k = image.GetSize()[:3]
-    return Geometry((k, j, i), image.GetSpacing()[:3], image.GetOrigin()[:3], tuple(image.GetDirection()))
-
-
 def to_grid(source: Geometry, target: Geometry) -> ToCt:
     """From voxel indices (n, 3), each (k, j, i), of one grid to those of another."""
     return lambda points: target.ijk_of_ras(source.ras_of_ijk(points[:, ::-1]))[:, ::-1]
-
-
-def _shift(source: Geometry, target: Geometry) -> tuple[int, int, int] | None:
-    """Index (k, j, i) in ``target`` of the first voxel of ``source``; None when their voxels do not coincide."""
-    k, j, i = source.shape_kji
-    corners = np.array([[a, b, c] for a in (0, i - 1) for b in (0, j - 1) for c in (0, k - 1)], float)
-    there = target.ijk_of_ras(source.ras_of_ijk(corners))
-    shift = np.rint(there[0] - corners[0])
-    if np.abs(there - corners - shift).max() > SAME_VOXEL:
-        return None
-    return int(shift[2]), int(shift[1]), int(shift[0])

@@ -13,12 +13,12 @@ from typing import Any
 from activeseg.client.engine_client import ProgressEvent
 from activeseg.core.errors import ActiveSegError, InputError
 from activeseg.core.labels import LabelSchema
+from activeseg.core.segments.read_back import EditedSegment, EditedSegmentation
 from activeseg.core.volume import Volume
 from activeseg.io.npy import read_array, read_geometry
 
 from ..engine.inbox import Inbox, file_error
 from ..scene.case import Case
-from ..scene.edited import EditedSegment, EditedSegmentation
 from ..scene.volume_node import add_volume
 from .drafts import Drafts
 

@@ -16,14 +16,15 @@ from activeseg.core.correction import patch_names
 from activeseg.core.errors import InputError, shown
 from activeseg.core.geometry import Box, Geometry
 from activeseg.core.labels import LabelSchema
+from activeseg.core.segments.read_back import EditedSegmentation
 from activeseg.core.volume import Volume
 from activeseg.io.npz import read_npz
 
 from .alternatives import LabelPatch
-from .edited import EditedSegmentation, labels_in_box, on_ct_grid
+from .edited import labels_in_box, on_ct_grid
 from .hierarchy import place_under
 from .labelmap import array_of
-from .placement import geometry_of, put_under_transform_of, voxel_map, vtk_matrix
+from .placement import geometry_of, put_under_transform_of, vtk_matrix
 from .regions import RegionTable
 from .segmentation import DECIDED_ATTRIBUTE, SCHEMA_ATTRIBUTE, SegmentationNode, ct_of, set_ct
 from .uncertainty import ROLE_ATTRIBUTE, UncertaintyVolume
@@ -199,7 +200,7 @@ class Case:
             return False  # quickly: a checksum of all voxels takes half a second
         try:
             volume = volume_of(volume_node)
-            if voxel_map(self.original.geometry, volume.geometry) is None:
+            if not self.original.geometry.same_voxels(volume.geometry):
                 return False
         except InputError:
             return False
@@ -227,7 +228,7 @@ class Case:
             return
         ct_node = self.ct_node
         try:
-            if voxel_map(geometry_of(original), geometry_of(ct_node)) is None:
+            if not geometry_of(original).same_voxels(geometry_of(ct_node)):
                 return
         except InputError:
             return

@@ -11,9 +11,9 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
-from activeseg.core.geometry import TIE
+from activeseg.core.geometry import TIE, corners_ijk
 
-from .placement import array_of_matrix, corners_ijk, vtk_matrix
+from .placement import array_of_matrix, vtk_matrix
 
 BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 CLOSED_SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from activeseg.core.errors import InputError
-from activeseg.core.geometry import SAME_VOXEL, Geometry
+from activeseg.core.geometry import Geometry
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -43,40 +42,6 @@ def geometry_of(volume_node: Any) -> Geometry:
         name = volume_node.GetName() if volume_node else "None"
         raise InputError(f"The volume '{name}' has no voxels.", "Choose a CT that is loaded.")
     return Geometry.from_ijk_to_ras(ijk_to_ras(volume_node), image.GetDimensions()[::-1])
-
-
-def voxel_map(source: Geometry, target: Geometry) -> FloatArray | None:
-    """Voxel indices (i, j, k, 1) of ``source`` to those of ``target``: 4 x 4 whole numbers, or None when they differ.
-
-    Other than identity where one grid is stored from another corner, or with its axes in another order.
-    """
-    matrix = whole_voxels(np.linalg.inv(target.ijk_to_ras) @ source.ijk_to_ras, corners_ijk(source.shape_kji))
-    if matrix is None:
-        return None
-    there = corners_ijk(source.shape_kji) @ matrix[:3, :3].T + matrix[:3, 3]
-    same = there.min(axis=0).tolist() == [0, 0, 0] and (there.max(axis=0)[::-1] + 1).tolist() == list(target.shape_kji)
-    return matrix if same else None
-
-
-def corners_ijk(shape_kji: Sequence[int], first_ijk: Sequence[int] = (0, 0, 0)) -> FloatArray:
-    """The eight corner voxels' indices (i, j, k), (8, 3), of a box of voxels."""
-    ends = [(first, first + length - 1) for first, length in zip(first_ijk, shape_kji[::-1], strict=True)]
-    return np.array([[i, j, k] for i in ends[0] for j in ends[1] for k in ends[2]], float)
-
-
-def whole_voxels(matrix: FloatArray, corners: FloatArray) -> FloatArray | None:
-    """``matrix`` (4 x 4, between voxel indices) in whole numbers, or None when it does not take voxels to voxels.
-
-    It does when it only shifts, flips and swaps axes, and no corner ends further than SAME_VOXEL from a voxel centre.
-    """
-    rounded = np.rint(matrix)
-    turn = np.abs(rounded[:3, :3])
-    if not (np.all(turn.sum(axis=0) == 1) and np.all(turn.sum(axis=1) == 1)):
-        return None
-    there = corners @ matrix[:3, :3].T + matrix[:3, 3]
-    rounded[:3, 3] = np.rint(there[0] - corners[0] @ rounded[:3, :3].T)
-    off = np.abs(there - corners @ rounded[:3, :3].T - rounded[:3, 3]).max()
-    return rounded if off <= SAME_VOXEL else None
 
 
 def put_under_transform_of(node: Any, other: Any) -> None:

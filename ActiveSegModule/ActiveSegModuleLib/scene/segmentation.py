@@ -14,9 +14,10 @@ from activeseg.core.geometry import Geometry
 from activeseg.core.label_map import smallest_dtype
 from activeseg.core.labels import Label, LabelSchema
 from activeseg.core.segments.matching import LABEL_NAME_TAG, LABEL_VALUE_TAG, matches, segment_id_of, tag_text
+from activeseg.core.segments.read_back import EditedSegmentation, ignore_label
 from activeseg.core.volume import Volume
 
-from .edited import EditedSegmentation, identities, ignore_label, on_ct_grid, read_back
+from .edited import identities, on_ct_grid, read_back
 from .hierarchy import place_under
 from .labelmap import BINARY_LABELMAP, image_of
 from .placement import geometry_of, put_under_transform_of

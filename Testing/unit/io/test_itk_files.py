@@ -271,9 +271,10 @@ def test_other_encodings_are_named(tmp_path, encoding):
 def test_a_nrrd_keeps_its_texts_and_decodes_names_of_other_days(tmp_path):
     texts = "Segment0_Name:=Müller\nline:=one\\ntwo \\\\ three\n".encode() + b"Segment1_Name:=M\xfcller\n"
     (tmp_path / "a.nrrd").write_bytes(nrrd() + texts + b"\n" + RAW)
-    image = itk.read_image(tmp_path / "a.nrrd", lambda text: None)
-    assert image.GetMetaData("Segment0_Name") == image.GetMetaData("Segment1_Name") == "Müller"
-    assert image.GetMetaData("line") == "one\ntwo \\ three"
+    read, _, kept = itk.read_layers(tmp_path / "a.nrrd", lambda text: None)
+    assert read.shape == (1, *SHAPE)
+    assert kept["Segment0_Name"] == kept["Segment1_Name"] == "Müller"
+    assert kept["line"] == "one\ntwo \\ three"
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are UTF-8 there")

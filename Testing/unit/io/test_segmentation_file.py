@@ -318,11 +318,25 @@ def test_a_segmentation_of_nothing_is_one_voxel_and_means_that_nothing_is_presen
     assert not read.labels.any()
     assert read.labels.shape == SHAPE
     assert not read.resampled
-    assert read.sentences() == ("No segment has voxels in the CT: nothing counts as present.",)
+    assert read.sentences() == ("No segment has voxels in the CT: all structures will be treated as absent.",)
     assert read.segments[0].edited
     all_deleted = store(tmp_path / "b.seg.nrrd", [nothing], [], elsewhere).label_map(GRID, SCHEMA)
     assert not all_deleted.labels.any()
-    assert "nothing counts as present" in all_deleted.sentences()[0]
+    assert "treated as absent" in all_deleted.sentences()[0]
+
+
+def test_a_file_that_is_cropped_and_stored_from_another_corner_is_not_resampled(tmp_path: Path) -> None:
+    cut, first = blocks()[1:7, 2:9, 3:11], (3, 2, 1)
+    matrix = GRID.ijk_to_ras.copy()
+    matrix[:3, 3] = (GRID.ijk_to_ras @ (*first, 1))[:3] + GRID.ijk_to_ras[:3, :3] @ (cut.shape[2] - 1, 0, 0)
+    matrix[:3, 0] *= -1
+    there = Geometry.from_ijk_to_ras(matrix, cut.shape)
+    segments = [{"LabelValue": str(v), "Tags": tag(v)} for v in (LIVER, LEFT, RIGHT)]
+    read = store(tmp_path / "a.seg.nrrd", [cut[:, :, ::-1].copy()], segments, there).label_map(GRID, SCHEMA)
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[1:7, 2:9, 3:11] = cut
+    assert np.array_equal(read.labels, expected)
+    assert not read.resampled
 
 
 @pytest.mark.parametrize("box", [np.s_[3:4, 2:6, 4:9], np.s_[1:6, 5:6, 4:5], np.s_[7:8, 9:10, 11:12]])
@@ -369,7 +383,7 @@ def test_a_wrong_number_in_the_header_is_one_error_that_names_file_key_and_value
 def test_a_value_in_a_tag_that_is_no_number_says_nothing(tmp_path: Path, value: str) -> None:
     tags = f"ActiveSeg.LabelValue:{value}"
     file = store(tmp_path / "a.seg.nrrd", [blocks()], [{"Name": "Liver", "Tags": tags}])
-    assert file.segments[0].identity.label_value is None
+    assert file.segments[0].found.identity.label_value is None
     assert np.array_equal(file.label_map(GRID, SCHEMA).labels, np.where(blocks() == 1, 1, 0))
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
+from activeseg.core.geometry import FloatArray
+
 ToCt = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 """Voxel indices (n, 3), each (k, j, i), of a layer as it was stored to those of the CT, which may be between voxels."""
 
@@ -23,12 +25,17 @@ class Layer:
 
     Attributes
     ----------
-    array : (k, j, i), whole numbers; may be smaller or larger than the CT
-    first_kji : index in the CT of the array's first voxel
-    segments : value in ``array`` -> index of the segment in Slicer's order; other values belong to no segment. Values
-        are 1 to 65535 (``small_values``)
-    lost : segment index -> its voxels, as they were stored on another grid, that lie beyond the CT
-    unseen : segments that have voxels inside of the CT on another grid, but none on the CT's
+    array
+        (k, j, i), whole numbers; may be smaller or larger than the CT.
+    first_kji
+        Index in the CT of the array's first voxel.
+    segments
+        Value in ``array`` -> index of the segment in Slicer's order; other values belong to no segment. Values are 1 to
+        65535 (``small_values``).
+    lost
+        Segment index -> its voxels, as they were stored on another grid, that lie beyond the CT.
+    unseen
+        Segments that have voxels inside of the CT on another grid, but none on the CT's.
     """
 
     array: npt.NDArray[Any]
@@ -36,6 +43,29 @@ class Layer:
     segments: Mapping[int, int]
     lost: Mapping[int, int] = field(default_factory=dict)
     unseen: frozenset[int] = frozenset()
+
+    @classmethod
+    def in_place(
+        cls,
+        array: npt.NDArray[Any],
+        segments: Mapping[int, int],
+        to_ct_ijk: FloatArray,
+        corners: FloatArray,
+    ) -> Layer:
+        """A layer whose voxels are the CT's: the array seen along the CT's axes, not copied.
+
+        Parameters
+        ----------
+        to_ct_ijk
+            4 x 4; shifts, flips and swaps axes by whole voxels (``geometry.whole_voxels``).
+        corners
+            (8, 3), the array's corner voxels (i, j, k) as ``to_ct_ijk`` counts them.
+        """
+        turn = to_ct_ijk[2::-1, 2::-1]  # from and to (k, j, i)
+        array = array.transpose(np.abs(turn).argmax(axis=1))
+        array = array[tuple(slice(None, None, -1 if axis.min() < 0 else 1) for axis in turn)]
+        i, j, k = (corners @ to_ct_ijk[:3, :3].T + to_ct_ijk[:3, 3]).min(axis=0).astype(int).tolist()
+        return cls(array, (k, j, i), segments)
 
     @classmethod
     def resampled(
@@ -79,12 +109,16 @@ class Composition:
 
     Attributes
     ----------
-    labels : (k, j, i) on the CT's grid
-    edited : for each segment, whether it differs from the original
-    outside : for each segment, its voxels beyond the CT's border, which are lost; counted on the grid on which it
-        was stored
-    unseen : for each segment, whether it is too small for the CT's grid: it has voxels there, and none is left
-    overlapping : voxels that more than one segment claimed
+    labels
+        (k, j, i) on the CT's grid.
+    edited
+        For each segment, whether it differs from the original.
+    outside
+        For each segment, its voxels beyond the CT's border, which are lost; counted on the grid on which it was stored.
+    unseen
+        For each segment, whether it is too small for the CT's grid: it has voxels there, and none is left.
+    overlapping
+        Voxels that more than one segment claimed.
     """
 
     labels: npt.NDArray[Any]
@@ -111,11 +145,14 @@ class Composition:
             if unseen
         ]
         if self.overlapping:
-            told.append(f"Segments overlap in {self.overlapping} voxels: edited ones win, then lower rows.")
+            told.append(
+                f"Segments overlap in {self.overlapping} voxels: edited segments take priority, then those lower in "
+                "the list."
+            )
         if resampled:
             told.append("The segments lie on another grid than the CT: their voxels were taken by nearest neighbour.")
         if not self.labels.any():
-            told.append("No segment has voxels in the CT: nothing counts as present.")
+            told.append("No segment has voxels in the CT: all structures will be treated as absent.")
         return tuple(told)
 
 
@@ -133,9 +170,12 @@ def compose(
 
     Parameters
     ----------
-    values : the label value of each segment; 0: its voxels are not taken
-    touched : for each segment, whether it is known to be edited
-    original : (k, j, i) label map that was shown; a segment whose voxels differ from it counts as edited, too
+    values
+        The label value of each segment; 0: its voxels are not taken.
+    touched
+        For each segment, whether it is known to be edited.
+    original
+        (k, j, i) label map that was shown; a segment whose voxels differ from it counts as edited, too.
     """
     edited = list(touched)
     if original is not None:
