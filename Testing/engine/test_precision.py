@@ -192,7 +192,7 @@ def test_the_first_sweep_says_what_it_finds_out_and_does_it_once(tmp_path: Path,
 
 OLDER_CPU = """
 import json, sys
-from activeseg.segmenters import precision
+from activeseg.segmenters.nnunet import precision
 from activeseg.segmenters.nnunet.precision import bfloat16_pays
 from pathlib import Path
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 
 import pytest
 
-from activeseg.system import heap
-
 COMMON = """
 import resource, sys
 import numpy as np
 from activeseg.system import heap
-from activeseg.engine import memory
+from activeseg.engine.worker import memory
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
@@ -57,7 +56,7 @@ with memory.at_most(int(sys.argv[1]) << 20):
         refused = True
 print(int(refused))
 """
-needs_glibc = pytest.mark.skipif(heap._glibc() is None, reason="the heap of glibc")
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap of glibc")
 
 
 def run(script: str, *arguments: object) -> list[int]:
