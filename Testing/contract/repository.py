@@ -13,6 +13,8 @@ MODULE = ROOT / "ActiveSegModule"
 
 BINARY = {".png", ".pth", ".npz", ".npy", ".gz", ".mrb", ".nrrd"}
 _NOT_OURS = {"__pycache__", "build", "dist", "demo-output"}
+_AS_WRITTEN = "files_of_0_1_0"
+"""A folder of files as an earlier version wrote them."""
 
 
 def files(folder: Path = ROOT) -> Iterator[Path]:
@@ -25,8 +27,9 @@ def files(folder: Path = ROOT) -> Iterator[Path]:
 
 
 def text_files(folder: Path = ROOT) -> Iterator[Path]:
-    """Those that are text; ``.git`` is a file in a work tree."""
-    return (path for path in files(folder) if path.suffix not in BINARY and path.name != ".git")
+    """Those that are text and ours to shape; ``.git`` is a file in a work tree."""
+    found = (path for path in files(folder) if path.suffix not in BINARY and path.name != ".git")
+    return (path for path in found if _AS_WRITTEN not in path.parts)
 
 
 def relative(path: Path) -> str:

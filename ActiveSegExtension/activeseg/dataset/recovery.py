@@ -20,7 +20,7 @@ from activeseg.core.progress import Progress
 from activeseg.dataset import unlisted, voxels
 from activeseg.dataset.dataset import LOCK_WAIT_S
 from activeseg.dataset.layout import IMAGES, LISTING, PROVENANCE, check_folders, find_dataset, named_file, schema_file
-from activeseg.dataset.listing import MOST_SCHEMAS, CaseEntry, Listing, channel_names_of, read_schema
+from activeseg.dataset.listing import FORMAT, MOST_SCHEMAS, CaseEntry, Listing, channel_names_of, read_schema
 from activeseg.dataset.private_map import PrivateMap
 from activeseg.dataset.record import CaseRecord, StoredFile
 from activeseg.dataset.transaction import Change, Transaction, locked
@@ -88,6 +88,8 @@ def recover_dataset(
     try:
         listing, rebuilt = Listing.read(target), False
     except DatasetError:
+        if _is_of_later_version(target):
+            raise
         listing, rebuilt = _new_listing(target, channel_names, private_folder(private_dir)), True
     private = PrivateMap(listing.id, target, private_folder(private_dir))
     if rebuilt:
@@ -144,6 +146,12 @@ def _ours_of_damaged(folder: Path) -> Fields:
         return Fields(read_json(folder / LISTING)).inner("activeseg")
     except (ActiveSegError, ValueError):
         return Fields({})
+
+
+def _is_of_later_version(folder: Path) -> bool:
+    """Whether ``dataset.json`` is whole, as far as this version can know, for the later one that wrote it."""
+    format = _ours_of_damaged(folder).value.get("format")
+    return isinstance(format, int) and format > FORMAT
 
 
 def _channels(folder: Path, schema: Fields) -> tuple[str, ...]:
