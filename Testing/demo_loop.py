@@ -119,7 +119,7 @@ def fine_tune(project: Project, console: Console | None = None, **changes: Any) 
     """Train, measure, judge; tells how far it is."""
     started = time.monotonic()
     planned = plan_finetuning(project, changes, device="cpu")
-    run = start_finetuning(project, planned)
+    run = start_finetuning(project, planned.plan)
     told = ""
     while not (state := run.state).stage.ended:
         line = f"  {state.where}"

@@ -308,7 +308,7 @@ def fine_tuning(bench: Bench) -> str:
     project = make_project(bench.folder / "project")
     small = {"members": 1, "epochs": 1, "iterations": 2, "patch_kji": (16, 24, 24), "batch_size": 1}
     plan = small if bench.toy else {"members": 1, "epochs": 2, "iterations": 10}
-    run = start_finetuning(project, plan_finetuning(project, plan, device=bench.device))
+    run = start_finetuning(project, plan_finetuning(project, plan, device=bench.device).plan)
     state = ended(run)
     must(state.stage is Stage.DONE, f"{state.stage}: {state.error}")
     told = [event for event in run.events()[0] if event["event"] == "iteration"]

@@ -113,7 +113,7 @@ def ours(work: Path, environment: dict[str, str], found: dict[str, dict[str, Any
     os.environ["ACTIVESEG_PRIVATE_DIR"] = environment["ACTIVESEG_PRIVATE_DIR"] = str(work / "private")
     project = demo_loop.make_project(work / "project", CASES, lambda p, t: whole(p, t, 0), 1, Review.ALL)
     planned = plan_finetuning(project, OURS, device="cpu")
-    run = RunFolder.create(project, planned.parent, planned.plan, planned.cases)
+    run = RunFolder.create(project, planned.parent, planned.plan, planned.basis.cases)
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'ActiveSegExtension')!r}); "
     code += "import activeseg.learning.training.run as run; "
     code += "run.shutil.rmtree = lambda *_, **__: None; run.main()"  # what it was trained on is used again

@@ -61,7 +61,7 @@ def copy_of(project: Project, folder: Path) -> Project:
 
 def started(project: Project, **changes: Any) -> RunFolder:
     """A fine-tuning that runs now."""
-    return start_finetuning(project, plan_finetuning(project, {**TINY, **changes}, device="cpu"))
+    return start_finetuning(project, plan_finetuning(project, {**TINY, **changes}, device="cpu").plan)
 
 
 def ended(run: RunFolder) -> RunState:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from finetuned import TINY, add, ended, until_iteration
 from processes import soon_gone
 from running_engine import WatchedEngine
 
-from activeseg.core.errors import DatasetError, InputError
+from activeseg.core.errors import ActiveSegError, DatasetError, DeviceError, InputError, ModelError
 from activeseg.learning.project.project import Project
 from activeseg.learning.training.run_folder import RunFolder, Stage
+from activeseg.segmenters.demo import demo_segmenter
 
 
 @pytest.fixture
@@ -60,6 +63,56 @@ def test_a_fine_tuning_outlives_the_engine_and_the_next_one_finds_it(
         rows = ask(other, "versions.compare", project, first="base", second="v0001")["rows"]
         assert {row[0] for row in rows} <= set(project.dataset().schema.names)
         assert ask(other, "versions.rollback", project)["current"] == "base"
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "kind", "message"),
+    [
+        ({"frozen_stages": 4}, {}, InputError, "4 stages cannot be frozen: the encoder has 4"),
+        ({"patch_kji": [16, 20, 24]}, {}, InputError, "cannot be trained with the patch"),
+        ({"patch_kji": [16, 24]}, {}, InputError, "The patch has 2 numbers; the network needs 3"),
+        ({"members": 1.5}, {}, InputError, "'members' is 1.5"),
+        ({"device": "abacus"}, {}, DeviceError, "There is no device 'abacus'"),
+        ({}, {"part": "Dataset9"}, InputError, "no part 'Dataset9'"),
+        ({}, {"parent": "v0007"}, ModelError, "no version 'v0007'"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_is_refused_before_anything_begins(
+    engine: WatchedEngine,
+    project: Project,
+    changes: dict[str, Any],
+    more: dict[str, Any],
+    kind: type[ActiveSegError],
+    message: str,
+) -> None:
+    with pytest.raises(kind, match=message):
+        ask(engine, "finetune.start", project, plan={**TINY, **changes}, **more)
+    assert RunFolder.all_of(project) == []
+
+
+def test_without_a_case_to_learn_from_nothing_begins(engine: WatchedEngine, tmp_path: Path) -> None:
+    engine.do("project.new", {"project": str(tmp_path / "organs"), "model": "demo"})
+    empty = Project.open(tmp_path / "organs")
+    with pytest.raises(InputError, match="no case to learn from"):
+        ask(engine, "finetune.start", empty, plan=TINY)
+    assert RunFolder.all_of(empty) == []
+
+
+def test_a_fine_tuning_whose_model_is_gone_is_not_resumed(
+    engine: WatchedEngine, project: Project, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(demo_segmenter().folder, model)
+    project.change(lambda state: replace(state, base_model=f"nnunet:{model}"))
+    ask(engine, "finetune.start", project, plan={**TINY, "epochs": 50, "iterations": 50})
+    run = RunFolder.last_of(project)
+    until_iteration(run, 1)
+    ask(engine, "finetune.control", project, control="stop")
+    assert ended(run).stage is Stage.STOPPED
+    model.rename(tmp_path / "away")
+    with pytest.raises(ModelError, match="not a trained nnU-Net model"):
+        ask(engine, "finetune.control", project, control="run")
+    assert run.state.stage is Stage.STOPPED
 
 
 def test_a_pause_lasts_and_a_cancel_ends_it(engine: WatchedEngine, project: Project) -> None:

@@ -395,7 +395,7 @@ def test_a_new_structure_adds_a_head_and_the_others_stay(tmp_path: Path) -> None
 
     add(project, 0, "A", with_cyst)
     planned = plan_finetuning(project, TINY, device="cpu")
-    assert planned.new == ("cyst",)
+    assert planned.basis.target.new == ("cyst",)
     run = fine_tuned(project, learning_rate=1e-7)
     assert run.state.stage is Stage.DONE, log(run)
     model = project.version_folder("v0001") / MODEL
@@ -409,7 +409,7 @@ def test_a_new_structure_adds_a_head_and_the_others_stay(tmp_path: Path) -> None
     found = segmenter.segment({"CT": piece(5).ct}, Settings(device="cpu"), Progress())
     assert found.labels.shape == SHAPE
     # The next fine-tuning finds the structure in its parent, by the name that the dataset has for it.
-    assert plan_finetuning(project, TINY, parent="v0001", device="cpu").new == ()
+    assert plan_finetuning(project, TINY, parent="v0001", device="cpu").basis.target.new == ()
 
 
 def test_snapshots_give_as_many_members_as_cycles(project: Project) -> None:
@@ -521,7 +521,8 @@ def test_a_fine_tuning_that_fails_says_why_and_goes_on_when_the_cause_is_gone(pr
     project.change(lambda state: replace(state, base_model=f"nnunet:{model}"))
     planned = plan_finetuning(project, TINY, parent=BASE, device="cpu")
     model.rename(tmp_path / "away")
-    run = start_finetuning(project, planned)
+    run = RunFolder.create(project, BASE, planned.plan, planned.basis.cases)
+    run.start()
     assert ended(run).stage is Stage.FAILED
     with pytest.raises(ActiveSegError, match="not a trained nnU-Net model"):
         outcome(run)
@@ -654,7 +655,8 @@ def test_a_version_that_is_there_is_never_written_again(trained: tuple[Project, 
 
 def test_a_plan_says_what_would_be_done(trained: tuple[Project, RunFolder]) -> None:
     planned = plan_finetuning(trained[0], TINY, device="cpu")
-    assert (planned.parent, planned.part, planned.held_out, planned.stages) == (BASE, "", 1, 4)
+    assert (planned.parent, planned.part, planned.held_out) == (BASE, "", 1)
+    assert planned.basis.network.encoder_stages == 4
     assert planned.estimate.learning <= planned.estimate.parameters
     assert planned.estimate.seconds > 0
     assert planned.estimate.peak_bytes > 0
@@ -734,8 +736,8 @@ def test_cases_that_the_parent_has_learnt_are_replayed_beside_the_new_one(projec
     planned = plan_finetuning(project, {**TINY, "iterations": 20, "replay": 0.5}, device="cpu")
     assert planned.earlier == 2
     assert dict(planned.rows())["corrected cases"] == "1"
-    run = start_finetuning(project, planned)
+    run = start_finetuning(project, planned.plan)
     assert ended(run).stage is Stage.DONE, log(run)
     served = [case for event in iterations(run) for case in event["cases"]]
-    assert {f"new_{case}" for case in planned.cases.corrected} <= set(served)
+    assert {f"new_{case}" for case in planned.basis.cases.corrected} <= set(served)
     assert 0.25 < served.count(f"new_{fresh}") / len(served) < 0.75

@@ -85,7 +85,7 @@ def trained(home: UserHome, ct: nibabel.Nifti1Image, tmp_path_factory: pytest.Te
     project = Project.create(tmp_path_factory.mktemp("ts") / "aortas", NAME)
     corrected(project, ct, (CORRECTED, 8), (OTHER, 2))
     before = hashes(home.weights)
-    run = start_finetuning(project, plan_finetuning(project, {**SMALL, "learning_rate": 1e-3}, device="cpu"))
+    run = start_finetuning(project, plan_finetuning(project, {**SMALL, "learning_rate": 1e-3}, device="cpu").plan)
     assert ended(run).stage is Stage.DONE, log(run)
     assert hashes(home.weights) == before  # the user's own stay as they are
     return project
@@ -99,14 +99,14 @@ def hashes(folder: Path) -> dict[str, str]:
 def test_the_network_that_owns_most_of_what_was_corrected_is_chosen_by_itself(trained: Project) -> None:
     planned = plan_finetuning(trained, SMALL, parent=BASE, device="cpu")
     assert planned.part == OWNER.dataset
-    assert planned.left_over == (OTHER,)
+    assert planned.basis.left_over == (OTHER,)
     assert any(OTHER in sentence and "separately" in sentence for sentence in planned.sentences())
 
 
 def test_the_user_may_choose_another_network(trained: Project) -> None:
     for name in (OTHERS.dataset, str(OTHERS.dataset_id)):
         planned = plan_finetuning(trained, SMALL, part=name, parent=BASE, device="cpu")
-        assert (planned.part, planned.left_over) == (OTHERS.dataset, (CORRECTED,))
+        assert (planned.part, planned.basis.left_over) == (OTHERS.dataset, (CORRECTED,))
     with pytest.raises(InputError, match=r"no part '77'.*" + OWNER.dataset):
         plan_finetuning(trained, SMALL, part="77", device="cpu")
 

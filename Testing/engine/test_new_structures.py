@@ -67,7 +67,7 @@ def test_a_new_structure_is_drawn_exported_and_found_by_the_next_version(
     write_volume(Volume(labels, prediction.labels.geometry), edited)
     assert export(Review.NONE) == "CT_0001"  # there is one
     project.admit_known()
-    run = start_finetuning(project, plan_finetuning(project, TINY, device="cpu"))
+    run = start_finetuning(project, plan_finetuning(project, TINY, device="cpu").plan)
     assert ended(run).stage is Stage.DONE
     learnt = open_model(f"project:{project.folder}@v0001")
     assert learnt.schema.names == segmenter.schema.names

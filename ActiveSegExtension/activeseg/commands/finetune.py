@@ -73,7 +73,7 @@ def finetune(
             return
         for sentence in planned.sentences():
             talk.notice(sentence)
-        run = start_finetuning(project, planned)
+        run = start_finetuning(project, planned.plan, parent=planned.parent, part=planned.part)
         if detach:
             told = f"Training continues in the background: activeseg training show {folder}"
             talk.result({"run": run.id, **run.state.to_dict()}, told)

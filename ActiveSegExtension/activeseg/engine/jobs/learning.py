@@ -69,13 +69,12 @@ def plan(job: Job, kept: Any) -> dict[str, Any]:
 
 def start(job: Job, kept: Kept) -> dict[str, Any]:
     """Begin a fine-tuning as it was planned."""
-    from activeseg.learning.training.preparation import TrainingCases
+    from activeseg.learning.training.finetuning import start_finetuning
 
     with job.params as params:
         project, planned = _open(params), TrainingPlan.from_dict(params.mapping("plan"))
-        parent, part = params.text("parent", "") or project.state.current, params.text("part", "")
-    run = RunFolder.create(project, parent, planned, TrainingCases.of(project), part)
-    run.start()
+        parent, part = params.text("parent", ""), params.text("part", "")
+    run = start_finetuning(project, planned, parent=parent, part=part)
     return _state(run, 0)
 
 

@@ -1,22 +1,20 @@
-"""Plan, start and resume a fine-tuning; what the command line and the engine share. Planning imports torch."""
+"""Plan, start and resume a fine-tuning; what the command line and the engine share."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from activeseg.core.errors import Cancelled, DatasetError, DeviceError, EngineError, InputError, ModelError
+from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.project import Project
-from activeseg.learning.training.preparation import Target, TrainingCases, changed_voxels, check_images_fit
 from activeseg.learning.training.run_folder import Control, RunFolder, RunState, Stage
+from activeseg.learning.training.training_basis import TrainingBasis
+from activeseg.learning.training.training_estimate import TrainingEstimate, estimate
 from activeseg.learning.training.training_plan import MembersFrom, TrainingPlan, default_plan
-
-if TYPE_CHECKING:
-    from activeseg.learning.training.parent_network import ParentNetwork
-    from activeseg.learning.training.training_estimate import TrainingEstimate
+from activeseg.segmenters.nnunet.device import resolve_device
 
 _END_S = 60.0
 """A process that is still importing, on a computer with other work, needs a while to notice."""
@@ -28,35 +26,44 @@ class Planned:
 
     Attributes
     ----------
-    parent : id of the version that it begins with
-    earlier : how many of the corrected cases the parent has learnt already
-    part : dataset folder of the network that learns, where the model has several
-    left_over : corrected structures that other networks of the model own: they do not learn
-    new : structures that the network did not know
-    stages : of the encoder
+    plan
+        its numbers
+    basis
+        what it begins with
+    earlier
+        how many of the corrected cases the parent has learnt already
+    held_out
+        cases that measure the new version
+    estimate
+        time and memory
     """
 
     plan: TrainingPlan
-    parent: str
-    part: str
-    cases: TrainingCases
+    basis: TrainingBasis
     earlier: int
     held_out: int
     estimate: TrainingEstimate
-    left_over: tuple[str, ...]
-    new: tuple[str, ...]
-    stages: int
+
+    @property
+    def parent(self) -> str:
+        """Id of the version that it begins with."""
+        return self.basis.network.version
+
+    @property
+    def part(self) -> str:
+        """Dataset folder of the network that learns, where the model has several."""
+        return self.basis.network.part
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "plan": self.plan.to_dict(),
             "parent": self.parent,
             "part": self.part,
-            "cases": list(self.cases.corrected),
-            "replayed": list(self.cases.replayed),
+            "cases": list(self.basis.cases.corrected),
+            "replayed": list(self.basis.cases.replayed),
             "held_out": self.held_out,
             "estimate": self.estimate.to_dict(),
-            "new": list(self.new),
+            "new": list(self.basis.target.new),
             "sentences": list(self.sentences()),
             "rows": [list(row) for row in self.rows()],
         }
@@ -66,16 +73,16 @@ class Planned:
         plan, estimate = self.plan, self.estimate
         how = "trained one after the other" if plan.members_from is MembersFrom.SEEDS else "snapshots of one training"
         minutes = estimate.seconds / 60
-        replayed = f"earlier cases: {self.earlier}, images: {len(self.cases.replayed)}"
+        replayed = f"earlier cases: {self.earlier}, images: {len(self.basis.cases.replayed)}"
         return [
             ("begins with", f"{self.parent}{f', {self.part}' if self.part else ''}"),
-            ("corrected cases", str(len(self.cases.corrected) - self.earlier)),
+            ("corrected cases", str(len(self.basis.cases.corrected) - self.earlier)),
             ("replayed", f"{replayed} ({plan.replay:.0%} of what is drawn)"),
             ("held out", str(self.held_out)),
             ("members", f"{plan.members}, {how}"),
             ("iterations", f"{plan.all_iterations} ({plan.epochs} epochs of {plan.iterations} for each)"),
             ("learning rate", f"{plan.learning_rate:g}, after a warm-up of {plan.warm_up:.0%}"),
-            ("frozen", f"{plan.frozen_stages} of {self.stages} stages of the encoder"),
+            ("frozen", f"{plan.frozen_stages} of {self.basis.network.encoder_stages} stages of the encoder"),
             (
                 "time",
                 f"about {minutes:.0f} min on {plan.device}" if minutes >= 2 else f"about {estimate.seconds:.0f} s",
@@ -85,18 +92,16 @@ class Planned:
 
     def sentences(self) -> tuple[str, ...]:
         """What the user should know before it begins."""
-        told = []
-        if self.cases.without_side:
-            names = ", ".join(self.cases.without_side[:5])
-            told.append(f"Nobody said whose these cases are, so they are left out: {names}.")
-        if self.cases.waiting:
-            told.append(
-                f"These wait for structures that nobody annotated in them: {', '.join(self.cases.waiting[:5])}."
-            )
-        if self.left_over:
-            told.append(f"Other parts of the model own {', '.join(self.left_over[:5])}; fine-tune those separately.")
+        cases, told = self.basis.cases, []
+        if cases.without_side:
+            told.append(f"No patient ID yet, so these cases are left out: {', '.join(cases.without_side[:5])}.")
+        if cases.waiting:
+            told.append(f"These wait for structures that are not annotated in them: {', '.join(cases.waiting[:5])}.")
+        if self.basis.left_over:
+            names = ", ".join(self.basis.left_over[:5])
+            told.append(f"Other parts of the model own {names}; fine-tune those separately.")
         if not self.held_out:
-            told.append("No case is held out, so the new version cannot be measured and will not take over by itself.")
+            told.append("No case is held out, so the new version cannot be measured and will not become current.")
         return tuple(told)
 
 
@@ -110,70 +115,48 @@ def plan_finetuning(
 ) -> Planned:
     """Sensible numbers for the project as it is and this device, changed as wished; one step of training is timed.
 
-    Raises InputError (nothing to learn from, numbers that cannot be), ModelError, DeviceError.
+    Raises
+    ------
+    ActiveSegError
+        As ``start_finetuning`` does, and when the step does not fit into the device's memory.
     """
-    from activeseg.learning.project.holdout import Side
-    from activeseg.learning.project.version import ModelKind
-    from activeseg.learning.training.parent_network import parent_network
-    from activeseg.learning.training.training_estimate import estimate
-    from activeseg.segmenters.nnunet.device import resolve_device
-
-    cases = TrainingCases.of(project)
-    state, dataset = project.state, project.dataset()
-    parent = parent or state.current
-    changed = changed_voxels(project, cases.corrected)
-    network = parent_network(project, parent, changed, part)
-    check_images_fit(network, dataset)
-    target = Target.of(network, dataset.schema, state.matching)
-    single = network.kind is ModelKind.TOTALSEGMENTATOR
-    chosen = str(resolve_device(device).type)
-    count, stages = len(cases.corrected), network.encoder_stages
-    plan = default_plan(chosen, count, len(network.folds), stages, single).changed(changes or {})
-    if single and plan.members != len(network.folds):
-        raise InputError(
-            f"A part of TotalSegmentator has {len(network.folds)} member, and {plan.members} were asked for.",
-            "Its program loads no others.",
-        )
-    if plan.frozen_stages >= max(stages, 1):
-        raise InputError(f"{plan.frozen_stages} stages cannot be frozen: the encoder has {stages}.", "Freeze fewer.")
-    if plan.patch_kji is not None:
-        _check_patch(network, plan.patch_kji)
-    owned = set(network.values)
-    left_over = tuple(name for name in changed if name not in owned)
-    held_out = sum(case in dataset.cases() for case in state.hold_out.on(Side.HELD_OUT))
+    basis = TrainingBasis.of(project, parent, part)
+    network = basis.network
+    numbers = default_plan(
+        str(resolve_device(device).type),
+        len(basis.cases.corrected),
+        len(network.folds),
+        network.encoder_stages,
+        basis.has_one_member,
+    )
+    plan = basis.checked(numbers.changed(changes or {}))
+    there = project.dataset().cases()
     return Planned(
         plan,
-        parent,
-        network.part,
-        cases,
-        len(cases.earlier(project, parent)),
-        held_out,
-        estimate(network, plan, target),
-        left_over,
-        target.new,
-        stages,
+        basis,
+        len(basis.cases.earlier(project, network.version)),
+        sum(case in there for case in project.state.hold_out.on(Side.HELD_OUT)),
+        estimate(network, plan, basis.target),
     )
 
 
-def _check_patch(network: ParentNetwork, patch: Sequence[int]) -> None:
-    """Raise InputError for a patch that does not go through the network."""
-    configuration = network.plans["configurations"][network.configuration]
-    axes = len(configuration["patch_size"])
-    if len(patch) != axes:
-        raise InputError(f"The patch has {len(patch)} numbers; the network needs {axes}.", "Give one for each axis.")
-    strides = configuration.get("architecture", {}).get("arch_kwargs", {}).get("strides", [])
-    steps = [math.prod(s if isinstance(s, int) else s[axis] for s in strides) for axis in range(axes)]
-    coarsest = [size / step for size, step in zip(patch, steps, strict=True)]
-    if any(size % 1 for size in coarsest) or math.prod(coarsest) < 2:
-        raise InputError(
-            f"The network cannot be trained with the patch {', '.join(map(str, patch))}.",
-            f"Take multiples of {', '.join(map(str, steps))}, not all of them the smallest.",
-        )
+def start_finetuning(project: Project, plan: TrainingPlan, *, parent: str = "", part: str = "") -> RunFolder:
+    """Begin it, in a process of its own; nothing begins that could not be trained.
 
+    ``parent`` and ``part`` as for ``TrainingBasis.of``.
 
-def start_finetuning(project: Project, planned: Planned) -> RunFolder:
-    """Begin it, in a process of its own. Raises DatasetError while another one runs, EngineError."""
-    run = RunFolder.create(project, planned.parent, planned.plan, planned.cases, planned.part)
+    Raises
+    ------
+    InputError, ModelError, DeviceError
+        The plan, its version, or its device cannot be used; see ``TrainingBasis``.
+    DatasetError
+        The dataset is damaged, or another training runs.
+    EngineError
+        The process does not start.
+    """
+    basis = TrainingBasis.of(project, parent, part)
+    plan = basis.checked(plan)
+    run = RunFolder.create(project, basis.network.version, plan, basis.cases, basis.network.part)
     run.start()
     return run
 
@@ -181,7 +164,14 @@ def start_finetuning(project: Project, planned: Planned) -> RunFolder:
 def resume_finetuning(run: RunFolder) -> None:
     """Go on after a pause, a stop or a crash; one that is just ending is waited for.
 
-    Raises InputError when it has ended for good, EngineError when it does not end or does not start.
+    Raises
+    ------
+    InputError
+        It has ended for good.
+    EngineError
+        It does not end, or does not start.
+    ActiveSegError
+        What it began with is not there any more, as for ``start_finetuning``.
     """
     if run.is_alive and run.control.ends:
         wait_for_end(run)
@@ -189,6 +179,8 @@ def resume_finetuning(run: RunFolder) -> None:
     if run.is_alive:
         run.tell(Control.RUN)
     elif state.stage in (Stage.STOPPED, Stage.FAILED, Stage.WAITING):
+        asked = run.asked
+        TrainingBasis.of(run.project, asked.parent, asked.part, asked.cases).checked(asked.plan)
         run.start()
     else:
         raise InputError(f"The fine-tuning {run.id} has ended ({state.stage}).", "Start a new one.")

@@ -76,6 +76,14 @@ class TrainingCases:
             )
         return cls(corrected, replayed, without_side, waiting)
 
+    def check_there(self, project: Project) -> None:
+        """Raise InputError when one of them is not in the project any more."""
+        replay = project.replay_dataset()
+        there = {*project.dataset().cases(), *(replay.cases() if replay else ())}
+        for case in (*self.corrected, *self.replayed):
+            if case not in there:
+                raise InputError(f"The case '{case}' is not in the project any more.", "Start a new fine-tuning.")
+
     def earlier(self, project: Project, parent: str) -> tuple[str, ...]:
         """Corrected cases that the parent was trained on as they are: they are replayed, too. None of them where all
         are such."""

@@ -22,15 +22,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from activeseg.core.errors import ActiveSegError, Cancelled, DatasetError, EngineError
+from activeseg.core.errors import ActiveSegError, Cancelled, EngineError
 from activeseg.core.progress import Progress
 from activeseg.learning.project.gate import judge
 from activeseg.learning.project.holdout import Side
-from activeseg.learning.project.project import VERSIONS, Project, now
+from activeseg.learning.project.project import VERSIONS, now
 from activeseg.learning.project.version import MEASURED, MODEL, Version, add_version
-from activeseg.learning.training.preparation import DATASET, PLANS, Target, TrainingCases, changed_voxels, prepare
-from activeseg.learning.training.run_folder import RUN, Control, RunFolder, Stage
-from activeseg.learning.training.training_plan import MembersFrom, TrainingPlan
+from activeseg.learning.training.preparation import DATASET, PLANS, Target, prepare
+from activeseg.learning.training.run_folder import Control, RunFolder, Stage
+from activeseg.learning.training.training_basis import TrainingBasis
+from activeseg.learning.training.training_plan import MembersFrom
 from activeseg.system import heap
 from activeseg.system.files import replacing, staging_folder
 
@@ -58,13 +59,8 @@ class _Running:
     def __init__(self, run: RunFolder) -> None:
         self.run = run
         asked = run.asked
-        self.project = Project.open(run.folder.parents[1])  # not the one it names, which may be somebody else's
-        try:
-            self.plan = TrainingPlan.from_dict(asked["plan"])
-            self.parent_id, self.part = str(asked["parent"]), str(asked["part"])
-            self.cases = TrainingCases(**asked["cases"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DatasetError(f"'{run.folder / RUN}' is damaged: {error!r}.", "Remove the folder.") from error
+        self.project = run.project
+        self.plan, self.parent_id, self.part, self.cases = asked.plan, asked.parent, asked.part, asked.cases
         self.state = replace(run.state, stage=Stage.PREPARING, error=None)
         self.started = time.monotonic()
         self.told_at = 0.0
@@ -147,10 +143,6 @@ class _Running:
     # The work.
 
     def _work(self) -> None:
-        from activeseg.learning.training.parent_network import parent_network
-        from activeseg.segmenters.nnunet.device import resolve_device
-
-        resolve_device(self.plan.device)  # it may be resumed on another computer
         folders = {name: self.run.folder / name for name in ("preprocessed", "results")}
         for name, folder in folders.items():
             if folder.is_symlink():
@@ -159,10 +151,10 @@ class _Running:
             os.environ[f"nnUNet_{name}"] = str(folder)
         os.environ["nnUNet_raw"] = str(self.run.folder)
         self._stage(Stage.PREPARING)
-        changed = changed_voxels(self.project, self.cases.corrected)
-        parent = parent_network(self.project, self.parent_id, changed, self.part)
-        dataset = self.project.dataset()
-        target = Target.of(parent, dataset.schema, self.project.state.matching)
+        # What was found when it began may have changed, and a resumed one may be on another computer.
+        basis = TrainingBasis.of(self.project, self.parent_id, self.part, self.cases)
+        self.plan = basis.checked(self.plan)
+        parent, target = basis.network, basis.target
         if not self.state.version:
             chosen: dict[str, Any] = {}
             if self.plan.batch_size is not None:

@@ -29,7 +29,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from activeseg.core.errors import DatasetError, EngineError, InputError, ModelError, shown
+from activeseg.core.errors import ActiveSegError, DatasetError, EngineError, InputError, shown
 from activeseg.core.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
 from activeseg.dataset.layout import CASE_NAME
 from activeseg.learning.project.project import RUNS, Project, now
@@ -134,6 +134,45 @@ class RunState:
         )
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What ``run.json`` says.
+
+    Attributes
+    ----------
+    parent
+        id of the version that it begins with
+    part
+        of a model of several networks the dataset folder of the one that learns
+    plan
+        its numbers
+    cases
+        that are trained on
+    """
+
+    parent: str
+    part: str
+    plan: TrainingPlan
+    cases: TrainingCases
+
+    @classmethod
+    def from_dict(cls, data: Fields) -> Asked:
+        """Raises WrongField, ValueError or ActiveSegError for something else."""
+        cases = data.inner("cases")
+        corrected, replayed = cases.text_by_key("corrected", HEX_64), cases.text_by_key("replayed", HEX_64)
+        for name in (*corrected, *replayed):
+            if not CASE_NAME.fullmatch(name):
+                raise WrongField(f"'cases' has {shown(name)}, which cannot be a case's name")
+        return cls(
+            check_version_id(data.text("parent")),
+            data.text("part", _PART),
+            TrainingPlan.from_dict(data.plain("plan")),
+            TrainingCases(
+                corrected, replayed, cases.texts("without_side", CASE_NAME), cases.texts("waiting", CASE_NAME)
+            ),
+        )
+
+
 class RunFolder:
     """One fine-tuning of a project."""
 
@@ -188,27 +227,21 @@ class RunFolder:
         return self.folder.name
 
     @property
-    def asked(self) -> dict[str, Any]:
-        """What ``create`` wrote: parent, part, plan and cases. Raises DatasetError when the file is damaged."""
+    def project(self) -> Project:
+        """The project that it lies in, which is not the one that ``run.json`` names when it was moved.
+
+        Raises DatasetError when there is none any more, or it is damaged.
+        """
+        return Project.open(self.folder.parents[1])
+
+    @property
+    def asked(self) -> Asked:
+        """What ``create`` wrote. Raises DatasetError when the file is damaged."""
         action = "Start a new fine-tuning; 'activeseg project check' sets this one aside."
         data = Fields(read_json(own_path(self.folder, RUN, DatasetError), DatasetError, action))
         try:
-            cases = data.inner("cases")
-            for name in (*cases.text_by_key("corrected"), *cases.text_by_key("replayed")):
-                if not CASE_NAME.fullmatch(name):
-                    raise WrongField(f"'cases' has {shown(name)}, which cannot be a case's name")
-            return {
-                "parent": check_version_id(data.text("parent")),
-                "part": data.text("part", _PART),
-                "plan": data.plain("plan"),
-                "cases": {
-                    "corrected": cases.text_by_key("corrected", HEX_64),
-                    "replayed": cases.text_by_key("replayed", HEX_64),
-                    "without_side": cases.texts("without_side", CASE_NAME),
-                    "waiting": cases.texts("waiting", CASE_NAME),
-                },
-            }
-        except (ModelError, *UNFIT) as error:
+            return Asked.from_dict(data)
+        except (ActiveSegError, *UNFIT) as error:
             raise DatasetError(f"'{RUN}' of the fine-tuning {self.id} is damaged: {shortly(error)}.", action) from error
 
     def check(self) -> None:

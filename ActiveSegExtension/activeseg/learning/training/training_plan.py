@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from activeseg.core.errors import InputError
+from activeseg.core.errors import InputError, shown
 
 
 class MembersFrom(StrEnum):
@@ -23,7 +23,7 @@ class TrainingPlan:
 
     Attributes
     ----------
-    device : ``cpu``, ``cuda`` or ``mps``
+    device : ``cpu``, ``cuda`` or ``mps``; ``auto`` until it is checked
     members, members_from : of the new ensemble; a snapshot needs a cycle of at least one epoch
     epochs, iterations : of each member; iterations in an epoch. A killed run loses one epoch at most
     learning_rate, warm_up : the highest rate of AdamW, and the share of the iterations in which it rises to it
@@ -53,9 +53,15 @@ class TrainingPlan:
 
     def __post_init__(self) -> None:
         """Raises InputError for numbers that cannot be trained with."""
-        for name, lowest in (("members", 1), ("epochs", 1), ("iterations", 1), ("frozen_stages", 0), ("seed", 0)):
-            if getattr(self, name) < lowest:
-                raise InputError(f"'{name}' is {getattr(self, name)}; it must be {lowest} or more.")
+        lowest = {"members": 1, "epochs": 1, "iterations": 1, "frozen_stages": 0, "seed": 0, "batch_size": 1}
+        for name, least in lowest.items():
+            value = getattr(self, name)
+            if name == "batch_size" and value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise InputError(f"'{name}' is {shown(value)}; it must be a whole number of {least} or more.")
+        if not isinstance(self.device, str):
+            raise InputError(f"'device' is {shown(self.device)}; it must be the name of one.")
         if not 0 < self.learning_rate < 1:
             raise InputError(f"The learning rate is {self.learning_rate}; it must lie between 0 and 1.")
         for name in ("warm_up", "replay", "foreground", "margin"):
@@ -63,8 +69,6 @@ class TrainingPlan:
                 raise InputError(f"'{name}' is {getattr(self, name)}; it must lie between 0 and 1.")
         if self.replay == 1:
             raise InputError("'replay' is 1; then nothing new would be learnt.", "Choose a smaller share.")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"'batch_size' is {self.batch_size}; it must be 1 or more.")
         if self.patch_kji is not None and (len(self.patch_kji) not in (2, 3) or min(self.patch_kji) < 1):
             raise InputError(f"'patch_kji' is {self.patch_kji}; it needs two or three positive numbers.")
         if self.members_from is MembersFrom.SNAPSHOTS and self.members > self.epochs:
