@@ -7,14 +7,25 @@ import inspect
 import re
 
 import pytest
-from repository import ACTIVESEG, ROOT, relative
+import typer
+from repository import ACTIVESEG, MODULE, ROOT, relative
 
-from activeseg.commands.app import EXIT_CODES
+from activeseg.commands.app import EXIT_CODES, app
+from activeseg.commands.conversation import COMMANDS
 from activeseg.core import errors
 
 ERRORS = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)]
 LIBRARY = [path for path in sorted(ACTIVESEG.rglob("*.py")) if path.parent.name != "commands"]
-OPTION_IN_A_SENTENCE = re.compile(r"(?<!pip download)\s--[a-z]")  # pip's own are not ours
+MODULES = sorted(path for path in MODULE.rglob("*.py"))
+OUTSIDE_OF_THE_PANEL = [*sorted(ACTIVESEG.rglob("*.py")), *(path for path in MODULES if path.parent.name != "panel")]
+COMMAND_NAMES = typer.main.get_command(app).commands
+OPTION_IN_A_SENTENCE = re.compile(
+    rf"(?<!pip download)\s--[a-z]|\bactiveseg (?:{'|'.join(COMMAND_NAMES)})\b|totalseg_\w+ -"  # pip's own are not ours
+)
+LABELS = set(re.findall(r">([A-Z][^<&]{2,})</string>", next(MODULE.rglob("*.ui")).read_text("utf-8")))
+BUTTON_IN_A_SENTENCE = re.compile(
+    rf"\b(?:[Pp]ress|[Cc]lick|[Tt]ick)\b|\bbuttons?\b|'(?:{'|'.join(map(re.escape, sorted(LABELS)))})'"
+)
 
 
 def test_there_are_errors():
@@ -46,12 +57,53 @@ def shown_texts(source):
             yield node.value
 
 
-def test_an_option_in_a_sentence_is_found():
-    texts = shown_texts('"""Run x --no."""\nraise InputError(f"{name} is missing.", f"Give it with --image {name}.")')
-    assert [text for text in texts if OPTION_IN_A_SENTENCE.search(text)] == ["Give it with --image "]
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (
+            '"""Run x --no."""\nraise InputError(f"{name} is missing.", f"Give it with --image {name}.")',
+            ["Give it with --image "],
+        ),
+        ("notice(\"Make one with 'activeseg project new'.\")", ["Make one with 'activeseg project new'."]),
+        ('RESTORE = f"activeseg.{name} or activeseg --version"', [" or activeseg --version"]),
+        ('COMMAND = ["--device", "-d"]', []),
+    ],
+)
+def test_an_option_or_a_command_in_a_sentence_is_found(source, found):
+    assert [text for text in shown_texts(source) if OPTION_IN_A_SENTENCE.search(text)] == found
+
+
+@pytest.mark.parametrize("sentence", ["Press Repair.", "Choose one, or click it.", "Use 'Repair' then."])
+def test_a_button_in_a_sentence_is_found(sentence):
+    assert BUTTON_IN_A_SENTENCE.search(sentence)
+
+
+@pytest.mark.parametrize("sentence", ["Repair it.", "The volume is compressed.", "Remove it first."])
+def test_a_verb_is_no_button(sentence):
+    assert not BUTTON_IN_A_SENTENCE.search(sentence)
 
 
 @pytest.mark.parametrize("module", LIBRARY, ids=relative)
-def test_no_message_of_the_library_names_an_option_of_the_command_line(module):
+def test_no_message_of_the_library_names_an_option_or_a_command(module):
     named = [text for text in shown_texts(module.read_text("utf-8")) if OPTION_IN_A_SENTENCE.search(text)]
     assert not named, f"who uses the panel or Python has no such option: {named}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=relative)
+def test_no_message_of_the_module_names_an_option_or_a_command(module):
+    named = [text for text in shown_texts(module.read_text("utf-8")) if OPTION_IN_A_SENTENCE.search(text)]
+    assert not named, f"who uses the panel has no such option: {named}"
+
+
+@pytest.mark.parametrize("module", OUTSIDE_OF_THE_PANEL, ids=relative)
+def test_no_message_outside_of_the_panel_names_a_button(module):
+    named = [text for text in shown_texts(module.read_text("utf-8")) if BUTTON_IN_A_SENTENCE.search(text)]
+    assert not named, f"who uses the command line or Python has no such button: {named}"
+
+
+@pytest.mark.parametrize("remedy", errors.Remedy)
+def test_the_command_line_has_a_command_for_every_remedy(remedy):
+    program, first, *rest = COMMANDS[remedy].split()
+    if program == "activeseg":
+        assert first in COMMAND_NAMES
+        assert not rest or rest[0] in COMMAND_NAMES[first].commands

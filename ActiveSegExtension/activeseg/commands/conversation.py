@@ -20,7 +20,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from activeseg.core.errors import ActiveSegError, Cancelled, DeviceError
+from activeseg.core.errors import ActiveSegError, Cancelled, DeviceError, Remedy
 from activeseg.core.progress import Progress
 from activeseg.system.disk import told_full
 
@@ -29,6 +29,22 @@ SECONDS_BETWEEN_STAGES, SECONDS_BETWEEN_LINES = 2.0, 10.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and what libraries print.")]
+
+COMMANDS: dict[str, str] = {
+    Remedy.LIST_MODELS: "activeseg models",
+    Remedy.ENTER_LICENCE: "totalseg_set_license -l NUMBER",
+    Remedy.SEGMENT: "activeseg segment",
+    Remedy.RECOVER_DATASET: "activeseg dataset recover",
+    Remedy.MIGRATE_DATASET: "activeseg dataset migrate",
+    Remedy.NEW_PROJECT: "activeseg project new",
+    Remedy.CHECK_PROJECT: "activeseg project check",
+    Remedy.ASSIGN_PATIENT: "activeseg project admit",
+    Remedy.RESUME_TRAINING: "activeseg training resume",
+    Remedy.INSTALL_ENVIRONMENT: "activeseg environment install",
+    Remedy.REPAIR_ENVIRONMENT: "activeseg environment repair",
+    Remedy.CHOOSE_PYTHON: "activeseg environment use",
+}
+"""What is typed for a remedy; the library's own sentences name no commands."""
 
 
 class Conversation:
@@ -80,6 +96,8 @@ class Conversation:
             self.notice(error.action)
         if setting := error.details.get("setting"):
             self.notice(f"The option is --{setting}.")
+        if command := COMMANDS.get(str(error.details.get("remedy"))):
+            self.notice(f"The command is: {command}")
         if self._as_json:
             # Details may hold anything; what JSON lacks becomes text.
             plain = json.loads(json.dumps({"error": error.to_dict()}, default=str), parse_constant=str)

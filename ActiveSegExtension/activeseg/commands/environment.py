@@ -10,7 +10,7 @@ import typer
 from activeseg.client.environment.environment import EngineEnvironment, Options, Source, State, Status, default_folder
 from activeseg.client.environment.plan import INDEX, PROXY
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation
-from activeseg.core.errors import EngineError
+from activeseg.core.errors import EngineError, Remedy
 
 app = typer.Typer(no_args_is_help=True, help="Make, check, repair and remove the engine's own Python environment.")
 
@@ -77,7 +77,7 @@ def check(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) -> 
     with conversation(json, debug) as talk:
         status = EngineEnvironment(folder).check()
         if not status.usable:
-            raise EngineError(status.problem, status.action, status=status.to_dict())
+            raise EngineError(status.problem, status.action, status=status.to_dict(), remedy=_remedy(status))
         _tell(talk, status)
 
 
@@ -114,6 +114,12 @@ def remove(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) ->
         kept = EngineEnvironment(folder).remove()
         stays = f"Kept, because they are not ActiveSeg's: {', '.join(kept)}" if kept else f"{folder} is removed."
         talk.result({"kept": kept}, stays)
+
+
+def _remedy(status: Status) -> Remedy:
+    if status.existing:
+        return Remedy.CHOOSE_PYTHON
+    return Remedy.REPAIR_ENVIRONMENT if status.state is State.DAMAGED else Remedy.INSTALL_ENVIRONMENT
 
 
 def _tell(talk: Conversation, status: Status) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import reprlib
 import warnings
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,9 +33,29 @@ def shortened(text: str, length: int) -> str:
     return f"{text[: kept - kept // 3]} ... {text[len(text) - kept // 3 :]}"
 
 
+class Remedy(StrEnum):
+    """What of ActiveSeg's own helps against an error. The command line names its command, the panel its button."""
+
+    LIST_MODELS = "list models"
+    ENTER_LICENCE = "enter licence"
+    SEGMENT = "segment"
+    RECOVER_DATASET = "recover dataset"
+    MIGRATE_DATASET = "migrate dataset"
+    NEW_PROJECT = "new project"
+    CHECK_PROJECT = "check project"
+    ASSIGN_PATIENT = "assign patient"
+    RESUME_TRAINING = "resume training"
+    INSTALL_ENVIRONMENT = "install environment"
+    REPAIR_ENVIRONMENT = "repair environment"
+    CHOOSE_PYTHON = "choose python"
+
+
 class ActiveSegError(Exception):
-    """One clear sentence for the user; ``action`` says what to do next, ``details`` carries values for a program;
-    ``setting`` in it names the one that should be given or changed, from which the command line makes its option.
+    """One clear sentence for the user; ``action`` says what to do next, ``details`` carries values for a program.
+
+    Neither sentence names an option, a command or a button: who calls from Python or from a server has none of them.
+    ``setting`` among the details names the setting that should be given or changed, ``remedy`` what else helps (a
+    ``Remedy``). The command line makes an option and a command of them, the panel the name of a button.
 
     ``code`` names the kind in JSON, ``exit_code`` is what the command line ends with.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.core.channel_names import different_names, normalization_names
-from activeseg.core.errors import DatasetError, InputError
+from activeseg.core.errors import DatasetError, InputError, Remedy
 from activeseg.core.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField, check_depth, shortly
 from activeseg.core.labels import BACKGROUND, IGNORE, LabelSchema
 from activeseg.dataset.layout import (
@@ -26,7 +26,7 @@ from activeseg.system.regular_files import own_path, read_json
 
 FORMAT = 1
 MOST_SCHEMAS = 1000
-RESTORE = "Restore it from a backup, or let the dataset be recovered from its records ('activeseg dataset recover')."
+RESTORE = "Restore it from a backup, or let the dataset be recovered from its records."
 _OURS = "activeseg"
 _WRITTEN = ("channel_names", "labels", "numTraining", "file_ending", "overwrite_image_reader_writer", "dataset", _OURS)
 # The cases are stored closest to RAS; with this reader nnU-Net turns the images that it predicts on the same way.
@@ -137,7 +137,7 @@ class Listing:
         Raises DatasetError when the folder holds no dataset of ours, or a damaged one, or one of a later version.
         """
         check_folders(folder)
-        content = read_json(folder / LISTING, DatasetError, RESTORE)
+        content = read_json(folder / LISTING, DatasetError, RESTORE, remedy=Remedy.RECOVER_DATASET)
         if _OURS not in content:
             raise DatasetError(
                 f"The dataset in '{folder}' was not made by ActiveSeg.",
@@ -146,7 +146,9 @@ class Listing:
         try:
             return cls.of(folder, content)
         except UNFIT as error:
-            raise DatasetError(f"'{LISTING}' of '{folder.name}' is damaged: {shortly(error)}.", RESTORE) from error
+            raise DatasetError(
+                f"'{LISTING}' of '{folder.name}' is damaged: {shortly(error)}.", RESTORE, remedy=Remedy.RECOVER_DATASET
+            ) from error
 
     @classmethod
     def of(cls, folder: Path, content: Mapping[str, Any]) -> Listing:
@@ -199,6 +201,10 @@ def read_schema(folder: Path, number: int) -> LabelSchema:
     """The schema of that number, with which label maps were written. Raises DatasetError."""
     file = schema_file(number)
     try:
-        return LabelSchema.from_dict(read_json(own_path(folder, file, DatasetError), DatasetError, RESTORE))
+        return LabelSchema.from_dict(
+            read_json(own_path(folder, file, DatasetError), DatasetError, RESTORE, remedy=Remedy.RECOVER_DATASET)
+        )
     except (InputError, *UNFIT) as error:
-        raise DatasetError(f"'{file}' of '{folder.name}' is damaged: {shortly(error)}.", RESTORE) from error
+        raise DatasetError(
+            f"'{file}' of '{folder.name}' is damaged: {shortly(error)}.", RESTORE, remedy=Remedy.RECOVER_DATASET
+        ) from error

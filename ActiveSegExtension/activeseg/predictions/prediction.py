@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from activeseg import __version__
-from activeseg.core.errors import InputError, shown
+from activeseg.core.errors import InputError, Remedy, shown
 from activeseg.core.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
 from activeseg.core.labels import LabelSchema
 from activeseg.core.segmenter import Mode, Resample, Settings
@@ -185,7 +185,9 @@ def _read_record(folder: Path) -> dict[str, Any]:
     restore(folder)
     if not (folder / RECORD).exists():
         raise InputError(
-            f"{folder} is not a prediction: it has no {RECORD}.", "Give the folder that 'activeseg segment' wrote."
+            f"{folder} is not a prediction: it has no {RECORD}.",
+            "Give the folder of a prediction, or segment the image first.",
+            remedy=Remedy.SEGMENT,
         )
     return read_json(folder / RECORD, InputError, "Segment the CT again.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import cast
 
-from activeseg.core.errors import ModelError
+from activeseg.core.errors import ModelError, Remedy
 from activeseg.core.segmenter import ModelInfo, Segmenter
 
 FAMILIES = {
@@ -28,8 +28,8 @@ def open_segmenter(name: str) -> Segmenter:
     if not segmenter:
         raise ModelError(
             f"There is no model '{name}'.",
-            "Choose demo, hounsfield, totalsegmentator:<task>, nnunet:<model folder> or project:<folder>; "
-            "'activeseg models' lists those with a name.",
+            "Choose demo, hounsfield, totalsegmentator:<task>, nnunet:<model folder> or project:<folder>.",
+            remedy=Remedy.LIST_MODELS,
         )
     return cast(Segmenter, segmenter)
 

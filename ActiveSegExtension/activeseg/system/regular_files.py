@@ -53,7 +53,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def read_json(
-    path: Path, error: type[ActiveSegError] = InputError, action: str = "", *, limit: int = JSON_LIMIT
+    path: Path, error: type[ActiveSegError] = InputError, action: str = "", *, limit: int = JSON_LIMIT, **details: Any
 ) -> dict[str, Any]:
     """The JSON object in a file.
 
@@ -61,7 +61,8 @@ def read_json(
     ------
     error
         Whatever is wrong: missing, unreadable, not a regular file, larger than ``limit`` bytes, no JSON, nested too
-        deeply, or not an object. The sentence names the file; ``action`` follows it, ``details['file']`` is its path.
+        deeply, or not an object. The sentence names the file; ``action`` follows it, its details are
+        ``details`` and ``file``, the path.
     """
     try:
         data = json.loads(read_bytes(path, limit).decode("utf-8"))
@@ -70,7 +71,7 @@ def read_json(
     except OSError as cause:
         why = f"cannot be read: {cause.strerror or cause}"
     except InputError as cause:
-        raise error(cause.message, action, file=str(path)) from cause
+        raise error(cause.message, action, file=str(path), **details) from cause
     except RecursionError:
         why = "is damaged: it is nested too deeply"
     except ValueError as cause:  # UnicodeDecodeError and JSONDecodeError, and numbers of more than 4,300 digits
@@ -79,7 +80,7 @@ def read_json(
         if isinstance(data, dict):
             return data
         why = f"is damaged: it holds a {type(data).__name__}, not an object"
-    raise error(f"The file '{path.name}' {why}.", action, file=str(path))
+    raise error(f"The file '{path.name}' {why}.", action, file=str(path), **details)
 
 
 def is_link(path: Path) -> bool:

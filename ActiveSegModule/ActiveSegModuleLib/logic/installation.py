@@ -18,7 +18,7 @@ from typing import Any
 
 from activeseg.client.environment.environment import EngineEnvironment, default_folder
 from activeseg.client.environment_command import PROXY, command
-from activeseg.core.errors import ActiveSegError, Cancelled, EngineError, InputError
+from activeseg.core.errors import ActiveSegError, Cancelled, EngineError, InputError, Remedy
 
 from ..engine.later import Later
 from ..engine.signals import connect
@@ -197,12 +197,13 @@ class Installation:
             sentence = f"The installation of the engine in '{self.folder}' was not completed."
             return EngineError(sentence, "Install it again; what was downloaded is used again.", cause="incomplete")
         if python is None:
-            return EngineError("The engine is not installed.", "Install it in the section 'Engine'.", cause="missing")
+            remedy = Remedy.INSTALL_ENVIRONMENT
+            return EngineError("The engine is not installed.", "Install it first.", cause="missing", remedy=remedy)
         if self.origin is not Origin.VARIABLE and not python.exists():
             sentence = f"The engine's Python '{python}' is not there any more."
             if self.origin is Origin.OWN:
                 return EngineError(sentence, "Choose another Python, or let ActiveSeg install one.", cause="gone")
-            return EngineError(sentence, "Repair the engine.", cause="gone")
+            return EngineError(sentence, "Repair the engine.", cause="gone", remedy=Remedy.REPAIR_ENVIRONMENT)
         return None
 
     def suspect(self, error: ActiveSegError) -> None:

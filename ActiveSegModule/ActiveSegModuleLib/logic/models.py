@@ -25,7 +25,7 @@ _STATES = {
     "missing": "Its weights are downloaded at the first use.",
     "damaged": "Its weights are damaged; they are downloaded again.",
     "other version": "Its weights are of another version; they are downloaded again.",
-    "licence": "It needs a licence number, see 'Model weights and licence' in the section Engine.",
+    "licence": "It needs a licence number, which can be entered under Engine.",
 }
 
 
@@ -163,7 +163,7 @@ class Models:
                 on_error(
                     InputError(
                         f"The model in '{folder}' needs {len(result['channels'])} images; the panel gives it one.",
-                        "Use it with 'activeseg segment --channel'.",
+                        "Use it on the command line or from Python, which take an image for each channel.",
                     )
                 )
                 return

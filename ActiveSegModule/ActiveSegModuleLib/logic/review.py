@@ -244,7 +244,7 @@ class Review:
 
     def _at_region(self) -> tuple[Case, int]:
         if self.case is None or self._current is None:
-            raise InputError("No region is chosen.", "Choose one in the list, or press Next.")
+            raise InputError("No region is chosen.", "Choose one in the list, or go to the next one.")
         return self.case, self._current
 
     def _step(self, by: int) -> int | None:

@@ -16,7 +16,7 @@ from command_line import Ended, runner
 from dataset_cases import SHAPE, ct, oblique
 from forked import in_child
 
-from activeseg.core.errors import DatasetError, InputError, ModelError
+from activeseg.core.errors import DatasetError, InputError, ModelError, Remedy
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.volume import Volume
@@ -94,8 +94,9 @@ def test_there_is_one_project_in_a_folder(project: Project) -> None:
 
 
 def test_a_folder_without_a_project_says_how_to_make_one(tmp_path: Path, private: Path) -> None:
-    with pytest.raises(DatasetError, match="activeseg project new"):
+    with pytest.raises(DatasetError, match="There is no project") as caught:
         Project.open(tmp_path)
+    assert caught.value.details["remedy"] is Remedy.NEW_PROJECT
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"format": 1}', '{"format": 1, "id": "x", "matching": 3}'])
@@ -179,8 +180,9 @@ def test_names_match_whatever_case_spaces_and_hyphens_they_have(tmp_path: Path, 
 
 def test_a_dataset_that_is_there_gets_no_new_structures(tmp_path: Path, private: Path) -> None:
     dataset = Dataset.create(tmp_path / "theirs", LabelSchema.from_names(["liver"]), private_dir=private)
-    with pytest.raises(InputError, match="migrate"):
+    with pytest.raises(InputError, match="migration") as caught:
         Project.create(tmp_path / "p", "demo", dataset=dataset.folder, new_structures=["tumour"])
+    assert caught.value.details["remedy"] is Remedy.MIGRATE_DATASET
 
 
 def test_a_dataset_with_other_images_is_refused(tmp_path: Path, private: Path) -> None:
@@ -301,8 +303,9 @@ def test_held_out_cases_and_those_of_nobody_are_not_trained_on(project: Project)
 
 def test_without_a_case_to_learn_from_the_reason_is_counted(project: Project) -> None:
     add(project, 0)
-    with pytest.raises(InputError, match=r"0 are held out, 0 wait.*of 1 nobody said.*activeseg project admit"):
+    with pytest.raises(InputError, match=r"0 are held out, 0 wait.* 1 have no patient ID") as caught:
         TrainingCases.of(project)
+    assert caught.value.details["remedy"] is Remedy.ASSIGN_PATIENT
 
 
 def replayed(project: Project, seed: int) -> str:

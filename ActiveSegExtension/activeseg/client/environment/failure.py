@@ -8,7 +8,7 @@ import urllib.error
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from activeseg.core.errors import EngineError
+from activeseg.core.errors import EngineError, Remedy
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,11 @@ class Cause:
     pattern: re.Pattern[str]
     words: str
     action: str
+    remedy: Remedy | None = None
 
 
-def _cause(name: str, pattern: str, words: str, action: str) -> Cause:
-    return Cause(name, re.compile(pattern, re.IGNORECASE), words, action)
+def _cause(name: str, pattern: str, words: str, action: str, remedy: Remedy | None = None) -> Cause:
+    return Cause(name, re.compile(pattern, re.IGNORECASE), words, action, remedy)
 
 
 # In this order: a proxy's refusal and a bad certificate also say "error sending request".
@@ -82,8 +83,8 @@ CAUSES = (
         "missing",
         r"no solution found|not found in the (package registry|provided package locations)|no usable wheels"
         r"|no wheels with a matching|unsatisfiable|was not found|no matching distribution",
-        "a package, or a build of it for this computer, is not to be had there",
-        "Complete the folder of wheels, or take another package index.",
+        "a package, or a build of it for this computer, is not available there",
+        "Complete the folder of wheels, or use another package index.",
     ),
     _cause(
         "python",
@@ -102,6 +103,7 @@ CAUSES = (
         r"hash mismatch|failed to (extract|unzip)|invalid (zip|gzip)|end of central directory|crc",
         "a downloaded file is damaged",
         "Repair the environment: everything is downloaded again.",
+        Remedy.REPAIR_ENVIRONMENT,
     ),
 )
 _UNKNOWN = Cause("unknown", re.compile(""), "the reason is in the log", "Look at the log, and report it to ActiveSeg.")
@@ -134,7 +136,8 @@ def failure(what: str, said: Iterable[str], log: str = "") -> EngineError:
     told = re.sub(r"^(error|cause):\s*", "", errors[-1].strip(), flags=re.IGNORECASE) if errors else ""
     quote = f" ({told[:300]})" if told else ""
     message = f"{what}: {cause.words}{quote}."
-    return EngineError(message, cause.action, cause=cause.name, output=lines[-40:], log=log)
+    remedy = {} if cause.remedy is None else {"remedy": cause.remedy}
+    return EngineError(message, cause.action, cause=cause.name, output=lines[-40:], log=log, **remedy)
 
 
 def failure_of(what: str, error: BaseException, log: str = "") -> EngineError:

@@ -33,7 +33,7 @@ from activeseg.client.protocol import (
     encode,
     encode_answer,
 )
-from activeseg.core.errors import ActiveSegError, EngineError, InputError, shortened
+from activeseg.core.errors import ActiveSegError, EngineError, InputError, Remedy, shortened
 from activeseg.core.progress import Progress
 from activeseg.engine.methods import METHODS
 from activeseg.engine.pipes import Pipes
@@ -204,7 +204,12 @@ def _failed(request: Request, error: BaseException) -> ErrorResponse:
     what = shortened(f"{type(error).__name__}: {error}".strip(": "), 500)
     if isinstance(error, ImportError):  # what the engine needs was there when it was installed
         sentence = f"A package of the engine is missing or damaged ({what})."
-        return ErrorResponse.of(request.id, EngineError(sentence, "Repair the engine's environment.", cause="imports"))
+        return ErrorResponse.of(
+            request.id,
+            EngineError(
+                sentence, "Repair the engine's environment.", cause="imports", remedy=Remedy.REPAIR_ENVIRONMENT
+            ),
+        )
     told = EngineError(f"The job failed for an unexpected reason ({what}).", "Please send us the log.")
     return ErrorResponse.of(request.id, told, Code.INTERNAL)
 

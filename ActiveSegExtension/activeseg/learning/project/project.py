@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from activeseg.core.errors import DatasetError, InputError, ModelError, shown
+from activeseg.core.errors import DatasetError, InputError, ModelError, Remedy, shown
 from activeseg.core.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField, shortly
 from activeseg.core.labels import LabelSchema
 from activeseg.dataset import Dataset
@@ -41,7 +41,7 @@ FILE, VERSIONS, RUNS, REPLAY = "project.json", "versions", "runs", "replay"
 MEASUREMENTS = "measured"
 LOCK_WAIT_S = 10.0
 CURRENT = re.compile(rf"{BASE}|{VERSION_ID.pattern}", re.ASCII)
-_RESTORE = "Restore it from a backup; 'activeseg project check' tells what can be mended."
+_RESTORE = "Restore it from a backup, or let the project be checked: some damage can be repaired."
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,17 @@ class ProjectState:
         Raises DatasetError when it is missing, damaged or of a later version.
         """
         if not os.path.lexists(path):
-            raise DatasetError(f"There is no project in '{path.parent}'.", "Make one with 'activeseg project new'.")
-        content = read_json(own_path(path.parent, path.name, DatasetError), DatasetError, _RESTORE)
+            raise DatasetError(f"There is no project in '{path.parent}'.", "Make one first.", remedy=Remedy.NEW_PROJECT)
+        content = read_json(
+            own_path(path.parent, path.name, DatasetError), DatasetError, _RESTORE, remedy=Remedy.CHECK_PROJECT
+        )
         try:
             return cls.from_dict(content)
         except UNFIT as error:
             raise DatasetError(
-                f"'{path.name}' of '{path.parent.name}' is damaged: {shortly(error)}.", _RESTORE
+                f"'{path.name}' of '{path.parent.name}' is damaged: {shortly(error)}.",
+                _RESTORE,
+                remedy=Remedy.CHECK_PROJECT,
             ) from error
 
     @classmethod
@@ -199,7 +203,11 @@ class Project:
         else:
             wanted = made.schema
             if new_structures:
-                raise InputError("The dataset's structures are fixed.", "Add some with 'activeseg dataset migrate'.")
+                raise InputError(
+                    "The dataset's structures are fixed.",
+                    "Add some by a migration of the dataset.",
+                    remedy=Remedy.MIGRATE_DATASET,
+                )
             if made.channel_names != channels:
                 has = list(made.channel_names)
                 raise InputError(f"The dataset has images of {has}, the model needs {list(channels)}.")

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from activeseg.core.errors import InputError, ModelError, shown
+from activeseg.core.errors import InputError, ModelError, Remedy, shown
 from activeseg.core.json_fields import UNFIT, Fields, WrongField, shortly
 from activeseg.core.labels import LabelSchema
 from activeseg.learning.project.gate import Verdict
@@ -118,21 +118,22 @@ class Version:
 
         The one place that checks a version's record. Raises ModelError when it is missing or damaged.
         """
-        action = "Restore it from a backup; 'activeseg project check' tells what else is wrong."
+        action = "Restore it from a backup, or let the project be checked."
+        remedy = Remedy.CHECK_PROJECT
         try:
-            content = read_json(own_path(folder, RECORD, ModelError), ModelError, action)
+            content = read_json(own_path(folder, RECORD, ModelError), ModelError, action, remedy=remedy)
             if Fields(content).any("format") != FORMAT:
                 raise ModelError(f"The version in '{folder}' has another format than {FORMAT}.", "Update ActiveSeg.")
             measured = own_path(folder, MEASURED, ModelError)  # comes later than the rest, which never changes
             if measured.exists():
-                later = Fields(read_json(measured, ModelError, action))
+                later = Fields(read_json(measured, ModelError, action, remedy=remedy))
                 content |= {name: later.any(name) for name in ("metrics", "verdict")}
             version = cls.from_dict(content)
             if id not in (None, version.id):
                 raise WrongField(f"'id' is '{version.id}', and the folder's name is '{id}'")
         except (InputError, *UNFIT) as error:
             raise ModelError(
-                f"The version in '{folder.name}' is damaged: '{RECORD}': {shortly(error)}.", action
+                f"The version in '{folder.name}' is damaged: '{RECORD}': {shortly(error)}.", action, remedy=remedy
             ) from error
         return version
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from activeseg.core.errors import Cancelled, DatasetError, DeviceError, EngineError, InputError, ModelError
+from activeseg.core.errors import Cancelled, DatasetError, DeviceError, EngineError, InputError, ModelError, Remedy
 from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.project import Project
 from activeseg.learning.training.run_folder import Control, RunFolder, RunState, Stage
@@ -205,7 +205,8 @@ def outcome(run: RunFolder) -> RunState:
     if state.stage is Stage.STOPPED:
         raise EngineError(
             f"The fine-tuning {run.id} was stopped, or its process was killed.",
-            "Go on with 'activeseg training resume'.",
+            "It can be resumed.",
+            remedy=Remedy.RESUME_TRAINING,
         )
     if state.stage is not Stage.DONE:
         raise Cancelled()

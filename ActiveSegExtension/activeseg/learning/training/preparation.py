@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.core.errors import InputError, ModelError
+from activeseg.core.errors import InputError, ModelError, Remedy
 from activeseg.core.label_map import smallest_dtype
 from activeseg.core.labels import IGNORE, LabelSchema
 from activeseg.core.progress import Progress
@@ -71,8 +71,9 @@ class TrainingCases:
         if not corrected:
             raise InputError(
                 f"There is no case to learn from: {len(hold_out.on(Side.HELD_OUT))} are held out, {len(waiting)} wait "
-                f"for structures, of {len(without_side)} nobody said whose they are.",
-                "Export corrections, or say whose a case is with 'activeseg project admit'.",
+                f"for structures, and {len(without_side)} have no patient ID.",
+                "Export corrections, or assign a patient ID to the cases without one.",
+                remedy=Remedy.ASSIGN_PATIENT,
             )
         return cls(corrected, replayed, without_side, waiting)
 

@@ -29,7 +29,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from activeseg.core.errors import ActiveSegError, DatasetError, EngineError, InputError, shown
+from activeseg.core.errors import ActiveSegError, DatasetError, EngineError, InputError, Remedy, shown
 from activeseg.core.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
 from activeseg.dataset.layout import CASE_NAME
 from activeseg.learning.project.project import RUNS, Project, now
@@ -47,6 +47,7 @@ _PART = re.compile(r"[\w.-]*", re.ASCII)
 _VERSION_OR_NONE = re.compile(rf"(?:{VERSION_ID.pattern})?", re.ASCII)
 _EVENTS_LIMIT = 256 * 2**20
 _ALIVE = ".alive"
+_NEW_TRAINING = "Start a new fine-tuning; a check of the project sets this one aside."
 _START_S = 60.0
 T = TypeVar("T")
 
@@ -237,12 +238,14 @@ class RunFolder:
     @property
     def asked(self) -> Asked:
         """What ``create`` wrote. Raises DatasetError when the file is damaged."""
-        action = "Start a new fine-tuning; 'activeseg project check' sets this one aside."
-        data = Fields(read_json(own_path(self.folder, RUN, DatasetError), DatasetError, action))
+        remedy = Remedy.CHECK_PROJECT
+        file = own_path(self.folder, RUN, DatasetError)
+        data = Fields(read_json(file, DatasetError, _NEW_TRAINING, remedy=remedy))
         try:
             return Asked.from_dict(data)
         except (ActiveSegError, *UNFIT) as error:
-            raise DatasetError(f"'{RUN}' of the fine-tuning {self.id} is damaged: {shortly(error)}.", action) from error
+            sentence = f"'{RUN}' of the fine-tuning {self.id} is damaged: {shortly(error)}."
+            raise DatasetError(sentence, _NEW_TRAINING, remedy=remedy) from error
 
     def check(self) -> None:
         """Raise DatasetError when anything in the folder is a link: a training writes and removes files in it."""
@@ -263,7 +266,8 @@ class RunFolder:
         except (OSError, InputError, *UNFIT) as error:
             raise DatasetError(
                 f"'{STATE}' of the fine-tuning {self.id} is missing or damaged: {shortly(error)}.",
-                "Start a new fine-tuning; 'activeseg project check' sets this one aside.",
+                _NEW_TRAINING,
+                remedy=Remedy.CHECK_PROJECT,
             ) from error
         if not state.stage.ended and state.stage is not Stage.WAITING and not self.is_alive:
             return replace(state, stage=Stage.STOPPED, eta_s=None)

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from activeseg.core.errors import ModelError
+from activeseg.core.errors import ModelError, Remedy
 from activeseg.core.labels import Code, LabelSchema, Terminology
 
 FAMILY = "totalsegmentator"
@@ -164,7 +164,8 @@ class Task:
         if not self.runnable:
             raise ModelError(
                 f"TotalSegmentator's task '{self.task}' is for its developers: no weights are published for it.",
-                "Choose another one from 'activeseg models'.",
+                "Choose another task.",
+                remedy=Remedy.LIST_MODELS,
             )
 
     def _model(self, dataset_id: int) -> Model:
@@ -216,7 +217,8 @@ def task_named(name: str) -> Task:
     near = difflib.get_close_matches(short, task_names(), n=3, cutoff=0.5) or list(task_names()[:3])
     raise ModelError(
         f"The installed TotalSegmentator has no task '{short}'.",
-        f"Did you mean {', '.join(f'{FAMILY}:{other}' for other in near)}? 'activeseg models' lists all.",
+        f"Did you mean {', '.join(f'{FAMILY}:{other}' for other in near)}?",
+        remedy=Remedy.LIST_MODELS,
     )
 
 

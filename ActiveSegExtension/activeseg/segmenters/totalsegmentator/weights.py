@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from activeseg.core.errors import Cancelled, ModelError
+from activeseg.core.errors import Cancelled, ModelError, Remedy
 from activeseg.core.progress import Progress
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome, replaced, sandbox
 from activeseg.segmenters.totalsegmentator.tasks import LICENCE_PAGE, Model
@@ -299,6 +299,7 @@ def licence_needed(what: str) -> ModelError:
     """The error for a task or a model that is for licence holders."""
     return ModelError(
         f"{what} needs a TotalSegmentator licence (free for academic use, a number such as aca_XXXXXXXXXXXXXX).",
-        f"Get one at {LICENCE_PAGE} and enter it with: totalseg_set_license -l <number>",
+        f"Get one at {LICENCE_PAGE} and enter it.",
+        remedy=Remedy.ENTER_LICENCE,
         licence_page=LICENCE_PAGE,
     )
