@@ -103,7 +103,7 @@ def model_for_patients() -> str:
 
 def show_regions(regions: Sequence[Region]) -> None:
     """The list that leads the user."""
-    table = Table("#", "structures", "score", "size (ml)", "members say", "alternatives", title="Places worth a look")
+    table = Table("#", "structures", "score", "size (ml)", "members say", "alternatives", title="Regions to review")
     for r in regions:
         said = ", ".join(f"{name} {votes}" for name, votes in r.votes.items())
         row = (", ".join(r.structures[:3]), f"{r.score:.2f}", f"{r.size_mm3 / 1000:.1f}", said)

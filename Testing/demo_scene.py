@@ -81,7 +81,7 @@ def build(folder: Path, ct_path: Path, corrected_path: Path | None) -> DemoScene
         f"Uncertainty ({measure.replace('_', ' ')})",
     )
     entries = json.loads((folder / "regions.json").read_text(encoding="utf-8"))["regions"]
-    regions = RegionTable.create(core.scene, ct, entries, labels.geometry, "Places worth a look")
+    regions = RegionTable.create(core.scene, ct, entries, labels.geometry, "Regions to review")
     box = RegionBox.create(core.scene, ct, "Current region", saved=True)
     return DemoScene(core, ct, prediction, corrected, uncertainty, regions, box, views, three_d)
 

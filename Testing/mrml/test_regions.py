@@ -36,7 +36,7 @@ def entries(geometry: Geometry = PLAIN) -> list[dict]:
 
 
 def table_of(case, geometry=PLAIN):
-    return RegionTable.create(case.core.scene, case.ct, entries(geometry), geometry, "Places worth a look")
+    return RegionTable.create(case.core.scene, case.ct, entries(geometry), geometry, "Regions to review")
 
 
 def slice_node(case, name="Red"):
@@ -113,7 +113,7 @@ def test_everything_survives_a_saved_scene(case, tmp_path):
     table_of(case).set_state(1, RegionState.ACCEPTED)
     case.core.save(tmp_path / "scene.mrb")
     case.core.load(tmp_path / "scene.mrb")
-    again = RegionTable(case.core.node("vtkMRMLTableNode", "Places worth a look"))
+    again = RegionTable(case.core.node("vtkMRMLTableNode", "Regions to review"))
     assert again.states() == {1: RegionState.ACCEPTED, 2: RegionState.OPEN}
     assert again.regions[0].structures == ("liver", "kidney_left")
     assert again.regions[1].structures == ()
@@ -199,7 +199,7 @@ def test_items_of_the_data_tree_name_their_owners(case):
     assert owners == {
         "CT": "Volumes",
         "Prediction": "Segmentations",
-        "Places worth a look": "Tables",
+        "Regions to review": "Tables",
         "Region": "Markups",
     }
     segment_item = hierarchy.GetItemByPositionUnderParent(hierarchy.GetItemByDataNode(case.segmentation.node), 0)

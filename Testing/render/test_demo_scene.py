@@ -105,7 +105,7 @@ def test_scene_opens_with_everything_at_the_worst_region(tmp_path, monkeypatch, 
     uncertainty = UncertaintyVolume.find(core.scene)
     assert uncertainty is not None
     assert uncertainty.measure == "entropy"
-    table = RegionTable(core.node("vtkMRMLTableNode", "Places worth a look"))
+    table = RegionTable(core.node("vtkMRMLTableNode", "Regions to review"))
     assert len(table.regions) == 2
     assert core.node("vtkMRMLMarkupsROINode", "Current region").GetDisplayNode().GetVisibility()
     layout = core.logics["Layouts"].GetLayoutNode()

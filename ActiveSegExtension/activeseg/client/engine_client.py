@@ -88,7 +88,7 @@ class LogEvent:
 
 @dataclass(frozen=True)
 class CrashedEvent:
-    """The engine ended by itself; every open request got its Failure before. ``log_tail`` is for the user to read."""
+    """The engine ended unexpectedly; open requests got their Failure before. ``log_tail`` is for the user to read."""
 
     error: Crashed
     log_tail: tuple[str, ...] = ()
@@ -162,7 +162,7 @@ class EngineClient:
 
         ``reason`` is a sentence. Not to be called after a ``shutdown`` that was asked for and answered.
         """
-        action = "Start the job again; the engine starts by itself."
+        action = "Start the job again; the engine starts automatically."
         error = Crashed(reason, action, log=list(log_tail[-TAIL_LINES:]))
         failures: list[Event] = [Failure(id, method, error) for id, method in self._open.items()]
         self._open.clear()

@@ -118,7 +118,7 @@ class SubprocessEngine:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while known not in self._answers:
             if self.process is None:
-                raise Crashed("The engine is not running.", "Call again; it is started by itself.")
+                raise Crashed("The engine is not running.", "Call again; it starts automatically.")
             try:
                 left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
                 data = self._arrived.get(timeout=left)

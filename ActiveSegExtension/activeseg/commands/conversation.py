@@ -113,7 +113,7 @@ class Conversation:
     def _told_when_it_cannot_be_printed(self) -> Iterator[None]:
         try:
             yield
-        except BrokenPipeError:  # nobody reads any more, as ``head`` does not
+        except BrokenPipeError:  # the reader has ended, as ``head`` does
             pass
         except OSError as error:
             self.notice(f"The command has done its work, but its result cannot be printed: {error.strerror or error}.")
@@ -225,7 +225,7 @@ def _told(error: BaseException) -> ActiveSegError:
 
 
 class _Output(Console):
-    """Rich's own ends the program when nobody reads any more."""
+    """Rich's own ends the program when the reader has ended."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -258,7 +258,7 @@ codecs.register_error("activeseg", _encoded_anyway)
 def _own_stdout(debug: bool) -> Iterator[IO[str]]:
     """The real stdout as a file, while Python's and the process's own lead to nowhere, or to stderr for debugging.
 
-    A path that is not UTF-8 comes out with the bytes that it has. A closed stdout is one that nobody reads.
+    A path that is not UTF-8 comes out with the bytes that it has. A closed stdout is one without a reader.
     """
     if sys.stdout is not None:
         with suppress(OSError, ValueError):

@@ -15,7 +15,7 @@ from activeseg.core.labels import LabelSchema
 
 
 class Review(StrEnum):
-    """How much of the case the user looked at, and so what counts as truth (design section 7, in its order)."""
+    """How much of the case the user reviewed, and so which voxels are used as ground truth."""
 
     ALL = "all"
     REGIONS = "regions"

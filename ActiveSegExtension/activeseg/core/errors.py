@@ -112,7 +112,7 @@ class EngineError(ActiveSegError):
 
 
 class Crashed(EngineError):
-    """The engine, or the process in it that did the work, ended by itself. The next call starts it again."""
+    """The engine, or its process that did the work, ended unexpectedly. The next call starts it again."""
 
     code = "crashed"
 
@@ -142,5 +142,5 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def warn(text: str) -> None:
-    """What a notice becomes where nobody listens: a Python warning."""
+    """What a notice becomes without a receiver: a Python warning."""
     warnings.warn(text, stacklevel=3)

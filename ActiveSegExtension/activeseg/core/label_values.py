@@ -1,4 +1,4 @@
-"""Whether the values of a label map that came from elsewhere are the model's. Programs number structures anew.
+"""Whether the values of a label map that came from elsewhere are the model's. Programs renumber structures.
 
 Slicer's own export to a label map, for example, numbers the segments that are there 1, 2, 3, and so on.
 """

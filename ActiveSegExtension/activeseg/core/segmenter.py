@@ -14,14 +14,14 @@ from activeseg.core.votes import Segmented
 
 
 class Mode(StrEnum):
-    """``exact``: the genuine arithmetic, voxel by voxel; ``fast``: the same within design section 5's tolerance."""
+    """``exact``: the original package's result, voxel for voxel; ``fast``: the same within a small tolerance."""
 
     FAST = "fast"
     EXACT = "exact"
 
 
 class Resample(StrEnum):
-    """How the result comes back to the CT's grid: as the genuine package does, or class-wise linear."""
+    """How the result comes back to the CT's grid: as the original package does, or class-wise linear."""
 
     GENUINE = "genuine"
     SMOOTH = "smooth"
@@ -36,7 +36,7 @@ class Settings:
     device : ``auto``, ``cpu``, ``cuda``, ``mps``
     members : ``auto``, or how many members vote in all (trained ones first, then views)
     structures : names to segment; empty means all that the model knows
-    mirroring : None = the genuine package's own habit in exact mode, off in fast mode
+    mirroring : None = as the original package in exact mode, off in fast mode
     threads : CPU threads of the network; 0 = torch's default
     usage_statistics : let TotalSegmentator send its usage statistics to its makers
     offload : on a GPU, keep its sums in the computer's memory: slower, but large images fit

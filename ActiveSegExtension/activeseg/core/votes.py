@@ -24,7 +24,7 @@ class MemberKind(StrEnum):
 
 @dataclass(frozen=True)
 class Member:
-    """One voter of the ensemble; ``name`` is shown to users (``fold 0``, ``noise``, ``thresholds +20 HU``)."""
+    """One ensemble member; ``name`` is shown to users (``fold 0``, ``noise``, ``thresholds +20 HU``)."""
 
     name: str
     kind: MemberKind
@@ -57,7 +57,7 @@ class GridVotes:
 
     @property
     def default_measure(self) -> str:
-        """Variance from four members on, entropy below (measured, design section 5)."""
+        """Variance from four members on, entropy below (measured)."""
         return "variance" if self.variance is not None and len(self.members) >= 4 else "entropy"
 
     def measure(self, name: str) -> npt.NDArray[np.float32] | None:

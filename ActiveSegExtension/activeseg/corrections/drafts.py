@@ -69,7 +69,7 @@ def _no_step(_: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class OpenedLabels:
-    """A case of a dataset that was opened to be corrected further: nobody predicted it.
+    """A case of a dataset that was opened to be corrected further; it was not predicted.
 
     Attributes
     ----------
@@ -494,7 +494,7 @@ def _remove_waste(folder: Path) -> None:
     try:
         draft = Draft.find(folder)
     except InputError:
-        return  # nobody knows what it named
+        return  # what it named is unknown
     named = draft._files() if draft else set()
     for path in list(folder.iterdir()):
         if path.name in named or (path.name == _MARK and draft is None):

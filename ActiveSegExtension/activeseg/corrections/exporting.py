@@ -171,9 +171,9 @@ def export_correction(
         the CT's grid, in the values of the base's schema
     dataset : nnU-Net raw dataset folder (``Dataset801_Name``)
     images : what was segmented, by channel; None reads it from where it was
-    review : what counts as truth of that which nobody looked at (design section 7). After a run for all structures
-        ``all`` also says that one which the model does not know, and nobody drew, is absent. In an opened case
-        everything else stays as it was in the dataset, also what it ignores: what that was is not kept there
+    review : which unreviewed voxels are used as ground truth. After a run for all structures
+        ``all`` also says that a structure which the model does not know, and which was not drawn, is absent. In an
+        opened case everything else stays as it was in the dataset, also what it ignores
     states : what became of the regions, by number; an edit inside a region makes it corrected in any case
     case : neutral name; None takes the next free one. The same image again updates its case
     patient : whose image it is, so that a project keeps all his images on one side; goes to the private file only
@@ -338,7 +338,7 @@ def _decided_now(base: Base, edited: npt.NDArray[Any]) -> tuple[str, ...]:
 
 
 def _left_out(schema: LabelSchema, decided: tuple[str, ...]) -> dict[str, None]:
-    """Structures that nobody looked for are not in the label map; the dataset need not know them."""
+    """Structures that were not looked for are not in the label map; the dataset need not know them."""
     return {name: None for name in schema.names if name not in decided}
 
 

@@ -1,4 +1,4 @@
-"""The dataset on disk (design section 7). ``Dataset`` is the entry; everything else here is its parts."""
+"""The dataset on disk. ``Dataset`` is the entry; everything else here is its parts."""
 
 from activeseg.dataset.dataset import Dataset, OpenedCase, Saved
 from activeseg.dataset.listing import CaseEntry

@@ -207,8 +207,8 @@ class Dataset:
     ) -> Iterator[Dataset]:
         """The dataset of that name, to add a case in the block; one that is not there is made with ``schema``.
 
-        If the block fails, a dataset that was made for it goes again when it holds no case and nobody else is about to
-        add one. Errors as in ``open`` and ``create``.
+        If the block fails, a dataset that was made for it goes again when it holds no case and no other process is
+        about to add one. Errors as in ``open`` and ``create``.
         """
         with contextlib.ExitStack() as stack:
             dataset, made = cls._present(stack, Path(folder), schema, channel_names, private_dir)
@@ -254,7 +254,7 @@ class Dataset:
         Parameters
         ----------
         images : one Volume for each channel (a single one may be given as it is), all on ``geometry``
-        labels : (k, j, i), the complete label map, with ``ignore`` where nobody vouches for it
+        labels : (k, j, i), the complete label map, with ``ignore`` where it was not reviewed
         name : of the case; None takes a neutral one (``CT_0001``). It must not tell who the patient is
         schema : that of ``labels`` when it is not the dataset's: values are mapped by name, ``ignore`` moves
         mapping : structure of ``schema`` -> structure of the dataset, or None to leave it out
@@ -376,7 +376,7 @@ class Dataset:
                 return self._revise(change, self.listing(), name, label, provenance, source)
 
     def remove_case(self, name: str) -> None:
-        """Remove a case with its history and its line in the private file; its name is not used again by itself."""
+        """Remove a case with its history and its line in the private file; its name is not given to another case."""
         with Transaction(self.folder, self.private, self._step, self.lock_wait_s) as change, change.locked():
             listing = self.listing()
             entry = listing.entry(name)

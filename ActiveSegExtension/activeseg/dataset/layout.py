@@ -20,7 +20,7 @@ ENDING = ".nii.gz"
 FIRST_ID = 501
 
 MOST_REVISIONS = 10_000
-"""Of one case; nobody corrects an image that often, and reading must end."""
+"""Of one case; an image is not corrected that often, and reading must end."""
 
 CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _FOLDER_NAME = re.compile(r"Dataset(\d{3})_(\w[\w-]*)", re.ASCII)
@@ -71,7 +71,7 @@ class NamedFile:
 
 
 def named_file(file: str) -> NamedFile | None:
-    """What ``imagesTr/CT_0001_0000.nii.gz`` and its like are; None for a name that no file of ours has."""
+    """What ``imagesTr/CT_0001_0000.nii.gz`` and its like are; None for a name that no file of a dataset has."""
     kind, _, name = file.rpartition("/")
     ending = ".json" if kind == PROVENANCE else ENDING
     if kind not in FOLDERS or not name.endswith(ending):

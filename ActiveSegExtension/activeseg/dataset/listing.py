@@ -41,7 +41,7 @@ class CaseEntry:
     ----------
     revision : of its label map, 1 for the first
     voxels_sha256 : fingerprint of the images' voxels, by which the same image is recognised
-    waiting : structures that nobody has annotated in this case yet; while there are any it is not trained on
+    waiting : structures that are not annotated in this case yet; while there are any it is not trained on
     """
 
     revision: int
@@ -132,9 +132,9 @@ class Listing:
 
     @classmethod
     def read(cls, folder: Path) -> Listing:
-        """The one place that checks a listing, whoever wrote it: names, numbers, and that no part of it is a link.
+        """The one place that checks a listing from any source: names, numbers, and that no part of it is a link.
 
-        Raises DatasetError when the folder holds no dataset of ours, or a damaged one, or one of a later version.
+        Raises DatasetError when the folder holds no dataset of ActiveSeg, or a damaged one, or one of a later version.
         """
         check_folders(folder)
         content = read_json(folder / LISTING, DatasetError, RESTORE, remedy=Remedy.RECOVER_DATASET)

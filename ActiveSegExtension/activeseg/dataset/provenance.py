@@ -57,7 +57,7 @@ class Provenance:
     def vouches_for_all(self) -> bool:
         """Whether somebody knows the whole label map: a truth, or a prediction that was gone through as a whole.
 
-        A case that was opened again says 'all', too, but nobody predicted anything there: the rest stayed as it was.
+        A case that was opened again says 'all', too, but nothing was predicted there: the rest stayed as it was.
         """
         whole = bool(self.model) and self.training.get("review") == Review.ALL
         return self.origin is Origin.TRUTH or whole

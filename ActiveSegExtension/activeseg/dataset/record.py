@@ -94,7 +94,7 @@ class CaseRecord:
     def read(cls, folder: Path, name: str, revision: int, channels: int) -> CaseRecord:
         """The record of a case's revision in a dataset, with only the files that such a case has.
 
-        The one place that checks a record, whoever wrote it. Raises DatasetError when it is missing or damaged, is that
+        The one place that checks a record from any source. Raises DatasetError when it is missing or damaged, is that
         of another case or revision, or names other files than the computed ones.
         """
         file = record_file(name, revision)

@@ -112,7 +112,7 @@ def recover_dataset(
 
 
 def _folder(folder: Path) -> Path:
-    """Raises DatasetError when nothing there is, or was, a dataset of ours."""
+    """Raises DatasetError when nothing there is, or was, a dataset of ActiveSeg."""
     found = find_dataset(folder)
     folder = found or folder.expanduser().absolute()
     if _schema_numbers(folder):

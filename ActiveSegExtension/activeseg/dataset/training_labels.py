@@ -24,7 +24,7 @@ IGNORED_SHARE = 0.05
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What ``label_for_training`` did with the voxels that nobody looked at.
+    """What ``label_for_training`` did with unreviewed voxels.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ def label_for_training(
     threshold: float = 0.25,
     regions: Iterable[Place] = (),
 ) -> tuple[LabelMap, TrainingSummary]:
-    """The label map that goes into the dataset: the edited one, with ``ignore`` where nobody vouches for it.
+    """The label map that goes into the dataset: the edited one, with ``ignore`` where it was not reviewed.
 
     * ``Review.ALL``: everything counts as truth.
     * ``Review.REGIONS``: voxels whose uncertainty is above ``threshold`` become ``ignore``, unless the user edited them
@@ -122,7 +122,7 @@ def label_for_training(
     elif review is Review.REGIONS:
         if uncertainty is None:
             raise InputError(
-                "There is no uncertainty map to decide what was worth a look.",
+                "There is no uncertainty map to decide which voxels are uncertain.",
                 "Export with review 'all' if you looked at everything, or with 'none'.",
             )
         limits = _limits(edited, schema)

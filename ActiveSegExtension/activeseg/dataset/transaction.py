@@ -61,7 +61,7 @@ def locked(folder: Path, wait_s: float) -> Iterator[None]:
         )
     try:
         with contextlib.suppress(OSError):
-            (folder / _WRITER).unlink(missing_ok=True)  # whatever it is: a link is not followed
+            (folder / _WRITER).unlink(missing_ok=True)  # even a link: it is not followed
             with open(folder / _WRITER, "x", encoding="utf-8") as file:
                 json.dump({"user": _user(), "host": socket.gethostname(), "pid": os.getpid()}, file)
         yield
@@ -119,7 +119,7 @@ class _Journal:
 
     @classmethod
     def read(cls, path: Path) -> _Journal | None:
-        """None when there is none, or it is none of ours."""
+        """None when there is none, or it is not ActiveSeg's."""
         try:
             data = Fields(read_json(own_path(path.parent, path.name)))
             journal = cls(
@@ -382,7 +382,7 @@ def _sha256_of_listing(folder: Path) -> str:
 
 @contextlib.contextmanager
 def present(folder: Path, wait_s: float) -> Iterator[None]:
-    """Be known to whoever would remove an empty dataset (``remove_if_unused``) as one who is about to write.
+    """Be known to a process that would remove an empty dataset (``remove_if_unused``) as one who is about to write.
 
     Raises DatasetError when the dataset is not there any more.
     """
@@ -412,7 +412,7 @@ def remove_if_unused(folder: Path) -> None:
             others = any(_is_alive(staging, never_locked=True) for staging in _staging_folders(folder))
             if others or Listing.read(folder).cases or any(_held_files(folder)):
                 return
-            (folder / LISTING).unlink()  # whoever comes now sees that there is none
+            (folder / LISTING).unlink()  # from now on other processes see that there is none
             shutil.rmtree(folder, ignore_errors=True)
         finally:
             lock.release()
@@ -430,7 +430,7 @@ def new_dataset(place: Callable[[], Path], wait_s: float) -> Iterator[tuple[Path
     """A folder to build a dataset in, with its sub-folders, and where it will lie; it appears whole if the block
     succeeds.
 
-    ``place`` says where: it is asked while nobody else makes a dataset in the same folder, so that no id is given
+    ``place`` says where: it is asked while no other process makes a dataset in the same folder, so that no id is given
     twice. Raises DatasetError when something appeared there meanwhile, or the disk refuses.
     """
     target = place()

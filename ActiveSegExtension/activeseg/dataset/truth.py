@@ -26,7 +26,7 @@ class Truth:
     ----------
     mapping : what is still to be mapped when it goes into a dataset: structure of ``schema`` -> structure there
     sentences : what the user should read about it
-    doubtful : nobody said what the values are, so that they may be other structures' than the dataset's
+    doubtful : the meaning of the values is unknown, so that they may be other structures' than the dataset's
     """
 
     labels: Volume

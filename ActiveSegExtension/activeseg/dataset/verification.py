@@ -35,7 +35,7 @@ def verify_dataset(dataset: Dataset, progress: Progress | None = None) -> list[F
     """Read everything and report what does not fit; an empty list means that all is well.
 
     Files are readable, their fingerprints right, images and label map on one canonical grid that is the original one
-    reoriented, values finite and within the schema, headers neutral, nothing lies about that nobody mentions.
+    reoriented, values finite and within the schema, headers neutral, no file lies about that is not mentioned.
     """
     progress = progress or Progress()
     listing = dataset.listing()

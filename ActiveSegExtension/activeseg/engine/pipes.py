@@ -53,10 +53,10 @@ def read_all(descriptor: int, received: Callable[[bytes], object]) -> None:
 
 
 class Writer:
-    """Writes lines in a thread of its own, so that a reader who is slow stops nobody else."""
+    """Writes lines in a thread of its own, so that a slow reader stops no other work."""
 
     def __init__(self, descriptor: int, broken: Callable[[], object]) -> None:
-        """``broken`` is called once, from the thread, when nobody reads any more."""
+        """``broken`` is called once, from the thread, when the reader has ended."""
         self._descriptor = descriptor
         self._broken = broken
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()

@@ -28,7 +28,7 @@ def read_volume(
     ----------
     series : for DICOM: UID, number in the list or description of the series; needed only where there are several
     notice : is told what was assumed or left out, never a patient's data
-    allow_nan : for maps of ours that are NaN where nothing was computed
+    allow_nan : for ActiveSeg's own maps, which are NaN where nothing was computed
     thin : for segmentations, which may be one voxel thick; an image of one slice is no volume
 
     Raises InputError for whatever is not one scalar 3D image with orthogonal axes and finite values.

@@ -1,1 +1,1 @@
-"""The loop (design section 8): a project's hold-out, fine-tuning on its corrections, its versions, and the gate."""
+"""The loop: a project's hold-out, fine-tuning on its corrections, its versions, and the gate."""

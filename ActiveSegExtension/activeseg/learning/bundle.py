@@ -62,7 +62,7 @@ def export_version(project: Project, id: str, file: Path, progress: Progress | N
 
 
 def _described(model: Path) -> dict[Path, bytes]:
-    """The JSON files of a version's networks with only what is needed, whoever wrote them. Raises ModelError."""
+    """The JSON files of a version's networks with only what is needed, from any source. Raises ModelError."""
     from activeseg.segmenters.nnunet.model_folder_check import check_model_folder
 
     found = {}

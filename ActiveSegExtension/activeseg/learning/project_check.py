@@ -229,7 +229,7 @@ def _nothing() -> None:
 
 
 def _set_aside(path: Path) -> None:
-    """Rename a folder, or the link itself, so that nothing takes it for one of ours."""
+    """Rename a folder, or the link itself, so that it is not mistaken for ActiveSeg's."""
     os.rename(path, _aside(path))
     sync_to_disk(path.parent)
 

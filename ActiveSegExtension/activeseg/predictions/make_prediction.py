@@ -25,7 +25,7 @@ def segment(
     progress: Progress | None = None,
     sources: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Prediction:
-    """Segment, find where the members disagree, and list the places worth a look.
+    """Segment, find where the members disagree, and list the regions to review.
 
     Parameters
     ----------

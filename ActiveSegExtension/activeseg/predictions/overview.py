@@ -213,7 +213,7 @@ def _draw_zooms(figure: Figure, scene: _Scene, regions: Sequence[Region], top: f
     """The worst places enlarged, axial above coronal."""
     side = min((_SIDE - 2 * _LEFT - (_ZOOMED - 1) * _GAP) / _ZOOMED, (_HEIGHT - _LEFT - top - 6) / 2)
     if not regions:
-        nothing = "No place is uncertain enough to be worth a look."
+        nothing = "No region is uncertain enough to need a review."
         _text(figure, _SIDE / 2, top + side, nothing, 14, ha="center")
     for number, region in enumerate(regions[:_ZOOMED]):
         box = scene.canonical_box(region)
@@ -349,7 +349,7 @@ def _name_structures(axes: Axes, scene: _Scene, plane: _Plane, at: int) -> None:
 def _draw_list(figure: Figure, regions: Sequence[Region]) -> None:
     """Number, structures, score and size of each place."""
     right = _WIDTH - _LEFT
-    _text(figure, _SIDE, 96, "Places worth a look", 12, weight="bold")
+    _text(figure, _SIDE, 96, "Regions to review", 12, weight="bold")
     _text(figure, right - 88, 99, "score", 9, _FAINT, ha="right")
     _text(figure, right, 99, "size", 9, _FAINT, ha="right")
     y = 134

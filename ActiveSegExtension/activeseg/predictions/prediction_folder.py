@@ -38,7 +38,7 @@ FILES = frozenset(
         "uncertainty.nii.gz",
     }
 )
-"""Names of ours; everything else in such a folder is the user's."""
+"""Names of a prediction's own files; everything else in such a folder is the user's."""
 LOCK_WAIT_S = 60.0
 
 UNFINISHED = re.compile(r"\.activeseg-(?:[0-9a-f]{32}|[0-9a-f]{12}-\d{1,10}-[0-9a-f]{12})(\.\w+)+")
@@ -108,7 +108,7 @@ def restore(folder: Path) -> None:
 def recover(folder: Path, wait_s: float = LOCK_WAIT_S, spared: frozenset[str] | None = None) -> None:
     """``restore``, and sweep what dead writers left beside the folder.
 
-    ``spared`` names siblings that stay: with it given, those that nobody is known to have left are swept even where
+    ``spared`` names siblings that stay: with it given, those of an unknown writer are swept even where
     the disk has no locks. Raises EngineError when another writer is at it for longer than ``wait_s``.
     """
     if not _siblings(folder, "old") and not _siblings(folder, "new"):

@@ -36,7 +36,7 @@ def write_regions(folder: Path, regions: Sequence[Region], focus: Sequence[str] 
 
 def read_regions(folder: Path) -> tuple[Region, ...]:
     """What ``write_regions`` wrote. Raises InputError when the files are missing or damaged."""
-    action = "Segment the CT again to write them anew."
+    action = "Segment the CT again to write them."
     try:
         entries = read_json(folder / _REGIONS_FILE)["regions"]
         most = min(_MOST_PATCH_BYTES, sum(_patch_bytes(entry) for entry in entries))

@@ -1,4 +1,4 @@
-"""What else the members would have drawn in a region: label patches that one click puts in (design section 6)."""
+"""What else the members would have drawn in a region: label patches that one click puts in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doubt: uncertainty beyond what every surface has, and the structures that it is about (design section 6).
+"""Doubt: uncertainty beyond what every surface has, and the structures that it is about.
 
 The surface of every structure is a little uncertain over a voxel or two. That shell is normal and says nothing about
 where to look, so it is measured in the case itself (the median uncertainty at each depth from the surface of each
@@ -42,7 +42,7 @@ class Doubt:
     def about(self, value: int) -> npt.NDArray[np.intp]:
         """Which of the N voxels belong to that structure: a member votes for it, or it is the label.
 
-        0 stands for where nobody sees a structure.
+        0 stands for voxels where no member sees a structure.
         """
         if value == 0:
             return np.flatnonzero(~self.said.any(axis=0))

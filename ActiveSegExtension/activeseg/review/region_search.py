@@ -16,7 +16,7 @@ from activeseg.review.excess_uncertainty import Doubt
 
 _BLOCK_MM = 4.0  # doubt is summed over blocks of this size before it is averaged over a box
 _CORE = 0.25  # the core is what has more than this doubt
-_LEAST_CORE = 0.001  # a core smaller than this part of the largest box, or than so many voxels, is not worth a look
+_LEAST_CORE = 0.001  # a core smaller than this part of the largest box, or than so many voxels, is not listed
 _LEAST_CORE_VOXELS = 3
 _LEAST_BOX_VOXELS = 3  # along each axis of the CT
 _MARGIN_MM = 6.0  # around the core
@@ -74,7 +74,7 @@ def choose_places(
     Parameters
     ----------
     grid : what ``doubt`` was made of; ``ct`` is the geometry that boxes are on
-    wanted : label values that places may be about; 0 stands for where nobody sees a structure
+    wanted : label values that places may be about; 0 stands for voxels where no member sees a structure
     body_mm3 : volume of the body, which limits the boxes
     """
     chooser = _Chooser(doubt, grid, ct, wanted, box_side_mm(body_mm3, count, search), search)

@@ -1,4 +1,4 @@
-"""Where to look: the few places of a segmentation that are worth a person's time, worst first (design section 6)."""
+"""Where to look: the few regions of a segmentation that a person should review, worst first."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AFFECTED_PART = 0.1  # a structure with less of the core's doubt than this part
 
 @dataclass(frozen=True)
 class Region:
-    """A place worth a look.
+    """A region to review.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ def find_regions(
     body_mm3: float | None = None,
     search: Search = DEFAULT_SEARCH,
 ) -> tuple[Region, ...]:
-    """The places worth a look, worst first; fewer than ``count`` when there is no more doubt.
+    """The regions to review, worst first; fewer than ``count`` when there is no more doubt.
 
     Parameters
     ----------

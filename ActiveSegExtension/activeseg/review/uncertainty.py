@@ -1,4 +1,4 @@
-"""Where members disagree: variance, predictive entropy, mutual information, pairwise Dice (design section 5).
+"""Where members disagree: variance, predictive entropy, mutual information, pairwise Dice.
 
 One colour scale serves every model: 1 is as unsure as can be between two structures, however many others the model
 knows. The formulas are those of an ensemble of M categorical predictions p_m over C classes:

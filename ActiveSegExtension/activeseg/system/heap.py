@@ -2,7 +2,7 @@
 
 With another C library than glibc the heap stays as it is.
 
-By itself glibc asks the kernel for each large array and gives it back at once, and the kernel clears its pages for
+By default glibc asks the kernel for each large array and gives it back at once, and the kernel clears its pages for
 the next one: on a CPU that was a quarter of a network's time, and a fifth of a training's.
 """
 
@@ -31,7 +31,7 @@ _SET_BY_HAND = {"MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRES
 def keep_freed(wanted: bool = True) -> None:
     """From now on this process uses freed memory again before it asks for more; ``trim`` gives it back.
 
-    Its peak rises by up to a half, because gaps remain, so that it is not ``wanted`` where memory is scarce. Whoever
+    Its peak rises by up to a half, because gaps remain, so that it is not ``wanted`` where memory is scarce. Code that
     has set glibc's own variables for this keeps what they say.
     """
     libc = _glibc()

@@ -1,4 +1,7 @@
-"""Nobody outlives the engine: sessions and death signals on Linux, process groups on POSIX, a job object on Windows."""
+"""Child processes end with the engine.
+
+Sessions and death signals on Linux, process groups on POSIX, a job object on Windows.
+"""
 
 from __future__ import annotations
 

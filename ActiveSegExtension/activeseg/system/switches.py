@@ -17,7 +17,7 @@ _WIDEST = 1 << 10
 
 
 def without_switches(environment: Mapping[str, str]) -> dict[str, str]:
-    """A copy in which nnU-Net behaves as it does by itself, and matplotlib draws without a screen."""
+    """A copy in which nnU-Net behaves as it does outside of ActiveSeg, and matplotlib draws without a screen."""
     kept = {name: value for name, value in environment.items() if not _is_switch(name, value)}
     return {**kept, "MPLBACKEND": "Agg"}
 

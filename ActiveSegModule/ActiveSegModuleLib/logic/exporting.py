@@ -41,7 +41,7 @@ class ExportChoice:
     Attributes
     ----------
     dataset : folder of an nnU-Net dataset (``Dataset801_Name``); it is made if it is not there. See ``nnunet_folder``
-    review : what counts of that which nobody looked at: ``all``, ``regions`` or ``none`` (design section 7)
+    review : what counts of that which nobody looked at: ``all``, ``regions`` or ``none``
     annotator : kept with the case; may be empty
     patient : whose CT it is, for the private file; empty leaves what is known
     mapping : for segments that were not recognised, segment id -> name of a structure, or None to leave it out

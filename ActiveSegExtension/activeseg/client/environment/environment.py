@@ -95,7 +95,7 @@ class EngineEnvironment:
         return statuses.status_of(self.folder, self.lock, files)
 
     def repair(self, progress: Progress | None = None) -> Status:
-        """Make the environment anew, with everything downloaded again, as it was installed."""
+        """Reinstall the environment with the same settings; everything is downloaded again."""
         plan = self.plan(self._options())
         with _telling_of_passwords(plan.options), self.folder.exclusive() as held:
             self.folder.clear("staging", "cache", "uv", "python")
@@ -118,7 +118,7 @@ class EngineEnvironment:
         """Remove the environment and its folder; a Python that the user already had is only forgotten.
 
         Files in the folder that are not ours stay, and their names are returned. Raises InputError when the folder has
-        no marker of ours, EngineError when something in it is in use.
+        no marker of ActiveSeg, EngineError when something in it is in use.
         """
         if self.folder.marker() is None:
             raise InputError(

@@ -51,7 +51,7 @@ CAUSES = (
         r"permission denied|access is denied|operation not permitted|os error (13|5|1)\b|read-only file system"
         r"|os error 30\b|blocked by your administrator|os error 1260|bad cpu type|noexec",
         "writing or running programs there is not allowed",
-        "Choose a folder of your own, or ask whoever administers this computer.",
+        "Choose a folder of your own, or ask the administrator of this computer.",
     ),
     _cause(
         "proxy",

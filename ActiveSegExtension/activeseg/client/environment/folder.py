@@ -169,7 +169,7 @@ class EnvironmentFolder:
                 _remove(self.path / name)
 
     def clear(self, *names: str) -> None:
-        """Remove folders of ours by name. Raises EngineError when something holds on to them."""
+        """Remove ActiveSeg's folders by name. Raises EngineError when something holds on to them."""
         assert set(names) <= set(_FOLDERS)
         for name in names:
             _remove(self.path / name)

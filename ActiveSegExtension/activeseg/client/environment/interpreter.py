@@ -72,7 +72,7 @@ _LAUNCHERS = ("PythonSlicer", "PythonSlicer.exe")
 
 
 def run_python(python: str | Path, code: str, timeout_s: float = ANSWER_WITHIN_S) -> Any:
-    """The JSON on the last line that ``code`` prints in another Python, which sees nothing of ours and writes no .pyc.
+    """The JSON on the last line that ``code`` prints in another Python, isolated, and without writing .pyc.
 
     Raises EngineError with the end of what it said when it does not start, fails or takes too long.
     """

@@ -27,7 +27,7 @@ class Lock:
     ----------
     requirements : direct requirements with lower and upper bounds, one a line
     pins : the tested versions of these and of what they bring, as constraints
-    excludes : names of packages that are never installed, whoever asks for them
+    excludes : names of packages that are never installed, even as requirements of others
     imports : modules that must import afterwards
     remedy : files that are put beside the packages
     """

@@ -67,7 +67,7 @@ class Options:
             raise InputError(f"There is no folder '{self.source.wheels}'.", "Choose the folder of wheels.")
 
     def to_dict(self) -> dict[str, Any]:
-        """For the record and for whoever asks: without names and passwords in addresses."""
+        """For records and programs: without names and passwords in addresses."""
         source = self.source
         addresses = {"proxy": source.proxy, "index": source.index}
         bare = {name: without_password(address) for name, address in addresses.items()}
@@ -284,16 +284,16 @@ def refuse_system(system: str = sys.platform, machine: str = "", version: str = 
     if system == "darwin":
         macos = version or platform.mac_ver()[0]
         if kind != "arm64":
-            wrong = "Macs with Intel processors"
+            wrong = "Macs with Intel CPUs"
         elif release(macos) < (14,):
             wrong = f"macOS {macos} (14 or later is needed)"
     elif system == "win32":
         if kind not in ("amd64", "x86_64"):
-            wrong = f"Windows on {kind} processors"
+            wrong = f"Windows on {kind} CPUs"
     else:
         name, libc = platform.libc_ver() if not version else ("glibc", version)
         if kind not in ("x86_64", "amd64", "aarch64", "arm64"):
-            wrong = f"Linux on {kind} processors"
+            wrong = f"Linux on {kind} CPUs"
         elif name == "glibc" and release(libc) < (2, 28):
             wrong = f"Linux with glibc {libc} (2.28 or later is needed)"
     if wrong:

@@ -145,7 +145,7 @@ def _estimate(kept: Kept, segmenter: Segmenter, geometry: Geometry, way: Rung) -
     sizes = network_sizes(segmenter, way.settings)
     device = devices.kind_of(way.settings.device) if sizes else "cpu"
     on_gpu = device == "cuda"
-    if device != "cpu":  # where views vote by themselves, and others beside them
+    if device != "cpu":  # where views are members of their own, beside others
         sizes = network_sizes(segmenter, way.settings, True)
     need = need_of(
         geometry,

@@ -113,7 +113,7 @@ def _refuse_full_disk(
 
 
 def find_again(job: Job, kept: Kept) -> dict[str, Any]:
-    """The regions of the last case anew, in other structures; the result names files in the job's folder."""
+    """The regions of the last case, listed again for other structures; the result names files in the job's folder."""
     with job.params as params:
         draft, focus, count = params.path("draft"), params.texts("focus"), params.count("regions", 10)
     voted = kept.voted

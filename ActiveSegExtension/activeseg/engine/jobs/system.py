@@ -1,4 +1,4 @@
-"""What computer this is: processors, memory, graphics cards, without loading torch."""
+"""What computer this is: CPU cores, memory, graphics cards, without loading torch."""
 
 from __future__ import annotations
 

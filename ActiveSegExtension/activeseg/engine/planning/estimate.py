@@ -198,7 +198,7 @@ def need_of(
     package : of ``package_of``
     """
     voxels0 = math.prod(geometry.shape_kji)
-    if not sizes:  # rules on the image's own grid, or a network of a family whose size nobody knows
+    if not sizes:  # rules on the image's own grid, or a network of a family of unknown size
         return Need(ram=int(MARGIN * 48 * voxels0) + SLACK)
     maps = [(13 + member_count(size, settings, on_gpu)) * math.prod(size.grid(geometry)) for size in sizes]
     parts = [

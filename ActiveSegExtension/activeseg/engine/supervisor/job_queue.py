@@ -28,7 +28,7 @@ class State(StrEnum):
 
 @dataclass
 class Job:
-    """A request that one of the processes runs; its id is the request's. Nobody waits for an ``internal`` one."""
+    """A request that one of the processes runs; its id is the request's. No client waits for an ``internal`` one."""
 
     id: str
     name: str

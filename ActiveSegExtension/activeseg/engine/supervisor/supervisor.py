@@ -216,7 +216,7 @@ class Supervisor:
 
     def _tell(self, method: str, **params: Any) -> None:
         if self._greeted and self._writer.backlog < BACKLOG:
-            with contextlib.suppress(EngineError):  # nobody waits for what cannot be said
+            with contextlib.suppress(EngineError):  # no client waits for what cannot be sent
                 self._writer.send(encode(Notification(method, params)))
 
     def _printed(self, line: str) -> None:
@@ -368,7 +368,7 @@ class Supervisor:
             return
         job = place.running
         if job is None or isinstance(message, Request) or message.id != job.id:
-            self._log.write(f"The {place.lane} answered what nobody asked.")
+            self._log.write(f"The {place.lane} answered an unknown request.")
             return
         place.running, place.idle_since = None, time.monotonic()
         if isinstance(message, Response):
@@ -439,7 +439,7 @@ class Supervisor:
             return
         tail = self._log.tail(40)
         error = Crashed(
-            f"The process that ran the job ended by itself ({reason}).",
+            f"The process that ran the job ended unexpectedly ({reason}).",
             "Try again; if it happens again, choose fewer members or a coarser model, and send us the log.",
             log=tail,
         )

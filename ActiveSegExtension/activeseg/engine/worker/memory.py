@@ -54,7 +54,7 @@ def free_vram() -> int | None:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None
-    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()  # taken by this process, and in nobody's use
+    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()  # taken by this process, and not in use
     return int(torch.cuda.mem_get_info()[0] + kept)
 
 
@@ -88,9 +88,9 @@ def _private_bytes() -> int:
 
 
 def give_back() -> None:
-    """Let go of what nobody refers to any more, on the GPU as well, and of the memory that it took."""
+    """Let go of what is not referred to any more, on the GPU as well, and of the memory that it took."""
     gc.collect()
-    heap.keep_freed(False)  # for whoever knows that there is plenty to say again
+    heap.keep_freed(False)  # for callers that know that there is plenty to say again
     heap.trim()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

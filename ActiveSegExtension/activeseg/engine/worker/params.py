@@ -24,7 +24,7 @@ def path_of(text: str) -> Path:
     try:
         path = Path(text).expanduser().absolute()
         os.fsencode(path)
-    except RuntimeError as error:  # ~name of nobody
+    except RuntimeError as error:  # ~name of an unknown user
         raise InputError(f"The path {shown(text)} begins with a user that this computer does not know.") from error
     except UnicodeError as error:
         raise InputError(f"The path {shown(text)} holds characters that no file can have in its name.") from error
@@ -34,7 +34,7 @@ def path_of(text: str) -> Path:
 
 
 class Params:
-    """Typed access to a request's parameters; leaving the ``with`` block refuses those that nobody asked for."""
+    """Typed access to a request's parameters; leaving the ``with`` block refuses those that were not read."""
 
     def __init__(self, method: str, values: Mapping[str, Any]) -> None:
         self._method = method

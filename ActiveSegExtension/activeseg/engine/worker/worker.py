@@ -99,7 +99,7 @@ class Worker:
             self._cancelled.discard(request.id)
             self._busy = False
             if time.monotonic() - began > QUICK_S:
-                memory.give_back()  # takes a part of a second, for which nobody has to wait
+                memory.give_back()  # takes a part of a second, for which no request has to wait
 
     def send(self, message: Message) -> None:
         """Raises EngineError when the message cannot be sent."""
@@ -128,7 +128,7 @@ class Worker:
 
         try:
             self._pipes.read_all(received)
-        finally:  # also when memory is short: nobody would notice a worker that no longer listens
+        finally:  # also when memory is short: a worker that no longer listens would go unnoticed
             if self._busy:
                 processes.end_own_group()
             self._requests.put(None)

@@ -1,6 +1,6 @@
 """How good a label map is, structure by structure, where a person has looked (``seen``).
 
-Voxels that nobody reviewed are left out: there the held-out label map is some version's own prediction, and comparing
+Unreviewed voxels are left out: there the held-out label map is some version's own prediction, and comparing
 with it would only measure how alike two versions are.
 """
 
@@ -97,7 +97,7 @@ def _surfaces(a: Mask, b: Mask, seen: Mask, spacing_kji: Sequence[float]) -> tup
 
 def _surface(mask: Mask, seen: Mask) -> Mask:
     """Voxels of the mask that touch a reviewed voxel outside of it, or the image's edge; what cuts a structure only
-    because nobody looked beyond is no surface of it."""
+    because it was not reviewed beyond is no surface of it."""
     from scipy.ndimage import binary_dilation
 
     outside = np.pad(~mask & seen, 1, constant_values=True)

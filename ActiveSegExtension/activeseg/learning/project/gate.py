@@ -102,7 +102,7 @@ def judge(parent: CaseDice, child: CaseDice, names: Sequence[str], margin: float
     unmeasured = tuple(name for name in names if name not in {found.name for found in measured})
     if not measured:
         cases = "no held-out case" if not parent else "none of the held-out cases' reviewed places shows a structure"
-        reason = f"Nothing was measured ({cases}), so the version is kept but does not take over by itself."
+        reason = f"Nothing was measured ({cases}), so the version is kept but does not become current automatically."
         return Verdict(False, reason, None, None, (), unmeasured)
     before = float(np.mean([found.before for found in measured]))
     after = float(np.mean([found.after for found in measured]))

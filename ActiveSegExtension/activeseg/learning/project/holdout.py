@@ -1,7 +1,7 @@
-"""Which cases are held out: decided once, patient by patient, in order of arrival (design section 8).
+"""Which cases are held out: decided once, patient by patient, in order of arrival.
 
-All CTs of a patient lie on one side. The second patient is held out, then every fifth one after that; nobody moves.
-A patient is known by a keyed hash of the id, so that the project's file names nobody.
+All CTs of a patient lie on one side. The second patient is held out, then every fifth one after that; no patient
+changes sides. A patient is known by a keyed hash of the id, so that the project's file holds no patient ID.
 """
 
 from __future__ import annotations

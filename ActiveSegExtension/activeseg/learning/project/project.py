@@ -68,7 +68,7 @@ class ProjectState:
     matching : structure of the dataset -> structure of the base model; None makes it a new one
     margin : Dice that a structure may fall before the gate refuses
     reviewed : held-out cases that somebody went through as a whole
-    current : id of the version that segments now, or ``base``; whoever opens it checks that it is one
+    current : id of the version that segments now, or ``base``; checked when it is opened
     promotions : oldest first
     """
 
@@ -101,7 +101,7 @@ class ProjectState:
 
     @classmethod
     def read(cls, path: Path) -> ProjectState:
-        """The one place that checks a project's file, whoever wrote it.
+        """The one place that checks a project's file from any source.
 
         Raises DatasetError when it is missing, damaged or of a later version.
         """
@@ -322,7 +322,7 @@ class Project:
         self.dataset().listing().entry(case)
 
         def admitted(state: ProjectState) -> ProjectState:
-            key = patient_key(self._secret(), patient_id)  # made here, where nobody else makes one
+            key = patient_key(self._secret(), patient_id)  # made here, under the lock
             return replace(state, hold_out=state.hold_out.with_case(case, key))
 
         side = self.change(admitted).hold_out.side(case)

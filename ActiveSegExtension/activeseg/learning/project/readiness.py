@@ -22,7 +22,7 @@ def waiting_cases(project: Project) -> tuple[str, ...]:
 
 
 def to_review(project: Project) -> tuple[str, ...]:
-    """Held-out cases of which only some places count, because nobody went through all of them."""
+    """Held-out cases of which only some regions count, because they were not fully reviewed."""
     dataset, state = project.dataset(), project.state
     there = dataset.cases()
     partly = [case for case in state.hold_out.on(Side.HELD_OUT) if case in there and case not in state.reviewed]

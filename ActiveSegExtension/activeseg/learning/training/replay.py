@@ -1,4 +1,4 @@
-"""Images that nobody corrected, with the current version's result as label: they keep what the model can do already."""
+"""Uncorrected images, with the current version's result as label: they keep what the model can do already."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class _Running:
             self._end(Stage.DONE)
 
     def _told(self, error: Exception) -> ActiveSegError:
-        """What the user is told of an error that is none of ours."""
+        """What the user is told of an unexpected error."""
         if heap.is_out_of_memory(error):
             from activeseg.learning.training.training_estimate import too_little_memory
 

@@ -1,7 +1,7 @@
 """A fine-tuning on disk: what was asked for, how far it is, and what it is told to do.
 
 The folder is all that the training's process and everybody who watches it have in common, so a training goes on
-without whoever began it, and shows up again when he comes back. Nothing here imports torch.
+without the program that began it, and shows up again in the next one. Nothing here imports torch.
 
     run.json       what was asked for
     state.json     how far it is; replaced whole
@@ -89,7 +89,7 @@ class RunState:
     Attributes
     ----------
     fraction : of everything, 0..1
-    eta_s : seconds left, None while nobody knows
+    eta_s : seconds left, None while unknown
     member, epoch : that are trained now, counted from 1; 0 in other stages
     loss, dice : of the last epoch, the Dice by structure on patches of the training cases
     version : id, once it is written
@@ -396,7 +396,7 @@ def _patiently(work: Callable[[], T]) -> T:
 
 
 def _detached(command: list[str], environment: Mapping[str, str], log: Any) -> None:
-    """A process that is nobody's child, so that the end of this one's family does not end it."""
+    """A process detached from this one, so that the end of this one's family does not end it."""
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "env": dict(environment)}
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS | subprocess.CREATE_BREAKAWAY_FROM_JOB

@@ -111,7 +111,7 @@ class FineTuningTrainer(nnUNetTrainer):  # type: ignore[misc]
         return result
 
     def _step_without_scaler(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """In float32 on a CPU: oneDNN's weight gradients in bfloat16 hold memory that nobody wrote where an image has
+        """In float32 on a CPU: oneDNN's weight gradients in bfloat16 hold unwritten memory where an image has
         few voxels (2 x 3 x 3 with 64 channels, torch 2.13: not a number in most of 150 passes)."""
         target = [part.to(self.device) for part in batch["target"]]
         self.optimizer.zero_grad(set_to_none=True)

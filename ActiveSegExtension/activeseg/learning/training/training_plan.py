@@ -29,7 +29,7 @@ class TrainingPlan:
     learning_rate, warm_up : the highest rate of AdamW, and the share of the iterations in which it rises to it
     frozen_stages : the first stages of the encoder, which stay as they are
     replay : share of the images drawn that are replayed ones, where there are any: cases that the parent has learnt
-        already, and images that nobody corrected
+        already, and uncorrected images
     batch_size, patch_kji : None takes those of the parent's plans; a smaller patch saves time and memory
     foreground : share of the patches that are centred on a structure
     seed : of the first member; the others follow
@@ -131,8 +131,8 @@ class TrainingPlan:
 def default_plan(device: str, cases: int, parent_members: int, encoder_stages: int, single: bool) -> TrainingPlan:
     """Sensible numbers for so many cases on such a device.
 
-    A processor gets short trainings with half of the encoder frozen (measured: a quarter less time for one Dice point)
-    and at most two members. ``single``: a model whose genuine program loads one member only.
+    A CPU gets short trainings with half of the encoder frozen (measured: a quarter less time for one Dice point)
+    and at most two members. ``single``: a model whose original program loads one member only.
     """
     gpu = device != "cpu"
     members = 1 if single else min(parent_members, 4) if gpu else min(parent_members, 2)

@@ -1,7 +1,7 @@
 """Views: the same image seen slightly differently, so that a single trained network can disagree with itself.
 
 Only changes that nnU-Net's training covers (noise, contrast, scaling, rotation, shift): never mirroring, which
-whole-body models are not trained for and which costs a third of their Dice (measured: engine facts, section 2).
+whole-body models are not trained for and which costs a third of their Dice (measured).
 """
 
 from __future__ import annotations

@@ -254,7 +254,7 @@ class _Storage:
 
 @dataclass
 class _Plain:
-    """Something harmless whose value nobody needs: a device, a number of numpy's."""
+    """Something harmless whose value is not needed: a device, a number of numpy's."""
 
     what: str = ""
 
@@ -375,7 +375,7 @@ class _Machine:
         self.stack.append(_Storage(name, key, count))
 
     def built(self) -> None:
-        """State of an ordered dictionary or of a numpy type: nobody needs it."""
+        """State of an ordered dictionary or of a numpy type; it is not needed."""
         self.stack.pop()
         if not isinstance(self.stack[-1], dict | _Plain):
             raise _unsafe(self.path, "an operation")

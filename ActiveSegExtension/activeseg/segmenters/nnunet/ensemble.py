@@ -1,4 +1,4 @@
-"""Many members, one answer: the label, the votes and the uncertainty on the network's grid (design section 5).
+"""Many members, one answer: the label, the votes and the uncertainty on the network's grid.
 
 Trained members decide the label (argmax of their mean logits, as nnU-Net does); views only vote for uncertainty and
 alternatives. No array of members x classes x voxels ever exists: each member is either kept as its blended decoder
@@ -78,7 +78,7 @@ class FeatureLogits:
 
 @dataclass(frozen=True)
 class Guest:
-    """A voter from outside of this network, such as a model of another resolution: one label for each voxel.
+    """An ensemble member from outside of this network, such as a model of another resolution: one label for each voxel.
 
     ``labels`` (z, y, x) holds the network's own label values on its grid. For softmax models only.
     """
@@ -162,7 +162,7 @@ class Decision:
         return (p * p).sum(0) if self.regions_class_order is None else (p * p).mean(0)
 
     def maxima(self, voters: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any], npt.NDArray[Any]]:
-        """Largest entropy, variance and mutual information for so many voters (design section 5)."""
+        """Largest entropy, variance and mutual information for so many members."""
         if self.regions_class_order is not None:
             return float(np.log(2)), np.full(voters.shape, 0.25), np.full(voters.shape, np.log(2))
         most = np.minimum(np.maximum(voters, 2), self.classes)
@@ -239,7 +239,7 @@ class _Maps:
         self.voters = np.full(self.shape, self.members, np.uint8) if self.views_move else None
 
     def fill_lone(self, plane: int, logits: torch.Tensor) -> None:
-        """One plane of a lone member's logits (C, y, x), few enough for the processor's cache."""
+        """One plane of a lone member's logits (C, y, x), few enough for the CPU's cache."""
         logits = logits.float()
         self.labels[plane] = self.decision.labels(logits)
         largest = self.decision.maxima(np.ones(1))[0]
@@ -265,7 +265,7 @@ class _Maps:
             return
         variance = (moments.squares / n - self.decision.squares(mean)).clamp_min(0).cpu().numpy()
         information = (entropy - moments.entropy / n).clamp_min(0).cpu().numpy()
-        alone = voters < 2  # nobody to disagree with: not computed
+        alone = voters < 2  # no other member to disagree with: not computed
         self.variance[planes] = np.where(alone, np.nan, np.minimum(variance / most_variance, 1))
         self.information[planes] = np.where(alone, np.nan, np.minimum(information / most_information, 1))
         if self.voters is not None:
@@ -275,7 +275,7 @@ class _Maps:
 def plan_members(network: Network, settings: Settings) -> tuple[tuple[int, ...], tuple[View, ...]]:
     """Which trained members (indices of folds) and views vote.
 
-    ``auto``: all trained members; a single one gets five views on a GPU and none on a CPU (design section 5).
+    ``auto``: all trained members; a single one gets five views on a GPU and none on a CPU.
     """
     trained = len(network.folds)
     if settings.members == "auto":
@@ -300,7 +300,7 @@ def run(
     ----------
     data : (c, z, y, x) float32, as nnU-Net's preprocessor gives it
     keep_logits : keep the mean logits for resampling (not needed when the label is taken on this grid)
-    guests : further voters, which like views do not decide the label
+    guests : further members, which like views do not decide the label
 
     Raises
     ------

@@ -340,7 +340,7 @@ def check_plans(plans: Mapping[str, Any], dataset: Mapping[str, Any], file: Path
 
 
 def _needed_plans(plans: Mapping[str, Any]) -> dict[str, Any]:
-    """Checked plans without what nobody reads."""
+    """Checked plans without unused parts."""
     needed = {key: plans[key] for key in _PLANS_KEYS if key in plans}
     for key in [key for key in needed if key.startswith("foreground_intensity_properties")]:
         needed[key] = {

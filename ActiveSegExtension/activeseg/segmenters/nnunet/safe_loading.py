@@ -17,7 +17,7 @@ _UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 def safe_unpickling() -> Iterator[None]:
     """Within it every ``torch.load`` uses the safe unpickler, also where nnU-Net asks for the unsafe one.
 
-    The allow-list is what genuine nnU-Net checkpoints hold beside tensors: numpy scalars and their dtypes.
+    The allow-list is what nnU-Net's own checkpoints hold beside tensors: numpy scalars and their dtypes.
     """
     import torch
 

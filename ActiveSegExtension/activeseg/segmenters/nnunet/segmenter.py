@@ -394,8 +394,8 @@ def on_cropped_grid(
 ) -> LabelArray:
     """The label map on the grid before nnU-Net's resampling, one class at a time.
 
-    ``genuine`` calls the plan's own resampling on every class (in fast mode on those that are present), as
-    ``convert_predicted_logits_to_segmentation_with_correct_shape`` does with all at once.
+    ``genuine`` calls the plan's own resampling on every class (in fast mode on those that are present), as the original
+    package's ``convert_predicted_logits_to_segmentation_with_correct_shape`` does with all at once.
     """
     from activeseg.segmenters.nnunet import resampling
 

@@ -1,4 +1,4 @@
-"""Our own predict inside the genuine ``totalsegmentator()``: what its networks say, and where their grid lies.
+"""ActiveSeg's predict inside the original ``totalsegmentator()``: what its networks say, and where their grid lies.
 
 The package crops, resamples, splits, merges and post-processes; for every network it calls ``nnUNetv2_predict`` on
 files in a temporary folder. Here that one call runs our ensemble instead, writes the label files that the package
@@ -44,7 +44,7 @@ Networks = Callable[[Model, float], Network]
 
 @dataclass
 class Predictions:
-    """One run of the genuine function with our predict in it.
+    """One run of the original function with ActiveSeg's predict in it.
 
     Attributes
     ----------

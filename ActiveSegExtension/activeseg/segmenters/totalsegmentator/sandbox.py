@@ -1,4 +1,4 @@
-"""The private place in which the genuine TotalSegmentator runs.
+"""The private place in which the original TotalSegmentator runs.
 
 The package keeps its configuration in ``TOTALSEG_HOME_DIR``, rewrites it at every run, creates it with usage statistics
 turned on, sets environment variables and prints. Here it gets a home of its own for one run: statistics off
@@ -92,7 +92,7 @@ class Printed:
 
 @contextmanager
 def sandbox(user: UserHome, weights: Path, statistics: bool = False) -> Iterator[Printed]:
-    """Within it the genuine package runs with a home of its own; yields what it prints.
+    """Within it the original package runs with a home of its own; yields what it prints.
 
     Parameters
     ----------

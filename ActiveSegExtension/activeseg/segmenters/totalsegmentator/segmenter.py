@@ -1,4 +1,4 @@
-"""The genuine TotalSegmentator as a segmenter: every task of the installed package, by ``totalsegmentator:<task>``.
+"""The original TotalSegmentator as a segmenter: every task of the installed package, by ``totalsegmentator:<task>``.
 
 Importing this module imports neither torch nor the package's networks; running a task does.
 """
@@ -108,7 +108,7 @@ class TotalSegmentatorSegmenter:
         resolve_device(settings.device)
 
     def segment(self, images: Mapping[str, Volume], settings: Settings, progress: Progress) -> Segmented:
-        """See ``Segmenter.segment``. Labels are what the genuine command gives; see ``Predictions`` for the votes."""
+        """See ``Segmenter.segment``. Labels are what the original command gives; see ``Predictions`` for the votes."""
         self.check(settings)
         models = self.models(settings)
         volume = self._only_image(images, models)
@@ -165,7 +165,7 @@ class TotalSegmentatorSegmenter:
     def _run(
         self, volume: Volume, models: Sequence[Model], settings: Settings, clock: Any, progress: Progress
     ) -> tuple[npt.NDArray[np.uint8], Any, list[str]]:
-        """The genuine function around our predict: labels (k, j, i), the networks' predictions, what it printed."""
+        """The original function around ActiveSeg's predict: labels (k, j, i), the networks' predictions, the output."""
         import nibabel
         import torch
         from totalsegmentator import python_api
@@ -198,7 +198,7 @@ class TotalSegmentatorSegmenter:
                         roi_subset=list(structures) if self.task.takes_subset(structures) else None,
                         ml=True,
                         quiet=True,
-                        device="cpu",  # of what remains genuine: its resampling; our predict knows its own device
+                        device="cpu",  # of the package's resampling; ActiveSeg's predict knows its own device
                         force_split=self.force_split,
                         higher_order_resampling=settings.resample is Resample.SMOOTH,
                     )

@@ -191,7 +191,7 @@ def _by_hand(model: Model, root: Path) -> str:
 
 @contextmanager
 def download_lock(root: Path, progress: Progress) -> Iterator[None]:
-    """One download at a time for this folder; whoever holds it may sweep what interrupted ones left."""
+    """One download at a time for this folder; its holder may sweep what interrupted ones left."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(root / ".activeseg-download.lock")
