@@ -186,14 +186,14 @@ def measure(image: Path, rounds: int) -> dict[str, Any]:
                 for mode in ("exact", "fast"):
                     seconds, result = engine.click(image, mode)
                     times[mode].append(seconds)
-                    stages[mode] = result["timings_s"]
+                    stages[mode] = result["record"]["timings_s"]
             empty = [empty_call(engine) for _ in range(200)]
             cancels = [engine.cancel_to_idle(image) for _ in range(3)]
     middle = {name: statistics.median(values) for name, values in times.items()}
     return {
         "warm_exact_ratio": round(middle["exact"] / middle["genuine"], 3),
         "warm_fast_ratio": round(middle["fast"] / middle["genuine"], 3),
-        "bf16": "bfloat16" in str(result["details"]["arithmetic"]),
+        "bf16": "bfloat16" in str(result["record"]["details"]["arithmetic"]),
         "rounds": rounds,
         "load_at_start": round(load, 2),
         "seconds": {name: [round(value, 2) for value in values] for name, values in times.items()},

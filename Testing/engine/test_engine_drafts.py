@@ -106,8 +106,8 @@ def test_views_vote_after_the_label_was_told(engine: WatchedEngine, model: Path,
     at = engine.events.index(label)
     later = [event.stage for event in engine.events[at:] if isinstance(event, ProgressEvent) and event.job == job]
     assert "network" in later
-    assert [member["name"] for member in label.result["members"]] == ["fold 0"]
-    assert [member["kind"] for member in result["members"]] == ["trained", "view", "view", "view"]
+    assert [member["name"] for member in label.result["record"]["members"]] == ["fold 0"]
+    assert [member["kind"] for member in result["record"]["members"]] == ["trained", "view", "view", "view"]
     assert set(label.result["measures"]) == {"entropy"}
     assert set(result["measures"]) == {"entropy", "variance", "mutual_information"}
     assert label.result["regions"]
@@ -133,7 +133,7 @@ def test_without_views_there_is_one_pass_and_one_label(
     job = engine.submit("segment", wish(model, in_memory(engine, ct), **more))
     result = engine.wait(job, DEADLINE_S)
     assert label_of(engine, job).result == result
-    assert result["settings"]["usage_statistics"] is True
+    assert result["record"]["settings"]["usage_statistics"] is True
     assert Draft.open(Path(draft)).read_images()["CT"].sha256() == ct.sha256()
     release_all(engine)
 
@@ -151,7 +151,7 @@ def test_cancelling_the_views_leaves_the_draft_with_the_label(engine: WatchedEng
     assert engine.scratch_entries() == set()
     opened = engine.do("draft.open", {"draft": draft})
     assert np.array_equal(read_array(opened["labels"]), labels)
-    assert [member["name"] for member in opened["members"]] == ["fold 0"]
+    assert [member["name"] for member in opened["record"]["members"]] == ["fold 0"]
     release_all(engine)
 
 
@@ -178,7 +178,7 @@ def test_without_memory_for_views_the_label_is_the_answer(
     result = segmenting.segment(job, kept)
     assert len(runs) == 1, "what is known is not computed again"
     assert len(labels) == 1
-    assert [member["name"] for member in result["members"]] == ["fold 0"]
+    assert [member["name"] for member in result["record"]["members"]] == ["fold 0"]
     assert "no views" in result["fallbacks"][-1]
     assert any("memory was not enough" in notice for notice in notices)
     assert read_array(result["labels"]).shape == ct.array.shape
@@ -223,10 +223,10 @@ def test_edits_are_saved_listed_opened_and_discarded(engine: WatchedEngine, ct: 
     assert read_geometry(opened["image"]["geometry"]) == read_geometry(opened["geometry"]) == ct.geometry
     assert np.array_equal(read_array(opened["labels"]), read_array(result["labels"]))
     known = ("model", "members", "schema", "decided", "images", "created", "settings", "threshold")
-    assert {key: opened[key] for key in known} == {key: result[key] for key in known}
+    assert {key: opened["record"][key] for key in known} == {key: result["record"][key] for key in known}
     assert opened["regions"] == result["regions"], "saved without regions, it has the prediction's"
     assert (Path(opened["regions_folder"]) / "alternatives.npz").is_file()
-    assert opened["measures"].keys() == {result["measure"]}
+    assert opened["measures"].keys() == {result["record"]["measure"]}
     release_all(engine)
     assert engine.do("draft.discard", {"draft": draft})["discarded"]
     assert not engine.do("draft.discard", {"draft": draft})["discarded"]
@@ -250,11 +250,11 @@ def test_a_draft_is_saved_while_a_segmentation_runs(engine: WatchedEngine, model
 
 def scene_base(engine: WatchedEngine, result: dict[str, Any], ct: Volume) -> dict[str, Any]:
     """What a scene keeps of a result."""
-    not_in_record = ("labels", "geometry", "measures", "measures_geometry", "regions", "regions_folder", "estimate")
+    uncertainty = result["measures"][result["record"]["measure"]]
     return {
-        "record": {key: value for key, value in result.items() if key not in not_in_record},
+        "record": result["record"],
         "labels": {"array": result["labels"], "geometry": result["geometry"]},
-        "uncertainty": {"array": result["measures"][result["measure"]], "geometry": result["measures_geometry"]},
+        "uncertainty": {"array": uncertainty, "geometry": result["measures_geometry"]},
         "regions": {
             "entries": result["regions"],
             "alternatives": str(Path(result["regions_folder"]) / "alternatives.npz"),
@@ -275,9 +275,8 @@ def test_a_scene_that_came_from_elsewhere_brings_its_base(
     engine.do("draft.save", {"draft": draft, "layers": layers(engine), "base": base})
     opened = engine.do("draft.open", {"draft": draft})
     assert np.array_equal(read_array(opened["labels"]), read_array(result["labels"]))
-    assert np.array_equal(
-        read_array(opened["measures"][result["measure"]]), read_array(result["measures"][result["measure"]])
-    )
+    measure = result["record"]["measure"]
+    assert np.array_equal(read_array(opened["measures"][measure]), read_array(result["measures"][measure]))
     assert opened["regions"] == result["regions"]
     labels = read_array(result["labels"])
     labels[8:10, 8:12, 8:12] = 1
@@ -354,7 +353,7 @@ def test_a_case_that_was_opened_again_is_corrected_further(
     }
     engine.do("draft.save", {"draft": draft, "layers": layers(engine), "base": base})
     again = engine.do("draft.open", {"draft": draft})
-    assert (again["origin"], again["decided"], again["regions"]) == (origin, names, [])
+    assert (again["record"]["origin"], again["record"]["decided"], again["regions"]) == (origin, names, [])
     edited = read_volume(opened["labels"]).array
     edited[8:16, 8:16, 16:20] = 2
     params = {**place, "draft": draft, "edited": in_memory(engine, Volume(edited, ct.geometry), "edited")}

@@ -78,7 +78,7 @@ def test_a_segmentation_is_the_one_that_the_library_makes(engine: WatchedEngine,
     result = engine.wait(job, DEADLINE_S)
     segmenter = NnUNetSegmenter(model)
     # Each process times by itself whether bfloat16 pays, which is not what is compared here.
-    segmenter._load(Settings()).bf16_pays = "bfloat16" in result["details"]["arithmetic"]
+    segmenter._load(Settings()).bf16_pays = "bfloat16" in result["record"]["details"]["arithmetic"]
     expected = segment({"CT": ct}, segmenter, Settings(), (), 3, Progress())
     assert np.array_equal(read_array(result["labels"]), expected.labels.array)
     assert read_geometry(result["geometry"]) == ct.geometry
@@ -90,7 +90,7 @@ def test_a_segmentation_is_the_one_that_the_library_makes(engine: WatchedEngine,
     assert read_geometry(result["measures_geometry"]) == grid.geometry
     regions = read_regions(Path(result["regions_folder"]))
     assert [r.to_dict() for r in regions] == [r.to_dict() for r in expected.regions] == result["regions"]
-    assert [m["name"] for m in result["members"]] == ["fold 0", "fold 1", "fold 2", "fold 3"]
+    assert [m["name"] for m in result["record"]["members"]] == ["fold 0", "fold 1", "fold 2", "fold 3"]
     assert result["fallbacks"] == []
     engine.do("job.release", {"job": job})
     assert engine.scratch_entries() == set()
@@ -115,9 +115,9 @@ def test_a_model_that_was_trained_anew_in_its_folder_is_loaded_again(
 ) -> None:
     folder = make_model(tmp_path / "model", LABELS, spacing=(4.0,) * 3, patch=(16,) * 3)
     image = in_memory(engine, ct)
-    assert len(engine.do("segment", wish(folder, image))["members"]) == 1
+    assert len(engine.do("segment", wish(folder, image))["record"]["members"]) == 1
     make_model(folder, LABELS, spacing=(4.0,) * 3, patch=(16,) * 3, folds=(0, 1))
-    assert len(engine.do("segment", wish(folder, image))["members"]) == 2
+    assert len(engine.do("segment", wish(folder, image))["record"]["members"]) == 2
     for job in engine.do("jobs.list")["jobs"]:
         engine.do("job.release", {"job": job["job"]})
 

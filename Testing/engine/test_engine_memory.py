@@ -63,7 +63,7 @@ def test_when_the_estimate_says_no_fewer_members_vote_and_it_is_said(wide_model:
         image = in_memory(engine, volume)
         job = engine.submit("segment", wish(wide_model, image))
         result = engine.wait(job, DEADLINE_S)
-        assert len(result["members"]) == 1
+        assert len(result["record"]["members"]) == 1
         assert result["fallbacks"] == ["Only the first trained member votes."]
         assert NoticeEvent(job, "Only the first trained member votes.") in engine.events
         estimates = [e.estimate for e in engine.events if isinstance(e, EstimateEvent) and e.job == job]

@@ -96,7 +96,7 @@ def raw(tmp_path: Path) -> Iterator[RawEngine]:
 @pytest.fixture(scope="module")
 def shared_raw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawEngine]:
     engine = RawEngine(tmp_path_factory.mktemp("raw") / "home")
-    assert isinstance(engine.ask(1, "hello", {"protocol": 1}), Response)
+    assert isinstance(engine.ask(1, "hello", {"protocol": 2}), Response)
     yield engine
     engine.close()
 
@@ -115,16 +115,16 @@ def assert_refused(message: Message, code: Code, *words: str) -> None:
 
 def test_nothing_is_answered_before_hello_and_no_other_version_is_spoken(raw: RawEngine) -> None:
     assert_refused(raw.ask(1, "jobs.list"), Code.NO_HELLO, "hello")
-    assert_refused(raw.ask(2, "hello", {"protocol": 2}), Code.UNSUPPORTED_PROTOCOL, "version 2", "version 1")
+    assert_refused(raw.ask(2, "hello", {"protocol": 1}), Code.UNSUPPORTED_PROTOCOL, "version 1", "version 2")
     assert_refused(raw.ask(3, "hello", {"protocol": True}), Code.UNSUPPORTED_PROTOCOL, "version")
     assert_refused(raw.ask(4, "hello"), Code.UNSUPPORTED_PROTOCOL, "None")
-    assert isinstance(raw.ask(5, "hello", {"protocol": 1}), Response)
-    assert_refused(raw.ask(6, "hello", {"protocol": 1}), Code.INVALID_PARAMS, "before")
+    assert isinstance(raw.ask(5, "hello", {"protocol": 2}), Response)
+    assert_refused(raw.ask(6, "hello", {"protocol": 2}), Code.INVALID_PARAMS, "before")
     assert isinstance(raw.ask(7, "jobs.list"), Response)
 
 
 def test_wrong_messages_are_answered_and_the_engine_goes_on(raw: RawEngine) -> None:
-    assert isinstance(raw.ask(1, "hello", {"protocol": 1}), Response)
+    assert isinstance(raw.ask(1, "hello", {"protocol": 2}), Response)
     raw.send(b"not json")
     assert_refused(raw.next(), Code.PARSE)
     raw.send(b"\xff\x00\xfe")
@@ -277,7 +277,7 @@ def test_an_array_file_with_pickles_is_refused(shared_engine: WatchedEngine, tmp
 
 
 def test_an_id_is_not_taken_twice(raw: RawEngine) -> None:
-    raw.ask(1, "hello", {"protocol": 1})
+    raw.ask(1, "hello", {"protocol": 2})
     body = {"jsonrpc": "2.0", "id": 2, "method": "segment", "params": {"model": "hounsfield", "image": "/nowhere"}}
     raw.send(json.dumps(body).encode(), json.dumps({**body, "id": "2"}).encode())
     answers = []
@@ -556,7 +556,7 @@ def test_an_idle_process_is_ended_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_client_that_does_not_read_does_not_stop_the_engine(raw: RawEngine) -> None:
-    raw.ask(1, "hello", {"protocol": 1})
+    raw.ask(1, "hello", {"protocol": 2})
     for number in range(3000):
         raw.send(json.dumps({"jsonrpc": "2.0", "id": number + 2, "method": "log.tail"}).encode())
     seen = 0

@@ -133,7 +133,7 @@ def recorded(sandbox: Path) -> list[tuple[str, dict[str, Any]]]:
         ("log.tail", {"lines": 5}),
         ("cancel", {"job": "1"}),
         ("job.release", {"job": "1"}),
-        ("hello", {"protocol": 1, "client": "fuzz"}),
+        ("hello", {"protocol": 2, "client": "fuzz"}),
     ]
 
 
@@ -316,7 +316,7 @@ class Engine:
         self._engine = Process(engine_command(sys.executable, home), sandbox)
         self.answered = 0
         self._kept: list[str] = []
-        self.inbox = Path(self.ask("first", "hello", {"protocol": 1, "client": "fuzz"})["result"]["inbox"])
+        self.inbox = Path(self.ask("first", "hello", {"protocol": 2, "client": "fuzz"})["result"]["inbox"])
 
     def ask(self, id: str, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """One request that must succeed or fail in words; its answer."""
@@ -479,7 +479,7 @@ def to_the_client(messages: int, number: int, sandbox: Path) -> dict[str, Any]:
         {"jsonrpc": "2.0", "method": "notice", "params": {"job": "1", "text": "t"}},
         {"jsonrpc": "2.0", "method": "label", "params": {"job": "1", "result": {"labels": "x"}}},
         {"jsonrpc": "2.0", "method": "log", "params": {"line": "x"}},
-        {"jsonrpc": "2.0", "id": "1", "result": {"protocol": 1, "log": "/x"}},
+        {"jsonrpc": "2.0", "id": "1", "result": {"protocol": 2, "log": "/x"}},
         {
             "jsonrpc": "2.0",
             "id": "2",

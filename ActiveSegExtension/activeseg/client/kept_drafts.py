@@ -108,7 +108,8 @@ class KeptDraft:
         """``prediction.json``, or ``case.json`` of a case that was opened from a dataset. Raises InputError."""
         folder = self.folder / self.base
         predicted = (folder / "prediction.json").is_file()
-        return read_json(folder / ("prediction.json" if predicted else "case.json"), InputError, _ACTION)
+        record = read_json(folder / ("prediction.json" if predicted else "case.json"), InputError, _ACTION)
+        return {key: value for key, value in record.items() if key != "files"}  # of that folder
 
     def read_uncertainty(self) -> Volume | None:
         """The measure that the record names, coarse enough to be shown; None when none was computed."""

@@ -13,7 +13,7 @@ from activeseg.core import errors
 from activeseg.core.errors import ActiveSegError, EngineError, shortened, shown
 from activeseg.core.json_fields import is_deeper
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 LINE_LIMIT = 1 << 20
 """Bytes of one message with its newline; arrays never travel in messages."""
 NAME_LIMIT = 200

@@ -9,13 +9,6 @@ from typing import Any
 from activeseg.core.volume import Volume
 from activeseg.io.npy import read_array, read_geometry
 
-_NOT_IN_RECORD = {
-    *("labels", "geometry", "measures", "measures_geometry", "regions", "regions_folder", "prediction"),
-    *("fallbacks", "estimate", "peak_bytes"),
-    *("id", "has_edits", "state", "image", "layers"),
-    "files",  # of the folder in which the record lay
-}
-
 
 def labels_of(result: Mapping[str, Any]) -> Volume:
     """The label map. Raises InputError."""
@@ -25,8 +18,3 @@ def labels_of(result: Mapping[str, Any]) -> Volume:
 def patches_of(result: Mapping[str, Any]) -> bytes:
     """The regions' alternatives, as ``alternatives.npz`` has them. Raises OSError."""
     return (Path(result["regions_folder"]) / "alternatives.npz").read_bytes()
-
-
-def record_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The part that is ``prediction.json``."""
-    return {key: value for key, value in result.items() if key not in _NOT_IN_RECORD}

@@ -22,7 +22,6 @@ from activeseg.core.segments.matching import segment_id_of
 from activeseg.core.volume import Volume
 
 from ..engine.inbox import Inbox, file_error
-from ..engine.results import record_of
 from ..scene.case import Case
 from ..scene.layers import Snapshot, put, same_voxels, take
 from ..scene.placement import geometry_of
@@ -324,7 +323,7 @@ class _Opening:
         ct_node = add_volume(scene, self._image, str(state.get("ct_name", "CT")))
         name = scene.GenerateUniqueName(str(state.get("name", "Segmentation")))
         labels = Volume(labels.array, self._image.geometry, labels.name)  # whose digits a file has rounded
-        case = Case.create(scene, ct_node, labels, record_of(self._record), name, self._draft.id)
+        case = Case.create(scene, ct_node, labels, self._record, name, self._draft.id)
         if self._regions:
             case.set_regions(*self._regions, labels.geometry)
         if self._uncertainty is not None:

@@ -16,7 +16,7 @@ from activeseg.io.npy import read_array, read_geometry
 
 from ..engine.inbox import Inbox, file_error
 from ..engine.listener import Listener
-from ..engine.results import labels_of, patches_of, record_of
+from ..engine.results import labels_of, patches_of
 from ..scene.case import Case
 from ..scene.placement import geometry_of
 from ..scene.volume_node import volume_of
@@ -270,7 +270,7 @@ class Segmenting:
             ct_node, labels = self._ct_of(run), labels_of(result)
             self._remove_previews(ct_node)
             name = self._scene.GenerateUniqueName(f"{run.state.ct_name} preview")
-            preview = Case.create(self._scene, ct_node, labels, record_of(result), name, preview=True)
+            preview = Case.create(self._scene, ct_node, labels, result["record"], name, preview=True)
             self._listener.case_changed(preview)
 
     def _previewed(self, run: _Run, job: str, result: Mapping[str, Any]) -> None:
@@ -293,8 +293,8 @@ class Segmenting:
         ct_node, labels = self._ct_of(run), labels_of(result)
         self._remove_previews(ct_node)
         name = self._scene.GenerateUniqueName(f"{run.state.ct_name} segmentation")
-        run.case = Case.create(self._scene, ct_node, labels, record_of(result), name, run.id)
-        run.shown_members = len(result["members"])
+        run.case = Case.create(self._scene, ct_node, labels, result["record"], name, run.id)
+        run.shown_members = len(result["record"]["members"])
         run.tell(label_shown=True)
         self._listener.case_changed(run.case)
         self._listener.segmenting_changed()
@@ -309,7 +309,7 @@ class Segmenting:
             case.set_regions(result["regions"], patches_of(result), read_geometry(result["geometry"]))
         else:
             self._listener.notice("The list of regions stays as it is, because you have begun to review it.")
-        geometry, default = read_geometry(result["measures_geometry"]), result["measure"]
+        geometry, default = read_geometry(result["measures_geometry"]), result["record"]["measure"]
         for measure in sorted(result["measures"], key=lambda name: name != default):
             volume = Volume(read_array(result["measures"][measure]), geometry)
             self._engine.later(lambda m=measure, v=volume: self._add_uncertainty(case, m, v, m == default))
@@ -322,8 +322,8 @@ class Segmenting:
     def _finish(self, run: _Run, job: str, result: Mapping[str, Any]) -> None:
         if run.case is None:
             self._show(run, result)
-        elif self._scene.IsNodePresent(run.case.node) and len(result["members"]) != run.shown_members:
-            run.case.update_record(record_of(result))
+        elif self._scene.IsNodePresent(run.case.node) and len(result["record"]["members"]) != run.shown_members:
+            run.case.update_record(result["record"])
             self._complete(run, result)
         self._engine.request("job.release", {"job": job}, on_error=_ignore)
         self._engine.later(lambda: self._end(run))  # when all maps are in the scene

@@ -39,7 +39,7 @@ def test_hello_says_which_protocol_is_spoken() -> None:
     assert (message.params["protocol"], message.params["client"]) == (PROTOCOL_VERSION, "Slicer")
 
 
-@pytest.mark.parametrize("answer", [{"protocol": 2}, {"protocol": "1"}, {}, None, [1]])
+@pytest.mark.parametrize("answer", [{"protocol": 1}, {"protocol": "2"}, {}, None, [1]])
 def test_an_engine_of_another_version_is_refused_in_words(answer: object) -> None:
     client = EngineClient("test")
     id, _ = client.hello()

@@ -61,7 +61,7 @@ def open_draft(job: Job, kept: Kept) -> dict[str, Any]:
     if not grid.same_grid(base.labels.geometry):
         raise InputError(f"The draft in '{draft.folder}' is damaged: its label map is not of its image.", "Discard it.")
     result: dict[str, Any] = {
-        **base.to_dict(),
+        "record": base.to_dict(),
         "id": draft.id,
         "has_edits": draft.has_edits,
         "state": dict(draft.state),

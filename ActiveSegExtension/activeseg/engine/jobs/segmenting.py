@@ -146,7 +146,7 @@ def _write(folder: Path, prediction: Prediction) -> dict[str, Any]:
     }
     write_regions(folder, prediction.regions, prediction.focus)
     return {
-        **prediction.to_dict(),
+        "record": prediction.to_dict(),
         "labels": npy.write_array(folder / "labels.npy", prediction.labels.array),
         "geometry": npy.geometry_message(prediction.labels.geometry),
         "measures": {name: npy.write_array(folder / f"{name}.npy", shown.array) for name, shown in maps.items()},

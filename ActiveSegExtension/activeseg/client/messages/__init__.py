@@ -1,0 +1,1 @@
+"""What a client may ask of the engine, what it answers, and what it tells: a frozen dataclass for each message."""
