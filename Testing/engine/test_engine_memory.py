@@ -154,7 +154,7 @@ def test_when_there_is_no_step_down_the_job_fails_in_words_and_the_engine_stays(
     job = warm.submit("segment", wish(wide_model, large, settings=one, output=str(output)))
     failure = warm.failure(job)
     assert isinstance(failure.error, DeviceError), failure
-    assert failure.error.message.startswith("The memory is not enough")
+    assert failure.error.message.startswith("Not enough memory")
     assert failure.error.action
     assert warm.until_printed("allocate memory") in warm.do("log.tail", {"lines": 200})["lines"]
     assert any(isinstance(e, ProgressEvent) and e.job == job and e.stage == "preprocess" for e in warm.events)

@@ -76,7 +76,7 @@ def hashes(folder: Path) -> dict[str, str]:
 def check(ended: Ended, name: str) -> None:
     told = f"{name}: {ended.code} {ended.err}"
     assert ended.code in (0, 2, 3, 4), told
-    assert "mistake in ActiveSeg" not in ended.err, told
+    assert "bug in ActiveSeg" not in ended.err, told
     assert "Traceback" not in ended.err, told
     assert ended.code == 0 or len(ended.err + ended.out) > 20, told
 

@@ -48,7 +48,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Segment a CT, see where the model is unsure, correct it, and let the model learn from it."""
+    """Segment a CT, review where the model is uncertain, correct it, and fine-tune the model on the corrections."""
 
 
 def run() -> None:

@@ -212,7 +212,7 @@ def _told(error: BaseException) -> ActiveSegError:
     if isinstance(error, ModuleNotFoundError):
         return ActiveSegError(f"The package '{error.name}' is missing.", "Install it: pip install 'activeseg[engine]'.")
     if isinstance(error, MemoryError):
-        return DeviceError("There is not enough memory.", "Close other programs, or take a coarser model.")
+        return DeviceError("There is not enough memory.", "Close other programs, or use a coarser model.")
     full = told_full(error, Path.cwd())
     if full is not None:
         return full
@@ -220,7 +220,7 @@ def _told(error: BaseException) -> ActiveSegError:
         return ActiveSegError(f"A file could not be used: {error}.", "Check free space, names and permissions.")
     return ActiveSegError(
         f"ActiveSeg failed: {type(error).__name__}: {error}",
-        "This is a mistake in ActiveSeg. Run the command again with --debug and report what it prints.",
+        "This is a bug in ActiveSeg. Run the command again with --debug and report what it prints.",
     )
 
 

@@ -35,7 +35,7 @@ from activeseg.system.files import set_rights
 if TYPE_CHECKING:
     from activeseg.dataset.unlisted import Unlisted
 
-app = typer.Typer(no_args_is_help=True, help="Add to, look into, check, open, thin out and migrate a dataset.")
+app = typer.Typer(no_args_is_help=True, help="Add to, inspect, verify, open, remove cases from and migrate a dataset.")
 
 Folder = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset's folder (DatasetNNN_Name).")]
 Case = Annotated[str, typer.Argument(metavar="CASE", help="The case's name, from 'dataset show'.")]
@@ -45,7 +45,9 @@ Case = Annotated[str, typer.Argument(metavar="CASE", help="The case's name, from
 def add(
     folder: Folder,
     image: Annotated[Path, typer.Argument(metavar="INPUT", help="The image, as for 'segment'.")],
-    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Its true label map, or a .seg.nrrd from Slicer.")],
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="Its ground truth: a label map, or a .seg.nrrd from Slicer.")
+    ],
     structures: Annotated[
         str, typer.Option(metavar="A,B", help="What the values 1, 2, ... of LABELS are; default: the dataset's own.")
     ] = "",
@@ -53,17 +55,24 @@ def add(
         list[str] | None,
         typer.Option("--map", metavar="NAME=STRUCTURE", help="What a segment or structure is; 'NAME=' leaves it out."),
     ] = None,
-    case: Annotated[str | None, typer.Option(metavar="NAME", help="A neutral name; default CT_0001 and so on.")] = None,
+    case: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Anonymous case name (default: CT_0001, CT_0002, ...).")
+    ] = None,
     series: Annotated[str | None, typer.Option(help="DICOM series: its number, UID or description.")] = None,
     channel: Annotated[list[str] | None, typer.Option(metavar="NAME=FILE", help="Image of a further channel.")] = None,
     channels: Annotated[str, typer.Option(metavar="A,B", help="Names of a new dataset's channels.")] = "CT",
     patient: Annotated[
-        str, typer.Option(metavar="ID", help="Whose image it is: decides whether a project holds it out. Kept private.")
+        str,
+        typer.Option(
+            metavar="ID",
+            help="Patient ID. Keeps all images of a patient on one side of the training / test split; "
+            "never stored in the dataset.",
+        ),
     ] = "",
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Add an image with a label map that is true. The same image again updates its case."""
+    """Add an image with its ground truth. The same image again updates its case."""
     with conversation(json, debug) as talk:
         from activeseg.dataset import Dataset
         from activeseg.dataset.layout import find_dataset
@@ -202,7 +211,7 @@ def verify(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 def recover(
     folder: Folder,
     channels: Annotated[
-        str, typer.Option(metavar="A,B", help="Names of the channels, only where nothing in the folder says them.")
+        str, typer.Option(metavar="A,B", help="Channel names, only where the folder does not contain them.")
     ] = "",
     json: Json = False,
     debug: Debug = False,
@@ -292,7 +301,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 def remove(
     folder: Folder,
     case: Case,
-    yes: Annotated[bool, typer.Option("--yes", help="Really remove it, with its history.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm: remove it with its history.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -15,17 +15,19 @@ from activeseg.core.errors import EngineError, Remedy
 app = typer.Typer(no_args_is_help=True, help="Make, check, repair and remove the engine's own Python environment.")
 
 Folder = Annotated[Path, typer.Option("--folder", "-f", help="The folder that holds it.")]
-Python = Annotated[Path | None, typer.Option(help="The Python 3.11 to 3.13 to build on; none: one is found.")]
+Python = Annotated[Path | None, typer.Option(help="The Python 3.11 to 3.13 to build on (default: one is found).")]
 Index = Annotated[
     str, typer.Option(envvar=INDEX, help="Address of a package index; with a password better in the variable.")
 ]
-Wheels = Annotated[Path | None, typer.Option(help="A folder of wheels that is looked into as well.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Use nothing but the folder of wheels.")]
+Wheels = Annotated[Path | None, typer.Option(help="A folder of wheels to use as well.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Use only the folder of wheels, no internet.")]
 Proxy = Annotated[
     str,
-    typer.Option(envvar=PROXY, help="Address of a proxy; none: the system's. With a password better in the variable."),
+    typer.Option(
+        envvar=PROXY, help="Address of a proxy (default: the system's); with a password better in the variable."
+    ),
 ]
-Torch = Annotated[str, typer.Option(help="Build of PyTorch: auto, cpu, cu130, ...; '' takes what the index has.")]
+Torch = Annotated[str, typer.Option(help="Build of PyTorch: auto, cpu, cu130, ...; '' uses the index's own.")]
 FOLDER = default_folder()
 
 
@@ -41,7 +43,7 @@ def plan(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Tell what an installation would do; nothing is written."""
+    """Show what an installation would do; nothing is written."""
     with conversation(json, debug) as talk:
         options = Options(python, Source(index, wheels, offline, proxy, torch))
         found = EngineEnvironment(folder).plan(options)
@@ -60,7 +62,7 @@ def install(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Install it. Interrupted, the same command goes on with what was downloaded."""
+    """Install it. After an interruption the same command continues with what was downloaded."""
     with conversation(json, debug) as talk:
         environment = EngineEnvironment(folder)
         found = environment.plan(Options(python, Source(index, wheels, offline, proxy, torch)))
@@ -73,7 +75,7 @@ def install(
 
 @app.command()
 def check(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) -> None:
-    """Tell how it is doing; exit code 1 when it cannot be used."""
+    """Check its state; exit code 1 when it cannot be used."""
     with conversation(json, debug) as talk:
         status = EngineEnvironment(folder).check()
         if not status.usable:
@@ -83,14 +85,14 @@ def check(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) -> 
 
 @app.command()
 def repair(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) -> None:
-    """Make it anew, as it was installed."""
+    """Reinstall it with the same settings."""
     with conversation(json, debug) as talk, talk.progress() as progress:
         _tell(talk, EngineEnvironment(folder).repair(progress))
 
 
 @app.command()
 def update(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) -> None:
-    """Bring it to the packages of this version of ActiveSeg."""
+    """Update it to the packages of this version of ActiveSeg."""
     with conversation(json, debug) as talk, talk.progress() as progress:
         _tell(talk, EngineEnvironment(folder).update(progress))
 

@@ -26,10 +26,16 @@ def export(
     ],
     review: Annotated[
         Review,
-        typer.Option(help="What counts as truth besides reviewed regions and edits: all; what is certain; nothing."),
+        typer.Option(
+            help="Unreviewed voxels: use as ground truth (all), ignore where uncertain (regions), ignore (none)."
+        ),
     ] = Review.REGIONS,
-    reviewed: Annotated[str, typer.Option(metavar="1,2,5-7", help="Regions that were looked at and found right.")] = "",
-    case: Annotated[str | None, typer.Option(metavar="NAME", help="A neutral name; default CT_0001 and so on.")] = None,
+    reviewed: Annotated[
+        str, typer.Option(metavar="1,2,5-7", help="Regions that were reviewed and found correct.")
+    ] = "",
+    case: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Anonymous case name (default: CT_0001, CT_0002, ...).")
+    ] = None,
     map_: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,9 +50,14 @@ def export(
     ] = None,
     series: Annotated[str | None, typer.Option(help="DICOM series of --image.")] = None,
     annotator: Annotated[str, typer.Option(help="Who corrected it; kept in the provenance.")] = "",
-    notes: Annotated[str, typer.Option(help="Kept in the provenance: nothing that tells who the patient is.")] = "",
+    notes: Annotated[str, typer.Option(help="Kept in the provenance; must not identify the patient.")] = "",
     patient: Annotated[
-        str, typer.Option(metavar="ID", help="Whose image it is: decides whether a project holds it out. Kept private.")
+        str,
+        typer.Option(
+            metavar="ID",
+            help="Patient ID. Keeps all images of a patient on one side of the training / test split; "
+            "never stored in the dataset.",
+        ),
     ] = "",
     json: Json = False,
     debug: Debug = False,
@@ -83,7 +94,7 @@ def export(
 
 
 def _report(exported: Exported) -> list[Any]:
-    """For a person: what changed in each structure, and what counts as truth."""
+    """For a person: what changed in each structure, and how unreviewed voxels are treated."""
     rows = table(
         "STRUCTURE", "VOXELS +", "VOXELS -", "MM3", "DICE BEFORE", right=("VOXELS +", "VOXELS -", "MM3", "DICE BEFORE")
     )

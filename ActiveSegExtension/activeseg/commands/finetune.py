@@ -25,24 +25,32 @@ _LOOK_S = 0.5
 
 def finetune(
     folder: Folder,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Only show what would be done, and what it takes.")] = False,
-    detach: Annotated[bool, typer.Option(help="Begin, and come back at once; see 'activeseg training show'.")] = False,
-    parent: Annotated[str, typer.Option(metavar="VERSION", help="Default: the current one.")] = "",
-    part: Annotated[str, typer.Option(help="Of several networks the one to train; default: the corrected one.")] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    members: Annotated[int | None, typer.Option(min=1, help="Members of the new ensemble.")] = None,
-    members_from: Annotated[str | None, typer.Option(help="seeds, or snapshots of one cyclic training.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of each member.")] = None,
-    iterations: Annotated[int | None, typer.Option(min=1, help="In each epoch.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="The highest one.")] = None,
-    warm_up: Annotated[float | None, typer.Option(help="Share of the iterations in which the rate rises.")] = None,
-    frozen_stages: Annotated[int | None, typer.Option(min=0, help="First stages of the encoder that stay.")] = None,
-    replay: Annotated[float | None, typer.Option(help="Share of replayed images.")] = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Only preview the training: cases, settings, time and memory.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option(help="Start in the background and return immediately; see 'activeseg training show'.")
+    ] = False,
+    parent: Annotated[
+        str, typer.Option(metavar="VERSION", help="Version to start from (default: the current one).")
+    ] = "",
+    part: Annotated[str, typer.Option(help="Which of several networks to train (default: the corrected one).")] = "",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")] = "auto",
+    members: Annotated[int | None, typer.Option(min=1, help="Number of members of the new ensemble.")] = None,
+    members_from: Annotated[
+        str | None, typer.Option(help="'seeds': one training each; 'snapshots': of one cyclic training.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs per member.")] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Iterations per epoch.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    warm_up: Annotated[float | None, typer.Option(help="Fraction of the iterations with a rising rate.")] = None,
+    frozen_stages: Annotated[int | None, typer.Option(min=0, help="Encoder stages to freeze, from the first.")] = None,
+    replay: Annotated[float | None, typer.Option(help="Fraction of replayed images, from 0 to 1.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
-    patch: Annotated[str, typer.Option(metavar="K,J,I", help="A smaller patch saves time and memory.")] = "",
-    foreground: Annotated[float | None, typer.Option(help="Share of the patches centred on a structure.")] = None,
+    patch: Annotated[str, typer.Option(metavar="K,J,I", help="Patch size; a smaller one saves time and memory.")] = "",
+    foreground: Annotated[float | None, typer.Option(help="Fraction of patches centred on a structure.")] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
-    margin: Annotated[float | None, typer.Option(help="Dice that a structure may fall.")] = None,
+    margin: Annotated[float | None, typer.Option(help="Largest Dice drop allowed per structure.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -84,7 +92,7 @@ def finetune(
 
 @app.command()
 def show(folder: Folder, json: Json = False, debug: Debug = False) -> None:
-    """How far the last fine-tuning is."""
+    """Show the progress of the last fine-tuning."""
     with conversation(json, debug) as talk:
         run = _last(folder)
         state = run.state
@@ -93,7 +101,7 @@ def show(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 
 @app.command()
 def watch(folder: Folder, json: Json = False, debug: Debug = False) -> None:
-    """Follow the last fine-tuning to its end; leaving it with Ctrl+C leaves it running."""
+    """Follow the last fine-tuning to its end; Ctrl+C stops watching, not the training."""
     with conversation(json, debug) as talk:
         run = _last(folder)
         _watch(talk, run, cancels=False)
@@ -102,31 +110,31 @@ def watch(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 
 @app.command()
 def pause(folder: Folder, json: Json = False, debug: Debug = False) -> None:
-    """Let it wait, in memory; 'resume' goes on."""
+    """Pause the training; it stays in memory, and 'resume' continues it."""
     _tell(folder, "pause", json, debug)
 
 
 @app.command()
 def stop(folder: Folder, json: Json = False, debug: Debug = False) -> None:
-    """End its process; 'resume' goes on after the last whole epoch."""
+    """Stop the training's process; 'resume' continues after the last complete epoch."""
     _tell(folder, "stop", json, debug)
 
 
 @app.command()
 def cancel(folder: Folder, json: Json = False, debug: Debug = False) -> None:
-    """End it for good. A version that is written already stays, and is not current."""
+    """Cancel the training for good. A version that is written already stays, and is not current."""
     _tell(folder, "cancel", json, debug)
 
 
 @app.command()
 def resume(folder: Folder, json: Json = False, debug: Debug = False) -> None:
-    """Go on: after a pause, a stop, a killed process or a restarted machine."""
+    """Continue after a pause, a stop, a killed process or a restarted machine."""
     with conversation(json, debug) as talk:
         from activeseg.learning.training.finetuning import resume_finetuning
 
         run = _last(folder)
         resume_finetuning(run)
-        talk.result({"run": run.id, **run.state.to_dict()}, f"{run.id} goes on.")
+        talk.result({"run": run.id, **run.state.to_dict()}, f"{run.id} continues.")
 
 
 def _tell(folder: Path, what: str, json: bool, debug: bool) -> None:

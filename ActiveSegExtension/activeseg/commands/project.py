@@ -14,7 +14,9 @@ from activeseg.core.errors import InputError
 if TYPE_CHECKING:
     from activeseg.learning.project.project import Project
 
-app = typer.Typer(no_args_is_help=True, help="Begin and look into a project: base model, dataset, hold-out, versions.")
+app = typer.Typer(
+    no_args_is_help=True, help="Create and inspect a project: base model, dataset, held-out cases, versions."
+)
 
 Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's folder.")]
 
@@ -22,11 +24,12 @@ Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's f
 @app.command()
 def new(
     folder: Folder,
-    model: Annotated[str, typer.Option("--model", "-m", help="The model to begin with, as for 'segment'.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="The base model, as for 'segment'.")],
     dataset: Annotated[
-        Path | None, typer.Option("--dataset", "-d", help="A dataset that is there; default: a new one inside.")
+        Path | None,
+        typer.Option("--dataset", "-d", help="An existing dataset (default: a new one inside the project)."),
     ] = None,
-    add: Annotated[str, typer.Option(metavar="A,B", help="Structures that the model does not know yet.")] = "",
+    add: Annotated[str, typer.Option(metavar="A,B", help="New structures that the model does not know yet.")] = "",
     map_: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="STRUCTURE=MODELS", help="The model's name of a structure; 'STRUCTURE=' is new."),
@@ -34,7 +37,7 @@ def new(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Begin a project."""
+    """Create a project."""
     with conversation(json, debug) as talk:
         from activeseg.learning.project.project import Project
 
@@ -46,7 +49,7 @@ def new(
 
 @app.command()
 def show(folder: Folder, json: Json = False, debug: Debug = False) -> None:
-    """Structures, cases with their side, versions, and whether fine-tuning is worth it again."""
+    """Show structures, cases (training or held out), versions, and whether a new fine-tuning is worthwhile."""
     with conversation(json, debug) as talk:
         from activeseg.learning.project.project import Project
 
@@ -64,7 +67,7 @@ def match(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what structures of the dataset are in the base model; only before the first version."""
+    """Match the dataset's structures with the base model's; only before the first version."""
     with conversation(json, debug) as talk:
         from activeseg.learning.project.project import Project
 
@@ -77,11 +80,16 @@ def match(
 def admit(
     folder: Folder,
     case: Annotated[str, typer.Argument(help="The case's name, from 'project show'.")],
-    patient: Annotated[str, typer.Option(metavar="ID", help="The same for all images of a patient. Kept private.")],
+    patient: Annotated[
+        str,
+        typer.Option(
+            metavar="ID", help="Patient ID, the same for all images of a patient; never stored in the dataset."
+        ),
+    ],
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say whose a case is: all images of a patient are trained on, or all are held out, for good."""
+    """Assign a patient ID to a case: all images of a patient are trained on, or all are held out, permanently."""
     with conversation(json, debug) as talk:
         from activeseg.learning.project.holdout import Side
         from activeseg.learning.project.project import Project
@@ -100,22 +108,22 @@ def reviewed(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say that somebody went through all of a held-out case: then all of it measures versions."""
+    """Mark a held-out case as completely reviewed: all of it is then used to measure versions."""
     with conversation(json, debug) as talk:
         from activeseg.learning.project.project import Project
 
         Project.open(folder).mark_reviewed(case)
-        talk.result({"case": case, "reviewed": True}, f"All of {case} counts from now on.")
+        talk.result({"case": case, "reviewed": True}, f"{case} is marked as completely reviewed.")
 
 
 @app.command()
 def check(
     folder: Folder,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended; nothing is deleted.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired; nothing is deleted.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Report what is wrong with a project's files; the exit code is 4 when something is and stays."""
+    """Check a project's files; exit code 4 when problems remain."""
     with conversation(json, debug) as talk:
         from activeseg.core.errors import DatasetError
         from activeseg.learning.project_check import check_project
@@ -125,7 +133,7 @@ def check(
         for problem in problems:
             rows.add_row(problem.where, problem.what, problem.mending or "nothing: see what is wrong")
         document = {"project": str(folder), "problems": [problem.to_dict() for problem in problems], "repaired": repair}
-        talk.result(document, rows if problems else "Nothing is wrong.")
+        talk.result(document, rows if problems else "No problems found.")
         if any(not (repair and problem.mending) for problem in problems):
             raise typer.Exit(DatasetError.exit_code)
 
@@ -133,15 +141,15 @@ def check(
 @app.command()
 def replay(
     folder: Folder,
-    images: Annotated[list[Path], typer.Argument(metavar="CT...", help="Images that nobody corrected.")],
+    images: Annotated[list[Path], typer.Argument(metavar="CT...", help="Uncorrected images.")],
     channel: Annotated[
         list[str] | None, typer.Option(metavar="NAME=FILE", help="A further image of a case with several channels.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")] = "auto",
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Keep what the current version can do: its result on more images is trained on beside the corrections."""
+    """Preserve what the current version can do: train on its results for more images, beside the corrections."""
     with conversation(json, debug) as talk:
         from activeseg.learning.project.project import Project
         from activeseg.learning.training.replay import add_replay

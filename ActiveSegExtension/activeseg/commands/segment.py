@@ -30,16 +30,19 @@ class Device(StrEnum):
 
 
 def segment(
-    image: Annotated[Path, typer.Argument(metavar="INPUT", help="NIfTI, NRRD or MHA file, or a folder of DICOM.")],
+    image: Annotated[Path, typer.Argument(metavar="INPUT", help="NIfTI, NRRD or MHA file, or a DICOM folder.")],
     model: Annotated[str, typer.Option("--model", "-m", help="A name from 'activeseg models', or nnunet:FOLDER.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="New folder for the prediction.")],
-    device: Annotated[Device, typer.Option(help="Where the network runs; auto says what it took.")] = Device.AUTO,
-    members: Annotated[str, typer.Option(metavar="auto|N", help="How many members vote.")] = "auto",
-    mode: Annotated[Mode, typer.Option(help="exact equals the genuine packages voxel by voxel.")] = Mode.FAST,
-    resample: Annotated[Resample, typer.Option(help="How labels return to the image's grid.")] = Resample.GENUINE,
+    device: Annotated[Device, typer.Option(help="Device for inference; 'auto' reports its choice.")] = Device.AUTO,
+    members: Annotated[str, typer.Option(metavar="auto|N", help="Number of ensemble members.")] = "auto",
+    mode: Annotated[Mode, typer.Option(help="'exact' reproduces the original packages voxel for voxel.")] = Mode.FAST,
+    resample: Annotated[
+        Resample,
+        typer.Option(help="How labels return to the image's grid; 'genuine': as the model's own package does it."),
+    ] = Resample.GENUINE,
     structures: Annotated[str, typer.Option(metavar="A,B", help="Segment only these structures.")] = "",
-    focus: Annotated[str, typer.Option(metavar="A,B", help="List places worth a look in these only.")] = "",
-    regions: Annotated[int, typer.Option(min=0, help="How many places worth a look to list.")] = 10,
+    focus: Annotated[str, typer.Option(metavar="A,B", help="Suggest regions to review in these structures only.")] = "",
+    regions: Annotated[int, typer.Option(min=0, help="Number of regions to review to list.")] = 10,
     series: Annotated[str | None, typer.Option(help="DICOM series: its number, UID or description.")] = None,
     channel: Annotated[
         list[str] | None, typer.Option(metavar="NAME=FILE", help="A further image of a model with several channels.")
@@ -48,7 +51,7 @@ def segment(
         bool | None,
         typer.Option("--mirroring/--no-mirroring", help="Average over mirrored images."),
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Number of CPU threads; 0: torch's default.")] = 0,
     usage_statistics: Annotated[
         bool, typer.Option("--usage-statistics", help="Let TotalSegmentator send its usage statistics.")
     ] = False,
@@ -138,14 +141,14 @@ def structure_sizes(prediction: Prediction) -> list[dict[str, Any]]:
 
 
 def _report(prediction: Prediction, found: Sequence[Mapping[str, Any]], output: Path) -> list[RenderableType]:
-    """For a person: the structures, the places worth a look, and how the prediction was made."""
+    """For a person: the structures, the regions to review, and how the prediction was made."""
     structures = table("STRUCTURE", "ML", right=("ML",))
     present = [entry for entry in found if entry["voxels"]]
     for entry in sorted(present, key=lambda entry: -entry["ml"]):
         structures.add_row(entry["name"], f"{entry['ml']:.1f}")
     places = table(
-        *("PLACE", "SCORE", "ML", "CENTRE (RAS, MM)", "ALTERNATIVES", "STRUCTURES"),
-        right=("PLACE", "SCORE", "ML", "CENTRE (RAS, MM)", "ALTERNATIVES"),
+        *("REGION", "SCORE", "ML", "CENTRE (RAS, MM)", "ALTERNATIVES", "STRUCTURES"),
+        right=("REGION", "SCORE", "ML", "CENTRE (RAS, MM)", "ALTERNATIVES"),
     )
     for region in prediction.regions:
         places.add_row(
@@ -164,7 +167,7 @@ def _report(prediction: Prediction, found: Sequence[Mapping[str, Any]], output: 
         structures,
         f"Looked for and not found: {absent} other structure{'s' * (absent > 1)}." if absent else "",
         "",
-        places if prediction.regions else "No place is worth a look.",
+        places if prediction.regions else "No regions to review.",
         "",
         f"{prediction.model}: {count} member{'s' if count > 1 else ''}{agreement}, {prediction.timings['total']:.1f} s"
         + (f" on {device}." if device else "."),

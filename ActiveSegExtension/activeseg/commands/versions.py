@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="List, compare, promote, roll back, export and import versions.")
 
 Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's folder.")]
-Id = Annotated[str, typer.Argument(metavar="VERSION", help="Such as v0003, or base.")]
+Id = Annotated[str, typer.Argument(metavar="VERSION", help="A version such as v0003, or base.")]
 
 
 @app.command(name="list")
 def list_(folder: Folder, json: Json = False, debug: Debug = False) -> None:
-    """All versions, and which one is current."""
+    """List all versions, and which one is current."""
     with conversation(json, debug) as talk:
         from activeseg.learning.project.project import Project
 
@@ -52,13 +52,15 @@ def list_(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 def compare(
     folder: Folder,
     first: Id,
-    second: Annotated[str, typer.Argument(metavar="OTHER", help="Default: the current version.")] = "",
-    picture: Annotated[Path | None, typer.Option(help="Draw it into this PNG file.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    second: Annotated[
+        str, typer.Argument(metavar="OTHER", help="The version to compare with (default: the current one).")
+    ] = "",
+    picture: Annotated[Path | None, typer.Option(help="Also draw the comparison into this PNG file.")] = None,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda or mps.")] = "auto",
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Two versions on the held-out cases, structure by structure; what was not measured yet is measured now."""
+    """Compare two versions on the held-out cases, structure by structure, measuring what is missing."""
     with conversation(json, debug) as talk:
         from activeseg.learning.measuring.comparison import compare_versions
         from activeseg.learning.project.project import Project
@@ -79,7 +81,7 @@ def promote(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Make a version current by hand, whatever the gate said; that is recorded."""
+    """Make a version current by hand, regardless of the gate's decision; this is recorded."""
     with conversation(json, debug) as talk:
         from activeseg.learning.project.project import Project
 
@@ -90,7 +92,7 @@ def promote(
 
 @app.command()
 def rollback(folder: Folder, json: Json = False, debug: Debug = False) -> None:
-    """Make current what was current before."""
+    """Return to the previously current version."""
     with conversation(json, debug) as talk:
         from activeseg.learning.project.project import Project
 
@@ -103,11 +105,11 @@ def rollback(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 def export_(
     folder: Folder,
     version: Id,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .zip that is not there yet.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new .zip file.")],
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a version into one file, for another installation."""
+    """Export a version to one file, for another installation."""
     with conversation(json, debug) as talk:
         from activeseg.learning.bundle import export_version
         from activeseg.learning.project.project import Project
@@ -124,7 +126,7 @@ def import_(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Add a version from a file. It is not current; compare it, then promote it."""
+    """Import a version from a file. It does not become current; compare it, then promote it."""
     with conversation(json, debug) as talk:
         from activeseg.learning.bundle import import_version
         from activeseg.learning.project.project import Project

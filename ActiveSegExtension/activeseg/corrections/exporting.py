@@ -1,4 +1,4 @@
-"""Corrections into a dataset: a prediction, what the user made of it, and what of that counts as truth."""
+"""Corrections into a dataset: a prediction, what the user made of it, and which voxels are used as ground truth."""
 
 from __future__ import annotations
 

@@ -55,11 +55,15 @@ class TrainingSummary:
         }
 
     def sentences(self) -> tuple[str, ...]:
-        """For the user: what counts as truth and what does not."""
+        """For the user: which voxels are used as ground truth, and which are ignored."""
         share = self.ignored_voxels / max(self.voxels, 1)
-        told = [f"{self.ignored_voxels} voxels ({share:.1%}) are ignored in training; all others count as truth."]
+        told = [
+            f"{self.ignored_voxels} voxels ({share:.1%}) are ignored in training; all others are used as ground truth."
+        ]
         if self.not_computed:
-            told.append(f"{self.not_computed} voxels have no uncertainty value (not computed); they count as truth.")
+            told.append(
+                f"{self.not_computed} voxels have no uncertainty value (not computed); they are used as ground truth."
+            )
         if self.kept_by_limit:
             told.append(
                 f"More than {IGNORED_SHARE:.0%} of {', '.join(self.kept_by_limit)} is uncertain; "
@@ -83,7 +87,7 @@ def label_for_training(
 ) -> tuple[LabelMap, TrainingSummary]:
     """The label map that goes into the dataset: the edited one, with ``ignore`` where it was not reviewed.
 
-    * ``Review.ALL``: everything counts as truth.
+    * ``Review.ALL``: everything is used as ground truth.
     * ``Review.REGIONS``: voxels whose uncertainty is above ``threshold`` become ``ignore``, unless the user edited them
       or they lie in a reviewed region. Of each structure at most 5 % of its voxels, the most uncertain ones. Background
       has no size of its own: 5 % of it would be a thick shell around everything, into which structures could grow

@@ -120,7 +120,7 @@ def test_segment_shows_structures_and_places_to_a_person(run, ct_file, tmp_path)
     ended = run("segment", ct_file, "-m", "hounsfield", "-o", tmp_path / "out", "--structures", "bone,lungs")
     assert ended.code == 0, ended.err
     assert "lungs" in ended.out
-    assert "PLACE" in ended.out
+    assert "REGION" in ended.out
     assert "soft_tissue" not in ended.out
     assert f"Written to {tmp_path / 'out'}" in ended.out
 

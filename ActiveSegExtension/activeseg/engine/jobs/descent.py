@@ -179,7 +179,7 @@ def _timed_seconds(kept: Kept, need: Need, settings: Settings) -> float:
 def _too_little(estimate: Estimate) -> DeviceError:
     need, free = estimate.need.ram / memory.GIB, estimate.ram_free / memory.GIB
     return DeviceError(
-        f"The memory is not enough: about {need:.1f} GB are needed, {free:.1f} GB can be used.",
+        f"Not enough memory: about {need:.1f} GB needed, {free:.1f} GB available.",
         "Close other programs, crop the image, or allow a coarser model.",
         estimate=estimate.to_dict(),
     )

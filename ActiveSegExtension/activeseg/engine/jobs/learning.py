@@ -18,7 +18,7 @@ from activeseg.learning.training.training_plan import TrainingPlan
 
 
 def new(job: Job, kept: Kept) -> dict[str, Any]:
-    """Begin a project."""
+    """Create a project."""
     with job.params as params:
         folder, model, dataset = params.path("project"), params.text("model"), params.optional_path("dataset")
         add, matching, private = params.texts("add"), params.names("matching"), params.optional_path("private_dir")
@@ -50,7 +50,7 @@ def reviewed(job: Job, kept: Kept) -> dict[str, Any]:
 
 
 def match(job: Job, kept: Kept) -> dict[str, Any]:
-    """Say what structures of the dataset are in the base model; only before the first version."""
+    """Match the dataset's structures with the base model's; only before the first version."""
     with job.params as params:
         project, matching = _open(params), params.names("matching")
     project.match(matching)
@@ -118,7 +118,7 @@ def promote(job: Job, kept: Kept) -> dict[str, Any]:
 
 
 def rollback(job: Job, kept: Kept) -> dict[str, Any]:
-    """Make current what was current before."""
+    """Return to the previously current version."""
     with job.params as params:
         project = _open(params)
     project.rollback()

@@ -180,7 +180,7 @@ def _check_upright(slices: Sequence[Slice], along: FloatArray, notice: Notice) -
     steps = np.linalg.norm(np.diff(sideways, axis=0), axis=1)
     worst = int(np.argmax(steps))
     raise InputError(
-        f"The slices are not above each other: at {along[worst + 1]:.2f} mm one is {steps[worst]:.2f} mm to the side.",
+        f"The slices are not aligned: at {along[worst + 1]:.2f} mm one is {steps[worst]:.2f} mm to the side.",
         "Export the series again.",
     )
 
