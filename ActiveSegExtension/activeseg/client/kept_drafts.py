@@ -27,8 +27,8 @@ from activeseg.core.volume import Volume
 from activeseg.io.images import read_label_map, read_volume
 from activeseg.io.npy import read_array, read_geometry
 from activeseg.io.npz import read_npz
-from activeseg.system.files import sync_to_disk
-from activeseg.system.regular_files import read_bytes, read_json
+from activeseg.system.files import is_temporary_file, sync_to_disk
+from activeseg.system.regular_files import is_link, read_bytes, read_json
 
 RECORD = "draft.json"
 FORMAT = 1
@@ -36,10 +36,7 @@ _MARK = ".activeseg-draft"
 _ACTION = "Discard the draft."
 _FOLDERS = {"base": re.compile(r"base-[0-9a-f]{32}"), "edits": re.compile(r"edits-[0-9a-f]{32}|")}
 _IMAGE = re.compile(r"image\d+-[0-9a-f]{32}\.npy")
-_OURS = re.compile(
-    r"(image\d+|base|edits)-[0-9a-f]{32}(\.npy)?"
-    r"|\.activeseg-([0-9a-f]{32}|[0-9a-f]{12}-\d{1,10}-[0-9a-f]{12})\.json"
-)
+_OURS = re.compile(r"(image\d+|base|edits)-[0-9a-f]{32}(\.npy)?")
 _PATCHES_LIMIT = 1 << 30
 _MOST_LAYERS = 64
 """Bytes of layers for each voxel of the image; more is no draft."""
@@ -166,7 +163,7 @@ def remove_draft(folder: Path) -> None:
 
     Raises InputError when that is not possible.
     """
-    if folder.is_symlink() or not (folder / RECORD).is_file():
+    if is_link(folder) or not (folder / RECORD).is_file():
         return
     with contextlib.suppress(OSError):  # on a full disk it must still be possible
         (folder / _MARK).touch(exist_ok=False)  # by it an engine knows what is left here when this is not ended
@@ -176,16 +173,20 @@ def remove_draft(folder: Path) -> None:
     except OSError as error:
         raise InputError(f"The draft could not be removed: {error.strerror or error}.") from error
     for path in folder.iterdir():
-        if _OURS.fullmatch(path.name):
-            if path.is_dir() and not path.is_symlink():
+        if _is_ours(path.name):
+            if path.is_dir() and not is_link(path):
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 with contextlib.suppress(OSError):
                     path.unlink()
     with contextlib.suppress(OSError):
-        if not any(_OURS.fullmatch(path.name) for path in folder.iterdir()):
+        if not any(_is_ours(path.name) for path in folder.iterdir()):
             (folder / _MARK).unlink(missing_ok=True)
         folder.rmdir()
+
+
+def _is_ours(name: str) -> bool:
+    return _OURS.fullmatch(name) is not None or is_temporary_file(name)
 
 
 def _damaged(folder: Path, error: Exception) -> InputError:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json as json_format
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +26,7 @@ from activeseg.dataset.migration import migrate_dataset
 from activeseg.dataset.recovery import recover_dataset
 from activeseg.dataset.verification import verify_dataset
 from activeseg.io.images import write_volume
-from activeseg.system.files import set_rights
+from activeseg.system.files import make_folder, new_folder
 
 if TYPE_CHECKING:
     from activeseg.dataset.unlisted import Unlisted
@@ -247,6 +243,9 @@ def open_case(
         from activeseg.io.seg_nrrd import write_segmentation
 
         dataset = Dataset.open(folder, only_look=True)
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise InputError(f"The output {output} is not empty.", "Name a new folder.")
+        make_folder(output.parent)
         with talk.progress() as progress, new_folder(output) as fresh:
             progress("read", 0.0)
             opened = dataset.open_case(case)
@@ -274,27 +273,6 @@ def open_case(
         }
         waits = [f"It has not been annotated for {', '.join(opened.waiting)} yet."] if opened.waiting else []
         talk.result(document, f"Written to {output}", *waits, f"When it is corrected: {again}")
-
-
-@contextlib.contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to write to, which becomes ``target`` if the block succeeds and is removed otherwise.
-
-    Raises InputError when something is there already.
-    """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"The output {target} is not empty.", "Name a new folder.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        yield fresh
-        set_rights(fresh, 0o755)  # a temporary folder is private
-        if target.is_dir():
-            target.rmdir()
-        os.rename(fresh, target)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
 
 
 @app.command()

@@ -24,6 +24,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,10 @@ from activeseg.io.npy import geometry_message, read_array, read_geometry, write_
 from activeseg.io.npz import read_npz
 from activeseg.predictions.prediction import Prediction
 from activeseg.predictions.prediction_folder import RECORD as PREDICTION_RECORD
-from activeseg.predictions.prediction_folder import UNFINISHED
 from activeseg.predictions.region_files import read_regions
-from activeseg.system.file_lock import acquire
-from activeseg.system.files import make_folder, replacing, sync_to_disk
-from activeseg.system.regular_files import read_bytes, read_json
+from activeseg.system.file_lock import held
+from activeseg.system.files import is_temporary_file, make_folder, new_folder, remove_abandoned, replacing, sync_to_disk
+from activeseg.system.regular_files import is_link, read_bytes, read_json
 
 RECORD = "draft.json"
 FORMAT = 1
@@ -55,7 +55,6 @@ _LOCK = ".lock"
 _MARK = ".activeseg-draft"
 _FOLDER = re.compile(r"(base|edits)-[0-9a-f]{32}")
 _IMAGE = re.compile(r"image\d{1,6}-[0-9a-f]{32}\.npy")
-_NEW_FOLDER = re.compile(r"\.activeseg-draft-[0-9a-f]{32}")
 _MOST_LAYERS = 64
 """Bytes for each voxel of the image that the user's layers may take; more is no draft."""
 _MOST_PATCH_BYTES = 1 << 30
@@ -192,7 +191,7 @@ class Draft:
             raise _damaged(folder, f"{type(error).__name__} {shown(str(error))}") from error
         if foreign:
             raise _damaged(folder, f"it names {shown(foreign[0])}, which is not a name in a draft")
-        linked = [name for name in found._files() if name and (folder / name).is_symlink()]
+        linked = [name for name in found._files() if name and is_link(folder / name)]
         if linked:
             raise _damaged(folder, f"'{linked[0]}' is a link")
         return found
@@ -341,14 +340,15 @@ def drafts_in(folder: Path) -> list[Draft]:
     if not folder.is_dir():
         return []
     try:
-        paths = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+        paths = [path for path in folder.iterdir() if path.is_dir() and not is_link(path)]
     except OSError as error:
         raise InputError(f"The folder '{folder}' cannot be read: {error.strerror or error}.") from error
-    waste = [path for path in paths if _NEW_FOLDER.fullmatch(path.name) or _is_unfinished(path)]
+    remove_abandoned(folder, staging=True)
+    waste = [path for path in paths if _is_unfinished(path)]
     if waste:
         with contextlib.suppress(EngineError), _locked(folder, 0.0):
             for path in waste:  # looked at again: somebody may have finished it meanwhile
-                if _NEW_FOLDER.fullmatch(path.name) or _is_unfinished(path):
+                if _is_unfinished(path):
                     _remove_waste(path)
     found = []
     for path in paths:
@@ -364,7 +364,7 @@ def drafts_in(folder: Path) -> list[Draft]:
 
 def _is_ours(folder: Path) -> bool:
     """Whether a folder was made for a draft: by its mark, or, before there were marks, by its record."""
-    if folder.is_symlink() or not folder.is_dir():
+    if is_link(folder) or not folder.is_dir():
         return False
     try:
         if (folder / _MARK).is_file():
@@ -442,24 +442,20 @@ def _writing(folder: Path, step: Step) -> Iterator[_Writer]:
         ) from error
 
 
-@contextlib.contextmanager
-def _locked(folder: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
-    try:
-        lock = acquire(folder / _LOCK, wait_s)
-    except OSError as error:
-        raise EngineError(
-            f"The folder '{folder}' cannot be locked, so no draft can be written there: {error.strerror or error}.",
-            "Choose a folder on another disk.",
-        ) from error
-    if lock is None:
-        raise EngineError(
+def _locked(folder: Path, wait_s: float = LOCK_WAIT_S) -> AbstractContextManager[None]:
+    def busy() -> EngineError:
+        return EngineError(
             f"Another program has been writing drafts in '{folder}' for {wait_s:.0f} s.",
             "Try again when it is done, or end it.",
         )
-    try:
-        yield
-    finally:
-        lock.release()
+
+    def failed(error: OSError) -> EngineError:
+        return EngineError(
+            f"The folder '{folder}' cannot be locked, so no draft can be written there: {error.strerror or error}.",
+            "Choose a folder on another disk.",
+        )
+
+    return held(folder / _LOCK, wait_s, busy=busy, failed=failed)
 
 
 def _make(folder: Path, step: Step) -> None:
@@ -467,21 +463,13 @@ def _make(folder: Path, step: Step) -> None:
 
     Raises InputError when somebody else's things lie there.
     """
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+    if is_link(folder) or (folder.exists() and not folder.is_dir()):
         raise InputError(f"'{folder}' is not a folder.", "Choose another one for the draft.")
     if not folder.exists():
-        fresh = folder.with_name(f".activeseg-draft-{uuid.uuid4().hex}")
-        fresh.mkdir(mode=0o700)
-        try:
+        with new_folder(folder, 0o700) as fresh:
             step("folder begun")
             (fresh / _MARK).touch()
-            sync_to_disk(fresh)
             step("folder marked")
-            os.rename(fresh, folder)
-        except BaseException:
-            _remove_waste(fresh)
-            raise
-        sync_to_disk(folder.parent)
     elif not _is_ours(folder):
         if any(folder.iterdir()):
             raise InputError(f"The folder '{folder}' holds other things than a draft.", "Choose another one.")
@@ -500,11 +488,11 @@ def _remove_waste(folder: Path) -> None:
         if path.name in named or (path.name == _MARK and draft is None):
             continue
         with contextlib.suppress(OSError):
-            if path.is_symlink():
+            if is_link(path):
                 continue
             if _FOLDER.fullmatch(path.name) and path.is_dir():
                 shutil.rmtree(path)
-            elif path.name == _MARK or _IMAGE.fullmatch(path.name) or UNFINISHED.fullmatch(path.name):
+            elif path.name == _MARK or _IMAGE.fullmatch(path.name) or is_temporary_file(path.name):
                 path.unlink()
     if draft is None:
         with contextlib.suppress(OSError):

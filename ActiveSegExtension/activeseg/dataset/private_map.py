@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.core.errors import DatasetError
-from activeseg.system import file_lock
+from activeseg.system.file_lock import held
 from activeseg.system.files import make_folder, remove_abandoned, replacing, set_rights, sync_to_disk
 from activeseg.system.folders import PRIVATE_FOLDER
 
@@ -119,19 +119,18 @@ class PrivateMap:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Be the only one that changes the file; copies of a dataset share it. Raises DatasetError."""
-        lock = None
+
+        def busy() -> DatasetError:
+            return DatasetError(f"Another program is changing the private file '{self.path}'.", "Try again.")
+
         try:
             make_private_folder(self.path.parent)
-            with contextlib.suppress(file_lock.NoLocks):  # the dataset's own lock keeps all but its copies away
-                lock = file_lock.acquire(self.path.with_name(f".{self.path.stem}.lock"), _WAIT_S)
-                if lock is None:
-                    raise DatasetError(f"Another program is changing the private file '{self.path}'.", "Try again.")
-            yield
+            lock = self.path.with_name(f".{self.path.stem}.lock")
+            # Not needed: the dataset's own lock keeps all but its copies away.
+            with held(lock, _WAIT_S, busy=busy, failed=self._failed, needed=False):
+                yield
         except OSError as error:
             raise self._failed(error) from error
-        finally:
-            if lock is not None:
-                lock.release()
 
     def _failed(self, error: OSError) -> DatasetError:
         return DatasetError(

@@ -17,7 +17,6 @@ import getpass
 import hashlib
 import json
 import os
-import re
 import shutil
 import socket
 import time
@@ -33,14 +32,13 @@ from activeseg.dataset.layout import FOLDERS, LISTING, check_folders, label_file
 from activeseg.dataset.listing import Listing
 from activeseg.dataset.private_map import PrivateMap
 from activeseg.system import file_lock
-from activeseg.system.files import check_replacing, remove_abandoned, sync_to_disk
+from activeseg.system.files import check_replacing, is_staging_folder, new_folder, remove_abandoned, sync_to_disk
 from activeseg.system.regular_files import is_link, own_path, read_bytes, read_json
 
 Step = Callable[[str], None]
 LISTING_LIMIT = 64 * 2**20
 _LOCK = ".lock"
 _WRITER = ".writer.json"
-_STAGING = re.compile(r"\.staging-([0-9a-f]{32})")
 _JOURNAL, _COMMITTED = "journal.json", "committed"
 _UNLOCKED_S = 600.0
 """A staging folder whose lock was never made is waste when it is so old; making the lock takes milliseconds."""
@@ -50,25 +48,23 @@ _PARENT_LOCK = ".activeseg-new-dataset.lock"
 @contextlib.contextmanager
 def locked(folder: Path, wait_s: float) -> Iterator[None]:
     """Be the only writer. Raises DatasetError that names the other one when it takes longer than ``wait_s``."""
-    try:
-        lock = file_lock.acquire(folder / _LOCK, wait_s)
-    except OSError as error:
-        raise _failed(folder, error) from error
-    if lock is None:
-        raise DatasetError(
+
+    def busy() -> DatasetError:
+        return DatasetError(
             f"The dataset '{folder.name}' is being changed by {_writer(folder)}.",
             "Try again when that is done, or end that program.",
         )
-    try:
-        with contextlib.suppress(OSError):
-            (folder / _WRITER).unlink(missing_ok=True)  # even a link: it is not followed
-            with open(folder / _WRITER, "x", encoding="utf-8") as file:
-                json.dump({"user": _user(), "host": socket.gethostname(), "pid": os.getpid()}, file)
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            (folder / _WRITER).unlink(missing_ok=True)
-        lock.release()
+
+    with file_lock.held(folder / _LOCK, wait_s, busy=busy, failed=lambda error: _failed(folder, error)):
+        try:
+            with contextlib.suppress(OSError):
+                (folder / _WRITER).unlink(missing_ok=True)  # even a link: it is not followed
+                with open(folder / _WRITER, "x", encoding="utf-8") as file:
+                    json.dump({"user": _user(), "host": socket.gethostname(), "pid": os.getpid()}, file)
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (folder / _WRITER).unlink(missing_ok=True)
 
 
 def _user() -> str:
@@ -433,63 +429,52 @@ def new_dataset(place: Callable[[], Path], wait_s: float) -> Iterator[tuple[Path
     ``place`` says where: it is asked while no other process makes a dataset in the same folder, so that no id is given
     twice. Raises DatasetError when something appeared there meanwhile, or the disk refuses.
     """
-    target = place()
+    first = place()
+    parent = first.parent
+
+    def busy() -> DatasetError:
+        return DatasetError(f"Another program is making a dataset in '{parent}'.", "Try again when that is done.")
+
+    def failed(error: OSError) -> DatasetError:
+        return _failed(first, error)
+
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep_beside(target.parent)
-        lock = _parent_lock(target.parent, wait_s)
+        parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _failed(target, error) from error
-    try:
-        target = place()
-        with appearing_whole(target) as staging:
-            yield staging, target
-    finally:
-        if lock is not None:
+        raise failed(error) from error
+    lock = parent / _PARENT_LOCK
+    with file_lock.held(lock, wait_s, busy=busy, failed=failed, needed=False):
+        try:
+            target = place()
+            with appearing_whole(target) as staging:
+                yield staging, target
+        finally:
             with contextlib.suppress(OSError):
-                os.unlink(lock.lock_file)  # while it is held: who waits for it makes a new one
-            lock.release()
-
-
-def _parent_lock(parent: Path, wait_s: float) -> Any:
-    """Held while a dataset's id is chosen in that folder; None on a drive without locks. Raises DatasetError."""
-    with contextlib.suppress(file_lock.NoLocks):
-        lock = file_lock.acquire(parent / _PARENT_LOCK, wait_s)
-        if lock is None:
-            raise DatasetError(f"Another program is making a dataset in '{parent}'.", "Try again when that is done.")
-        return lock
-    return None
+                lock.unlink()  # while it is held: who waits for it makes a new one
 
 
 @contextlib.contextmanager
 def appearing_whole(target: Path) -> Iterator[Path]:
     """A folder to build a dataset in, with its sub-folders; it takes ``target``'s place if the block succeeds."""
-    staging = target.with_name(f".staging-{uuid.uuid4().hex}")
     alive = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep_beside(target.parent)
-        staging.mkdir()
-        alive = file_lock.acquire(staging / _LOCK)
-        for part in FOLDERS:
-            (staging / part).mkdir(parents=True, exist_ok=True)
-        yield staging
-        for path in (*(staging / part for part in FOLDERS), staging):
-            sync_to_disk(path)
-        if alive is not None:
-            alive.release()
-        if target.is_dir():
-            target.rmdir()  # only an empty one
-        os.rename(staging, target)
-        sync_to_disk(target.parent)
+        with new_folder(target) as staging:
+            try:
+                alive = file_lock.acquire(staging / _LOCK)
+                for part in FOLDERS:
+                    (staging / part).mkdir(parents=True, exist_ok=True)
+                yield staging
+                for part in FOLDERS:
+                    sync_to_disk(staging / part)
+            finally:
+                if alive is not None:
+                    alive.release()  # Windows renames no folder in which a file is open
     except OSError as error:
         if (target / LISTING).exists():
             raise DatasetError(f"There is a dataset '{target.name}' already.", "Open that one.") from error
         raise _failed(target, error) from error
-    finally:
-        if alive is not None:
-            alive.release()
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -500,7 +485,7 @@ def write_text(path: Path, text: str) -> None:
 
 def _staging_folders(folder: Path) -> list[Path]:
     """Folders that have the name of our staging folders and are no links."""
-    found = [path for path in folder.glob(".staging-*") if _STAGING.fullmatch(path.name)]
+    found = [path for path in folder.glob(".staging-*") if is_staging_folder(path.name)]
     return sorted(path for path in found if not is_link(path) and path.is_dir())
 
 
@@ -524,13 +509,9 @@ def _is_alive(staging: Path, never_locked: bool) -> bool:
         except OSError:
             return False
     try:
-        held = file_lock.acquire(lock)
+        return file_lock.is_held(lock)
     except OSError:
         return True
-    if held is None:
-        return True
-    held.release()
-    return False
 
 
 def _failed(folder: Path, error: OSError) -> DatasetError:

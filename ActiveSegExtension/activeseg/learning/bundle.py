@@ -22,7 +22,7 @@ from activeseg.learning.project.project import VERSIONS, Project
 from activeseg.learning.project.version import MEASURED, MODEL, RECORD, ModelKind, Version, add_version
 from activeseg.learning.training.parent_network import CHECKPOINT
 from activeseg.system.files import replacing, staging_folder
-from activeseg.system.regular_files import open_regular
+from activeseg.system.regular_files import is_link, open_regular
 
 FORMAT = 1
 _MANIFEST = "activeseg-version.json"
@@ -78,7 +78,7 @@ def _own_files(model: Path) -> list[Path]:
     """Without what only leads to the user's other weights."""
     found = []
     for path in model.iterdir():
-        if path.is_symlink():
+        if is_link(path):
             continue
         found += _own_files(path) if path.is_dir() else [path]
     return found

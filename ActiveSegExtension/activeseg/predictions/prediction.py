@@ -20,7 +20,7 @@ from activeseg.io.images import read_label_map, read_volume, write_volume
 from activeseg.predictions.prediction_folder import FILES, RECORD, fingerprints, is_unchanged, making, restore
 from activeseg.predictions.region_files import read_regions, write_regions
 from activeseg.review.regions import Region
-from activeseg.system.regular_files import read_json
+from activeseg.system.regular_files import is_link, read_json
 
 FORMAT = 1
 """Version of the folder's layout; a newer one is refused in words."""
@@ -228,7 +228,7 @@ def check_output(folder: Path, overwrite: bool) -> None:
 
 def _changed(folder: Path, written: Any) -> list[str]:
     """Files with our names that are not as they were written; earlier versions kept no fingerprints."""
-    there = sorted(name for name in FILES - {RECORD} if (folder / name).exists() or (folder / name).is_symlink())
+    there = sorted(name for name in FILES - {RECORD} if (folder / name).exists() or is_link(folder / name))
     if not isinstance(written, dict):
-        return [name for name in there if (folder / name).is_symlink() or not (folder / name).is_file()]
+        return [name for name in there if is_link(folder / name) or not (folder / name).is_file()]
     return [name for name in there if not is_unchanged(folder / name, str(written.get(name)))]

@@ -13,7 +13,6 @@ import errno
 import filecmp
 import hashlib
 import os
-import re
 import shutil
 import stat
 import sys
@@ -24,7 +23,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from activeseg.core.errors import EngineError, InputError
-from activeseg.system.regular_files import open_regular
+from activeseg.system.files import is_temporary_file, make_folder, sync_to_disk
+from activeseg.system.regular_files import is_link, open_regular
 
 RECORD = "prediction.json"
 FILES = frozenset(
@@ -40,9 +40,6 @@ FILES = frozenset(
 )
 """Names of a prediction's own files; everything else in such a folder is the user's."""
 LOCK_WAIT_S = 60.0
-
-UNFINISHED = re.compile(r"\.activeseg-(?:[0-9a-f]{32}|[0-9a-f]{12}-\d{1,10}-[0-9a-f]{12})(\.\w+)+")
-"""What ``volume.replacing`` writes before it takes a file's place."""
 _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h, RENAME_SWAP of sys/stdio.h
 _AT_FDCWD = -100
 
@@ -59,7 +56,7 @@ def fingerprints(folder: Path) -> dict[str, str]:
 
 def is_unchanged(path: Path, sha256: str) -> bool:
     """Whether a file is there, a regular one, and holds what was written."""
-    if path.is_symlink():
+    if is_link(path):
         return False
     try:
         with open_regular(path) as file:
@@ -82,8 +79,6 @@ def making(folder: Path) -> Iterator[Path]:
     Others who write beside it wait meanwhile. Raises OSError, and EngineError when it takes them too long; then
     ``folder`` is as it was.
     """
-    from activeseg.system.files import make_folder
-
     make_folder(folder.parent)
     with _alone(folder.parent, LOCK_WAIT_S) as alone:
         _recover(folder, alone)
@@ -143,7 +138,7 @@ def _siblings(folder: Path, kind: str) -> list[Path]:
         names = sorted(name for name in os.listdir(folder.parent) if name.startswith(prefix))
     except OSError:
         return []
-    return [path for path in (folder.parent / name for name in names) if path.is_dir() and not path.is_symlink()]
+    return [path for path in (folder.parent / name for name in names) if path.is_dir() and not is_link(path)]
 
 
 def _recover(folder: Path, sweep: bool, spared: frozenset[str] = frozenset()) -> None:
@@ -155,8 +150,6 @@ def _recover(folder: Path, sweep: bool, spared: frozenset[str] = frozenset()) ->
 
 def _replace(fresh: Path, folder: Path) -> None:
     """All is on disk before it is exchanged, and the exchange before anything of the old folder is removed."""
-    from activeseg.system.files import sync_to_disk
-
     for path in fresh.iterdir():
         sync_to_disk(path)
     if not os.path.lexists(folder):
@@ -183,8 +176,6 @@ def _replace(fresh: Path, folder: Path) -> None:
 
 def _carry(entry: Path, target: Path) -> None:
     """The user's file, link or folder once more, on disk: as hard links where the disk has them, else as copies."""
-    from activeseg.system.files import sync_to_disk
-
     kind = entry.lstat().st_mode
     if stat.S_ISDIR(kind):
         target.mkdir()
@@ -211,7 +202,7 @@ def _merge_back(left: Path, folder: Path) -> None:
     """Remove a sibling: our files go; of the user's each stays in ``folder``, where a newer one takes its place."""
     with contextlib.suppress(OSError):
         for entry in list(left.iterdir()):
-            if UNFINISHED.fullmatch(entry.name) or (entry.name in FILES and not entry.is_dir()):
+            if is_temporary_file(entry.name) or (entry.name in FILES and not entry.is_dir()):
                 entry.unlink()
             elif os.path.lexists(folder):
                 _merge_entry(entry, folder / entry.name)
@@ -234,12 +225,12 @@ def _merge_entry(entry: Path, place: Path) -> None:
 
 
 def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+    return path.is_dir() and not is_link(path)
 
 
 def _same(one: Path, other: Path) -> bool:
-    if one.is_symlink() or other.is_symlink():
-        return one.is_symlink() and other.is_symlink() and os.readlink(one) == os.readlink(other)
+    if is_link(one) or is_link(other):
+        return is_link(one) and is_link(other) and os.readlink(one) == os.readlink(other)
     if os.path.samestat(one.lstat(), other.lstat()):
         return True
     return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)

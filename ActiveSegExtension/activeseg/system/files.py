@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -12,10 +13,9 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+from activeseg.system.regular_files import is_link
 
 
 @contextlib.contextmanager
@@ -25,7 +25,7 @@ def replacing(path: Path, suffix: str) -> Iterator[Path]:
     The file and the folder's entry are on disk before the block counts as done. Otherwise the sibling is removed; that
     of a process that was killed is removed by ``remove_abandoned``.
     """
-    fresh = path.with_name(f".activeseg-{_writer()}-{uuid.uuid4().hex[:12]}{suffix}")
+    fresh = _temporary(path.parent, "activeseg", suffix)
     try:
         yield fresh
         sync_to_disk(fresh)
@@ -35,10 +35,21 @@ def replacing(path: Path, suffix: str) -> Iterator[Path]:
     sync_to_disk(path.parent)
 
 
+def write_json(path: Path, content: Any, mode: int = 0o666, indent: int | None = 1) -> None:
+    """Replace a file by this content (``replacing``); ``mode`` are its rights, less those that the user withholds."""
+    text = json.dumps(content, indent=indent) + "\n"
+    with replacing(path, path.suffix) as fresh, open(fresh, "x", encoding="utf-8", opener=_with_mode(mode)) as file:
+        file.write(text)
+
+
+def _with_mode(mode: int) -> Any:
+    return lambda name, flags: os.open(name, flags, mode)
+
+
 @contextlib.contextmanager
 def a_new_file(path: Path) -> Iterator[Path]:
     """As ``replacing``, but a file that is there meanwhile, or already, stays as it is and the new one goes."""
-    fresh = path.with_name(f".activeseg-{_writer()}-{uuid.uuid4().hex[:12]}{path.suffix}")
+    fresh = _temporary(path.parent, "activeseg", path.suffix)
     try:
         yield fresh
         sync_to_disk(fresh)
@@ -62,17 +73,59 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
         sync_to_disk(path.parent)
 
 
-_ABANDONED = re.compile(
-    r"\.(?:activeseg|staging)-(?:(?P<place>[0-9a-f]{12})-(?P<pid>\d{1,10})-[0-9a-f]{12}|[0-9a-f]{32})(\.\w+)*"
+@contextlib.contextmanager
+def new_folder(target: Path, mode: int = 0o777) -> Iterator[Path]:
+    """A fresh sibling folder to fill, which becomes ``target`` if the block succeeds; an empty one there gives way.
+
+    The block flushes the files; the folder and its entry are on disk before it counts as done. Otherwise the sibling
+    is removed; that of a process that was killed is removed by ``remove_abandoned``.
+
+    Raises
+    ------
+    OSError
+        Something lies at ``target`` (it stays), or the disk refuses.
+    """
+    fresh = staging_folder(target.parent)
+    fresh.mkdir(mode=mode)
+    try:
+        yield fresh
+        sync_to_disk(fresh)
+        if target.is_dir():
+            target.rmdir()
+        os.rename(fresh, target)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    sync_to_disk(target.parent)
+
+
+_TEMPORARY = re.compile(
+    r"\.(?P<kind>activeseg|staging)"
+    r"-(?:(?P<place>[0-9a-f]{12})-(?P<pid>\d{1,10})-[0-9a-f]{12}|[0-9a-f]{32})(\.\w+)*"
 )
-
-
+"""Names of ``replacing`` and ``staging_folder``, also as earlier versions gave them."""
 _ABANDONED_S = 3600.0
 
 
 def staging_folder(folder: Path) -> Path:
     """A name in ``folder`` for a new folder that is renamed when it is whole; ``remove_abandoned`` knows it."""
-    return folder / f".staging-{_writer()}-{uuid.uuid4().hex[:12]}"
+    return _temporary(folder, "staging")
+
+
+def is_temporary_file(name: str) -> bool:
+    """Whether ``replacing`` gives such names."""
+    found = _TEMPORARY.fullmatch(name)
+    return found is not None and found["kind"] == "activeseg"
+
+
+def is_staging_folder(name: str) -> bool:
+    """Whether ``staging_folder`` gives such names."""
+    found = _TEMPORARY.fullmatch(name)
+    return found is not None and found["kind"] == "staging"
+
+
+def _temporary(folder: Path, kind: str, suffix: str = "") -> Path:
+    return folder / f".{kind}-{_writer()}-{uuid.uuid4().hex[:12]}{suffix}"
 
 
 def remove_abandoned(folder: Path, staging: bool = False) -> list[str]:
@@ -85,10 +138,10 @@ def remove_abandoned(folder: Path, staging: bool = False) -> list[str]:
     removed = []
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(folder)):
-            named = _ABANDONED.fullmatch(entry.name)
-            if named is None or entry.is_symlink():
+            named = _TEMPORARY.fullmatch(entry.name)
+            if named is None or is_link(Path(entry.path)):
                 continue
-            if entry.name.startswith(".staging-") != entry.is_dir() or (entry.is_dir() and not staging):
+            if (named["kind"] == "staging") != entry.is_dir() or (entry.is_dir() and not staging):
                 continue
             with contextlib.suppress(OSError):
                 old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S
@@ -178,7 +231,7 @@ def check_replacing(folder: Path) -> None:
 
     Nothing stays in ``folder``.
     """
-    old, new = (folder / f".activeseg-{_writer()}-{uuid.uuid4().hex[:12]}.probe" for _ in range(2))
+    old, new = (_temporary(folder, "activeseg", ".probe") for _ in range(2))
     try:
         old.write_bytes(b"")
         new.write_bytes(b"")

@@ -19,7 +19,7 @@ from activeseg.core.errors import InputError, Notice, warn
 from activeseg.core.volume import Volume
 from activeseg.io.dicom.header import MalformedError, Tags, read_tags
 from activeseg.io.dicom.stack import Slice, geometry_of, places_of, slices_of, voxels_of
-from activeseg.system.regular_files import open_regular
+from activeseg.system.regular_files import is_link, open_regular
 
 # What can tell apart two images at one place in one series (DICOM PS3.3 C.7.3, C.7.6, C.8.2); the first that does.
 _PARTS = {
@@ -257,7 +257,7 @@ def _tags(path: Path) -> Tags | None:
     except InputError:  # a pipe or a device
         tags = None
     except FileNotFoundError:
-        if not path.is_symlink():
+        if not is_link(path):
             raise
         tags = None
     if tags is None:

@@ -20,6 +20,7 @@ from activeseg.segmenters import open_segmenter
 from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome
 from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter
+from activeseg.system.regular_files import is_link
 
 
 def open_version(project: Project, id: str) -> Segmenter:
@@ -97,7 +98,7 @@ def link_rest(model: Path, weights: Path) -> None:
     """Let a version's TotalSegmentator root lead to the user's own weights for all that the version did not train."""
     for theirs in sorted(weights.glob("Dataset*")):
         ours = model / theirs.name
-        if ours.is_symlink() and not ours.exists():
+        if is_link(ours) and not ours.exists():
             ours.unlink()
         if not ours.exists():
             try:

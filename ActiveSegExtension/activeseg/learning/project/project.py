@@ -17,7 +17,8 @@ import os
 import re
 import secrets
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -267,19 +268,13 @@ class Project:
                 raise self._unchanged(error) from error
             return changed
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Be the only writer. Raises DatasetError."""
-        try:
-            lock = file_lock.acquire(self.folder / ".lock", LOCK_WAIT_S)
-        except OSError as error:
-            raise self._unchanged(error) from error
-        if lock is None:
-            raise DatasetError(f"Another program is changing the project '{self.folder.name}'.", "Try again.")
-        try:
-            yield
-        finally:
-            lock.release()
+
+        def busy() -> DatasetError:
+            return DatasetError(f"Another program is changing the project '{self.folder.name}'.", "Try again.")
+
+        return file_lock.held(self.folder / ".lock", LOCK_WAIT_S, busy=busy, failed=self._unchanged)
 
     def _unchanged(self, error: OSError) -> DatasetError:
         return DatasetError(

@@ -33,7 +33,7 @@ from activeseg.learning.project.version import BASE
 from activeseg.learning.training.parent_network import ParentNetwork
 from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 from activeseg.system.files import replacing
-from activeseg.system.regular_files import read_bytes
+from activeseg.system.regular_files import is_link, read_bytes
 
 PLANS = "nnUNetPlans"
 DATASET = "Dataset999_ActiveSeg"
@@ -247,7 +247,7 @@ def prepare(
 
 def _own_folder(path: Path) -> Path:
     """That folder, made where it is missing; a link is removed, so that nothing is written where it leads."""
-    if path.is_symlink():
+    if is_link(path):
         path.unlink()
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -255,8 +255,8 @@ def _own_folder(path: Path) -> Path:
 
 def _keep_only(folder: Path, names: AbstractSet[str]) -> None:
     for path in folder.iterdir():
-        if path.name not in names or path.is_symlink():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        if path.name not in names or is_link(path):
+            shutil.rmtree(path) if path.is_dir() and not is_link(path) else path.unlink()
 
 
 def _is_own(project: Project, folder: Path, signed: Path, name: str) -> bool:

@@ -34,6 +34,7 @@ from activeseg.learning.training.training_basis import TrainingBasis
 from activeseg.learning.training.training_plan import MembersFrom
 from activeseg.system import heap
 from activeseg.system.files import replacing, staging_folder
+from activeseg.system.regular_files import is_link
 
 _LOOK_S = 0.2
 _GRACE_S = 1.5
@@ -145,7 +146,7 @@ class _Running:
     def _work(self) -> None:
         folders = {name: self.run.folder / name for name in ("preprocessed", "results")}
         for name, folder in folders.items():
-            if folder.is_symlink():
+            if is_link(folder):
                 folder.unlink()  # nothing is written where it leads
             folder.mkdir(exist_ok=True)
             os.environ[f"nnUNet_{name}"] = str(folder)
@@ -180,7 +181,7 @@ class _Running:
     def _train(self, parent: Any, target: Target, preprocessed: Path) -> list[Path]:
         """Weights of all members, one file each."""
         done = self.run.folder / "members"
-        if done.is_symlink():
+        if is_link(done):
             done.unlink()
         done.mkdir(exist_ok=True)
         files = [done / f"{number}.pth" for number in range(self.plan.members)]

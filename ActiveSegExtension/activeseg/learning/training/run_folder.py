@@ -22,7 +22,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -283,31 +284,25 @@ class RunFolder:
     @property
     def is_alive(self) -> bool:
         """Whether its process runs. Raises DatasetError when that cannot be known."""
-        lock = self._lock(0.0)
-        if lock is None:
-            return True
-        lock.release()
-        return False
-
-    @contextlib.contextmanager
-    def alive(self) -> Iterator[None]:
-        """Held by its process. Raises EngineError when there is one already."""
-        lock = self._lock(2.0)  # somebody may just be looking whether it is alive
-        if lock is None:
-            raise EngineError(f"The fine-tuning {self.id} runs already.")
         try:
-            yield
-        finally:
-            lock.release()
-
-    def _lock(self, wait_s: float) -> Any:
-        try:
-            return file_lock.acquire(self.folder / _ALIVE, wait_s)
+            return file_lock.is_held(self.folder / _ALIVE)
         except OSError as error:
-            raise DatasetError(
-                f"Whether the fine-tuning {self.id} runs cannot be known: {error.strerror or error}.",
-                "Check the folder's permissions, or move the project to a drive that can lock files.",
-            ) from error
+            raise self._unknown(error) from error
+
+    def alive(self) -> AbstractContextManager[None]:
+        """Held by its process. Raises EngineError when there is one already."""
+
+        def busy() -> EngineError:
+            return EngineError(f"The fine-tuning {self.id} runs already.")
+
+        wait_s = 2.0  # somebody may just be looking whether it is alive
+        return file_lock.held(self.folder / _ALIVE, wait_s, busy=busy, failed=self._unknown)
+
+    def _unknown(self, error: OSError) -> DatasetError:
+        return DatasetError(
+            f"Whether the fine-tuning {self.id} runs cannot be known: {error.strerror or error}.",
+            "Check the folder's permissions, or move the project to a drive that can lock files.",
+        )
 
     @property
     def control(self) -> Control:

@@ -21,6 +21,7 @@ from activeseg.core.errors import Cancelled, ModelError, Remedy
 from activeseg.core.progress import Progress
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome, replaced, sandbox
 from activeseg.segmenters.totalsegmentator.tasks import LICENCE_PAGE, Model
+from activeseg.system.file_lock import acquire
 from activeseg.system.regular_files import read_json
 
 CHECKPOINT = "checkpoint_final.pth"
@@ -192,15 +193,8 @@ def _by_hand(model: Model, root: Path) -> str:
 @contextmanager
 def download_lock(root: Path, progress: Progress) -> Iterator[None]:
     """One download at a time for this folder; its holder may sweep what interrupted ones left."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(root / ".activeseg-download.lock")
-    while True:
-        try:
-            lock.acquire(timeout=0.5)
-            break
-        except Timeout:
-            progress("download", 0.0, "waiting for another download")
+    while (lock := acquire(root / ".activeseg-download.lock", 0.5)) is None:
+        progress("download", 0.0, "waiting for another download")
     try:
         for leftover in root.glob(".activeseg-download-*"):
             shutil.rmtree(leftover, ignore_errors=True)
