@@ -17,6 +17,7 @@ from typing import IO, Any
 from activeseg.client.engine_client import TAIL_LINES, CrashedEvent, EngineClient, Event, Failure, Result
 from activeseg.client.launch import EngineOptions, engine_command, engine_environment
 from activeseg.core.errors import ActiveSegError, Crashed, EngineError
+from activeseg.system.processes import exit_reason
 
 Listener = Callable[[Event], None]
 _ENDED = object()
@@ -205,18 +206,6 @@ class SubprocessEngine:
         with contextlib.suppress(OSError, ValueError):
             for line in stream:
                 self._stderr.append(line.decode("utf-8", "replace").rstrip())
-
-
-def exit_reason(code: int) -> str:
-    """How a process ended, in words; ``code`` is negative for a signal, as in ``Popen.returncode``."""
-    if code >= 0:
-        return f"exit code {code}"
-    import signal
-
-    try:
-        return f"signal {signal.Signals(-code).name}"
-    except ValueError:
-        return f"signal {-code}"
 
 
 def tail(path: Path, lines: int = TAIL_LINES) -> tuple[str, ...]:

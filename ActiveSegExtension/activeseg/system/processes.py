@@ -1,4 +1,4 @@
-"""Child processes end with the engine.
+"""Child processes end with the engine, and a training does not.
 
 Sessions and death signals on Linux, process groups on POSIX, a job object on Windows.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _JOB_EXTENDED_LIMITS = 9  # winnt.h: JobObjectExtendedLimitInformation
@@ -57,6 +59,30 @@ def die_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:  # it died before the signal was asked for
         os._exit(1)
+
+
+def start_detached(command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]) -> None:
+    """Start a process that is no child of this one, so that it stays when this one's family ends.
+
+    Raises OSError, CalledProcessError when it cannot be started.
+    """
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "env": dict(environment)}
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS | subprocess.CREATE_BREAKAWAY_FROM_JOB
+        subprocess.Popen(command, creationflags=flags, **options)
+        return
+    between = f"import subprocess, sys; subprocess.Popen({list(command)!r}, start_new_session=True)"
+    subprocess.run([sys.executable, "-I", "-c", between], start_new_session=True, check=True, **options)
+
+
+def exit_reason(code: int) -> str:
+    """How a process ended, in words; ``code`` is negative for a signal, as in ``Popen.returncode``."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
 
 
 def kill_tree(pid: int) -> None:

@@ -26,8 +26,9 @@ from activeseg.client.engine_client import (
     Result,
 )
 from activeseg.client.launch import EngineOptions, engine_command, engine_environment
-from activeseg.client.subprocess_engine import exit_reason, tail
+from activeseg.client.subprocess_engine import tail
 from activeseg.core.errors import ActiveSegError, EngineError
+from activeseg.system.processes import exit_reason
 
 from .later import Later
 from .signals import connect

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from activeseg.client.protocol import Lines, Message, ProtocolError, decode, encode
 from activeseg.engine.pipes import Writer, read_all
-from activeseg.system.processes import kill_tree
+from activeseg.system.processes import exit_reason, kill_tree
 
 _LINE_ENDS = re.compile(rb"[\r\n]+")
 _LONGEST_PRINT = 8192
@@ -101,12 +101,7 @@ class Child:
             self.kill()
             return "it closed its pipe"
         self._log.join(1.0)
-        if code >= 0:
-            return f"exit code {code}"
-        import signal
-
-        known = {int(number): number.name for number in signal.Signals}
-        return f"signal {known.get(-code, -code)}"
+        return exit_reason(code)
 
     def _listen(self) -> None:
         lines = Lines()
