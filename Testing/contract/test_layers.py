@@ -110,6 +110,31 @@ def test_files_of_a_room_import_each_other_in_no_circle(name):
         floor_of(module, graph)
 
 
+def inside_arrows(name: str) -> dict[str, set[str]]:
+    """Which of a room's sub-packages and own files each of them imports from."""
+    found: dict[str, set[str]] = {}
+    for path in PYTHON_FILES:
+        module = module_name(path)
+        if room(module) == name and module.count(".") > 1:
+            here = module.split(".")[2]
+            there = {other.split(".")[2] for other in imports(path) if room(other) == name and other.count(".") > 1}
+            found.setdefault(here, set()).update(there - {here})
+    return found
+
+
+@pytest.mark.parametrize("name", sorted({room(module_name(path)) for path in PYTHON_FILES} - {""}))
+def test_sub_packages_of_a_room_import_each_other_in_no_circle(name):
+    found = inside_arrows(name)
+    for inner in found:
+        floor_of(inner, found)
+
+
+def test_learning_is_built_from_the_project_up():
+    found = inside_arrows("learning")
+    floors = [floor_of(inner, found) for inner in ("project", "measuring", "training", "bundle")]
+    assert floors == sorted(set(floors))
+
+
 def test_every_stock_room_is_there():
     assert {room(module_name(path)) for path in STOCK_FILES} == STOCK_SLICER
 
