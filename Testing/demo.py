@@ -36,7 +36,7 @@ from activeseg.core.segmenter import Settings
 from activeseg.corrections.exporting import Exported, export_correction
 from activeseg.io.images import read_volume, write_volume
 from activeseg.io.seg_nrrd import write_segmentation
-from activeseg.learning.measuring.evaluation import dice_bars
+from activeseg.learning.measuring.pictures import dice_bars
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
 from activeseg.review.alternatives import apply_alternative

@@ -20,6 +20,7 @@ from rich.console import Console
 from activeseg.core.correction import RegionState, Review
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
+from activeseg.core.records import from_json
 from activeseg.core.segmenter import Segmenter, Settings
 from activeseg.core.volume import Volume
 from activeseg.corrections.exporting import export_correction
@@ -140,7 +141,7 @@ def fine_tune(project: Project, console: Console | None = None, **changes: Any) 
 
 def _before_and_after(metrics: Mapping[str, Any]) -> tuple[float, float]:
     before, after = (
-        float(np.mean(list(means({case: CaseResult.from_dict(r) for case, r in metrics[who].items()}).values())))
+        float(np.mean(list(means({case: from_json(CaseResult, r) for case, r in metrics[who].items()}).values())))
         for who in ("parent", "child")
     )
     return round(before, 4), round(after, 4)

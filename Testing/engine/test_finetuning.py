@@ -40,6 +40,7 @@ from nnunet_models import make_model
 from activeseg.core.errors import ActiveSegError, Cancelled, DatasetError, EngineError, InputError, ModelError
 from activeseg.core.labels import IGNORE, LabelSchema
 from activeseg.core.progress import Progress
+from activeseg.core.records import to_json
 from activeseg.core.segmenter import Mode, Settings
 from activeseg.dataset import Dataset
 from activeseg.io.images import read_label_map
@@ -707,7 +708,7 @@ def test_the_rate_warms_up_and_falls_once_in_each_cycle() -> None:
     assert rates[10:50] == sorted(rates[10:50], reverse=True)
     assert max(rates) == pytest.approx(plan.learning_rate, rel=0.01)
     assert 0 < rates[49] < 0.05 * plan.learning_rate
-    assert TrainingPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+    assert TrainingPlan.from_dict(json.loads(json.dumps(to_json(plan)))) == plan
 
 
 def test_defaults_fit_the_device_and_the_number_of_cases() -> None:

@@ -21,6 +21,7 @@ from finetuned import piece
 from activeseg.core.errors import Cancelled, InputError, ModelError
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
+from activeseg.core.records import to_json
 from activeseg.core.segmenter import Mode, Settings
 from activeseg.learning.bundle import export_version, import_version
 from activeseg.learning.project.gate import judge
@@ -67,7 +68,7 @@ def source(tmp_path: Path) -> Project:
     )
     (folder / "version.json").write_text(json.dumps(version.to_dict()))
     verdict = judge({"CT_0002": {"liver": 0.8}}, {"CT_0002": {"liver": 0.9}}, PHANTOM_SCHEMA.names)
-    (folder / "measured.json").write_text(json.dumps({"metrics": {"child": {}}, "verdict": verdict.to_dict()}))
+    (folder / "measured.json").write_text(json.dumps({"metrics": {"child": {}}, "verdict": to_json(verdict)}))
     (folder / "comparison.png").write_bytes(b"png")
     return project
 

@@ -12,6 +12,7 @@ from rich.live import Live
 from activeseg.commands.arguments import is_number
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
 from activeseg.core.errors import Cancelled, InputError, shown
+from activeseg.core.records import to_json
 
 if TYPE_CHECKING:
     from activeseg.learning.training.finetuning import Planned
@@ -84,7 +85,7 @@ def finetune(
         run = start_finetuning(project, planned.plan, parent=planned.parent, part=planned.part)
         if detach:
             told = f"Training continues in the background: activeseg training show {folder}"
-            talk.result({"run": run.id, **run.state.to_dict()}, told)
+            talk.result({"run": run.id, **to_json(run.state)}, told)
             return
         _watch(talk, run)
         _end(talk, run)
@@ -96,7 +97,7 @@ def show(folder: Folder, json: Json = False, debug: Debug = False) -> None:
     with conversation(json, debug) as talk:
         run = _last(folder)
         state = run.state
-        talk.result({"run": run.id, **state.to_dict()}, _state_table(run, state))
+        talk.result({"run": run.id, **to_json(state)}, _state_table(run, state))
 
 
 @app.command()
@@ -134,7 +135,7 @@ def resume(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 
         run = _last(folder)
         resume_finetuning(run)
-        talk.result({"run": run.id, **run.state.to_dict()}, f"{run.id} continues.")
+        talk.result({"run": run.id, **to_json(run.state)}, f"{run.id} continues.")
 
 
 def _tell(folder: Path, what: str, json: bool, debug: bool) -> None:
@@ -149,7 +150,7 @@ def _tell(folder: Path, what: str, json: bool, debug: bool) -> None:
         run.tell(Control(what))
         if what != "pause":
             wait_for_end(run)
-        talk.result({"run": run.id, **run.state.to_dict()}, f"{run.id}: {run.state.stage}.")
+        talk.result({"run": run.id, **to_json(run.state)}, f"{run.id}: {run.state.stage}.")
 
 
 def _last(folder: Path) -> RunFolder:
@@ -190,7 +191,7 @@ def _end(talk: Conversation, run: RunFolder) -> None:
     state = outcome(run)
     lines = [f"Version {state.version}: {state.verdict}"]
     lines.append(f"It is {'the current version now' if state.promoted else 'kept, and not current'}.")
-    talk.result({"run": run.id, **state.to_dict()}, *lines)
+    talk.result({"run": run.id, **to_json(state)}, *lines)
 
 
 def _line(state: RunState) -> str:

@@ -10,6 +10,7 @@ import typer
 from activeseg.commands.arguments import channel_files, mapping, names, read_channels
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
 from activeseg.core.errors import InputError
+from activeseg.core.records import to_json
 
 if TYPE_CHECKING:
     from activeseg.learning.project.project import Project
@@ -132,7 +133,7 @@ def check(
         rows = table("WHERE", "WHAT IS WRONG", "WHAT WAS DONE" if repair else "WHAT REPAIRING DOES")
         for problem in problems:
             rows.add_row(problem.where, problem.what, problem.mending or "nothing: see what is wrong")
-        document = {"project": str(folder), "problems": [problem.to_dict() for problem in problems], "repaired": repair}
+        document = {"project": str(folder), "problems": to_json(problems), "repaired": repair}
         talk.result(document, rows if problems else "No problems found.")
         if any(not (repair and problem.mending) for problem in problems):
             raise typer.Exit(DatasetError.exit_code)

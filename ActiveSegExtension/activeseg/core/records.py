@@ -155,14 +155,14 @@ def from_json(
 
 
 @contextlib.contextmanager
-def damaged(error: type[ActiveSegError], what: str, action: str = "") -> Iterator[None]:
-    """A WrongField or InputError of the block becomes ``error``: '``what`` is damaged: ...'."""
+def damaged(error: type[ActiveSegError], what: str, action: str = "", **details: Any) -> Iterator[None]:
+    """A WrongField or InputError of the block becomes ``error``, with ``details``: '``what`` is damaged: ...'."""
     try:
         yield
     except error:
         raise
     except (WrongField, ActiveSegError) as cause:
-        raise error(f"{what} is damaged: {shortly(cause)}.", action) from cause
+        raise error(f"{what} is damaged: {shortly(cause)}.", action, **details) from cause
 
 
 def shortly(error: Exception) -> str:

@@ -8,24 +8,15 @@ import os
 import posixpath
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from activeseg.core.errors import ActiveSegError, DatasetError, ModelError, shown
-from activeseg.core.json_fields import HEX_64, UNFIT, Fields, shortly
-from activeseg.learning.project.project import (
-    CURRENT,
-    FILE,
-    MEASUREMENTS,
-    REPLAY,
-    RUNS,
-    VERSIONS,
-    Project,
-    ProjectState,
-    now,
-)
-from activeseg.learning.project.version import BASE, DAMAGED, FORMAT, RECORD, VERSION_ID, Version
+from activeseg.core.records import HEX_64, UNFIT, shortly
+from activeseg.learning.project.project import MEASUREMENTS, REPLAY, RUNS, VERSIONS, Project
+from activeseg.learning.project.state import FILE, ProjectState, now
+from activeseg.learning.project.version import BASE, CURRENT, DAMAGED, FORMAT, RECORD, VERSION_ID, Version
 from activeseg.learning.training.run_folder import RUN_ID, RunFolder
 from activeseg.system.files import replacing, sync_to_disk
 from activeseg.system.regular_files import is_link, own_path, read_bytes, read_json
@@ -40,9 +31,6 @@ class Problem:
     where: str
     what: str
     mending: str = ""
-
-    def to_dict(self) -> dict[str, str]:
-        return asdict(self)
 
 
 def check_project(folder: Path, repair: bool = False, private_dir: Path | None = None) -> list[Problem]:
@@ -120,10 +108,10 @@ def _check_versions(project: Project, found: _Found) -> None:
 
 def _is_of_another_format(path: Path) -> bool:
     try:
-        format = Fields(read_json(own_path(path, RECORD))).whole("format", 1)
-    except (ActiveSegError, *UNFIT):
+        format = read_json(own_path(path, RECORD)).get("format")
+    except ActiveSegError:
         return False
-    return format > FORMAT
+    return type(format) is int and format > FORMAT
 
 
 def _mended_parent(project: Project, path: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from activeseg.core.errors import DatasetError
+from activeseg.core.records import to_json
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.readiness import to_review, waiting_cases, worth_it
 from activeseg.learning.project.version import BASE
@@ -36,7 +37,7 @@ def project_summary(project: Project) -> dict[str, Any]:
         "waiting": list(waiting),
         "to_review": list(partly),
         "worth_it": worth_it(project, waiting, partly),
-        "promotions": [promotion.to_dict() for promotion in state.promotions],
+        "promotions": to_json(state.promotions),
     }
 
 
@@ -45,7 +46,7 @@ def _last_run(runs: Sequence[RunFolder]) -> tuple[dict[str, Any] | None, str]:
     if not runs:
         return None, ""
     try:
-        return {"id": runs[-1].id, **runs[-1].state.to_dict()}, ""
+        return {"id": runs[-1].id, **to_json(runs[-1].state)}, ""
     except DatasetError as error:
         return None, str(error)
 

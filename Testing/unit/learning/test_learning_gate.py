@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from activeseg.core.records import from_json, to_json
 from activeseg.learning.project.gate import CASES_FOR_BOOTSTRAP, MARGIN, Verdict, judge
 
 NAMES = ("liver", "spleen", "kidney")
@@ -142,10 +143,10 @@ def test_the_same_measurements_give_the_same_verdict() -> None:
 )
 def test_a_verdict_comes_back_from_json_as_it_was(parent: Dice, child: Dice) -> None:
     verdict = judge(parent, child, NAMES)
-    assert Verdict.from_dict(json.loads(json.dumps(verdict.to_dict()))) == verdict
+    assert from_json(Verdict, json.loads(json.dumps(to_json(verdict)))) == verdict
 
 
-@pytest.mark.parametrize("data", [{}, {"promoted": True}, {**judge({}, {}, NAMES).to_dict(), "structures": [{}]}])
+@pytest.mark.parametrize("data", [{}, {"promoted": True}, {**to_json(judge({}, {}, NAMES)), "structures": [{}]}])
 def test_what_is_no_verdict_is_told(data: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="is missing"):
-        Verdict.from_dict(data)
+        from_json(Verdict, data)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from activeseg.core.errors import InputError
-from activeseg.learning.measuring.metrics import LEAST_VOXELS, Calibration, Scores, calibration, structure_scores
+from activeseg.core.records import from_json, to_json
+from activeseg.learning.measuring.metrics import LEAST_VOXELS, Reliability, Scores, reliability, structure_scores
 
 SPACING = (2.5, 1.0, 0.5)
 SHAPE = (12, 20, 24)
@@ -149,12 +150,12 @@ def test_the_edge_of_the_image_is_a_surface() -> None:
 
 def test_scores_and_calibration_come_back_from_json() -> None:
     for value in (Scores(0.5, 0.25, None, None, 30), Scores(1.0, 1.0, 0.5, -0.1, 99)):
-        assert Scores.from_dict(json.loads(json.dumps(value.to_dict()))) == value
-    for known in (Calibration(None, None, 0.0), Calibration(0.7, 0.3, 0.1)):
-        assert Calibration.from_dict(json.loads(json.dumps(known.to_dict()))) == known
+        assert from_json(Scores, json.loads(json.dumps(to_json(value)))) == value
+    for known in (Reliability(None, None, 0.0), Reliability(0.7, 0.3, 0.1)):
+        assert from_json(Reliability, json.loads(json.dumps(to_json(known)))) == known
 
 
-# Calibration
+# Reliability
 
 
 def by_pairs(uncertainty: npt.NDArray[np.float32], wrong: npt.NDArray[np.bool_]) -> float:
@@ -169,7 +170,7 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order(levels: int) -> None:
     truth = random.integers(0, 3, (4, 6, 8)).astype(np.uint8)
     found = np.where(random.random(truth.shape) < 0.3, random.integers(0, 3, truth.shape), truth).astype(np.uint8)
     uncertainty = random.integers(0, levels, truth.shape).astype(np.float32) + 2 * (found != truth)
-    result = calibration(found, truth, np.ones(truth.shape, bool), uncertainty, [])
+    result = reliability(found, truth, np.ones(truth.shape, bool), uncertainty, [])
     counts = (found > 0) | (truth > 0)
     assert result.auroc == pytest.approx(by_pairs(uncertainty[counts], (found != truth)[counts]))
     assert result.errors == pytest.approx((found != truth)[counts].mean())
@@ -181,7 +182,7 @@ def test_unreviewed_places_and_those_without_uncertainty_do_not_count() -> None:
     seen[:, :, 15:] = False  # the errors on that side were not seen
     uncertainty = np.where(found != truth, 1.0, 0.0).astype(np.float32)
     uncertainty[3] = np.nan
-    result = calibration(found, truth, seen, uncertainty, [])
+    result = reliability(found, truth, seen, uncertainty, [])
     assert result.auroc == 1.0
     assert result.errors == pytest.approx(32 / 320)
 
@@ -191,22 +192,22 @@ def test_covered_is_the_share_of_errors_in_any_of_the_boxes() -> None:
     left = (slice(0, 12), slice(0, 20), slice(5, 6))
     half = (slice(0, 12), slice(0, 8), slice(15, 16))
     zero = np.zeros(SHAPE, np.float32)
-    assert calibration(found, truth, everywhere(), zero, []).covered == 0.0
-    assert calibration(found, truth, everywhere(), zero, [left]).covered == 0.5
-    assert calibration(found, truth, everywhere(), zero, [left, half, left]).covered == 0.75
-    assert calibration(found, truth, everywhere(), zero, [left]).auroc == 0.5
+    assert reliability(found, truth, everywhere(), zero, []).covered == 0.0
+    assert reliability(found, truth, everywhere(), zero, [left]).covered == 0.5
+    assert reliability(found, truth, everywhere(), zero, [left, half, left]).covered == 0.75
+    assert reliability(found, truth, everywhere(), zero, [left]).auroc == 0.5
 
 
 def test_without_errors_or_foreground_nothing_is_said() -> None:
     truth, empty = cube((3, 7), (4, 12), (5, 15)), np.zeros(SHAPE, np.uint8)
     zero = np.zeros(SHAPE, np.float32)
-    assert calibration(truth, truth, everywhere(), zero, []) == Calibration(None, None, 0.0)
-    assert calibration(empty, empty, everywhere(), zero, []) == Calibration(None, None, 0.0)
-    assert calibration(truth, truth, ~everywhere(), zero, []) == Calibration(None, None, 0.0)
-    assert calibration(empty, truth, everywhere(), zero, []).auroc is None  # nothing right to compare with
+    assert reliability(truth, truth, everywhere(), zero, []) == Reliability(None, None, 0.0)
+    assert reliability(empty, empty, everywhere(), zero, []) == Reliability(None, None, 0.0)
+    assert reliability(truth, truth, ~everywhere(), zero, []) == Reliability(None, None, 0.0)
+    assert reliability(empty, truth, everywhere(), zero, []).auroc is None  # nothing right to compare with
 
 
 def test_uncertainty_of_another_shape_is_refused() -> None:
     truth = cube((3, 7), (4, 12), (5, 15))
     with pytest.raises(InputError, match="Shapes differ"):
-        calibration(truth, truth, everywhere(), np.zeros((2, 2, 2), np.float32), [])
+        reliability(truth, truth, everywhere(), np.zeros((2, 2, 2), np.float32), [])

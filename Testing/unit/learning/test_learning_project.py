@@ -19,11 +19,13 @@ from forked import in_child
 from activeseg.core.errors import DatasetError, InputError, ModelError, Remedy
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
+from activeseg.core.records import from_json, to_json
 from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset, Origin, Provenance
 from activeseg.learning.project.holdout import HoldOut, Side, patient_key
-from activeseg.learning.project.project import FILE, REPLAY, VERSIONS, Project, ProjectState
+from activeseg.learning.project.project import REPLAY, VERSIONS, Project
 from activeseg.learning.project.readiness import to_review, waiting_cases, worth_it
+from activeseg.learning.project.state import FILE, ProjectState
 from activeseg.learning.project.version import BASE, RECORD, ModelKind, Version
 from activeseg.learning.training.preparation import TrainingCases, changed_voxels
 from activeseg.learning.training.replay import FOLDER, add_replay
@@ -201,7 +203,7 @@ def test_the_second_patient_is_held_out_and_every_fifth_one_after() -> None:
     assert hold_out.on(Side.HELD_OUT) == ("CT_0002", "CT_0007", "CT_0012")
     assert len(hold_out.on(Side.TRAIN)) == 10
     assert hold_out.side("CT_0099") is None
-    assert HoldOut.from_dict(json.loads(json.dumps(hold_out.to_dict()))) == hold_out
+    assert from_json(HoldOut, json.loads(json.dumps(to_json(hold_out)))) == hold_out
 
 
 def test_nobody_moves_when_more_arrive_and_all_images_of_a_patient_lie_on_one_side() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from activeseg.core.records import to_json
 from activeseg.engine.worker.kept import Kept
 from activeseg.engine.worker.params import Params
 from activeseg.engine.worker.worker import Job
@@ -152,4 +153,4 @@ def _state(run: RunFolder, after: int) -> dict[str, Any]:
     events, position = run.events(after)
     epochs = [event for event in events if event["event"] == "epoch"]
     paused = run.control is Control.PAUSE
-    return {"run": run.id, **run.state.to_dict(), "paused": paused, "epochs": epochs, "after": position}
+    return {"run": run.id, **to_json(run.state), "paused": paused, "epochs": epochs, "after": position}

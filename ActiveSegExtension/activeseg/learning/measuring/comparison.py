@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from activeseg.core.progress import Progress
-from activeseg.learning.measuring.evaluation import CaseResult, Results, comparison_picture, dice_of, measure
+from activeseg.core.records import to_json
+from activeseg.learning.measuring.evaluation import CaseResult, Results, dice_of, measure
+from activeseg.learning.measuring.pictures import comparison_picture
 from activeseg.learning.project.gate import Verdict, judge
 from activeseg.learning.project.project import Project
 from activeseg.segmenters.nnunet.device import resolve_device
@@ -54,11 +56,11 @@ class Comparison:
         return shown
 
     def sentences(self) -> list[str]:
-        """Calibration of both, and what the gate says."""
+        """Reliability of both, and what the gate says."""
         told = []
         for id, results in ((self.first_id, self.first), (self.second_id, self.second)):
-            auroc = [r.calibration.auroc for r in results.values() if r.calibration.auroc is not None]
-            covered = [r.calibration.covered for r in results.values() if r.calibration.covered is not None]
+            auroc = [r.reliability.auroc for r in results.values() if r.reliability.auroc is not None]
+            covered = [r.reliability.covered for r in results.values() if r.reliability.covered is not None]
             if auroc and covered:
                 told.append(
                     f"{id}: uncertainty finds errors with AUROC {np.mean(auroc):.2f}; "
@@ -72,10 +74,9 @@ class Comparison:
         return {
             "first": self.first_id,
             "second": self.second_id,
-            "verdict": self.verdict.to_dict(),
+            "verdict": to_json(self.verdict),
             "cases": {
-                id: {case: result.to_dict() for case, result in results.items()}
-                for id, results in ((self.first_id, self.first), (self.second_id, self.second))
+                id: to_json(results) for id, results in ((self.first_id, self.first), (self.second_id, self.second))
             },
             "headings": ["STRUCTURE", "CASES", *self.headings],
             "rows": self.rows(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ import numpy.typing as npt
 
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import DatasetError, InputError
-from activeseg.core.json_fields import UNFIT
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
+from activeseg.core.records import WrongField, from_json, to_json, written_as
 from activeseg.core.segmenter import Segmenter, Settings
 from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset
 from activeseg.dataset.record import CaseRecord
-from activeseg.learning.measuring.metrics import Calibration, Scores, calibration, structure_scores
+from activeseg.learning.measuring.metrics import Reliability, Scores, reliability, structure_scores
 from activeseg.learning.project.gate import CaseDice
 from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.opening import open_version
@@ -41,28 +41,13 @@ class CaseResult:
     Attributes
     ----------
     scores : structure of the dataset -> scores, measured ones only
-    calibration : of the uncertainty
+    reliability : of the uncertainty
     seen : share of the case's voxels that a person has reviewed
     """
 
     scores: Mapping[str, Scores]
-    calibration: Calibration
+    reliability: Reliability = field(metadata=written_as("calibration"))
     seen: float
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "scores": {name: scores.to_dict() for name, scores in self.scores.items()},
-            "calibration": self.calibration.to_dict(),
-            "seen": self.seen,
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> CaseResult:
-        return cls(
-            {name: Scores.from_dict(scores) for name, scores in data["scores"].items()},
-            Calibration.from_dict(data["calibration"]),
-            float(data["seen"]),
-        )
 
 
 Results = Mapping[str, CaseResult]
@@ -126,7 +111,7 @@ def measure(project: Project, version: str, device: str, progress: Progress) -> 
         results[case] = compare(found, opened.labels, seen, prediction, dataset.schema)
         kept.parent.mkdir(exist_ok=True)
         with replacing(kept, ".json") as fresh:
-            fresh.write_text(json.dumps(results[case].to_dict()), encoding="utf-8")
+            fresh.write_text(json.dumps(to_json(results[case])), encoding="utf-8")
     return results
 
 
@@ -135,8 +120,8 @@ def _kept(path: Path) -> CaseResult | None:
     if not path.exists():
         return None
     try:
-        return CaseResult.from_dict(read_json(path))
-    except (InputError, *UNFIT):
+        return from_json(CaseResult, read_json(path), complete=True)
+    except (InputError, WrongField):
         return None
 
 
@@ -155,7 +140,7 @@ def compare(
             scores[label.name] = scored
     uncertainty = _on_grid(prediction.uncertainty, truth)
     boxes = [region.slices for region in prediction.regions]
-    return CaseResult(scores, calibration(found, truth.array, seen, uncertainty, boxes), float(seen.mean()))
+    return CaseResult(scores, reliability(found, truth.array, seen, uncertainty, boxes), float(seen.mean()))
 
 
 def in_dataset_values(prediction: Prediction, dataset: Dataset, matching: Mapping[str, str | None]) -> npt.NDArray[Any]:
@@ -174,35 +159,6 @@ def _on_grid(uncertainty: Volume, labels: Volume) -> npt.NDArray[np.float32]:
     from activeseg.core.resample import sampled
 
     return np.concatenate([values for _start, values in sampled(uncertainty, labels.geometry)])
-
-
-def comparison_picture(path: Path, parent: Results, child: Results, names: tuple[str, str], labels: list[str]) -> None:
-    """Mean Dice of every measured structure, before and after, as bars."""
-    before, after = means(parent), means(child)
-    shown = {name: before[name] for name in labels if name in before and name in after}
-    dice_bars(path, shown, after, names, "Dice on the held-out cases, where they were reviewed")
-
-
-def dice_bars(
-    path: Path, before: Mapping[str, float], after: Mapping[str, float], names: tuple[str, str], axis: str
-) -> None:
-    """A PNG with two bars for each structure of ``before``."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 0.45 * max(len(before), 1) + 1.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    rows = np.arange(len(before))
-    axes.barh(rows - 0.2, list(before.values()), 0.4, color="#b8c4d0", label=names[0])
-    axes.barh(rows + 0.2, [after[name] for name in before], 0.4, color="#2f7d5b", label=names[1])
-    axes.set_yticks(rows, [name.replace("_", " ") for name in before])
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1)
-    axes.set_xlabel(axis)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    figure.savefig(path, dpi=120)
 
 
 def means(results: Results) -> dict[str, float]:

@@ -7,7 +7,7 @@ with it would only measure how alike two versions are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,13 +41,6 @@ class Scores:
     hd95_mm: float | None
     volume_error: float | None
     voxels: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Scores:
-        return cls(**data)
 
 
 def structure_scores(
@@ -106,7 +99,7 @@ def _surface(mask: Mask, seen: Mask) -> Mask:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Reliability:
     """Whether the uncertainty finds the errors of one case; None where it cannot be said.
 
     Attributes
@@ -121,21 +114,14 @@ class Calibration:
     covered: float | None
     errors: float
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Calibration:
-        return cls(**data)
-
-
-def calibration(
+def reliability(
     found: LabelMap,
     truth: LabelMap,
     seen: Mask,
     uncertainty: npt.NDArray[np.floating[Any]],
     boxes: Sequence[tuple[slice, slice, slice]],
-) -> Calibration:
+) -> Reliability:
     """``uncertainty`` (k, j, i) lies on the label maps' grid, NaN where not computed; ``boxes`` are the regions'.
 
     Raises InputError when shapes differ.
@@ -146,14 +132,14 @@ def calibration(
     wrong = counts & (found != truth)
     total = int(counts.sum())
     if not total:
-        return Calibration(None, None, 0.0)
+        return Reliability(None, None, 0.0)
     in_boxes = np.zeros(found.shape, bool)
     for box in boxes:
         in_boxes[box] = True
     errors = int(wrong.sum())
     covered = float((wrong & in_boxes).sum() / errors) if errors else None
     known = counts & np.isfinite(uncertainty)
-    return Calibration(_auroc(uncertainty[known], wrong[known]), covered, errors / total)
+    return Reliability(_auroc(uncertainty[known], wrong[known]), covered, errors / total)
 
 
 def _auroc(score: npt.NDArray[Any], positive: npt.NDArray[np.bool_]) -> float | None:

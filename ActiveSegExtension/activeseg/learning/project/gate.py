@@ -1,14 +1,14 @@
-"""Whether a new version may take over: no structure falls by more than a margin, and the mean rises (design 8)."""
+"""Whether a new version may become current: no structure falls by more than a margin, and the mean rises."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 
-from activeseg.core.json_fields import Fields
+from activeseg.core.records import ANY_NUMBER, Count
 
 MARGIN = 0.01
 """Dice; one point."""
@@ -30,15 +30,14 @@ class StructureVerdict:
     name: str
     before: float
     after: float
-    cases: int
+    cases: Count
     allowed_fall: float
 
     @property
     def falls(self) -> bool:
         return self.before - self.after > self.allowed_fall + 1e-9
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "falls": self.falls}
+    ALSO_WRITTEN: ClassVar = ("falls",)
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Verdict:
 
     Attributes
     ----------
-    promoted : the child takes over
+    promoted : the child becomes current
     reason : in one sentence
     before, after : mean over the measured structures; None when nothing was measured
     structures : the measured ones
@@ -56,38 +55,10 @@ class Verdict:
 
     promoted: bool
     reason: str
-    before: float | None
-    after: float | None
+    before: Annotated[float, ANY_NUMBER] | None
+    after: Annotated[float, ANY_NUMBER] | None
     structures: tuple[StructureVerdict, ...]
     unmeasured: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "promoted": self.promoted,
-            "reason": self.reason,
-            "before": self.before,
-            "after": self.after,
-            "structures": [s.to_dict() for s in self.structures],
-            "unmeasured": list(self.unmeasured),
-        }
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Verdict:
-        """Raises WrongField for something else."""
-        data = Fields(content, "verdict")
-        return cls(
-            data.flag("promoted"),
-            data.text("reason"),
-            data.number_or_none("before"),
-            data.number_or_none("after"),
-            tuple(
-                StructureVerdict(
-                    s.text("name"), s.number("before"), s.number("after"), s.whole("cases"), s.number("allowed_fall")
-                )
-                for s in data.inners("structures")
-            ),
-            data.texts("unmeasured"),
-        )
 
 
 def judge(parent: CaseDice, child: CaseDice, names: Sequence[str], margin: float = MARGIN) -> Verdict:
@@ -101,7 +72,7 @@ def judge(parent: CaseDice, child: CaseDice, names: Sequence[str], margin: float
     measured = [found for name in names if (found := _structure(name, parent, child, margin)) is not None]
     unmeasured = tuple(name for name in names if name not in {found.name for found in measured})
     if not measured:
-        cases = "no held-out case" if not parent else "none of the held-out cases' reviewed places shows a structure"
+        cases = "no held-out case" if not parent else "none of the held-out cases' reviewed regions shows a structure"
         reason = f"Nothing was measured ({cases}), so the version is kept but does not become current automatically."
         return Verdict(False, reason, None, None, (), unmeasured)
     before = float(np.mean([found.before for found in measured]))

@@ -11,13 +11,15 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Annotated
 
 from activeseg.core.errors import InputError, shown
-from activeseg.core.json_fields import Fields, WrongField
+from activeseg.core.records import Matches, WrongField
 from activeseg.dataset.layout import CASE_NAME
 
 FIRST_HELD_OUT, EVERY = 2, 5
+
+CaseName = Annotated[str, Matches(CASE_NAME)]
 
 
 class Side(StrEnum):
@@ -32,7 +34,15 @@ class HoldOut:
     """Patients in order of arrival with their side, and the patient of each case."""
 
     patients: Mapping[str, Side] = field(default_factory=dict)
-    cases: Mapping[str, str] = field(default_factory=dict)
+    cases: Mapping[CaseName, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises WrongField for a case of a patient who is not there."""
+        for case, patient in self.cases.items():
+            if patient not in self.patients:
+                raise WrongField(
+                    f"'hold_out.cases' has {shown(case)} of the patient {shown(patient)}, who is not there"
+                )
 
     def with_case(self, case: str, patient: str) -> HoldOut:
         """The case on its patient's side; a new patient's side follows from the order of arrival.
@@ -60,22 +70,6 @@ class HoldOut:
     def on(self, side: Side) -> tuple[str, ...]:
         """Cases of that side, in order of arrival."""
         return tuple(case for case in self.cases if self.side(case) is side)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"patients": {key: side.value for key, side in self.patients.items()}, "cases": dict(self.cases)}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> HoldOut:
-        """Raises WrongField or ValueError for something else, also for a case of a patient who is not there."""
-        data = Fields(content, "hold_out")
-        patients = {key: Side(side) for key, side in data.text_by_key("patients").items()}
-        cases = data.text_by_key("cases")
-        for case, patient in cases.items():
-            if not CASE_NAME.fullmatch(case) or patient not in patients:
-                raise WrongField(
-                    f"'hold_out.cases' has {shown(case)} of the patient {shown(patient)}, who is not there"
-                )
-        return cls(patients, cases)
 
 
 def patient_key(secret: str, patient_id: str) -> str:

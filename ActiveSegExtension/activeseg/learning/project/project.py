@@ -10,155 +10,33 @@ runs/<time>/            one fine-tuning each, see ``run.py``
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hmac
-import json
 import os
-import re
 import secrets
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from activeseg.core.errors import DatasetError, InputError, ModelError, Remedy, shown
-from activeseg.core.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField, shortly
+from activeseg.core.errors import DatasetError, InputError, ModelError, Remedy
 from activeseg.core.labels import LabelSchema
+from activeseg.core.records import HEX_64
 from activeseg.dataset import Dataset
-from activeseg.dataset.layout import CASE_NAME, check_windows_name
+from activeseg.dataset.layout import check_windows_name
 from activeseg.dataset.private_map import make_private_folder
-from activeseg.learning.project.gate import MARGIN
-from activeseg.learning.project.holdout import HoldOut, Side, patient_key
+from activeseg.learning.project.holdout import Side, patient_key
+from activeseg.learning.project.matching import matched, with_new
+from activeseg.learning.project.state import FILE, ProjectState
 from activeseg.learning.project.version import BASE, VERSION_ID, Version, check_version_id
 from activeseg.system import file_lock
-from activeseg.system.files import a_new_file, check_replacing, make_folder, remove_abandoned, replacing
+from activeseg.system.files import a_new_file, check_replacing, make_folder, remove_abandoned
 from activeseg.system.folders import private_folder
-from activeseg.system.regular_files import is_link, own_path, read_bytes, read_json
+from activeseg.system.regular_files import is_link, own_path, read_bytes
 
-FORMAT = 1
-FILE, VERSIONS, RUNS, REPLAY = "project.json", "versions", "runs", "replay"
-MEASUREMENTS = "measured"
+VERSIONS, RUNS, REPLAY, MEASUREMENTS = "versions", "runs", "replay", "measured"
 LOCK_WAIT_S = 10.0
-CURRENT = re.compile(rf"{BASE}|{VERSION_ID.pattern}", re.ASCII)
-_RESTORE = "Restore it from a backup, or let the project be checked: some damage can be repaired."
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """When which version became current, by whose decision, and why."""
-
-    time: str
-    version: str
-    by: str
-    reason: str
-
-    def to_dict(self) -> dict[str, str]:
-        return {"time": self.time, "version": self.version, "by": self.by, "reason": self.reason}
-
-
-@dataclass(frozen=True)
-class ProjectState:
-    """What ``project.json`` says.
-
-    Attributes
-    ----------
-    base_model : name of the model that it began with (``demo``, ``totalsegmentator:total``, ``nnunet:<folder>``)
-    dataset : folder, relative to the project's where it lies inside
-    matching : structure of the dataset -> structure of the base model; None makes it a new one
-    margin : Dice that a structure may fall before the gate refuses
-    reviewed : held-out cases that somebody went through as a whole
-    current : id of the version that segments now, or ``base``; checked when it is opened
-    promotions : oldest first
-    """
-
-    id: str
-    name: str
-    base_model: str
-    dataset: str
-    matching: Mapping[str, str | None]
-    hold_out: HoldOut = field(default_factory=HoldOut)
-    margin: float = MARGIN
-    reviewed: tuple[str, ...] = ()
-    current: str = BASE
-    promotions: tuple[Promotion, ...] = ()
-
-    def to_json(self) -> str:
-        content = {
-            "format": FORMAT,
-            "id": self.id,
-            "name": self.name,
-            "base_model": self.base_model,
-            "dataset": self.dataset,
-            "matching": dict(self.matching),
-            "hold_out": self.hold_out.to_dict(),
-            "margin": self.margin,
-            "reviewed": list(self.reviewed),
-            "current": self.current,
-            "promotions": [promotion.to_dict() for promotion in self.promotions],
-        }
-        return json.dumps(content, indent=1) + "\n"
-
-    @classmethod
-    def read(cls, path: Path) -> ProjectState:
-        """The one place that checks a project's file from any source.
-
-        Raises DatasetError when it is missing, damaged or of a later version.
-        """
-        if not os.path.lexists(path):
-            raise DatasetError(f"There is no project in '{path.parent}'.", "Make one first.", remedy=Remedy.NEW_PROJECT)
-        content = read_json(
-            own_path(path.parent, path.name, DatasetError), DatasetError, _RESTORE, remedy=Remedy.CHECK_PROJECT
-        )
-        try:
-            return cls.from_dict(content)
-        except UNFIT as error:
-            raise DatasetError(
-                f"'{path.name}' of '{path.parent.name}' is damaged: {shortly(error)}.",
-                _RESTORE,
-                remedy=Remedy.CHECK_PROJECT,
-            ) from error
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> ProjectState:
-        """Raises DatasetError for a later version, one of ``json_fields.UNFIT`` for something else."""
-        data = Fields(content)
-        if data.any("format") != FORMAT:
-            raise DatasetError(
-                f"The project has format {shown(data.any('format'))}, this ActiveSeg knows {FORMAT}.", "Update."
-            )
-        dataset = data.text("dataset")
-        if not Path(dataset).is_absolute() and (".." in re.split(r"[\\/]", dataset) or not dataset.strip("./\\")):
-            raise WrongField(f"'dataset' is {shown(dataset)}, which leads out of the project")
-        return cls(
-            data.text("id", HEX_32),
-            data.text("name"),
-            data.text("base_model"),
-            dataset,
-            {
-                name: None if structure is None else data.inner("matching").text(name)
-                for name, structure in data.inner("matching").value.items()
-            },
-            HoldOut.from_dict(data.inner("hold_out").value),
-            data.number("margin"),
-            data.texts("reviewed", CASE_NAME),
-            data.text("current"),
-            tuple(
-                Promotion(p.text("time"), p.text("version"), p.text("by"), p.text("reason"))
-                for p in data.inners("promotions")
-            ),
-        )
-
-    def promoted(self, version: str, by: str, reason: str) -> ProjectState:
-        """That version is current from now on."""
-        entry = Promotion(now(), version, by, reason)
-        return replace(self, current=version, promotions=(*self.promotions, entry))
-
-
-def now() -> str:
-    """UTC, to the second."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 class Project:
@@ -200,7 +78,7 @@ class Project:
         schema, channels = _fine_tunable(open_segmenter(base_model))
         made = None if dataset is None else Dataset.open(dataset, private_dir=private_dir)
         if made is None:
-            wanted = _with_new(schema, new_structures)
+            wanted = with_new(schema, new_structures)
         else:
             wanted = made.schema
             if new_structures:
@@ -212,7 +90,7 @@ class Project:
             if made.channel_names != channels:
                 has = list(made.channel_names)
                 raise InputError(f"The dataset has images of {has}, the model needs {list(channels)}.")
-        matched = _matched(wanted, schema, matching or {})  # before anything is written
+        matches = matched(wanted, schema, matching or {})  # before anything is written
         project = cls(folder, private_dir)
         try:
             make_folder(folder)
@@ -220,9 +98,8 @@ class Project:
                 _check_new(folder)
                 check_replacing(folder)
                 made = made or Dataset.create(folder / folder.name, wanted, channels, private_dir=private_dir)
-                state = ProjectState(uuid.uuid4().hex, folder.name, base_model, _relative(made.folder, folder), matched)
-                with replacing(folder / FILE, ".json") as fresh:
-                    fresh.write_text(state.to_json(), encoding="utf-8")
+                state = ProjectState(uuid.uuid4().hex, folder.name, base_model, _relative(made.folder, folder), matches)
+                state.write(folder / FILE)
         except OSError as error:
             raise DatasetError(
                 f"The project '{folder.name}' could not be made: {error.strerror or error}.",
@@ -262,8 +139,7 @@ class Project:
         with self.locked():
             changed = how(self.state)
             try:
-                with replacing(self.folder / FILE, ".json") as fresh:
-                    fresh.write_text(changed.to_json(), encoding="utf-8")
+                changed.write(self.folder / FILE)
             except OSError as error:
                 raise self._unchanged(error) from error
             return changed
@@ -305,7 +181,7 @@ class Project:
             raise DatasetError("Versions were trained with these structures already.", "Begin another project.")
         state, dataset = self.state, self.dataset().schema
         schema = open_segmenter(state.base_model).schema
-        matching = _matched(dataset, schema, {**state.matching, **given})
+        matching = matched(dataset, schema, {**state.matching, **given})
         return self.change(lambda state: replace(state, matching=matching))
 
     # Hold-out.
@@ -448,37 +324,6 @@ def _fine_tunable(segmenter: Any) -> tuple[LabelSchema, tuple[str, ...]]:
             "Choose demo, totalsegmentator:<task> or nnunet:<folder>.",
         )
     return segmenter.schema, segmenter.channels
-
-
-def _with_new(schema: LabelSchema, new: Sequence[str]) -> LabelSchema:
-    for name in new:
-        if name in schema.names:
-            raise InputError(f"The base model knows '{name}' already.", "Leave it out.")
-    added = LabelSchema.from_names([*schema.names, *new])
-    return LabelSchema((*schema.labels, *added.labels[len(schema) :]))
-
-
-def _matched(dataset: LabelSchema, model: LabelSchema, given: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Structure of the dataset -> of the model: as given, else by name, whatever case, spaces and hyphens it has."""
-    for name, structure in given.items():
-        dataset.named(name)
-        if structure is not None:
-            model.named(structure)
-        elif name in model.names:
-            raise InputError(f"The base model knows '{name}', so it cannot be new.", "Give it another name.")
-    plain = {_plain(name): name for name in model.names}
-    found = {name: given[name] if name in given else plain.get(_plain(name)) for name in dataset.names}
-    taken = [structure for structure in found.values() if structure is not None]
-    for structure in taken:
-        if taken.count(structure) > 1:
-            raise InputError(
-                f"Two structures of the dataset are '{structure}' in the model.", "Match only one of them."
-            )
-    return found
-
-
-def _plain(name: str) -> str:
-    return name.casefold().replace(" ", "_").replace("-", "_")
 
 
 def _relative(folder: Path, project: Path) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from activeseg.core.errors import InputError, ModelError, Remedy, shown
-from activeseg.core.json_fields import UNFIT, Fields, WrongField, shortly
 from activeseg.core.labels import LabelSchema
+from activeseg.core.records import Matches, WrongField, from_json, shortly, to_json
 from activeseg.learning.project.gate import Verdict
 from activeseg.system.files import sync_to_disk
 from activeseg.system.regular_files import is_link, own_path, read_json
@@ -23,6 +23,8 @@ RECORD, MODEL, MEASURED = "version.json", "model", "measured.json"
 BASE = "base"
 """The version that a project begins with: the base model itself."""
 VERSION_ID = re.compile(r"v\d{4,9}", re.ASCII)
+CURRENT = re.compile(rf"{BASE}|{VERSION_ID.pattern}", re.ASCII)
+VersionOrBase = Annotated[str, Matches(CURRENT)]
 DAMAGED = "damaged-"
 _TASK = re.compile(r"[\w.-]*", re.ASCII)
 
@@ -58,11 +60,11 @@ class Version:
     verdict : the gate's decision
     """
 
-    id: str
-    parent: str
+    id: Annotated[str, Matches(VERSION_ID)]
+    parent: VersionOrBase
     created: str
     kind: ModelKind
-    task: str
+    task: Annotated[str, Matches(_TASK)]
     data: Mapping[str, str]
     replay: Mapping[str, str]
     held_out: Mapping[str, str]
@@ -76,41 +78,14 @@ class Version:
     verdict: Verdict | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {
-            "format": FORMAT,
-            **plain,
-            "kind": self.kind.value,
-            "seeds": list(self.seeds),
-            "verdict": self.verdict.to_dict() if self.verdict else None,
-        }
+        return {"format": FORMAT, **to_json(self)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Version:
-        """Raises one of ``json_fields.UNFIT`` or InputError for something else."""
-        data = Fields(content)
-        parent = data.text("parent")
-        if parent != BASE and not VERSION_ID.fullmatch(parent):
-            raise WrongField(f"'parent' is {shown(parent)}, which is no version")
-        LabelSchema.from_dict(data.inner("schema").value)
-        return cls(
-            data.text("id", VERSION_ID),
-            parent,
-            data.text("created"),
-            ModelKind(data.text("kind")),
-            data.text("task", _TASK),
-            data.text_by_key("data"),
-            data.text_by_key("replay"),
-            data.text_by_key("held_out"),
-            data.plain("schema"),
-            data.plain("plan"),
-            tuple(int(seed) for seed in data.many("seeds")),
-            data.text_by_key("libraries"),
-            data.number("seconds"),
-            data.text("imported"),
-            data.plain("metrics"),
-            Verdict.from_dict(data.inner("verdict").value) if data.any("verdict") else None,
-        )
+        """Raises WrongField or InputError for something else."""
+        version = from_json(cls, content, complete=True)
+        LabelSchema.from_dict(version.schema)
+        return version
 
     @classmethod
     def read(cls, folder: Path, id: str | None = None) -> Version:
@@ -122,16 +97,20 @@ class Version:
         remedy = Remedy.CHECK_PROJECT
         try:
             content = read_json(own_path(folder, RECORD, ModelError), ModelError, action, remedy=remedy)
-            if Fields(content).any("format") != FORMAT:
+            if "format" not in content:
+                raise WrongField("'format' is missing")
+            if content["format"] != FORMAT:
                 raise ModelError(f"The version in '{folder}' has another format than {FORMAT}.", "Update ActiveSeg.")
             measured = own_path(folder, MEASURED, ModelError)  # comes later than the rest, which never changes
             if measured.exists():
-                later = Fields(read_json(measured, ModelError, action, remedy=remedy))
-                content |= {name: later.any(name) for name in ("metrics", "verdict")}
+                later = read_json(measured, ModelError, action, remedy=remedy)
+                if not {"metrics", "verdict"} <= later.keys():
+                    raise WrongField(f"'{MEASURED}' has no metrics, or no verdict")
+                content |= {name: later[name] for name in ("metrics", "verdict")}
             version = cls.from_dict(content)
             if id not in (None, version.id):
                 raise WrongField(f"'id' is '{version.id}', and the folder's name is '{id}'")
-        except (InputError, *UNFIT) as error:
+        except (InputError, WrongField) as error:
             raise ModelError(
                 f"The version in '{folder.name}' is damaged: '{RECORD}': {shortly(error)}.", action, remedy=remedy
             ) from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from activeseg.core.errors import Cancelled, DatasetError, DeviceError, EngineError, InputError, ModelError, Remedy
+from activeseg.core.records import to_json
 from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.project import Project
 from activeseg.learning.training.run_folder import Control, RunFolder, RunState, Stage
@@ -56,13 +57,13 @@ class Planned:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "plan": self.plan.to_dict(),
+            "plan": to_json(self.plan),
             "parent": self.parent,
             "part": self.part,
             "cases": list(self.basis.cases.corrected),
             "replayed": list(self.basis.cases.replayed),
             "held_out": self.held_out,
-            "estimate": self.estimate.to_dict(),
+            "estimate": to_json(self.estimate),
             "new": list(self.basis.target.new),
             "sentences": list(self.sentences()),
             "rows": [list(row) for row in self.rows()],

@@ -22,12 +22,13 @@ from activeseg.core.errors import InputError, ModelError, Remedy
 from activeseg.core.label_map import smallest_dtype
 from activeseg.core.labels import IGNORE, LabelSchema
 from activeseg.core.progress import Progress
+from activeseg.core.records import Sha256
 from activeseg.core.segmenter import Mode, Settings
 from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset
 from activeseg.dataset.layout import label_file
 from activeseg.io.images import read_label_map, read_volume, write_volume
-from activeseg.learning.project.holdout import Side
+from activeseg.learning.project.holdout import CaseName, Side
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.version import BASE
 from activeseg.learning.training.parent_network import ParentNetwork
@@ -47,10 +48,10 @@ class TrainingCases:
     ``without_side`` and ``waiting`` are left out, and told.
     """
 
-    corrected: Mapping[str, str]
-    replayed: Mapping[str, str]
-    without_side: tuple[str, ...]
-    waiting: tuple[str, ...]
+    corrected: Mapping[CaseName, Sha256]
+    replayed: Mapping[CaseName, Sha256]
+    without_side: tuple[CaseName, ...]
+    waiting: tuple[CaseName, ...]
 
     @classmethod
     def of(cls, project: Project) -> TrainingCases:

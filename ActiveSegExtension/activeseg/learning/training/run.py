@@ -24,9 +24,11 @@ from typing import Any
 
 from activeseg.core.errors import ActiveSegError, Cancelled, EngineError
 from activeseg.core.progress import Progress
+from activeseg.core.records import to_json
 from activeseg.learning.project.gate import judge
 from activeseg.learning.project.holdout import Side
-from activeseg.learning.project.project import VERSIONS, now
+from activeseg.learning.project.project import VERSIONS
+from activeseg.learning.project.state import now
 from activeseg.learning.project.version import MEASURED, MODEL, Version, add_version
 from activeseg.learning.training.preparation import DATASET, PLANS, Target, prepare
 from activeseg.learning.training.run_folder import Control, RunFolder, Stage
@@ -298,7 +300,7 @@ class _Running:
                     self.cases.replayed,
                     {case: dataset.record(case).current.label.sha256 for case in held_out},
                     target.schema.to_dict(),
-                    self.plan.to_dict(),
+                    to_json(self.plan),
                     tuple(self.plan.seed + number for number in range(self.plan.trainings)),
                     {name: metadata.version(name) for name in ("nnunetv2", "torch", "TotalSegmentator")},
                     round(time.monotonic() - self.started, 1),
@@ -310,7 +312,8 @@ class _Running:
 
     def _measure(self) -> None:
         """Parent and child on the same held-out cases, the gate, and what follows from it."""
-        from activeseg.learning.measuring.evaluation import comparison_picture, dice_of, measure
+        from activeseg.learning.measuring.evaluation import dice_of, measure
+        from activeseg.learning.measuring.pictures import comparison_picture
 
         project, device, child = self.project, self.plan.device, self.state.version
         progress = self._progress(Stage.MEASURING)
@@ -321,11 +324,11 @@ class _Running:
         folder = project.version_folder(child)
         comparison_picture(folder / "comparison.png", before, after, (self.parent_id, child), names)
         metrics = {
-            "parent": {case: result.to_dict() for case, result in before.items()},
-            "child": {case: result.to_dict() for case, result in after.items()},
+            "parent": to_json(before),
+            "child": to_json(after),
         }
         with replacing(folder / MEASURED, ".json") as fresh:
-            fresh.write_text(json.dumps({"metrics": metrics, "verdict": verdict.to_dict()}, indent=1), encoding="utf-8")
+            fresh.write_text(json.dumps({"metrics": metrics, "verdict": to_json(verdict)}, indent=1), encoding="utf-8")
         reason, promoted = verdict.reason, verdict.promoted
         if promoted and project.state.current != self.parent_id:
             promoted = False

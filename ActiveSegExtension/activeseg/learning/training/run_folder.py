@@ -19,26 +19,26 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from activeseg.core.errors import ActiveSegError, DatasetError, EngineError, InputError, Remedy, shown
-from activeseg.core.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
-from activeseg.dataset.layout import CASE_NAME
-from activeseg.learning.project.project import RUNS, Project, now
-from activeseg.learning.project.version import VERSION_ID, check_version_id
+from activeseg.core.errors import DatasetError, EngineError, InputError, Remedy
+from activeseg.core.records import ANY_NUMBER, Count, Matches, damaged, from_json, shortly, to_json
+from activeseg.learning.project.project import RUNS, Project
+from activeseg.learning.project.state import now
+from activeseg.learning.project.version import VERSION_ID, VersionOrBase, check_version_id
 from activeseg.learning.training.preparation import TrainingCases
 from activeseg.learning.training.training_plan import TrainingPlan
 from activeseg.system import file_lock
 from activeseg.system.files import make_folder, remove_abandoned, replacing
+from activeseg.system.processes import start_detached
 from activeseg.system.regular_files import JSON_LIMIT, is_link, open_regular, own_path, read_bytes, read_json
 from activeseg.system.switches import without_switches
 
@@ -50,6 +50,7 @@ _EVENTS_LIMIT = 256 * 2**20
 _ALIVE = ".alive"
 _NEW_TRAINING = "Start a new fine-tuning; a check of the project sets this one aside."
 _START_S = 60.0
+_AnyNumber = Annotated[float, ANY_NUMBER]
 T = TypeVar("T")
 
 
@@ -100,12 +101,12 @@ class RunState:
 
     stage: Stage = Stage.WAITING
     fraction: float = 0.0
-    eta_s: float | None = None
-    member: int = 0
-    epoch: int = 0
-    loss: float | None = None
-    dice: Mapping[str, float] | None = None
-    version: str = ""
+    eta_s: _AnyNumber | None = None
+    member: Count = 0
+    epoch: Count = 0
+    loss: _AnyNumber | None = None
+    dice: Mapping[str, _AnyNumber] | None = None
+    version: Annotated[str, Matches(_VERSION_OR_NONE)] = ""
     promoted: bool = False
     verdict: str = ""
     error: Mapping[str, Any] | None = None
@@ -114,27 +115,6 @@ class RunState:
     def where(self) -> str:
         return f"{self.stage}, member {self.member}, epoch {self.epoch}" if self.epoch else str(self.stage)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "stage": self.stage.value}
-
-    @classmethod
-    def from_dict(cls, data: Fields) -> RunState:
-        """Raises WrongField or ValueError for something else."""
-        dice = None if data.any("dice") is None else data.inner("dice")
-        return cls(
-            Stage(data.text("stage")),
-            data.number("fraction"),
-            data.number_or_none("eta_s"),
-            data.whole("member"),
-            data.whole("epoch"),
-            data.number_or_none("loss"),
-            None if dice is None else {name: dice.number(name, finite=False) for name in dice.value},
-            data.text("version", _VERSION_OR_NONE),
-            data.flag("promoted"),
-            data.text("verdict"),
-            None if data.any("error") is None else data.plain("error"),
-        )
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -142,6 +122,8 @@ class Asked:
 
     Attributes
     ----------
+    project
+        its folder when the training began
     parent
         id of the version that it begins with
     part
@@ -150,29 +132,16 @@ class Asked:
         its numbers
     cases
         that are trained on
+    created
+        UTC, ISO 8601
     """
 
-    parent: str
-    part: str
+    project: str
+    parent: VersionOrBase
+    part: Annotated[str, Matches(_PART)]
     plan: TrainingPlan
     cases: TrainingCases
-
-    @classmethod
-    def from_dict(cls, data: Fields) -> Asked:
-        """Raises WrongField, ValueError or ActiveSegError for something else."""
-        cases = data.inner("cases")
-        corrected, replayed = cases.text_by_key("corrected", HEX_64), cases.text_by_key("replayed", HEX_64)
-        for name in (*corrected, *replayed):
-            if not CASE_NAME.fullmatch(name):
-                raise WrongField(f"'cases' has {shown(name)}, which cannot be a case's name")
-        return cls(
-            check_version_id(data.text("parent")),
-            data.text("part", _PART),
-            TrainingPlan.from_dict(data.plain("plan")),
-            TrainingCases(
-                corrected, replayed, cases.texts("without_side", CASE_NAME), cases.texts("waiting", CASE_NAME)
-            ),
-        )
+    created: str
 
 
 class RunFolder:
@@ -195,16 +164,9 @@ class RunFolder:
         check_version_id(parent)
         folder = own_path(project.folder, RUNS, DatasetError) / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         make_folder(folder)
-        asked = {
-            "project": str(project.folder),
-            "parent": parent,
-            "part": part,
-            "plan": plan.to_dict(),
-            "cases": asdict(cases),
-            "created": now(),
-        }
+        asked = Asked(str(project.folder), parent, part, plan, cases, now())
         with replacing(folder / RUN, ".json") as fresh:
-            fresh.write_text(json.dumps(asked, indent=1), encoding="utf-8")
+            fresh.write_text(json.dumps(to_json(asked), indent=1), encoding="utf-8")
         run = cls(folder)
         run.write_state(RunState())
         return run
@@ -240,13 +202,9 @@ class RunFolder:
     def asked(self) -> Asked:
         """What ``create`` wrote. Raises DatasetError when the file is damaged."""
         remedy = Remedy.CHECK_PROJECT
-        file = own_path(self.folder, RUN, DatasetError)
-        data = Fields(read_json(file, DatasetError, _NEW_TRAINING, remedy=remedy))
-        try:
-            return Asked.from_dict(data)
-        except (ActiveSegError, *UNFIT) as error:
-            sentence = f"'{RUN}' of the fine-tuning {self.id} is damaged: {shortly(error)}."
-            raise DatasetError(sentence, _NEW_TRAINING, remedy=remedy) from error
+        content = read_json(own_path(self.folder, RUN, DatasetError), DatasetError, _NEW_TRAINING, remedy=remedy)
+        with damaged(DatasetError, f"'{RUN}' of the fine-tuning {self.id}", _NEW_TRAINING, remedy=remedy):
+            return from_json(Asked, content)
 
     def check(self) -> None:
         """Raise DatasetError when anything in the folder is a link: a training writes and removes files in it."""
@@ -262,9 +220,8 @@ class RunFolder:
         """
         path = own_path(self.folder, STATE, DatasetError)
         try:
-            data = Fields(_patiently(lambda: _json_object(path)))
-            state = RunState.from_dict(data)
-        except (OSError, InputError, *UNFIT) as error:
+            state = from_json(RunState, _patiently(lambda: _json_object(path)), complete=True)
+        except (OSError, InputError, ValueError, RecursionError) as error:
             raise DatasetError(
                 f"'{STATE}' of the fine-tuning {self.id} is missing or damaged: {shortly(error)}.",
                 _NEW_TRAINING,
@@ -277,7 +234,7 @@ class RunFolder:
     def write_state(self, state: RunState) -> None:
         def write() -> None:
             with replacing(self.folder / STATE, ".json") as fresh:
-                fresh.write_text(json.dumps(state.to_dict()), encoding="utf-8")
+                fresh.write_text(json.dumps(to_json(state)), encoding="utf-8")
 
         _patiently(write)
 
@@ -342,7 +299,7 @@ class RunFolder:
         whole = data[: data.rfind(b"\n") + 1]
         events = []
         for line in whole.splitlines():
-            with contextlib.suppress(*UNFIT):  # a line that a crash tore
+            with contextlib.suppress(ValueError, RecursionError):  # a line that a crash tore
                 event = json.loads(line)
                 if isinstance(event, dict) and isinstance(event.get("event"), str):
                     events.append(event)
@@ -367,7 +324,7 @@ class RunFolder:
         command = [sys.executable, "-I", "-X", "utf8", "-X", "faulthandler", "-u", "-c", main, str(self.folder)]
         environment = {**without_switches(os.environ), "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "0"}
         with (self.folder / LOG).open("ab") as log:
-            _detached(command, environment, log)
+            start_detached(command, environment, log)
         end = time.monotonic() + _START_S
         while not self.is_alive and self.state.stage is Stage.WAITING:
             if time.monotonic() > end:
@@ -388,14 +345,3 @@ def _patiently(work: Callable[[], T]) -> T:
             return work()
         time.sleep(0.02)
     return work()
-
-
-def _detached(command: list[str], environment: Mapping[str, str], log: Any) -> None:
-    """A process detached from this one, so that the end of this one's family does not end it."""
-    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "env": dict(environment)}
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS | subprocess.CREATE_BREAKAWAY_FROM_JOB
-        subprocess.Popen(command, creationflags=flags, **options)
-        return
-    between = f"import subprocess, sys; subprocess.Popen({command!r}, start_new_session=True)"
-    subprocess.run([sys.executable, "-I", "-c", between], start_new_session=True, check=True, **options)

@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from activeseg.core.errors import DeviceError
@@ -37,9 +37,6 @@ class TrainingEstimate:
     peak_bytes: int
     parameters: int
     learning: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def estimate(parent: ParentNetwork, plan: TrainingPlan, target: Target) -> TrainingEstimate:

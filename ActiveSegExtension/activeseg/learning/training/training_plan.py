@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
 from activeseg.core.errors import InputError, shown
+from activeseg.core.records import WrongField, from_json, to_json
 
 
 class MembersFrom(StrEnum):
@@ -53,15 +54,9 @@ class TrainingPlan:
 
     def __post_init__(self) -> None:
         """Raises InputError for numbers that cannot be trained with."""
-        lowest = {"members": 1, "epochs": 1, "iterations": 1, "frozen_stages": 0, "seed": 0, "batch_size": 1}
-        for name, least in lowest.items():
-            value = getattr(self, name)
-            if name == "batch_size" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError(f"'{name}' is {shown(value)}; it must be a whole number of {least} or more.")
-        if not isinstance(self.device, str):
-            raise InputError(f"'device' is {shown(self.device)}; it must be the name of one.")
+        for name, lowest in (("members", 1), ("epochs", 1), ("iterations", 1), ("frozen_stages", 0), ("seed", 0)):
+            if getattr(self, name) < lowest:
+                raise InputError(f"'{name}' is {getattr(self, name)}; it must be {lowest} or more.")
         if not 0 < self.learning_rate < 1:
             raise InputError(f"The learning rate is {self.learning_rate}; it must lie between 0 and 1.")
         for name in ("warm_up", "replay", "foreground", "margin"):
@@ -69,6 +64,8 @@ class TrainingPlan:
                 raise InputError(f"'{name}' is {getattr(self, name)}; it must lie between 0 and 1.")
         if self.replay == 1:
             raise InputError("'replay' is 1; then nothing new would be learnt.", "Choose a smaller share.")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"'batch_size' is {self.batch_size}; it must be 1 or more.")
         if self.patch_kji is not None and (len(self.patch_kji) not in (2, 3) or min(self.patch_kji) < 1):
             raise InputError(f"'patch_kji' is {self.patch_kji}; it needs two or three positive numbers.")
         if self.members_from is MembersFrom.SNAPSHOTS and self.members > self.epochs:
@@ -99,9 +96,6 @@ class TrainingPlan:
         done = (at - warm) / max(length - warm, 1)
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "members_from": self.members_from.value}
-
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrainingPlan:
         """Raises InputError for unknown names or wrong values."""
@@ -114,17 +108,13 @@ class TrainingPlan:
             if name not in known:
                 raise InputError(f"A training plan has no '{name}'.", f"It has {', '.join(sorted(known))}.")
         given = {name: value for name, value in values.items() if value is not None}
+        if given.get("members_from", MembersFrom.SEEDS) not in list(MembersFrom):
+            raise InputError(
+                f"Members cannot come from {shown(given['members_from'])}.", f"Choose {' or '.join(MembersFrom)}."
+            )
         try:
-            if "members_from" in given:
-                if given["members_from"] not in list(MembersFrom):
-                    raise InputError(
-                        f"Members cannot come from '{given['members_from']}'.", f"Choose {' or '.join(MembersFrom)}."
-                    )
-                given["members_from"] = MembersFrom(given["members_from"])
-            if "patch_kji" in given:
-                given["patch_kji"] = tuple(int(n) for n in given["patch_kji"])
-            return replace(self, **given)
-        except (TypeError, ValueError) as error:
+            return from_json(TrainingPlan, to_json(self) | to_json(given))
+        except WrongField as error:
             raise InputError(f"This training plan cannot be used: {error}.") from error
 
 
