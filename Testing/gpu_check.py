@@ -58,6 +58,7 @@ from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry  # 
 from activeseg.segmenters.demo import demo_segmenter  # noqa: E402
 from activeseg.segmenters.nnunet.network import Network, sweep_exact  # noqa: E402
 from activeseg.segmenters.nnunet.network_size import read_size  # noqa: E402
+from activeseg.segmenters.nnunet.segmenter import OVERHEAD  # noqa: E402
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome  # noqa: E402
 from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter  # noqa: E402
 from activeseg.segmenters.totalsegmentator.tasks import task_named  # noqa: E402
@@ -265,7 +266,7 @@ def too_small(bench: Bench) -> str:
     assert size is not None
     limit = 0
     if bench.device != "cuda":  # without a card it is the computer's memory that is short
-        needs = [need_of(volume.geometry, [size], Settings(mode=Mode.EXACT, members=n)).ram for n in (1, 2)]
+        needs = [need_of(volume.geometry, [size], Settings(mode=Mode.EXACT, members=n), OVERHEAD).ram for n in (1, 2)]
         limit = sum(needs) // 2
     plenty, _ = job_here(bench, "plenty", model, volume, settings | {"members": 1}, 0)
     memory.give_back()

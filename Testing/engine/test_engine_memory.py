@@ -28,7 +28,7 @@ from activeseg.engine.worker.worker import Job
 from activeseg.io.npy import read_array, volume_message
 from activeseg.predictions.make_prediction import segment
 from activeseg.segmenters.nnunet.network_size import read_size
-from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
+from activeseg.segmenters.nnunet.segmenter import OVERHEAD, NnUNetSegmenter
 from activeseg.system import heap
 
 CLASSES = 120
@@ -45,7 +45,7 @@ def big_need(folder: Path, volume: Volume, members: int, loaded: bool) -> int:
     size = read_size(folder, "3d_fullres")
     assert size is not None
     settings = Settings(mode=Mode.EXACT, members=members)
-    return need_of(volume.geometry, [size], settings, loaded=loaded).ram
+    return need_of(volume.geometry, [size], settings, OVERHEAD, loaded=loaded).ram
 
 
 @pytest.fixture(scope="module")

@@ -145,7 +145,7 @@ def test_the_genuine_package_loads_the_version_and_finds_what_the_segmenter_find
     trained: Project, home: UserHome, ct: nibabel.Nifti1Image
 ) -> None:
     segmenter = open_version(trained, "v0001")
-    assert isinstance(segmenter, TotalSegmentatorSegmenter)
+    assert segmenter.name == f"project:{trained.folder}@v0001", "the engine opens it again by its name"
     model = trained.version_folder("v0001") / MODEL
     assert {path.name for path in model.iterdir()} == {path.dataset for path in PARTS}
     settings = Settings(device="cpu", mode=Mode.EXACT)

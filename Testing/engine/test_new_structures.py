@@ -14,7 +14,6 @@ from activeseg.core.segmenter import Settings
 from activeseg.core.volume import Volume
 from activeseg.corrections.exporting import export_correction
 from activeseg.dataset import Dataset
-from activeseg.engine.planning.estimate import network_sizes
 from activeseg.io.images import write_volume
 from activeseg.learning.project.project import Project
 from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning
@@ -45,7 +44,7 @@ def test_a_new_structure_is_drawn_exported_and_found_by_the_next_version(
     project = Project.create(tmp_path / "tumours", "demo", new_structures=["tumour"])
     segmenter = open_model(f"project:{project.folder}")
     demo = open_model("demo")
-    assert network_sizes(segmenter, Settings()) == network_sizes(demo, Settings()) != []
+    assert segmenter.networks(Settings()) == demo.networks(Settings()) != ()
     phantom = piece(0)
     prediction = segment({"CT": phantom.ct}, segmenter, Settings(device="cpu", members=1), regions=0)
     assert prediction.schema.names[-1] == "tumour"

@@ -27,7 +27,6 @@ from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Mode, Resample, Settings
 from activeseg.core.volume import Volume
 from activeseg.core.votes import MemberKind, Segmented
-from activeseg.engine.planning.estimate import network_sizes, package_of
 from activeseg.io.images import read_volume
 from activeseg.segmenters.nnunet import network
 from activeseg.segmenters.totalsegmentator.sandbox import VARIABLES, Printed, UserHome, sandbox
@@ -42,7 +41,7 @@ FLIPPED = np.array([[0.0, 0.0, -3.4, 90.0], [-2.7, 0.0, 0.0, 40.0], [0.0, 2.7, 0
 
 def run(image: nibabel.Nifti1Image | Volume, name: str, home: UserHome, **settings: Any) -> Segmented:
     volume = image if isinstance(image, Volume) else volume_of(image)
-    segmenter = TotalSegmentatorSegmenter(name, home, force_split=settings.pop("force_split", False))
+    segmenter = TotalSegmentatorSegmenter(name, home)
     chosen = Settings(device="cpu", **{"mode": Mode.EXACT, **settings})
     return segmenter.segment({segmenter.channels[0]: volume}, chosen, Progress())
 
@@ -106,7 +105,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, ct: nibabel.Nifti1Image) -> U
 def test_an_estimate_knows_all_networks_of_a_task_and_who_resamples(tiny: UserHome) -> None:
     def helping(name: str, **settings: Any) -> list[bool]:
         segmenter = TotalSegmentatorSegmenter(name, tiny)
-        return [size.helps for size in network_sizes(segmenter, Settings(device="cpu", **settings))]
+        return [size.helps for size in segmenter.networks(Settings(device="cpu", **settings))]
 
     assert helping("total", members=1) == [False] * 5
     assert helping("total", members=2) == [True] + [False] * 5, "the 3 mm model votes beside the views"
@@ -114,7 +113,7 @@ def test_an_estimate_knows_all_networks_of_a_task_and_who_resamples(tiny: UserHo
     assert helping("total-fast", members=2) == [False]
     assert helping("total-fast", structures=(LUNG,)) == [True, False], "a coarser one finds the place"
     package = {
-        (name, resample): package_of(TotalSegmentatorSegmenter(name, tiny), Settings(resample=resample))
+        (name, resample): TotalSegmentatorSegmenter(name, tiny).overhead(Settings(resample=resample))
         for name in ("total", "lung_vessels_LEGACY")
         for resample in Resample
     }
@@ -238,7 +237,7 @@ def test_a_subset_of_a_task_without_the_packages_own_is_masked(ct: nibabel.Nifti
 def test_a_split_image_is_stitched_as_the_package_stitches_it(name: str, planes: int, tiny: UserHome) -> None:
     image = piece_of_ct((slice(50, 68), slice(44, 60), slice(10, 10 + planes)), smooth=1.5, file="example_ct")
     expected = genuine(image, tiny, fast=name.endswith("fast"), force_split=True)
-    result = run(image, name, tiny, force_split=True)
+    result = run(image, name, tiny, in_pieces=True)
     assert np.array_equal(result.labels, expected)
     same = np.mean(looked_up(result, volume_of(image)) == result.labels)
     assert same > 0.99

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from activeseg import __version__
 from activeseg.core.errors import InputError, Remedy, shown
 from activeseg.core.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
 from activeseg.core.labels import LabelSchema
+from activeseg.core.records import to_json
 from activeseg.core.segmenter import Mode, Resample, Settings
 from activeseg.core.uncertainty_scale import ENTROPY_SCALE, OLD_ENTROPY_SCALE, shown_threshold
 from activeseg.core.volume import Volume
@@ -76,7 +77,7 @@ class Prediction:
             "threshold": self.threshold,
             "entropy_scale": self.entropy_scale,
             "focus": list(self.focus),
-            "settings": asdict(self.settings),
+            "settings": to_json(self.settings),
             "timings_s": dict(self.timings),
             "details": dict(self.details),
             "schema": self.schema.to_dict(),

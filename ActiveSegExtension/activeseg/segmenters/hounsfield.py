@@ -22,7 +22,7 @@ from activeseg.core.clock import Clock
 from activeseg.core.errors import InputError
 from activeseg.core.labels import Code, Label, LabelSchema, Terminology
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import Settings
+from activeseg.core.segmenter import Segmenter, Settings
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes, Member, MemberKind, Segmented
 from activeseg.review.uncertainty import measures_from_votes
@@ -88,7 +88,7 @@ SMOOTH_MM = 1.0
 MIXED_MM = 1.5
 
 
-class HounsfieldSegmenter:
+class HounsfieldSegmenter(Segmenter):
     """``hounsfield``: see the module. Seven members: the nominal rules decide, the shifted ones are views."""
 
     name = "hounsfield"

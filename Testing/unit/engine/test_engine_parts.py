@@ -17,11 +17,12 @@ from processes import soon_gone
 from activeseg.client.launch import EngineOptions, engine_command, engine_environment
 from activeseg.core.errors import DeviceError, InputError
 from activeseg.core.geometry import Geometry
+from activeseg.core.network_size import NetworkSize
 from activeseg.core.segmenter import Mode, Settings
 from activeseg.core.volume import Volume
 from activeseg.engine.jobs.system import nvidia_gpus
 from activeseg.engine.planning.calibration import Calibration
-from activeseg.engine.planning.estimate import TOTALSEGMENTATOR, TOTALSEGMENTATOR_BY_NNUNET, Estimate, Need, need_of
+from activeseg.engine.planning.estimate import Estimate, Need, need_of
 from activeseg.engine.planning.ladder import ladder
 from activeseg.engine.supervisor.eta import Eta
 from activeseg.engine.supervisor.log_file import LogFile, remove_old_logs
@@ -32,7 +33,10 @@ from activeseg.engine.worker.params import Params, WrongParams
 from activeseg.engine.worker.worker import plain, temporary_folder
 from activeseg.io import npy
 from activeseg.predictions import prediction_folder
-from activeseg.segmenters.nnunet.network_size import NetworkSize, size_of
+from activeseg.segmenters.nnunet.network_size import size_of
+from activeseg.segmenters.nnunet.segmenter import OVERHEAD as NNUNET
+from activeseg.segmenters.totalsegmentator.segmenter import OVERHEAD as TOTALSEGMENTATOR
+from activeseg.segmenters.totalsegmentator.segmenter import OVERHEAD_BY_NNUNET
 from activeseg.system.heap import is_out_of_memory
 from activeseg.system.processes import kill_on_close_job, kill_tree
 
@@ -87,63 +91,64 @@ def test_the_estimate_of_the_real_3_mm_model_is_near_what_was_measured(
 ) -> None:
     """By ``benchmarks/memory.py``, where the network ran in bfloat16: in float32, as the estimate has it, more."""
     settings = Settings(mode=mode, members=members)
-    need = need_of(image, [total_fast()], settings, loaded=True, package=TOTALSEGMENTATOR)
+    need = need_of(image, [total_fast()], settings, TOTALSEGMENTATOR, loaded=True)
     assert measured_gib < need.ram / GIB < (2.5 if mode is Mode.FAST else 1.5) * measured_gib
 
 
 def test_tiles_and_work_of_the_real_3_mm_model() -> None:
-    need = need_of(SMALL, [total_fast()], Settings(mode=Mode.EXACT), package=TOTALSEGMENTATOR)
+    need = need_of(SMALL, [total_fast()], Settings(mode=Mode.EXACT), TOTALSEGMENTATOR)
     assert (need.tiles, need.classes, need.members) == (1, 118, 1)
     assert 0.3e12 < need.flops < 3e12
 
 
 def test_more_image_members_and_classes_need_more() -> None:
     size, settings = total_fast(), Settings()
-    base = need_of(geometry(112, 112, 128), [size], settings)
-    assert need_of(geometry(224, 112, 128), [size], settings).ram > base.ram
-    assert need_of(geometry(112, 112, 128), [size], replace(settings, members=4)).ram > base.ram
-    assert need_of(geometry(112, 112, 128), [size], replace(settings, members=4)).tiles == 4 * base.tiles
-    assert need_of(geometry(112, 112, 128), [replace(size, heads=400)], settings).ram > base.ram
-    assert need_of(geometry(112, 112, 128), [size], settings, loaded=True).ram < base.ram
+    base = need_of(geometry(112, 112, 128), [size], settings, NNUNET)
+    assert need_of(geometry(224, 112, 128), [size], settings, NNUNET).ram > base.ram
+    assert need_of(geometry(112, 112, 128), [size], replace(settings, members=4), NNUNET).ram > base.ram
+    assert need_of(geometry(112, 112, 128), [size], replace(settings, members=4), NNUNET).tiles == 4 * base.tiles
+    assert need_of(geometry(112, 112, 128), [replace(size, heads=400)], settings, NNUNET).ram > base.ram
+    assert need_of(geometry(112, 112, 128), [size], settings, NNUNET, loaded=True).ram < base.ram
     assert (
-        need_of(geometry(336, 112, 128), [size], settings, pieces=3).ram
-        < need_of(geometry(336, 112, 128), [size], settings).ram
+        need_of(geometry(336, 112, 128), [size], replace(settings, in_pieces=True), NNUNET).ram
+        < need_of(geometry(336, 112, 128), [size], settings, NNUNET).ram
     )
 
 
 def test_what_several_networks_views_mirroring_and_resampling_of_logits_need() -> None:
     size, exact = replace(total_fast(), folds=2), Settings(mode=Mode.EXACT, members=2, mirroring=False)
     wide = geometry(250, 250, 250)
-    voters = need_of(wide, [size], exact)
-    assert need_of(wide, [replace(size, folds=1)], exact).ram > voters.ram + size.heads * voters.voxels
-    folds = need_of(SMALL, [size], exact)
-    helper = need_of(SMALL, [replace(size, folds=1, helps=True), replace(size, folds=1)], exact)
+    voters = need_of(wide, [size], exact, NNUNET)
+    assert need_of(wide, [replace(size, folds=1)], exact, NNUNET).ram > voters.ram + size.heads * voters.voxels
+    folds = need_of(SMALL, [size], exact, NNUNET)
+    helper = need_of(SMALL, [replace(size, folds=1, helps=True), replace(size, folds=1)], exact, NNUNET)
     assert (helper.members, helper.tiles) == (2, 3 * folds.tiles // 2)
-    assert need_of(SMALL, [size] * 5, exact, loaded=True).ram > need_of(SMALL, [size], exact, loaded=True).ram
-    mirrored = need_of(SMALL, [size], replace(exact, mirroring=None))
+    assert (
+        need_of(SMALL, [size] * 5, exact, NNUNET, loaded=True).ram
+        > need_of(SMALL, [size], exact, NNUNET, loaded=True).ram
+    )
+    mirrored = need_of(SMALL, [size], replace(exact, mirroring=None), NNUNET)
     assert mirrored.tiles == 8 * folds.tiles
     assert mirrored.ram >= folds.ram
-    assert need_of(SMALL, [size], replace(exact, mirroring=None), package=TOTALSEGMENTATOR).tiles == folds.tiles
+    assert need_of(SMALL, [size], replace(exact, mirroring=None), TOTALSEGMENTATOR).tiles == folds.tiles
     fast = Settings(members=1)
-    resampled = need_of(LARGE, [size], fast, package=TOTALSEGMENTATOR_BY_NNUNET)
-    assert resampled.ram > need_of(LARGE, [size], fast, package=TOTALSEGMENTATOR).ram
+    resampled = need_of(LARGE, [size], fast, OVERHEAD_BY_NNUNET)
+    assert resampled.ram > need_of(LARGE, [size], fast, TOTALSEGMENTATOR).ram
 
 
 def test_a_gpu_needs_less_when_sums_are_kept_elsewhere() -> None:
     size, where = total_fast(), geometry(400, 200, 200)
-    on_gpu = need_of(where, [size], Settings(mode=Mode.EXACT, members=1), on_gpu=True, package=TOTALSEGMENTATOR)
-    offloaded = need_of(
-        where, [size], Settings(mode=Mode.EXACT, members=1, offload=True), on_gpu=True, package=TOTALSEGMENTATOR
-    )
+    on_gpu = need_of(where, [size], Settings(mode=Mode.EXACT, members=1), TOTALSEGMENTATOR, "cuda")
+    offloaded = need_of(where, [size], Settings(mode=Mode.EXACT, members=1, offload=True), TOTALSEGMENTATOR, "cuda")
     assert offloaded.vram < on_gpu.vram
     assert offloaded.ram > on_gpu.ram
-    assert need_of(where, [size], Settings(), on_gpu=False).vram == 0
+    assert need_of(where, [size], Settings(), NNUNET).vram == 0
 
 
 def test_weights_that_are_on_the_gpu_already_are_not_needed_again() -> None:
     size, where = total_fast(), geometry(400, 200, 200)
-    first = need_of(where, [size], Settings(members=1), on_gpu=True)
-    again = need_of(where, [size], Settings(members=1), on_gpu=True, loaded=True)
+    first = need_of(where, [size], Settings(members=1), NNUNET, "cuda")
+    again = need_of(where, [size], Settings(members=1), NNUNET, "cuda", loaded=True)
     assert first.vram - again.vram == size.weight_bytes
 
 
@@ -169,12 +174,14 @@ def test_the_estimate_fits_only_where_both_memories_do() -> None:
 def test_the_ladder_goes_from_what_was_asked_to_what_needs_least_and_says_each_step() -> None:
     name = "totalsegmentator:total"
     asked = Settings(members=6)
-    ways = ladder(name, asked, trained=1, members=6, on_gpu=True, may_split=True, allow_coarser=True)
+    ways = ladder(
+        name, asked, trained=1, members=6, on_gpu=True, may_split=True, coarser=(f"{name}-fast", f"{name}-fastest")
+    )
     assert (ways[0].model, ways[0].settings, ways[0].said) == (name, asked, ())
     assert [len(way.said) for way in ways] == list(range(len(ways)))
     assert [way.settings.offload for way in ways] == [False] + [True] * (len(ways) - 1)
     assert [way.settings.members for way in ways] == [6, 6] + [1] * (len(ways) - 2)
-    assert [way.in_pieces for way in ways] == [False, False, False, True, True, True]
+    assert [way.settings.in_pieces for way in ways] == [False, False, False, True, True, True]
     assert [way.model for way in ways[-2:]] == [f"{name}-fast", f"{name}-fastest"]
     assert "total-fastest" in ways[-1].said[-1]
 
@@ -187,7 +194,7 @@ def test_no_coarser_model_is_taken_unless_it_is_allowed() -> None:
         members=1,
         on_gpu=False,
         may_split=False,
-        allow_coarser=False,
+        coarser=(),
     )
     assert [way.model for way in ways] == ["totalsegmentator:total"]
 
@@ -273,6 +280,36 @@ def test_a_damaged_memory_of_runs_is_learnt_again(tmp_path: Path, damaged: str) 
     assert calibration.stages(key, 1, 1) == {}
     calibration.learn(key, {"network": 8.0}, tiles=4, voxels=1000)
     assert calibration.stages(key, tiles=8, voxels=1000) == {"network": 16.0}
+
+
+def test_what_a_run_took_bounds_the_next_ones_and_never_less_for_a_larger_image(tmp_path: Path) -> None:
+    calibration = Calibration(tmp_path / "calibration.json")
+    key = calibration.peak_key("demo", Settings(), "cpu", loaded=True)
+    bound = Need(ram=10_000, voxels=100)
+    assert calibration.peak(key, bound, 1000) == bound
+    calibration.learn_peak(key, 4_000, bound, 1000)
+    assert calibration.peak(key, bound, 1000).ram == 5_000
+    assert calibration.peak(key, bound, 500).ram == 5_000
+    assert calibration.peak(key, replace(bound, voxels=120), 1000).ram == 6_000
+    assert calibration.peak(key, bound, 1500).ram == 7_500
+    assert calibration.peak(key, bound, 9000) == bound, "never above what sizes alone say"
+    for other in (replace(Settings(), members=1), replace(Settings(), in_pieces=True), Settings(structures=("liver",))):
+        assert calibration.peak(calibration.peak_key("demo", other, "cpu", loaded=True), bound, 1000) == bound
+    assert calibration.peak(calibration.peak_key("demo", Settings(), "cpu", loaded=False), bound, 1000) == bound
+    calibration.path.write_text(calibration.path.read_text().replace("4000", "-4"))
+    assert calibration.peak(key, bound, 1000) == bound, "damaged"
+
+
+def test_a_peak_is_what_was_taken_since() -> None:
+    peak = memory.Peak()
+    assert np.ones(64 << 17).nbytes == 64 << 20
+    assert peak.taken() > 60 << 20
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a process's peak stays")
+def test_a_peak_forgets_what_was_taken_before() -> None:
+    assert np.ones(256 << 17).nbytes == 256 << 20
+    assert memory.Peak().taken() < 200 << 20
 
 
 # Files.

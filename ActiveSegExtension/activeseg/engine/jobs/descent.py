@@ -5,26 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from activeseg.core.errors import DeviceError
 from activeseg.core.geometry import Geometry
 from activeseg.core.segmenter import Resample, Segmenter, Settings
 from activeseg.core.volume import Volume
-from activeseg.engine.planning.estimate import (
-    Estimate,
-    Need,
-    itself,
-    member_count,
-    need_of,
-    network_sizes,
-    package_of,
-)
+from activeseg.engine.planning.estimate import Estimate, Need, need_of
 from activeseg.engine.planning.ladder import Rung, ladder
 from activeseg.engine.worker import devices, memory
 from activeseg.engine.worker.kept import Kept
-from activeseg.engine.worker.warm import warm_bytes
 from activeseg.engine.worker.worker import Job
+from activeseg.models import open_model
 from activeseg.predictions.make_prediction import segment as segment_images
 from activeseg.predictions.prediction import Prediction
 from activeseg.system import heap
@@ -34,28 +26,31 @@ _PLENTY = 2.0  # times what is needed: memory enough to be wasted for speed
 _HOPELESS = 2.0  # an estimate is no measurement: the last step down is tried up to so many times what is free
 
 
-@runtime_checkable
-class Splitting(Protocol):
-    """A segmenter that can work on an image piece by piece."""
-
-    force_split: bool
-
-
-def ways_down(segmenter: Segmenter, geometry: Geometry, settings: Settings, allow_coarser: bool) -> list[Rung]:
-    sizes = network_sizes(segmenter, settings)
+def ways_down(
+    model: str, segmenter: Segmenter, geometry: Geometry, settings: Settings, allow_coarser: bool
+) -> list[Rung]:
+    """From what was asked for down to what needs least memory; ``model`` is the name that was asked for."""
+    sizes = segmenter.networks(settings)
     device = devices.kind_of(settings.device) if sizes else "cpu"
-    trained = sizes[-1].folds if sizes else 0
-    members = member_count(sizes[-1], settings, device != "cpu") if sizes else 1
-    splits = isinstance(itself(segmenter), Splitting) and settings.resample is Resample.GENUINE and bool(sizes)
+    splits = segmenter.splits and settings.resample is Resample.GENUINE and bool(sizes)
     return ladder(
-        segmenter.name,
+        model,
         settings,
-        trained=trained,
-        members=members,
+        trained=sizes[-1].folds if sizes else 0,
+        members=sizes[-1].members(settings, device != "cpu") if sizes else 1,
         on_gpu=device == "cuda",
         may_split=splits and sizes[-1].grid(geometry)[0] >= _PLANES_TO_SPLIT,
-        allow_coarser=allow_coarser,
+        coarser=_coarser(segmenter) if allow_coarser else (),
     )
+
+
+def _coarser(segmenter: Segmenter) -> list[str]:
+    """The models of the same structures on ever coarser grids."""
+    names: list[str] = []
+    while segmenter.coarser is not None:
+        names.append(segmenter.coarser)
+        segmenter = open_model(segmenter.coarser)
+    return names
 
 
 def climb_down(
@@ -95,14 +90,16 @@ def climb_down(
                 continue
             if estimate.need.ram > _HOPELESS * estimate.ram_free:
                 raise _too_little(estimate)
+        key, peak = _peak_key(kept, segmenter, way), memory.Peak()
         heap.keep_freed(_PLENTY * estimate.need.ram <= estimate.ram_free)
         try:
             with memory.at_most(memory.budget(kept.memory_limit)):
                 if tell_label and trained and label is None:
-                    label = _run(segmenter, trained, images, focus, regions, job, sources)
+                    label = segment_images(images, segmenter, trained.settings, focus, regions, job.progress, sources)
                     tell_label(trained, estimate, label)
                     label, label_estimate = replace(label, grid=None), estimate  # views need the memory
-                prediction = _run(segmenter, way, images, focus, regions, job, sources)
+                prediction = segment_images(images, segmenter, way.settings, focus, regions, job.progress, sources)
+            kept.calibration.learn_peak(key, peak.taken(), estimate.need, math.prod(geometry.shape_kji))
             if label is not None:  # sums in another order may differ in a voxel, and this one is shown
                 prediction = replace(prediction, labels=label.labels)
             return way, estimate, prediction
@@ -118,47 +115,22 @@ def climb_down(
 
 def _trained_only(segmenter: Segmenter, way: Rung) -> Rung | None:
     """The same way without views; None when it has none."""
-    sizes = network_sizes(segmenter, way.settings)
+    sizes = segmenter.networks(way.settings)
     if not sizes:
         return None
     trained = sizes[-1].folds
-    members = member_count(sizes[-1], way.settings, devices.kind_of(way.settings.device) != "cpu")
+    members = sizes[-1].members(way.settings, devices.kind_of(way.settings.device) != "cpu")
     return replace(way, settings=replace(way.settings, members=trained)) if members > trained > 0 else None
 
 
-def _run(
-    segmenter: Segmenter,
-    way: Rung,
-    images: Mapping[str, Volume],
-    focus: tuple[str, ...],
-    regions: int,
-    job: Job,
-    sources: Mapping[str, Mapping[str, str]],
-) -> Prediction:
-    model = itself(segmenter)  # a project's new structures lie over it
-    if isinstance(model, Splitting):
-        model.force_split = way.in_pieces
-    return segment_images(images, segmenter, way.settings, focus, regions, job.progress, sources)
-
-
 def _estimate(kept: Kept, segmenter: Segmenter, geometry: Geometry, way: Rung) -> Estimate:
-    sizes = network_sizes(segmenter, way.settings)
+    sizes = segmenter.networks(way.settings)
     device = devices.kind_of(way.settings.device) if sizes else "cpu"
-    on_gpu = device == "cuda"
-    if device != "cpu":  # where views are members of their own, beside others
-        sizes = network_sizes(segmenter, way.settings, True)
-    need = need_of(
-        geometry,
-        sizes,
-        way.settings,
-        on_gpu,
-        pieces=3 if way.in_pieces else 1,
-        loaded=warm_bytes(segmenter) > 0,
-        package=package_of(segmenter, way.settings),
-    )
+    loaded, voxels = segmenter.warm_bytes > 0, math.prod(geometry.shape_kji)
+    need = need_of(geometry, sizes, way.settings, segmenter.overhead(way.settings), device, loaded)
+    need = kept.calibration.peak(_peak_key(kept, segmenter, way), need, voxels)
     free = memory.budget(kept.memory_limit)
-    free_gpu = memory.free_vram() if on_gpu else None
-    voxels = math.prod(geometry.shape_kji)
+    free_gpu = memory.free_vram() if device == "cuda" else None
     stages = kept.calibration.stages(kept.calibration.key(way.model, way.settings, device), need.tiles, voxels)
     if stages:
         return Estimate(need, free, free_gpu, round(sum(stages.values()), 1), stages, "last run")
@@ -166,6 +138,10 @@ def _estimate(kept: Kept, segmenter: Segmenter, geometry: Geometry, way: Rung) -
         return Estimate(need, free, free_gpu)
     seconds = _timed_seconds(kept, need, way.settings)
     return Estimate(need, free, free_gpu, seconds, {"network": seconds}, "timed")
+
+
+def _peak_key(kept: Kept, segmenter: Segmenter, way: Rung) -> str:
+    return kept.calibration.peak_key(way.model, way.settings, way.settings.device, segmenter.warm_bytes > 0)
 
 
 def _timed_seconds(kept: Kept, need: Need, settings: Settings) -> float:

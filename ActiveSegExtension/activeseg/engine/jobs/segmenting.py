@@ -60,7 +60,7 @@ def segment(job: Job, kept: Kept) -> dict[str, Any]:
         job.notice(sentence)
     geometry = next(iter(images.values())).geometry
     _refuse_full_disk(job.folder, images, draft, output, label_first)
-    ways = ways_down(segmenter, geometry, settings, allow_coarser)
+    ways = ways_down(model, segmenter, geometry, settings, allow_coarser)
     result: dict[str, Any] = {}
 
     def tell(folder: Path, way: Rung, estimate: Estimate, prediction: Prediction) -> None:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from activeseg.core.segmenter import Settings
-
-COARSER = {
-    "totalsegmentator:total": "totalsegmentator:total-fast",
-    "totalsegmentator:total-fast": "totalsegmentator:total-fastest",
-    "totalsegmentator:total_mr": "totalsegmentator:total_mr-fast",
-    "totalsegmentator:total_mr-fast": "totalsegmentator:total_mr-fastest",
-}
 
 
 @dataclass(frozen=True)
@@ -20,7 +14,6 @@ class Rung:
 
     model: str
     settings: Settings
-    in_pieces: bool = False
     said: tuple[str, ...] = ()
 
     def step(self, sentence: str, **changes: object) -> Rung:
@@ -28,15 +21,27 @@ class Rung:
 
 
 def ladder(
-    model: str, settings: Settings, *, trained: int, members: int, on_gpu: bool, may_split: bool, allow_coarser: bool
+    model: str,
+    settings: Settings,
+    *,
+    trained: int,
+    members: int,
+    on_gpu: bool,
+    may_split: bool,
+    coarser: Sequence[str],
 ) -> list[Rung]:
     """From what was asked for down to what needs least.
 
     Parameters
     ----------
-    trained : members that the model was trained with
-    members : how many would vote in all
-    may_split : whether the image is long enough, and the model able, to be segmented in pieces
+    trained
+        Members that the model was trained with.
+    members
+        How many would vote in all.
+    may_split
+        Whether the image is long enough, and the model able, to be segmented in pieces.
+    coarser
+        The models that may be used instead, the finest first.
     """
     rungs = [Rung(model, settings)]
 
@@ -53,8 +58,7 @@ def ladder(
     if trained > 1 and members > 1:
         down("Only the first trained member votes.", settings=replace(rungs[-1].settings, members=1))
     if may_split:
-        down("The image is segmented in three pieces.", in_pieces=True)
-    while allow_coarser and rungs[-1].model in COARSER:
-        coarser = COARSER[rungs[-1].model]
-        down(f"The coarser model '{coarser}' is used.", model=coarser)
+        down("The image is segmented in three pieces.", settings=replace(rungs[-1].settings, in_pieces=True))
+    for other in coarser:
+        down(f"The coarser model '{other}' is used.", model=other)
     return rungs

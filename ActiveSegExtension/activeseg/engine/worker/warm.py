@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 from activeseg.core.segmenter import Segmenter
@@ -35,7 +34,7 @@ class WarmModels:
 
     def shrink(self) -> None:
         """Let the oldest go until the rest is within the limit; called after every job."""
-        while len(self._kept) > 1 and sum(warm_bytes(s) for _, s in self._kept.values()) > self._limit:
+        while len(self._kept) > 1 and sum(s.warm_bytes for _, s in self._kept.values()) > self._limit:
             self._kept.popitem(last=False)
 
     def keep_only(self, name: str) -> None:
@@ -47,16 +46,7 @@ class WarmModels:
         self._kept.pop(resolved(name), None)
 
 
-def warm_bytes(segmenter: Segmenter) -> int:
-    """Memory of the weights that a segmenter has loaded; 0 for one without a network."""
-    return int(getattr(segmenter, "warm_bytes", 0))
-
-
 def _fingerprint(segmenter: Segmenter) -> tuple[tuple[str, int, int], ...]:
     """Names, sizes and times of a model folder's files: fine-tuning may put another model in its place."""
-    folder = getattr(segmenter, "folder", None)
-    if not isinstance(folder, Path):
-        return ()
-    files = [folder / "plans.json", folder / "dataset.json", *sorted(folder.glob("fold_*/checkpoint_final.pth"))]
-    found = [(str(path), path.stat()) for path in files if path.is_file()]
+    found = [(str(path), path.stat()) for path in segmenter.files if path.is_file()]
     return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in found)

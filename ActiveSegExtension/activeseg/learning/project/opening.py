@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from activeseg.core.labels import LabelSchema
+from activeseg.core.network_size import NetworkSize, Overhead
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import Segmenter, Settings
+from activeseg.core.segmenter import Segmenter, Settings, Trainable
 from activeseg.core.volume import Volume
 from activeseg.core.votes import Segmented
 from activeseg.learning.project.project import Project
@@ -33,7 +33,7 @@ def open_version(project: Project, id: str) -> Segmenter:
         return NnUNetSegmenter(model, name, LabelSchema.from_dict(version.schema))
     user = UserHome.of_environment()
     link_rest(model, user.weights)
-    return TotalSegmentatorSegmenter(version.task, UserHome(user.home, model))
+    return TotalSegmentatorSegmenter(version.task, UserHome(user.home, model), name)
 
 
 def open_named(text: str) -> Segmenter:
@@ -47,7 +47,7 @@ def open_named(text: str) -> Segmenter:
     return WithNewStructures(segmenter, f"project:{project.folder}@{id}", new)
 
 
-class WithNewStructures:
+class WithNewStructures(Segmenter):
     """A model that is to learn further structures: they are in its schema, so that they can be drawn, and are never
     found."""
 
@@ -63,11 +63,6 @@ class WithNewStructures:
         return self._name
 
     @property
-    def wrapped(self) -> Segmenter:
-        """The model itself, which does the work."""
-        return self._segmenter
-
-    @property
     def schema(self) -> LabelSchema:
         return self._schema
 
@@ -75,9 +70,31 @@ class WithNewStructures:
     def channels(self) -> tuple[str, ...]:
         return self._segmenter.channels
 
-    def __getattr__(self, name: str) -> Any:
-        """Its folder, and the memory that it keeps."""
-        return getattr(self._segmenter, name)
+    @property
+    def splits(self) -> bool:
+        return self._segmenter.splits
+
+    @property
+    def coarser(self) -> str | None:
+        return self._segmenter.coarser
+
+    @property
+    def trainable(self) -> Trainable | None:
+        return self._segmenter.trainable
+
+    @property
+    def warm_bytes(self) -> int:
+        return self._segmenter.warm_bytes
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self._segmenter.files
+
+    def networks(self, settings: Settings) -> tuple[NetworkSize, ...]:
+        return self._segmenter.networks(settings)
+
+    def overhead(self, settings: Settings) -> Overhead:
+        return self._segmenter.overhead(settings)
 
     def check(self, settings: Settings) -> None:
         self._segmenter.check(settings)

@@ -18,11 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from activeseg.core.errors import DatasetError, InputError, ModelError, Remedy
-from activeseg.core.labels import LabelSchema
 from activeseg.core.records import HEX_64
+from activeseg.core.segmenter import Segmenter, Trainable
 from activeseg.dataset import Dataset
 from activeseg.dataset.layout import check_windows_name
 from activeseg.dataset.private_map import make_private_folder
@@ -75,7 +74,9 @@ class Project:
         check_windows_name(folder.name, "a project")
         _check_new(folder)
         base_model = _absolute(base_model)
-        schema, channels = _fine_tunable(open_segmenter(base_model))
+        segmenter = open_segmenter(base_model)
+        trainable_of(segmenter)
+        schema, channels = segmenter.schema, segmenter.channels
         made = None if dataset is None else Dataset.open(dataset, private_dir=private_dir)
         if made is None:
             wanted = with_new(schema, new_structures)
@@ -314,18 +315,6 @@ def _before(state: ProjectState) -> str | None:
     return order[-2] if len(order) > 1 else None
 
 
-def _fine_tunable(segmenter: Any) -> tuple[LabelSchema, tuple[str, ...]]:
-    from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
-    from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter
-
-    if not isinstance(segmenter, NnUNetSegmenter | TotalSegmentatorSegmenter):
-        raise ModelError(
-            f"'{segmenter.name}' cannot learn: it has no network.",
-            "Choose demo, totalsegmentator:<task> or nnunet:<folder>.",
-        )
-    return segmenter.schema, segmenter.channels
-
-
 def _relative(folder: Path, project: Path) -> str:
     return folder.relative_to(project).as_posix() if folder.is_relative_to(project) else str(folder)
 
@@ -341,3 +330,13 @@ def _absolute(model: str) -> str:
 def _check_new(folder: Path) -> None:
     if os.path.lexists(folder / FILE):
         raise DatasetError(f"There is a project in '{folder}' already.", "Open it, or choose another folder.")
+
+
+def trainable_of(segmenter: Segmenter) -> Trainable:
+    """What a model's fine-tuning needs. Raises ModelError for one that cannot learn."""
+    if segmenter.trainable is None:
+        raise ModelError(
+            f"'{segmenter.name}' cannot learn: it has no network.",
+            "Choose demo, totalsegmentator:<task> or nnunet:<folder>.",
+        )
+    return segmenter.trainable

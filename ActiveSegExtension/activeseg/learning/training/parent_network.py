@@ -9,15 +9,14 @@ from typing import Any
 
 from activeseg.core.errors import InputError
 from activeseg.core.labels import IGNORE, LabelSchema
+from activeseg.core.segmenter import Trainable, TrainableNetwork
 from activeseg.learning.project.opening import open_version
-from activeseg.learning.project.project import Project
+from activeseg.learning.project.project import Project, trainable_of
 from activeseg.learning.project.version import ModelKind
 from activeseg.segmenters.nnunet.checkpoint_file import read_checkpoint
 from activeseg.segmenters.nnunet.model_folder_check import check_model_folder
 from activeseg.segmenters.nnunet.network import check_network, model_folds
-from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter, channels_of_dataset
-from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter
-from activeseg.segmenters.totalsegmentator.tasks import Model
+from activeseg.segmenters.nnunet.segmenter import channels_of_dataset
 
 CHECKPOINT = "checkpoint_final.pth"
 
@@ -83,48 +82,32 @@ def parent_network(
     Raises ModelError when it cannot learn, InputError when there is no such part.
     """
     segmenter = open_version(project, id)
-    if isinstance(segmenter, NnUNetSegmenter):
-        if part:
-            raise InputError(f"The model has no part '{part}'.", "It is a single network; name no part.")
-        values = {label.name: label.value for label in segmenter.schema.labels}
-        return _read(id, ModelKind.NNUNET, "", segmenter.folder, None, values, segmenter.schema)
-    assert isinstance(segmenter, TotalSegmentatorSegmenter)
-    model = _part(segmenter.task.parts(), changed or {}, part)
-    folder = model.folder(segmenter.user.weights)
-    values = {name: value for value, name in model.classes.items()}
-    folds = None if model.folds is None else [str(fold) for fold in model.folds]
-    task = segmenter.task.name
-    return _read(id, ModelKind.TOTALSEGMENTATOR, task, folder, folds, values, segmenter.schema, model.dataset)
+    trainable = trainable_of(segmenter)
+    return _read(id, trainable, _part(trainable.networks, changed or {}, part), segmenter.schema)
 
 
-def _part(parts: Sequence[Model], changed: Mapping[str, int], wanted: str) -> Model:
-    if wanted:
-        for model in parts:
-            if wanted in (model.dataset, str(model.dataset_id)):
-                return model
-        raise InputError(f"The model has no part '{wanted}'.", f"Its parts: {', '.join(m.dataset for m in parts)}.")
-    return max(parts, key=lambda model: sum(changed.get(name, 0) for name in model.classes.values()))
+def _part(networks: Sequence[TrainableNetwork], changed: Mapping[str, int], wanted: str) -> TrainableNetwork:
+    if not wanted:
+        return max(networks, key=lambda network: sum(changed.get(name, 0) for name in network.values))
+    for network in networks:
+        if wanted in network.part:
+            return network
+    parts = [network.part[0] for network in networks if network.part]
+    action = f"Its parts: {', '.join(parts)}." if parts else "It is a single network; name no part."
+    raise InputError(f"The model has no part '{wanted}'.", action)
 
 
-def _read(
-    version: str,
-    kind: ModelKind,
-    task: str,
-    folder: Path,
-    folds: Sequence[str] | None,
-    values: Mapping[str, int],
-    schema: LabelSchema,
-    part: str = "",
-) -> ParentNetwork:
+def _read(version: str, trainable: Trainable, network: TrainableNetwork, schema: LabelSchema) -> ParentNetwork:
     """Raises ModelError, also when the plans and the weights do not go together."""
+    folder = network.folder
     model = check_model_folder(folder)
-    names = tuple(model_folds(folder) if folds is None else folds)
+    names = tuple(model_folds(folder)) if network.folds is None else network.folds
     first = read_checkpoint(folder / f"fold_{names[0]}" / CHECKPOINT)
     check_network(model, first)
     return ParentNetwork(
         version,
-        kind,
-        task,
+        ModelKind(trainable.family),
+        trainable.task,
         folder,
         names,
         model.plans,
@@ -133,7 +116,7 @@ def _read(
         first.configuration,
         first.trainer,
         first.mirror_axes,
-        {name: value for name, value in values.items() if name != IGNORE},
+        {name: value for name, value in network.values.items() if name != IGNORE},
         schema,
-        part,
+        network.part[0] if network.part else "",
     )

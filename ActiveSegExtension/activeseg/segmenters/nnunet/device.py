@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from activeseg.core.errors import DeviceError
@@ -30,3 +32,18 @@ def resolve_device(name: str) -> torch.device:
             f"The device '{name}' is not available: {why}.", "Choose the device 'cpu', or 'auto'.", setting="device"
         )
     return torch.device(name)
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Within it torch computes with so many threads on the CPU; 0 leaves that to torch."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        if count:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        if count:
+            torch.set_num_threads(before)

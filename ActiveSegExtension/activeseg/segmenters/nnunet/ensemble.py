@@ -273,15 +273,9 @@ class _Maps:
 
 
 def plan_members(network: Network, settings: Settings) -> tuple[tuple[int, ...], tuple[View, ...]]:
-    """Which trained members (indices of folds) and views vote.
-
-    ``auto``: all trained members; a single one gets five views on a GPU and none on a CPU.
-    """
+    """Which trained members (indices of folds) and views vote."""
     trained = len(network.folds)
-    if settings.members == "auto":
-        count = trained if trained > 1 or network.device.type == "cpu" else 6
-    else:
-        count = int(settings.members)
+    count = settings.member_count(trained, network.device.type != "cpu")
     views = standard_views(max(count - trained, 0), flat=len(network.patch) == 2)
     return tuple(range(min(count, trained))), views
 
@@ -307,7 +301,6 @@ def run(
     DeviceError : out of memory. Cancelled.
     """
     folds, views = plan_members(network, settings)
-    network.offload = settings.offload
     with out_of_memory_is_an_error(network), torch.inference_mode():
         if settings.mode is Mode.EXACT:
             return _run_exact(network, data, folds, views, settings, progress, keep_logits, guests)
@@ -344,7 +337,7 @@ def _run_exact(
         part = progress.part(number / len(members), (number + 1) / len(members))
         network.use_fold(fold)
         seen = data if view is None else view.look(data)
-        logits = sweep_exact(network, seen, mirror, part).cpu()
+        logits = sweep_exact(network, seen, mirror, part, settings.offload).cpu()
         reach = None if view is None else view.reach(shape)
         if view is not None:
             logits = view.bring_back(logits)
@@ -416,7 +409,7 @@ def _run_fast(
         network.use_fold(fold)
         seen = data if view is None else view.look(data)
         weights = network.head_weights() if as_features or sweep_features else None
-        slabs = sweep_fast(network, seen, weights is not None, mirror, part)
+        slabs = sweep_fast(network, seen, weights is not None, mirror, part, settings.offload)
         if as_features:
             assert weights is not None
             heads.append(weights)

@@ -34,7 +34,6 @@ class Network:
     predictor : nnunetv2's predictor: plans, label manager, network
     folds : names of the trained members, in the order of their weights
     bf16_pays : filled by the first fast sweep on a CPU: whether bfloat16 is quicker there
-    offload : keep sums and image in the computer's memory, and only one tile on the GPU
     autocast : whether exact mode computes in float16 on a GPU, as nnU-Net does; without it as on a CPU, for comparisons
     """
 
@@ -43,7 +42,6 @@ class Network:
     folds: tuple[str, ...]
     device: torch.device
     bf16_pays: bool | None = None
-    offload: bool = False
     autocast: bool = True
     _loaded: int | None = field(default=None, repr=False)
 
@@ -366,17 +364,20 @@ def _mirrored(network: Network, tile: torch.Tensor, mirror: bool) -> torch.Tenso
 
 
 @torch.inference_mode()
-def sweep_exact(network: Network, data: torch.Tensor, mirror: bool, progress: Progress) -> torch.Tensor:
+def sweep_exact(
+    network: Network, data: torch.Tensor, mirror: bool, progress: Progress, offload: bool = False
+) -> torch.Tensor:
     """The logits (C, z, y, x), float16, bit by bit those of ``nnUNetPredictor`` (float16 Gaussian and sums).
 
-    ``data`` is the preprocessed image (c, z, y, x), float32. The arithmetic follows
+    ``data`` is the preprocessed image (c, z, y, x), float32; ``offload`` keeps it and the sums in the computer's
+    memory, and only one tile on the GPU. The arithmetic follows
     ``_internal_predict_sliding_window_return_logits`` of nnunetv2 2.8, without its threads.
     """
     from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 
     padded, back, tiles = _padded(network, data)
     device = network.device
-    results = device if device.type == "cuda" and not network.offload else torch.device("cpu")
+    results = device if device.type == "cuda" and not offload else torch.device("cpu")
     padded = padded.to(results)
     gaussian = compute_gaussian(network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=results)
     logits = torch.zeros((network.heads, *padded.shape[1:]), dtype=torch.half, device=results)
@@ -401,7 +402,7 @@ def sweep_exact(network: Network, data: torch.Tensor, mirror: bool, progress: Pr
 
 @torch.inference_mode()
 def sweep_fast(
-    network: Network, data: torch.Tensor, features: bool, mirror: bool, progress: Progress
+    network: Network, data: torch.Tensor, features: bool, mirror: bool, progress: Progress, offload: bool = False
 ) -> Iterator[Slab]:
     """The blended output slab by slab along z, float32: logits, or decoder features when ``features``.
 
@@ -413,7 +414,7 @@ def sweep_fast(
 
     padded, back, tiles = _padded(network, data)
     device = network.device
-    results = torch.device("cpu") if network.offload else device
+    results = torch.device("cpu") if offload else device
     padded = padded.to(results)
     flat = len(network.patch) == 2
     gaussian = None

@@ -3,74 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from activeseg.core.geometry import Geometry
+from activeseg.core.network_size import NetworkSize
 from activeseg.segmenters.nnunet.model_folder_check import check_model_folder
-
-
-@dataclass(frozen=True)
-class NetworkSize:
-    """One network of nnU-Net's U-Net family.
-
-    Attributes
-    ----------
-    spacing, patch : of the network's grid (z, y, x); a flat patch (2d) has 1 along z
-    features, strides, kernels : for each stage of the encoder, finest first
-    encoder_convs, decoder_convs : convolutions of each stage
-    heads : output channels
-    channels : input channels
-    folds : trained members that would be loaded
-    weight_bytes : of one member
-    helps : whether its trained members alone are asked, to find the place for other networks or to vote beside them
-    """
-
-    spacing: tuple[float, float, float]
-    patch: tuple[int, int, int]
-    features: tuple[int, ...]
-    strides: tuple[int, ...]
-    kernels: tuple[int, ...]
-    encoder_convs: tuple[int, ...]
-    decoder_convs: tuple[int, ...]
-    heads: int
-    channels: int
-    folds: int
-    weight_bytes: int
-    helps: bool = False
-
-    @property
-    def patch_voxels(self) -> int:
-        return math.prod(self.patch)
-
-    def grid(self, geometry: Geometry) -> tuple[int, int, int]:
-        """Shape of the image on the network's grid, at least one patch along each axis (nnU-Net pads)."""
-        steps = zip(geometry.shape_kji, geometry.spacing_xyz[::-1], self.spacing, self.patch, strict=True)
-        k, j, i = (max(round(n * own / (wanted or own)), least) for n, own, wanted, least in steps)
-        return k, j, i
-
-    def tiles(self, grid: Sequence[int], step: float = 0.5) -> int:
-        """How often the patch is laid over a grid (nnU-Net's ``compute_steps_for_sliding_window``)."""
-        counts = [math.ceil((n - p) / max(p * step, 1)) + 1 for n, p in zip(grid, self.patch, strict=True)]
-        return math.prod(counts)
-
-    def flops(self) -> float:
-        """Of one tile: two for each multiplication in convolutions, transposed convolutions and the head."""
-        sizes, voxels = [], float(self.patch_voxels)
-        for stride in self.strides:
-            voxels /= stride
-            sizes.append(voxels)
-        total, before = 0.0, self.channels
-        for size, wide, kernel, count in zip(sizes, self.features, self.kernels, self.encoder_convs, strict=True):
-            total += 2 * size * kernel * wide * (before + (count - 1) * wide)
-            before = wide
-        for stage, count in enumerate(self.decoder_convs):
-            wide, deeper = self.features[stage], self.features[stage + 1]
-            total += 2 * sizes[stage] * wide * deeper
-            total += 2 * sizes[stage] * self.kernels[stage] * wide * (2 * wide + (count - 1) * wide)
-        return total + 2 * sizes[0] * self.features[0] * self.heads
 
 
 def read_size(folder: Path, configuration: str, folds: int | None = None) -> NetworkSize | None:
@@ -87,6 +25,15 @@ def read_size(folder: Path, configuration: str, folds: int | None = None) -> Net
         return size_of(model.configurations[configuration], model.dataset, folds or len(checkpoints), weights)
     except (OSError, KeyError, IndexError, TypeError, ValueError):
         return None
+
+
+def read_only_size(folder: Path) -> NetworkSize | None:
+    """As ``read_size``, of a model folder whose name does not tell the configuration."""
+    for configuration in ("3d_fullres", "3d_lowres", "2d"):
+        size = read_size(folder, configuration)
+        if size is not None:
+            return size
+    return None
 
 
 def size_of(configuration: Mapping[str, Any], dataset: Mapping[str, Any], folds: int, weight_bytes: int) -> NetworkSize:

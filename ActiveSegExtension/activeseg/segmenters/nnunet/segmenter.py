@@ -17,18 +17,22 @@ from activeseg.core.clock import Clock
 from activeseg.core.errors import InputError, ModelError
 from activeseg.core.geometry import Geometry
 from activeseg.core.labels import IGNORE, LabelSchema
+from activeseg.core.network_size import NetworkSize, Overhead
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import Mode, Resample, Settings
+from activeseg.core.segmenter import Mode, Resample, Segmenter, Settings, Trainable, TrainableNetwork
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes, Segmented
-from activeseg.segmenters.nnunet.device import resolve_device
+from activeseg.segmenters.nnunet.device import cpu_threads, resolve_device
 from activeseg.segmenters.nnunet.model_folder_check import check_model_folder
+from activeseg.segmenters.nnunet.network_size import read_only_size, read_size
 
 LabelArray = npt.NDArray[Any]
+OVERHEAD = Overhead(40, 5, 28, mirrors=True)
+"""Measured with ``Testing/benchmarks/memory.py``."""
 _MOST_VOXELS = 1 << 32  # on a network's grid
 
 
-class NnUNetSegmenter:
+class NnUNetSegmenter(Segmenter):
     """``nnunet:<folder>``: the folder with plans.json, dataset.json and fold_*.
 
     The model is loaded at the first ``segment`` and stays in memory for the next.
@@ -73,6 +77,24 @@ class NnUNetSegmenter:
         """Memory that the loaded model takes; 0 before the first ``segment``."""
         return 0 if self._network is None else int(self._network.memory_bytes)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Fine-tuning may put another model in its folder."""
+        weights = sorted(self.folder.glob("fold_*/checkpoint_final.pth"))
+        return (self.folder / "plans.json", self.folder / "dataset.json", *weights)
+
+    @property
+    def trainable(self) -> Trainable:
+        values = {label.name: label.value for label in self._schema.labels}
+        return Trainable("nnunet", "", (TrainableNetwork(self.folder, None, values),))
+
+    def networks(self, settings: Settings) -> tuple[NetworkSize, ...]:
+        size = read_size(self.folder, self.folder.name.split("__")[-1]) or read_only_size(self.folder)
+        return (size,) if size else ()
+
+    def overhead(self, settings: Settings) -> Overhead:
+        return OVERHEAD
+
     def check(self, settings: Settings) -> None:
         """Raise before any work when it cannot run."""
         from activeseg.segmenters.nnunet.network import model_folds
@@ -96,7 +118,8 @@ class NnUNetSegmenter:
         case = self._preprocess(network, volumes)
         clock.lap("preprocess")
         same_grid = case.network_shape == case.cropped_shape
-        result = ensemble.run(network, case.data, settings, progress, keep_logits=not same_grid)
+        with cpu_threads(settings.threads):
+            result = ensemble.run(network, case.data, settings, progress, keep_logits=not same_grid)
         clock.lap("network")
         decision = ensemble.Decision.of(network)
         labels = result.labels
@@ -127,15 +150,11 @@ class NnUNetSegmenter:
         return Segmented(keep(full), self._schema, settings.structures or self._schema.names, grid, clock.laps, details)
 
     def _load(self, settings: Settings) -> Any:
-        import torch
-
         from activeseg.segmenters.nnunet.network import Network
 
         device = resolve_device(settings.device)
         if self._network is None or self._network.device != device:
             self._network = Network.load(self.folder, device=device)
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
         return self._network
 
     def _preprocess(self, network: Any, volumes: list[Volume]) -> PreprocessedCase:

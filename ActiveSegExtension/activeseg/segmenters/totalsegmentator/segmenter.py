@@ -16,11 +16,13 @@ from activeseg.core.clock import Clock
 from activeseg.core.errors import InputError
 from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
+from activeseg.core.network_size import NetworkSize, Overhead
 from activeseg.core.progress import Progress
-from activeseg.core.segmenter import ModelInfo, Resample, Settings
+from activeseg.core.segmenter import ModelInfo, Resample, Segmenter, Settings, Trainable, TrainableNetwork
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes, Member, MemberKind, Segmented
 from activeseg.segmenters.nnunet.device import resolve_device
+from activeseg.segmenters.nnunet.network_size import read_size
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome, sandbox
 from activeseg.segmenters.totalsegmentator.tasks import FAMILY, Model, Task, task_named, tasks
 from activeseg.segmenters.totalsegmentator.weights import (
@@ -30,6 +32,10 @@ from activeseg.segmenters.totalsegmentator.weights import (
     licence_needed,
     require_weights,
 )
+
+OVERHEAD = Overhead(32, 18, 18, resamples=True)
+OVERHEAD_BY_NNUNET = Overhead(40, 18, 41)
+"""Tasks that leave resampling to nnU-Net, as all do when it is to be smooth: the sum of what both hold."""
 
 
 def task_infos(user: UserHome | None = None) -> list[ModelInfo]:
@@ -56,29 +62,38 @@ def _info(task: Task, user: UserHome) -> ModelInfo:
         task.schema.names,
         str(state),
         str(user.weights / model.dataset),
+        f"{FAMILY}:{task.coarser.name}" if task.coarser else "",
     )
 
 
-class TotalSegmentatorSegmenter:
+class TotalSegmentatorSegmenter(Segmenter):
     """``totalsegmentator:<task>``; its networks are loaded at their first use and stay in memory for the next run."""
 
-    def __init__(self, name: str, user: UserHome | None = None, force_split: bool = False) -> None:
-        """Raises ModelError when the installed package has no such task.
+    def __init__(self, task: str, user: UserHome | None = None, name: str | None = None) -> None:
+        """Look the task up; nothing is loaded.
 
         Parameters
         ----------
-        name : ``total``, ``total-fast``, ``body``, ... with or without the prefix ``totalsegmentator:``
-        user : where the user's weights and licence are; by default where the package looks
-        force_split : let the package segment the image in three pieces, to save memory
+        task
+            ``total``, ``total-fast``, ``body``, ... with or without the prefix ``totalsegmentator:``.
+        user
+            Where the user's weights and licence are; by default where the package looks.
+        name
+            Where it is not the task's own, such as that of a project's version.
+
+        Raises
+        ------
+        ModelError
+            The installed package has no such task.
         """
-        self.task = task_named(name)
+        self.task = task_named(task)
         self.user = user or UserHome.of_environment()
-        self.force_split = force_split
+        self._name = name or f"{FAMILY}:{self.task.name}"
         self._loaded: dict[Any, Any] = {}
 
     @property
     def name(self) -> str:
-        return f"{FAMILY}:{self.task.name}"
+        return self._name
 
     @property
     def schema(self) -> LabelSchema:
@@ -92,6 +107,42 @@ class TotalSegmentatorSegmenter:
     def warm_bytes(self) -> int:
         """Memory that the loaded networks take; 0 before the first ``segment``."""
         return sum(int(network.memory_bytes) for network in self._loaded.values())
+
+    @property
+    def splits(self) -> bool:
+        return True
+
+    @property
+    def coarser(self) -> str | None:
+        other = self.task.coarser
+        return f"{FAMILY}:{other.name}" if other else None
+
+    @property
+    def trainable(self) -> Trainable:
+        return Trainable(FAMILY, self.task.name, tuple(self._trainable(model) for model in self.task.parts()))
+
+    def _trainable(self, model: Model) -> TrainableNetwork:
+        folds = None if model.folds is None else tuple(str(fold) for fold in model.folds)
+        values = {name: value for value, name in model.classes.items()}
+        return TrainableNetwork(model.folder(self.user.weights), folds, values, (model.dataset, str(model.dataset_id)))
+
+    def networks(self, settings: Settings) -> tuple[NetworkSize, ...]:
+        parts, helpers = self._sizes(self.task.parts(settings.structures)), self.task.helpers(settings.structures)
+        beside = self.beside(settings)
+        if beside and parts:
+            accelerated = resolve_device(settings.device).type != "cpu"
+            if parts[-1].members(settings, accelerated) > parts[-1].folds:
+                helpers = (*helpers, beside)
+        return (*(replace(size, helps=True) for size in self._sizes(helpers)), *parts)
+
+    def _sizes(self, models: Sequence[Model]) -> list[NetworkSize]:
+        root = self.user.weights
+        found = [read_size(m.folder(root), m.configuration, len(m.folds) if m.folds else None) for m in models]
+        return [size for size in found if size is not None]
+
+    def overhead(self, settings: Settings) -> Overhead:
+        own = self.task.spacing_xyz is not None and settings.resample is Resample.GENUINE
+        return OVERHEAD if own else OVERHEAD_BY_NNUNET
 
     def models(self, settings: Settings) -> tuple[Model, ...]:
         """The model folders that a run with these settings needs, in the order in which they are used."""
@@ -199,7 +250,7 @@ class TotalSegmentatorSegmenter:
                         ml=True,
                         quiet=True,
                         device="cpu",  # of the package's resampling; ActiveSeg's predict knows its own device
-                        force_split=self.force_split,
+                        force_split=settings.in_pieces,
                         higher_order_resampling=settings.resample is Resample.SMOOTH,
                     )
         finally:
@@ -213,8 +264,8 @@ class TotalSegmentatorSegmenter:
 
         Smooth resampling leaves it no common grid.
         """
-        coarser = self.task.coarser()
-        if coarser is None or settings.resample is Resample.SMOOTH:
+        coarser = None if self.task.mode else self.task.coarser
+        if coarser is None or coarser.spacing_xyz != (3.0, 3.0, 3.0) or settings.resample is Resample.SMOOTH:
             return None
         (model,) = coarser.parts()
         return model if inspect_weights(model, self.user.weights).state is Weights.READY else None

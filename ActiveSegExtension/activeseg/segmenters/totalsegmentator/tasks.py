@@ -146,12 +146,11 @@ class Task:
             models.append(_model_of(305))
         return tuple(models)
 
+    @property
     def coarser(self) -> Task | None:
-        """The same structures from the package's 3 mm model, where this is the finer one of a task that has both."""
-        other = Task(self.task, "fast")
-        if self.mode or other.name not in task_names() or other.spacing_xyz != (3.0, 3.0, 3.0):
-            return None
-        return other
+        """The same structures in the package's next coarser mode; None in its coarsest."""
+        known = [task for task in tasks() if task.task == self.task]
+        return next(iter(known[known.index(self) + 1 :]), None)
 
     @property
     def runnable(self) -> bool:
