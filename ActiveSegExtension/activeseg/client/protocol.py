@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from activeseg.core import errors
 from activeseg.core.errors import ActiveSegError, EngineError, shortened, shown
 from activeseg.core.json_fields import is_deeper
 
@@ -73,14 +72,7 @@ class ErrorResponse:
 
     def error(self) -> ActiveSegError:
         """The typed error again; an unknown kind becomes an EngineError."""
-        data = self.data
-        details = data.get("details")
-        details = {str(k): v for k, v in details.items()} if isinstance(details, Mapping) else {}
-        kind = _KINDS.get(str(data.get("code")), EngineError)
-        made = kind.__new__(kind)
-        ActiveSegError.__init__(made, self.message, str(data.get("action", "")))
-        made.details = details
-        return made
+        return ActiveSegError.from_dict({**self.data, "message": self.message})
 
 
 @dataclass(frozen=True)
@@ -92,20 +84,6 @@ class Notification:
 
 
 Message = Request | Response | ErrorResponse | Notification
-
-_KINDS: dict[str, type[ActiveSegError]] = {
-    kind.code: kind
-    for kind in (
-        errors.ActiveSegError,
-        errors.InputError,
-        errors.ModelError,
-        errors.DatasetError,
-        errors.DeviceError,
-        errors.EngineError,
-        errors.Crashed,
-        errors.Cancelled,
-    )
-}
 
 
 class ProtocolError(Exception):

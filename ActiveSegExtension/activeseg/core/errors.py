@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import reprlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
@@ -76,6 +76,16 @@ class ActiveSegError(Exception):
         """The error as JSON-ready values."""
         return {"code": self.code, "message": self.message, "action": self.action, "details": self.details}
 
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> ActiveSegError:
+        """The error that ``to_dict`` described, of its kind; an unknown kind becomes an EngineError."""
+        kind = _kinds().get(str(data.get("code")), EngineError)
+        details = data.get("details")
+        made = kind.__new__(kind)  # Cancelled takes no action
+        ActiveSegError.__init__(made, str(data.get("message", "")), str(data.get("action", "")))
+        made.details = {str(name): value for name, value in details.items()} if isinstance(details, Mapping) else {}
+        return made
+
 
 class InputError(ActiveSegError):
     """An image, label map, name or setting that the user gave cannot be used."""
@@ -125,6 +135,17 @@ class Cancelled(ActiveSegError):
 
     def __init__(self, message: str = "Cancelled.") -> None:
         super().__init__(message)
+
+
+def _kinds() -> dict[str, type[ActiveSegError]]:
+    """Every kind by its code; a class without a code of its own is told as the kind that it belongs to."""
+    kinds, found = [ActiveSegError], {}
+    while kinds:
+        kind = kinds.pop()
+        if "code" in vars(kind):
+            found[kind.code] = kind
+        kinds += kind.__subclasses__()
+    return found
 
 
 Notice = Callable[[str], None]

@@ -18,7 +18,7 @@ from typing import Any
 
 from activeseg.client.environment.environment import EngineEnvironment, default_folder
 from activeseg.client.environment_command import PROXY, command
-from activeseg.core.errors import ActiveSegError, Cancelled, EngineError, InputError, Remedy
+from activeseg.core.errors import ActiveSegError, EngineError, InputError, Remedy
 
 from ..engine.later import Later
 from ..engine.signals import connect
@@ -344,9 +344,6 @@ class Installation:
             self.damage = ""
 
 
-_KINDS: dict[str, type[ActiveSegError]] = {kind.code: kind for kind in (InputError, EngineError)}
-
-
 class _Action:
     """One run of ``environment_command``, and what it has said so far."""
 
@@ -378,9 +375,4 @@ class _Action:
         elif "result" in message:
             self.result = message["result"]
         elif "error" in message:
-            said = message["error"]
-            if said["code"] == Cancelled.code:
-                self.error = Cancelled()
-            else:
-                kind = _KINDS.get(said["code"], EngineError)
-                self.error = kind(said["message"], said["action"], **said["details"])
+            self.error = ActiveSegError.from_dict(message["error"])

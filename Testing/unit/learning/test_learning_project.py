@@ -16,7 +16,7 @@ from command_line import Ended, runner
 from dataset_cases import SHAPE, ct, oblique
 from forked import in_child
 
-from activeseg.core.errors import DatasetError, InputError, ModelError, Remedy
+from activeseg.core.errors import DatasetError, DeviceError, InputError, ModelError, Remedy
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.records import from_json, to_json
@@ -27,9 +27,10 @@ from activeseg.learning.project.project import REPLAY, VERSIONS, Project
 from activeseg.learning.project.readiness import to_review, waiting_cases, worth_it
 from activeseg.learning.project.state import FILE, ProjectState
 from activeseg.learning.project.version import BASE, RECORD, ModelKind, Version
+from activeseg.learning.training.finetuning import outcome
 from activeseg.learning.training.preparation import TrainingCases, changed_voxels
 from activeseg.learning.training.replay import FOLDER, add_replay
-from activeseg.learning.training.run_folder import RunFolder
+from activeseg.learning.training.run_folder import RunFolder, RunState, Stage
 from activeseg.learning.training.training_plan import TrainingPlan
 from activeseg.samples.phantom import PHANTOM_SCHEMA
 
@@ -257,6 +258,15 @@ def test_no_file_of_a_project_names_a_patient(project: Project) -> None:
         assert not any(word.encode() in text for text in texts)
     (held_out,) = (key for key, side in project.state.hold_out.patients.items() if side is Side.HELD_OUT)
     assert held_out != patient_key("", PATIENT)  # who knows the names cannot try them out
+
+
+def test_what_a_training_failed_with_is_raised_as_it_was(project: Project) -> None:
+    run = RunFolder.create(project, BASE, TrainingPlan(), TrainingCases({}, {}, (), ()))
+    error = DeviceError("It does not fit.", "Choose a smaller patch.", setting="device")
+    run.write_state(RunState(Stage.FAILED, error=error.to_dict()))
+    with pytest.raises(DeviceError, match=r"It does not fit\. Choose") as told:
+        outcome(run)
+    assert told.value.details == {"setting": "device"}
 
 
 def test_the_last_fine_tuning_is_the_one_that_began_last(project: Project) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from activeseg.core.errors import Cancelled, DatasetError, DeviceError, EngineError, InputError, ModelError, Remedy
+from activeseg.core.errors import ActiveSegError, Cancelled, EngineError, InputError, Remedy
 from activeseg.core.records import to_json
 from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.project import Project
@@ -200,9 +200,7 @@ def outcome(run: RunFolder) -> RunState:
     """The state of a run that is done. Raises what it failed with, or Cancelled."""
     state = run.state
     if state.stage is Stage.FAILED and state.error:
-        kinds = {kind.code: kind for kind in (InputError, ModelError, DatasetError, DeviceError, EngineError)}
-        kind = kinds.get(str(state.error.get("code")), EngineError)
-        raise kind(str(state.error.get("message")), str(state.error.get("action", "")))
+        raise ActiveSegError.from_dict(state.error)
     if state.stage is Stage.STOPPED:
         raise EngineError(
             f"The fine-tuning {run.id} was stopped, or its process was killed.",
