@@ -1,6 +1,6 @@
 """The lists of files in the CMakeLists.txt of both parts: what they hold, what they should hold.
 
-``python3 Testing/contract/cmake_lists.py`` writes what is missing into them.
+``python3 Testing/contract/cmake_lists.py`` writes what is missing into them, and the table of rooms in ``docs/``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from repository import MODULE, PACKAGE, files
+from rooms import write_table
 
 PARTS = {PACKAGE: ("activeseg", "environment", "pyproject.toml", "LICENSE.txt"), MODULE: (".",)}
 LISTS = ("SCRIPTS", "RESOURCES")
@@ -43,3 +44,4 @@ if __name__ == "__main__":
             lines = "".join(f"  {file}\n" for file in wanted(folder, name))
             text = pattern(name).sub(rf"\g<1>{lines}\g<3>", text)
         (folder / "CMakeLists.txt").write_text(text, "utf-8")
+    write_table()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from repository import ACTIVESEG, MODULE, PACKAGE, files
+from repository import ACTIVESEG, MODULE, files
+from rooms import PYTHON_FILES, arrows, floor_of, imports, module_name, room
 
 STOCK_SLICER = {"core", "system", "samples", "io", "client"}
 """Packages that import in Slicer's own Python, and the only ones that the Slicer module uses."""
 SLICER_HAS = {"numpy", "scipy", "SimpleITK", "requests", "pydicom", "packaging"}
 WHEN_CALLED = {"nibabel", "filelock", "psutil"}
 """Of the engine's environment: functions of those packages may import them, which nothing in Slicer calls."""
+STOCK_FILES = [path for path in PYTHON_FILES if room(module_name(path)) in STOCK_SLICER]
 MOST_FLOORS = 8
 MOST_ROOMS = 20
 MAY_IMPORT_TORCH = ("segmenters/nnunet/", "segmenters/totalsegmentator/", "learning/training/", "engine/worker/")
@@ -31,65 +30,6 @@ SLICER_ITSELF = {
     "ActiveSegModuleLib",
 }
 HEAVY = {"torch", "nnunetv2", "totalsegmentator", "matplotlib", "SimpleITK", "scipy", "cc3d", "nibabel", "pandas"}
-
-
-def module_name(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def room(module: str) -> str:
-    """The room on top of ``activeseg`` that a module lies in; empty for the package's face."""
-    return module.partition(".")[2].partition(".")[0]
-
-
-def imports(path: Path, whole: bool = True) -> Iterator[str]:
-    """Every module that a file imports, at its top and, in the ``whole`` of it, inside of functions.
-
-    What is imported for type checkers only does not count.
-    """
-    tree = ast.parse(path.read_text("utf-8"))
-    for_types = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
-    inside = {inner for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for inner in ast.walk(node)}
-    for node in ast.walk(tree):
-        if node in for_types or (not whole and node in inside):
-            continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                continue  # its own package
-            assert node.module is not None
-            # ``from activeseg.io import nifti`` imports a module of that name, if there is one.
-            folder = PACKAGE / Path(*node.module.split("."))
-            for alias in node.names:
-                yield f"{node.module}.{alias.name}" if (folder / f"{alias.name}.py").is_file() else node.module
-
-
-PYTHON_FILES = [path for path in files(ACTIVESEG) if path.suffix == ".py"]
-STOCK_FILES = [path for path in PYTHON_FILES if room(module_name(path)) in STOCK_SLICER]
-
-
-def arrows() -> dict[str, set[str]]:
-    """Which rooms each room imports from, as the code has it."""
-    found: dict[str, set[str]] = {}
-    for path in PYTHON_FILES:
-        here = room(module_name(path))
-        there = {room(name) for name in imports(path) if name.startswith("activeseg.")}
-        found.setdefault(here, set()).update(there - {here, ""})
-    return {here: there for here, there in found.items() if here}
-
-
-def floor_of(name: str, arrows: dict[str, set[str]], above: tuple[str, ...] = ()) -> int:
-    """1 for a room that imports from no other, else one more than the highest that it imports from."""
-    assert name not in above, f"a circle: {' > '.join([*above[above.index(name) :], name])}"
-    return 1 + max((floor_of(there, arrows, (*above, name)) for there in arrows[name]), default=0)
 
 
 def test_rooms_import_only_from_lower_floors_and_there_are_few():

@@ -166,7 +166,7 @@ def test_fast_in_float32_agrees_with_exact_on_the_networks_grid(name: str, tmp_p
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_fast_agrees_with_exact_on_a_trained_model(bf16: bool) -> None:
-    """The tolerance of design section 5: 0.999 for all foreground, 0.99 for structures of 1,000 voxels or more."""
+    """The tolerance of fast mode: 0.999 for all foreground, 0.99 for structures of 1,000 voxels or more."""
     standin = shared_file("models/totalsegmentator_standin/nnunet/results")
     (model,) = standin.glob("Dataset297_*/*__3d_fullres")
     image = shared_file("data/ct/example_ct_sm.nii.gz")

@@ -159,7 +159,7 @@ def test_exact_label_map_is_that_of_the_genuine_command(by_command: tuple[Path, 
 
 
 def test_fast_mode_agrees_with_exact_mode(by_command: tuple[Path, UserHome, np.ndarray]) -> None:
-    """To the tolerance of design section 5, on an image like those that the network was trained on."""
+    """To the tolerance of fast mode, on an image like those that the network was trained on."""
     image = piece_of_ct((slice(None), slice(None), slice(None)))
     exact, fast = (run(image, "total-fast", by_command[1], mode=mode).grid for mode in (Mode.EXACT, Mode.FAST))
     for value in (None, *np.flatnonzero(np.bincount(exact.labels.ravel())[1:] >= 1000) + 1):
