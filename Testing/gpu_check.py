@@ -47,8 +47,8 @@ from activeseg.engine.jobs import segmenting  # noqa: E402
 from activeseg.engine.planning.estimate import need_of  # noqa: E402
 from activeseg.engine.worker import memory  # noqa: E402
 from activeseg.engine.worker.kept import Keeping, keep  # noqa: E402
-from activeseg.engine.worker.params import Params  # noqa: E402
-from activeseg.engine.worker.worker import Job  # noqa: E402
+from activeseg.engine.worker.requests import read_request  # noqa: E402
+from activeseg.engine.worker.worker import Job, plain  # noqa: E402
 from activeseg.io.npy import read_array, volume_message  # noqa: E402
 from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning  # noqa: E402
 from activeseg.learning.training.run_folder import Stage  # noqa: E402
@@ -297,10 +297,10 @@ def job_here(
     folder, notices = bench.folder / name, list[str]()
     folder.mkdir()
     wish = {"model": f"nnunet:{model}", "image": volume_message(folder / "ct.npy", volume), "regions": 0}
-    params = Params("segment", {**wish, "settings": settings})
-    job = Job("segment", params, folder, Progress(), notices.append, lambda _: None, lambda _: None)
+    request = read_request("segment", {**wish, "settings": settings})
+    job = Job(folder, Progress(), notices.append, lambda _: None, lambda _: None)
     kept = keep(Keeping(folder, 1 << 30, limit), lambda **_: None)
-    return segmenting.segment(job, kept), notices
+    return plain(segmenting.segment(request, job, kept)), notices
 
 
 def fine_tuning(bench: Bench) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from activeseg.dataset import Dataset
 from activeseg.dataset.verification import verify_dataset
 from activeseg.engine.jobs import descent, segmenting
 from activeseg.engine.worker.kept import Keeping, keep
-from activeseg.engine.worker.params import Params
+from activeseg.engine.worker.requests import read_request
 from activeseg.engine.worker.worker import Job
 from activeseg.io.npy import geometry_message, read_array, read_geometry, read_volume, volume_message
 from activeseg.predictions.make_prediction import segment
@@ -171,18 +172,18 @@ def test_without_memory_for_views_the_label_is_the_answer(
     labels: list[Any] = []
     notices: list[str] = []
     image = volume_message(tmp_path / "ct.npy", ct)
-    params = Params("segment", wish(model, image, settings=VIEWS, label_first=True, draft=draft))
-    job = Job("segment", params, tmp_path / "job", Progress(), notices.append, lambda estimate: None, labels.append)
+    request = read_request("segment", wish(model, image, settings=VIEWS, label_first=True, draft=draft))
+    job = Job(tmp_path / "job", Progress(), notices.append, lambda estimate: None, labels.append)
     job.folder.mkdir()
     kept = keep(Keeping(tmp_path, 1 << 30, 0), lambda **said: None)
-    result = segmenting.segment(job, kept)
+    result = segmenting.segment(request, job, kept)
     assert len(runs) == 1, "what is known is not computed again"
     assert len(labels) == 1
-    assert [member["name"] for member in result["record"]["members"]] == ["fold 0"]
-    assert "no views" in result["fallbacks"][-1]
+    assert [member["name"] for member in result.record["members"]] == ["fold 0"]
+    assert "no views" in result.fallbacks[-1]
     assert any("memory was not enough" in notice for notice in notices)
-    assert read_array(result["labels"]).shape == ct.array.shape
-    assert {**result, "fallbacks": [], "peak_bytes": 0} == {**labels[0], "fallbacks": [], "peak_bytes": 0}
+    assert read_array(result.labels).shape == ct.array.shape
+    assert replace(result, fallbacks=(), peak_bytes=0) == replace(labels[0], fallbacks=(), peak_bytes=0)
 
 
 def test_a_draft_that_cannot_be_stored_does_not_cost_the_segmentation(

@@ -23,7 +23,7 @@ from activeseg.engine.jobs import segmenting
 from activeseg.engine.planning.estimate import need_of
 from activeseg.engine.worker import memory
 from activeseg.engine.worker.kept import Keeping, keep
-from activeseg.engine.worker.params import Params
+from activeseg.engine.worker.requests import read_request
 from activeseg.engine.worker.worker import Job
 from activeseg.io.npy import read_array, volume_message
 from activeseg.predictions.make_prediction import segment
@@ -88,10 +88,10 @@ def test_freed_memory_is_kept_only_where_there_is_plenty(
     free = int(times * big_need(wide_model, volume, 2, loaded=False))
     monkeypatch.setattr(memory, "budget", lambda limit: free)
     monkeypatch.setattr(heap, "keep_freed", lambda wanted=True: said.append(wanted))
-    params = Params("segment", wish(wide_model, volume_message(tmp_path / "ct.npy", volume)))
-    job = Job("segment", params, tmp_path / "job", Progress(), *[lambda _: None] * 3)
+    request = read_request("segment", wish(wide_model, volume_message(tmp_path / "ct.npy", volume)))
+    job = Job(tmp_path / "job", Progress(), *[lambda _: None] * 3)
     job.folder.mkdir()
-    segmenting.segment(job, keep(Keeping(tmp_path, 1 << 30, 0), lambda **_: None))
+    segmenting.segment(request, job, keep(Keeping(tmp_path, 1 << 30, 0), lambda **_: None))
     assert said == [kept]
     memory.give_back()
     assert said == [kept, False]

@@ -291,7 +291,7 @@ def test_an_id_is_not_taken_twice(raw: RawEngine) -> None:
 
 def test_hello_tells_versions_log_inbox_and_methods(shared_engine: WatchedEngine) -> None:
     told = shared_engine.start()
-    assert told["protocol"] == 1
+    assert told["protocol"] == 2
     assert {"segment", "export", "dataset.show", "models.list", "cancel", "shutdown"} <= set(told["methods"])
     assert "finetune" not in told["methods"]
     assert Path(told["log"]).is_file()

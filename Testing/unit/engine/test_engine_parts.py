@@ -15,6 +15,7 @@ import pytest
 from processes import soon_gone
 
 from activeseg.client.launch import EngineOptions, engine_command, engine_environment
+from activeseg.client.messages.system import Gpu
 from activeseg.core.errors import DeviceError, InputError
 from activeseg.core.geometry import Geometry
 from activeseg.core.network_size import NetworkSize
@@ -29,7 +30,6 @@ from activeseg.engine.supervisor.log_file import LogFile, remove_old_logs
 from activeseg.engine.supervisor.scratch import Scratch
 from activeseg.engine.supervisor.temporary_outputs import Output
 from activeseg.engine.worker import memory
-from activeseg.engine.worker.params import Params, WrongParams
 from activeseg.engine.worker.worker import plain, temporary_folder
 from activeseg.io import npy
 from activeseg.predictions import prediction_folder
@@ -452,20 +452,6 @@ def test_results_become_plain_json() -> None:
     assert plain(values) == {"1": [0.5, 3, None, "a", "fast", [1, 2], None, True]}
 
 
-def test_parameters_are_typed_and_unknown_ones_refused() -> None:
-    with pytest.raises(WrongParams, match="'b'"), Params("m", {"a": "x", "b": 1}) as params:
-        params.text("a")
-    with pytest.raises(WrongParams, match="whole number"), Params("m", {"a": True}) as params:
-        params.count("a", 1)
-    with pytest.raises(WrongParams, match="needs"), Params("m", {}) as params:
-        params.path("a")
-    with pytest.raises(WrongParams, match="a text"), Params("m", {"a": "x\0y"}) as params:
-        params.path("a")
-    for nothing in ({}, {"images": {}}):
-        with pytest.raises(WrongParams, match="names no image"), Params("m", nothing) as params:
-            params.images()
-
-
 # Processes.
 
 
@@ -583,7 +569,7 @@ def test_graphics_cards_are_read_from_nvidias_tool_and_its_failures_are_no_error
     tool.write_text("#!/bin/sh\necho 'NVIDIA H100, 81559, 80000, 550.1'\necho 'odd line'\n")
     tool.chmod(0o755)
     assert nvidia_gpus(str(tool)) == [
-        {"name": "NVIDIA H100", "total_bytes": 81559 << 20, "free_bytes": 80000 << 20, "driver": "550.1"}
+        Gpu(name="NVIDIA H100", total_bytes=81559 << 20, free_bytes=80000 << 20, driver="550.1")
     ]
     tool.write_text("#!/bin/sh\nexit 9\n")
     assert nvidia_gpus(str(tool)) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from activeseg.core.geometry import Geometry
 from activeseg.core.volume import Volume
-from activeseg.io.npy import read_array
+from activeseg.io.npy import read_array, write_array
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,12 @@ class ArrayFile:
 
     array: Path
     geometry: Geometry
+
+    @classmethod
+    def write(cls, path: Path, volume: Volume) -> ArrayFile:
+        """Write a volume's array to ``path`` (``.npy``). Raises OSError."""
+        write_array(path, volume.array)
+        return cls(path, volume.geometry)
 
     def read(self, name: str = "image") -> Volume:
         """The volume, in memory. Raises InputError."""

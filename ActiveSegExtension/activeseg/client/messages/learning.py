@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from activeseg.client.messages.request import TypedRequest
 from activeseg.core.errors import InputError
+from activeseg.core.records import ANY_NUMBER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,8 +213,8 @@ class FinetuneState:
     eta_s: float | None
     member: int
     epoch: int
-    loss: float | None
-    dice: Mapping[str, float | None] | None
+    loss: Annotated[float, ANY_NUMBER] | None
+    dice: Mapping[str, Annotated[float, ANY_NUMBER] | None] | None
     version: str
     promoted: bool
     verdict: str

@@ -1,252 +1,234 @@
-"""The jobs about datasets: export a correction, add truth, show, verify, open, remove, migrate, create."""
+"""The jobs about datasets: export a correction, add ground truth, show, verify, open, remove, migrate, create."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from activeseg.core.correction import RegionState, Review
-from activeseg.core.errors import InputError, Notice
-from activeseg.core.geometry import Geometry
+from activeseg.client.messages.datasets import (
+    DatasetAddRequest,
+    DatasetAddResult,
+    DatasetCreateRequest,
+    DatasetCreateResult,
+    DatasetFinding,
+    DatasetFolderRequest,
+    DatasetFolderResult,
+    DatasetMigrateRequest,
+    DatasetMigrateResult,
+    DatasetOpenRequest,
+    DatasetOpenResult,
+    DatasetRecoverRequest,
+    DatasetRecoverResult,
+    DatasetRemoveRequest,
+    DatasetRemoveResult,
+    DatasetShowRequest,
+    DatasetShowResult,
+    DatasetSweepRequest,
+    DatasetSweepResult,
+    DatasetVerifyRequest,
+    DatasetVerifyResult,
+    ExportRequest,
+    ExportResult,
+    ListedCase,
+)
+from activeseg.client.messages.images import ArrayFile
 from activeseg.core.hounsfield_units import doubts
 from activeseg.core.labels import LabelSchema
-from activeseg.core.volume import Volume
 from activeseg.corrections.drafts import Base, Draft
 from activeseg.corrections.exporting import export_correction
 from activeseg.dataset import Dataset
 from activeseg.dataset.migration import migrate_dataset
 from activeseg.dataset.recovery import recover_dataset
-from activeseg.dataset.truth import Mapped, Truth, check_values_of, read_truth
+from activeseg.dataset.truth import Truth, check_values_of, read_truth
 from activeseg.dataset.verification import verify_dataset
+from activeseg.engine.jobs.images import read_image
 from activeseg.engine.worker.kept import Kept
-from activeseg.engine.worker.params import Params, WrongParams
 from activeseg.engine.worker.worker import Job
-from activeseg.io import npy
 
 
-def export(job: Job, kept: Kept) -> dict[str, Any]:
+class _OfDataset(Protocol):
+    """A request about a dataset."""
+
+    @property
+    def dataset(self) -> Path: ...
+    @property
+    def private_dir(self) -> Path | None: ...
+
+
+def export(request: ExportRequest, job: Job, kept: Kept) -> ExportResult:
     """Store a correction in a dataset, of a prediction folder or of a draft; see ``export_correction``."""
-    from activeseg.engine.jobs.images import read_image
-
-    with job.params as params:
-        folder, draft = params.optional_path("prediction"), params.optional_path("draft")
-        if (folder is None) == (draft is None):
-            raise WrongParams("Give either 'prediction' or 'draft'.")
-        dataset, store = params.path("dataset"), params.flag("store", True)
-        edited = params.any("edited")
-        images = params.mapping("images") or None
-        review = params.choice("review", Review, Review.REGIONS)
-        states = _states(params.mapping("states"))
-        mapping = params.names("mapping") or None
-        case = params.text("case") if params.has("case") else None
-        annotator, notes = params.text("annotator", ""), params.text("notes", "")
-        patient = params.text("patient", "")
-        seconds, private = params.number("seconds"), params.optional_path("private_dir")
     job.progress("read", 0.0)
-    volumes = None if images is None else {name: read_image(image, job.notice) for name, image in images.items()}
-    base: Base | Path
-    if draft is not None:
-        opened = Draft.open(draft)
+    given = request.images
+    base: Base | Path | None = request.prediction
+    volumes = {name: read_image(image, job.notice) for name, image in given.items()} if given else None
+    if request.draft is not None:
+        opened = Draft.open(request.draft)
         base, volumes = opened.read_base(), opened.read_images() if volumes is None else volumes
-    else:
-        assert folder is not None
-        base = folder
+    assert base is not None
     exported = export_correction(
         base,
-        _edited(edited),
-        dataset,
+        request.edited.read() if isinstance(request.edited, ArrayFile) else request.edited,
+        request.dataset,
         images=volumes,
-        review=review,
-        states=states,
-        mapping=mapping,
-        case=case,
-        annotator=annotator,
-        seconds=seconds,
-        notes=notes,
-        patient=patient,
-        private_dir=private,
-        store=store,
+        review=request.review,
+        states=request.states,
+        mapping=request.mapping or None,
+        case=request.case,
+        annotator=request.annotator,
+        seconds=request.seconds,
+        notes=request.notes,
+        patient=request.patient,
+        private_dir=request.private_dir,
+        store=request.store,
         progress=job.progress,
     )
-    return exported.to_dict()
+    saved = exported.saved
+    return ExportResult(
+        dataset=exported.dataset,
+        case=exported.case,
+        revision=saved.revision if saved else None,
+        added=saved.added if saved else None,
+        correction=exported.correction.to_dict(),
+        training=exported.training.to_dict(),
+        sentences=exported.sentences,
+    )
 
 
-def create(job: Job, kept: Kept) -> dict[str, Any]:
+def create(request: DatasetCreateRequest, job: Job, kept: Kept) -> DatasetCreateResult:
     """Make an empty dataset."""
-    with job.params as params:
-        folder, schema = params.path("dataset"), LabelSchema.from_dict(params.mapping("schema"))
-        channels, private = params.texts("channels") or ("CT",), params.optional_path("private_dir")
-    dataset = Dataset.create(folder, schema, channels, private_dir=private)
-    return {"dataset": str(dataset.folder)}
+    schema, channels = LabelSchema.from_dict(request.schema), request.channels or ("CT",)
+    return DatasetCreateResult(
+        dataset=Dataset.create(request.dataset, schema, channels, private_dir=request.private_dir).folder
+    )
 
 
-def show(job: Job, kept: Kept) -> dict[str, Any]:
+def show(request: DatasetShowRequest, job: Job, kept: Kept) -> DatasetShowResult:
     """Schema and cases, from the listing alone, and what lies in the folder besides; nothing is changed."""
-    with job.params as params:
-        dataset = _open(params, only_look=True)
+    dataset = _open(request, only_look=True)
     unlisted = dataset.unlisted()
-    return {
-        "dataset": str(dataset.folder),
-        "schema": dataset.schema.to_dict(),
-        "channels": list(dataset.channel_names),
-        "cases": {
-            name: {"revision": entry.revision, "waiting": list(entry.waiting)}
+    return DatasetShowResult(
+        dataset=dataset.folder,
+        schema=dataset.schema.to_dict(),
+        channels=tuple(dataset.channel_names),
+        cases={
+            name: ListedCase(revision=entry.revision, waiting=tuple(entry.waiting))
             for name, entry in dataset.cases().items()
         },
-        "unlisted": unlisted.cases,
-        "notice": unlisted.sentence(),
-    }
+        unlisted=unlisted.cases,
+        notice=unlisted.sentence(),
+    )
 
 
-def add(job: Job, kept: Kept) -> dict[str, Any]:
-    """Store an image with a label map that is known to be true."""
-    from activeseg.engine.jobs.images import read_image
-
-    with job.params as params:
-        dataset = _open(params)
-        images, labels = params.images(), params.any("labels")
-        schema = LabelSchema.from_dict(params.mapping("schema")) if params.has("schema") else None
-        mapping = params.names("mapping") or None
-        decided = params.texts("decided") or None
-        case = params.text("case") if params.has("case") else None
-        twice = params.flag("same_image_again")
+def add(request: DatasetAddRequest, job: Job, kept: Kept) -> DatasetAddResult:
+    """Store an image with a label map that is known to be right."""
+    dataset = _open(request)
+    schema = None if request.schema is None else LabelSchema.from_dict(request.schema)
     job.progress("read", 0.0)
-    volumes = {name: read_image(image, job.notice) for name, image in images.items()}
+    volumes = {name: read_image(image, job.notice) for name, image in request.images.items()}
     for sentence in doubts(volumes):
         job.notice(sentence)
-    if isinstance(labels, Mapping):
-        truth = Truth(npy.read_volume(labels), schema or dataset.schema, mapping or {})
+    labels, known = request.labels, schema or dataset.schema
+    if isinstance(labels, ArrayFile):
+        truth = Truth(labels.read(), known, request.mapping)
     else:
-        truth = _truth(labels, next(iter(volumes.values())).geometry, schema, dataset, mapping or {}, job.notice)
-        check_values_of(dataset, volumes, truth, Path(labels).name)
+        grid = next(iter(volumes.values())).geometry
+        truth = read_truth(labels, grid, known, (), request.mapping, job.notice)
+        truth = truth if schema is None else replace(truth, doubtful=False)
+        check_values_of(dataset, volumes, truth, labels.name)
     for sentence in truth.sentences:
         job.notice(sentence)
     saved = dataset.add_truth(
         volumes,
         truth.labels,
-        case,
+        request.case,
         schema=truth.schema,
         mapping=truth.mapping,
-        decided=decided,
-        source={name: image for name, image in images.items() if isinstance(image, str)},
-        same_image_again=twice,
+        decided=request.decided or None,
+        source={name: str(image) for name, image in request.images.items() if isinstance(image, Path)},
+        same_image_again=request.same_image_again,
         progress=job.progress,
     )
-    return {"dataset": str(dataset.folder), "case": saved.name, "revision": saved.revision, "added": saved.added}
+    return DatasetAddResult(dataset=dataset.folder, case=saved.name, revision=saved.revision, added=saved.added)
 
 
-def sweep(job: Job, kept: Kept) -> dict[str, Any]:
+def sweep(request: DatasetSweepRequest, job: Job, kept: Kept) -> DatasetSweepResult:
     """Remove what writers that were killed are known to have left; cases that are not listed stay."""
-    with job.params as params:
-        dataset = _open(params)
-    return {"dataset": str(dataset.folder), "swept": list(dataset.swept)}
+    dataset = _open(request)
+    return DatasetSweepResult(dataset=dataset.folder, swept=tuple(map(str, dataset.swept)))
 
 
-def recover(job: Job, kept: Kept) -> dict[str, Any]:
+def recover(request: DatasetRecoverRequest, job: Job, kept: Kept) -> DatasetRecoverResult:
     """Take back what is not listed, and a damaged listing; see ``Dataset.recover``."""
-    with job.params as params:
-        folder, private = params.path("dataset"), params.optional_path("private_dir")
-        channels = params.texts("channels")
-    done = recover_dataset(folder, channel_names=channels, private_dir=private, progress=job.progress)
-    return {
-        "dataset": str(done.folder),
-        "listed": dict(done.listed),
-        "lost": dict(done.lost),
-        "set_aside": list(done.set_aside),
-        "rebuilt": done.rebuilt,
-        "sentences": list(done.sentences()),
-    }
+    done = recover_dataset(
+        request.dataset, channel_names=request.channels, private_dir=request.private_dir, progress=job.progress
+    )
+    return DatasetRecoverResult(
+        dataset=done.folder,
+        listed=done.listed,
+        lost=done.lost,
+        set_aside=tuple(map(str, done.set_aside)),
+        rebuilt=done.rebuilt,
+        sentences=tuple(done.sentences()),
+    )
 
 
-def folder(job: Job, kept: Kept) -> dict[str, Any]:
+def folder(request: DatasetFolderRequest, job: Job, kept: Kept) -> DatasetFolderResult:
     """The folder that is meant by a typed one, as nnU-Net allows it, before anything is written."""
     from activeseg.dataset.layout import LISTING, real_folder
 
-    with job.params as params:
-        typed = params.path("dataset")
-    meant = real_folder(typed)
-    return {"dataset": str(meant), "exists": (meant / LISTING).is_file()}
+    meant = real_folder(request.dataset)
+    return DatasetFolderResult(dataset=meant, exists=(meant / LISTING).is_file())
 
 
-def verify(job: Job, kept: Kept) -> dict[str, Any]:
+def verify(request: DatasetVerifyRequest, job: Job, kept: Kept) -> DatasetVerifyResult:
     """Read everything; ``findings`` is empty when all is well."""
-    with job.params as params:
-        dataset = _open(params, only_look=True)
-    return {
-        "dataset": str(dataset.folder),
-        "findings": [finding.to_dict() for finding in verify_dataset(dataset, job.progress)],
-    }
+    dataset = _open(request, only_look=True)
+    found = verify_dataset(dataset, job.progress)
+    findings = tuple(DatasetFinding(case=finding.case, problem=finding.problem) for finding in found)
+    return DatasetVerifyResult(dataset=dataset.folder, findings=findings)
 
 
-def open_case(job: Job, kept: Kept) -> dict[str, Any]:
+def open_case(request: DatasetOpenRequest, job: Job, kept: Kept) -> DatasetOpenResult:
     """Images and label map of a case as files, in the geometry in which they were given."""
-    with job.params as params:
-        dataset, case = _open(params, only_look=True), params.text("case")
+    dataset = _open(request, only_look=True)
     job.progress("read", 0.0)
-    opened = dataset.open_case(case)
+    opened = dataset.open_case(request.case)
     images = {}
     for number, (channel, volume) in enumerate(opened.images.items()):
         job.progress("write", number / (len(opened.images) + 1))
-        images[channel] = npy.volume_message(job.folder / f"image{number}.npy", volume)
-    return {
-        "case": opened.name,
-        "images": images,
-        "labels": npy.volume_message(job.folder / "labels.npy", opened.labels),
-        "schema": dataset.schema.to_dict(),
-        "waiting": list(opened.waiting),
-        "revision": opened.record.current.number,
-    }
+        images[channel] = ArrayFile.write(job.folder / f"image{number}.npy", volume)
+    return DatasetOpenResult(
+        case=opened.name,
+        images=images,
+        labels=ArrayFile.write(job.folder / "labels.npy", opened.labels),
+        schema=dataset.schema.to_dict(),
+        waiting=tuple(opened.waiting),
+        revision=opened.record.current.number,
+    )
 
 
-def remove(job: Job, kept: Kept) -> dict[str, Any]:
+def remove(request: DatasetRemoveRequest, job: Job, kept: Kept) -> DatasetRemoveResult:
     """Remove a case with its history."""
-    with job.params as params:
-        dataset, case = _open(params), params.text("case")
+    dataset = _open(request)
     job.progress("remove", 0.0)
-    dataset.remove_case(case)
-    return {"dataset": str(dataset.folder), "case": case}
+    dataset.remove_case(request.case)
+    return DatasetRemoveResult(dataset=dataset.folder, case=request.case)
 
 
-def migrate(job: Job, kept: Kept) -> dict[str, Any]:
+def migrate(request: DatasetMigrateRequest, job: Job, kept: Kept) -> DatasetMigrateResult:
     """A new dataset with another schema; the old one stays."""
-    with job.params as params:
-        dataset, target = _open(params), params.path("target")
-        schema, rename = LabelSchema.from_dict(params.mapping("schema")), params.names("rename") or None
-        private = params.optional_path("private_dir")
-    new = migrate_dataset(dataset, target, schema, rename, private_dir=private, progress=job.progress)
-    return {"dataset": str(new.folder), "cases": len(new.cases())}
+    dataset, schema = _open(request), LabelSchema.from_dict(request.schema)
+    new = migrate_dataset(
+        dataset,
+        request.target,
+        schema,
+        request.rename or None,
+        private_dir=request.private_dir,
+        progress=job.progress,
+    )
+    return DatasetMigrateResult(dataset=new.folder, cases=len(new.cases()))
 
 
-def _open(params: Params, only_look: bool = False) -> Dataset:
-    private = params.optional_path("private_dir")
-    return Dataset.open(params.path("dataset"), private_dir=private, only_look=only_look)
-
-
-def _states(message: Mapping[str, Any]) -> dict[int, RegionState]:
-    """JSON's keys are texts: region number -> state."""
-    try:
-        return {int(number): RegionState(state) for number, state in message.items()}
-    except ValueError as error:
-        raise WrongParams(f"'states' is not region number -> state: {error}.") from error
-
-
-def _edited(edited: Any) -> Path | Volume:
-    """The path of a label map or ``.seg.nrrd``, or the label map of a scene: an array with its geometry."""
-    if isinstance(edited, Mapping):
-        return npy.read_volume(edited)
-    if not isinstance(edited, str) or not edited:
-        raise WrongParams("'edited' must be a path, or an array file with its geometry.")
-    return Path(edited).expanduser().absolute()
-
-
-def _truth(
-    labels: Any, grid: Geometry, schema: LabelSchema | None, dataset: Dataset, mapping: Mapped, notice: Notice
-) -> Truth:
-    """A label map in the values of ``schema`` (the dataset's where the client names none), or a ``.seg.nrrd``."""
-    if not isinstance(labels, str):
-        raise InputError("'labels' must be a path, or an array file with its geometry.")
-    path = Path(labels).expanduser()
-    truth = read_truth(path, grid, schema or dataset.schema, (), mapping, notice)
-    return truth if schema is None else replace(truth, doubtful=False)
+def _open(request: _OfDataset, only_look: bool = False) -> Dataset:
+    return Dataset.open(request.dataset, private_dir=request.private_dir, only_look=only_look)

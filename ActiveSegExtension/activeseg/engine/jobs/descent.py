@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from activeseg.core.errors import DeviceError
 from activeseg.core.geometry import Geometry
@@ -159,7 +158,3 @@ def _too_little(estimate: Estimate) -> DeviceError:
         "Close other programs, crop the image, or allow a coarser model.",
         estimate=estimate.to_dict(),
     )
-
-
-def run_said(way: Rung, estimate: Estimate) -> dict[str, Any]:
-    return {"fallbacks": list(way.said), "estimate": estimate.to_dict(), "peak_bytes": memory.peak_bytes()}

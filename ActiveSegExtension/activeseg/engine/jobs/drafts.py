@@ -9,13 +9,26 @@ from typing import Any
 
 import numpy as np
 
+from activeseg.client.messages.drafts import (
+    DraftBase,
+    DraftDiscardRequest,
+    DraftDiscardResult,
+    DraftEntry,
+    DraftLayers,
+    DraftListRequest,
+    DraftListResult,
+    DraftOpenRequest,
+    DraftOpenResult,
+    DraftRegions,
+    DraftSaveRequest,
+)
+from activeseg.client.messages.images import ArrayFile
 from activeseg.core.errors import InputError
 from activeseg.core.uncertainty_scale import coarsened
 from activeseg.core.volume import Volume
 from activeseg.corrections import drafts
 from activeseg.corrections.drafts import Base, Draft, Edits, OpenedLabels
 from activeseg.engine.worker.kept import Kept
-from activeseg.engine.worker.params import Params, WrongParams
 from activeseg.engine.worker.worker import Job
 from activeseg.io import npy
 from activeseg.predictions.prediction import Prediction
@@ -23,35 +36,25 @@ from activeseg.predictions.region_files import read_regions, write_regions
 from activeseg.review.regions import Region
 
 
-def save(job: Job, kept: Kept) -> dict[str, Any]:
+def save(request: DraftSaveRequest, job: Job, kept: Kept) -> DraftEntry:
     """Replace what the draft says that the user did; ``base`` is what the edits started from."""
-    with job.params as params:
-        folder = params.path("draft")
-        state, has_edits = params.mapping("state"), params.flag("has_edits", True)
-        with Params("layers", params.mapping("layers")) as layers:
-            described, files = layers.mapping("json"), layers.texts("arrays")
-        regions = params.mapping("regions") if params.has("regions") else None
-        base = params.mapping("base") if params.has("base") else None
     job.progress("read", 0.0)
-    entries, patches = _regions(regions)
-    edits = Edits(described, tuple(npy.read_array(file) for file in files), entries, patches)
-    started_from = None if base is None else _base(base, job.folder)
+    entries, patches = _regions(request.regions)
+    layers = request.layers
+    edits = Edits(layers.json, tuple(npy.read_array(file) for file in layers.arrays), entries, patches)
+    started_from = None if request.base is None else _base(request.base, job.folder)
     job.progress("write", 0.5)
-    draft = drafts.save_edits(folder, edits, state, has_edits, started_from)
-    return _said(draft)
+    return _entry(drafts.save_edits(request.draft, edits, request.state, request.has_edits, started_from))
 
 
-def list_all(job: Job, kept: Kept) -> dict[str, Any]:
+def list_all(request: DraftListRequest, job: Job, kept: Kept) -> DraftListResult:
     """The drafts of a folder, the one saved last first."""
-    with job.params as params:
-        folder = params.path("folder")
-    return {"drafts": [_said(draft) for draft in drafts.drafts_in(folder)]}
+    return DraftListResult(drafts=tuple(_entry(draft) for draft in drafts.drafts_in(request.folder)))
 
 
-def open_draft(job: Job, kept: Kept) -> dict[str, Any]:
+def open_draft(request: DraftOpenRequest, job: Job, kept: Kept) -> DraftOpenResult:
     """Everything that a client needs to go on: arrays as files, beside them what ``segment`` says."""
-    with job.params as params:
-        draft = Draft.open(params.path("draft"))
+    draft = Draft.open(request.draft)
     job.progress("read", 0.0)
     base, edits = draft.read_base(), draft.read_edits()
     image = next(iter(draft.image_messages().values()), None)
@@ -60,75 +63,68 @@ def open_draft(job: Job, kept: Kept) -> dict[str, Any]:
     grid = npy.read_geometry(image["geometry"])
     if not grid.same_grid(base.labels.geometry):
         raise InputError(f"The draft in '{draft.folder}' is damaged: its label map is not of its image.", "Discard it.")
-    result: dict[str, Any] = {
-        "record": base.to_dict(),
-        "id": draft.id,
-        "has_edits": draft.has_edits,
-        "state": dict(draft.state),
-        "labels": npy.write_array(job.folder / "labels.npy", base.labels.array),
-        "geometry": image["geometry"],
-        "image": image,
-        "layers": None,
-        "measures": {},
-        "regions": [],
-    }
+    labels = Volume(base.labels.array, grid, "labels")
     job.progress("write", 0.5)
-    if isinstance(base, Prediction):
-        if np.isfinite(base.uncertainty.array).any():
-            shown = coarsened(base.uncertainty)
-            result["measures"] = {base.measure: npy.write_array(job.folder / "uncertainty.npy", shown.array)}
-            result["measures_geometry"] = npy.geometry_message(shown.geometry)
-        result |= {
-            "regions": [region.to_dict() for region in base.regions],
-            "regions_folder": str(job.folder),
-        }
-        write_regions(job.folder, base.regions, base.focus)
-    if edits is not None:
-        files = [npy.write_array(job.folder / f"layer{number}.npy", array) for number, array in enumerate(edits.arrays)]
-        result["layers"] = {"json": dict(edits.layers), "arrays": files}
-    return result
+    opened = DraftOpenResult(
+        record=base.to_dict(),
+        id=draft.id,
+        has_edits=draft.has_edits,
+        state=draft.state,
+        labels=ArrayFile.write(job.folder / "labels.npy", labels).array,
+        geometry=grid,
+        image=ArrayFile(Path(image["array"]), grid),
+        layers=None if edits is None else _layers(edits, job.folder),
+    )
+    if not isinstance(base, Prediction):
+        return opened
+    write_regions(job.folder, base.regions, base.focus)
+    opened = replace(opened, regions=tuple(region.to_dict() for region in base.regions), regions_folder=job.folder)
+    if not np.isfinite(base.uncertainty.array).any():
+        return opened
+    shown = ArrayFile.write(job.folder / "uncertainty.npy", coarsened(base.uncertainty))
+    return replace(opened, measures={base.measure: shown.array}, measures_geometry=shown.geometry)
 
 
-def discard(job: Job, kept: Kept) -> dict[str, Any]:
+def discard(request: DraftDiscardRequest, job: Job, kept: Kept) -> DraftDiscardResult:
     """Remove a draft for good."""
-    with job.params as params:
-        folder = params.path("draft")
-    return {"draft": str(folder), "discarded": drafts.discard(folder)}
+    return DraftDiscardResult(draft=request.draft, discarded=drafts.discard(request.draft))
 
 
-def _said(draft: Draft) -> dict[str, Any]:
-    return {
-        "id": draft.id,
-        "draft": str(draft.folder),
-        "created": draft.created,
-        "saved": draft.saved,
-        "bytes": draft.size(),
-        "has_edits": draft.has_edits,
-        "state": dict(draft.state),
-    }
+def _layers(edits: Edits, folder: Path) -> DraftLayers:
+    files = []
+    for number, array in enumerate(edits.arrays):
+        files.append(folder / f"layer{number}.npy")
+        npy.write_array(files[-1], array)
+    return DraftLayers(json=edits.layers, arrays=tuple(files))
 
 
-def _regions(message: Mapping[str, Any] | None) -> tuple[tuple[Mapping[str, Any], ...] | None, bytes]:
-    """Entries and the bytes of the patches; ``alternatives`` is the path of a client's file."""
-    if message is None:
+def _entry(draft: Draft) -> DraftEntry:
+    return DraftEntry(
+        id=draft.id,
+        draft=draft.folder,
+        created=draft.created,
+        saved=draft.saved,
+        bytes=draft.size(),
+        has_edits=draft.has_edits,
+        state=draft.state,
+    )
+
+
+def _regions(regions: DraftRegions | None) -> tuple[tuple[Mapping[str, Any], ...] | None, bytes]:
+    """Entries and the bytes of the patches."""
+    if regions is None:
         return None, b""
-    with Params("regions", message) as params:
-        entries, path = params.any("entries"), params.path("alternatives")
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise WrongParams("'entries' of 'regions' must be a list of objects.")
     try:
-        return tuple(entries), path.read_bytes()
+        return regions.entries, regions.alternatives.read_bytes()
     except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {error.strerror}.") from error
+        raise InputError(f"'{regions.alternatives}' cannot be read: {error.strerror}.") from error
 
 
-def _base(message: Mapping[str, Any], folder: Path) -> tuple[Base, dict[str, Volume]]:
+def _base(given: DraftBase, folder: Path) -> tuple[Base, dict[str, Volume]]:
     """What a scene knows of the case: the label map as it was shown, the image, and for a prediction the rest."""
-    with Params("base", message) as params:
-        record = params.mapping("record")
-        labels, image = npy.read_volume(params.mapping("labels")), npy.read_volume(params.mapping("image"))
-        uncertainty = npy.read_volume(params.mapping("uncertainty")) if params.has("uncertainty") else None
-        entries, patches = _regions(params.mapping("regions") if params.has("regions") else None)
+    record, labels, image = given.record, given.labels.read(), given.image.read()
+    uncertainty = given.uncertainty.read() if given.uncertainty is not None else None
+    entries, patches = _regions(given.regions)
     if not image.geometry.same_grid(labels.geometry):
         raise InputError(
             "The image and the label map of the case lie on different grids.", "Choose the CT of the case."

@@ -6,11 +6,34 @@ folder.
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Protocol
 
-from activeseg.core.records import to_json
+from activeseg.client.messages.learning import (
+    CompareRequest,
+    CompareResult,
+    FinetuneControlRequest,
+    FinetunePlanRequest,
+    FinetunePlanResult,
+    FinetuneStartRequest,
+    FinetuneState,
+    FinetuneStateRequest,
+    ProjectAdmitRequest,
+    ProjectAdmitResult,
+    ProjectMatchRequest,
+    ProjectNewRequest,
+    ProjectResult,
+    ProjectReviewedRequest,
+    ProjectShowRequest,
+    PromoteRequest,
+    RollbackRequest,
+    VersionExportRequest,
+    VersionExportResult,
+    VersionImportRequest,
+    VersionImportResult,
+)
+from activeseg.core.records import from_json, to_json
 from activeseg.engine.worker.kept import Kept
-from activeseg.engine.worker.params import Params
 from activeseg.engine.worker.worker import Job
 from activeseg.learning.project.project import Project
 from activeseg.learning.summary import project_summary
@@ -18,81 +41,82 @@ from activeseg.learning.training.run_folder import Control, RunFolder
 from activeseg.learning.training.training_plan import TrainingPlan
 
 
-def new(job: Job, kept: Kept) -> dict[str, Any]:
+class _OfProject(Protocol):
+    """A request about a project."""
+
+    @property
+    def project(self) -> Path: ...
+    @property
+    def private_dir(self) -> Path | None: ...
+
+
+def new(request: ProjectNewRequest, job: Job, kept: Kept) -> ProjectResult:
     """Create a project."""
-    with job.params as params:
-        folder, model, dataset = params.path("project"), params.text("model"), params.optional_path("dataset")
-        add, matching, private = params.texts("add"), params.names("matching"), params.optional_path("private_dir")
-    project = Project.create(folder, model, dataset=dataset, new_structures=add, matching=matching, private_dir=private)
-    return project_summary(project)
+    project = Project.create(
+        request.project,
+        request.model,
+        dataset=request.dataset,
+        new_structures=request.add,
+        matching=request.matching,
+        private_dir=request.private_dir,
+    )
+    return _shown(project)
 
 
-def show(job: Job, kept: Kept) -> dict[str, Any]:
+def show(request: ProjectShowRequest, job: Job, kept: Kept) -> ProjectResult:
     """How a project stands; cases whose patient is known get their side."""
-    with job.params as params:
-        project = _open(params)
+    project = _open(request)
     project.admit_known()
-    return project_summary(project)
+    return _shown(project)
 
 
-def admit(job: Job, kept: Kept) -> dict[str, Any]:
-    """Say whose a case is."""
-    with job.params as params:
-        project, case, patient = _open(params), params.text("case"), params.text("patient")
-    return {"case": case, "side": project.admit(case, patient).value}
+def admit(request: ProjectAdmitRequest, job: Job, kept: Kept) -> ProjectAdmitResult:
+    """Assign a patient ID to a case."""
+    return ProjectAdmitResult(case=request.case, side=_open(request).admit(request.case, request.patient).value)
 
 
-def reviewed(job: Job, kept: Kept) -> dict[str, Any]:
-    """Say that somebody went through all of a held-out case."""
-    with job.params as params:
-        project, case = _open(params), params.text("case")
-    project.mark_reviewed(case)
-    return project_summary(project)
+def reviewed(request: ProjectReviewedRequest, job: Job, kept: Kept) -> ProjectResult:
+    """Mark a held-out case as reviewed as a whole."""
+    project = _open(request)
+    project.mark_reviewed(request.case)
+    return _shown(project)
 
 
-def match(job: Job, kept: Kept) -> dict[str, Any]:
+def match(request: ProjectMatchRequest, job: Job, kept: Kept) -> ProjectResult:
     """Match the dataset's structures with the base model's; only before the first version."""
-    with job.params as params:
-        project, matching = _open(params), params.names("matching")
-    project.match(matching)
-    return project_summary(project)
+    project = _open(request)
+    project.match(request.matching)
+    return _shown(project)
 
 
-def plan(job: Job, kept: Any) -> dict[str, Any]:
+def plan(request: FinetunePlanRequest, job: Job, kept: Kept) -> FinetunePlanResult:
     """What a fine-tuning would do, and what it takes on this device."""
     from activeseg.learning.training.finetuning import plan_finetuning
 
-    with job.params as params:
-        project, changes = _open(params), params.mapping("changes")
-        parent, part, device = params.text("parent", ""), params.text("part", ""), params.text("device", "auto")
-    return plan_finetuning(project, changes, parent=parent, part=part, device=device).to_dict()
+    planned = plan_finetuning(
+        _open(request), request.changes, parent=request.parent, part=request.part, device=request.device
+    )
+    return from_json(FinetunePlanResult, to_json(planned.to_dict()))
 
 
-def start(job: Job, kept: Kept) -> dict[str, Any]:
+def start(request: FinetuneStartRequest, job: Job, kept: Kept) -> FinetuneState:
     """Begin a fine-tuning as it was planned."""
     from activeseg.learning.training.finetuning import start_finetuning
 
-    with job.params as params:
-        project, planned = _open(params), TrainingPlan.from_dict(params.mapping("plan"))
-        parent, part = params.text("parent", ""), params.text("part", "")
-    run = start_finetuning(project, planned, parent=parent, part=part)
-    return _state(run, 0)
+    planned = TrainingPlan.from_dict(request.plan)
+    return _state(start_finetuning(_open(request), planned, parent=request.parent, part=request.part), 0)
 
 
-def state(job: Job, kept: Kept) -> dict[str, Any]:
+def state(request: FinetuneStateRequest, job: Job, kept: Kept) -> FinetuneState:
     """How far the last fine-tuning is, and its epochs after byte ``after`` of what it has told."""
-    with job.params as params:
-        project, after = _open(params), params.count("after", 0)
-    return _state(RunFolder.last_of(project), after)
+    return _state(RunFolder.last_of(_open(request)), request.after)
 
 
-def control(job: Job, kept: Kept) -> dict[str, Any]:
+def control(request: FinetuneControlRequest, job: Job, kept: Kept) -> FinetuneState:
     """Pause, run, stop or cancel the last fine-tuning; ``run`` also starts a stopped one again."""
     from activeseg.learning.training.finetuning import resume_finetuning
 
-    with job.params as params:
-        project, what = _open(params), params.choice("control", Control, Control.RUN)
-    run = RunFolder.last_of(project)
+    run, what = RunFolder.last_of(_open(request)), Control(request.control)
     if what is Control.RUN:
         resume_finetuning(run)
     elif not run.state.stage.ended or what is Control.CANCEL:
@@ -100,57 +124,54 @@ def control(job: Job, kept: Kept) -> dict[str, Any]:
     return _state(run, 0)
 
 
-def compare(job: Job, kept: Any) -> dict[str, Any]:
+def compare(request: CompareRequest, job: Job, kept: Kept) -> CompareResult:
     """Two versions on the held-out cases; what was not measured yet is measured."""
     from activeseg.learning.measuring.comparison import compare_versions
 
-    with job.params as params:
-        project, first, second = _open(params), params.text("first"), params.text("second")
-        device = params.text("device", "auto")
-    return compare_versions(project, first, second, device, job.progress).to_dict()
+    compared = compare_versions(_open(request), request.first, request.second, request.device, job.progress)
+    return from_json(CompareResult, to_json(compared.to_dict()))
 
 
-def promote(job: Job, kept: Kept) -> dict[str, Any]:
+def promote(request: PromoteRequest, job: Job, kept: Kept) -> ProjectResult:
     """Make a version current by hand."""
-    with job.params as params:
-        project, version, reason = _open(params), params.text("version"), params.text("reason", "by hand")
-    project.promote(version, reason)
-    return project_summary(project)
+    project = _open(request)
+    project.promote(request.version, request.reason)
+    return _shown(project)
 
 
-def rollback(job: Job, kept: Kept) -> dict[str, Any]:
+def rollback(request: RollbackRequest, job: Job, kept: Kept) -> ProjectResult:
     """Return to the previously current version."""
-    with job.params as params:
-        project = _open(params)
+    project = _open(request)
     project.rollback()
-    return project_summary(project)
+    return _shown(project)
 
 
-def export(job: Job, kept: Any) -> dict[str, Any]:
+def export(request: VersionExportRequest, job: Job, kept: Kept) -> VersionExportResult:
     """A version as one file."""
     from activeseg.learning.bundle import export_version
 
-    with job.params as params:
-        project, version, file = _open(params), params.text("version"), params.path("file")
-    export_version(project, version, file, job.progress)
-    return {"file": str(file), "bytes": file.stat().st_size}
+    export_version(_open(request), request.version, request.file, job.progress)
+    return VersionExportResult(file=request.file, bytes=request.file.stat().st_size)
 
 
-def import_file(job: Job, kept: Any) -> dict[str, Any]:
+def import_file(request: VersionImportRequest, job: Job, kept: Kept) -> VersionImportResult:
     """A version from a file."""
     from activeseg.learning.bundle import import_version
 
-    with job.params as params:
-        project, file = _open(params), params.path("file")
-    return {"version": import_version(project, file, job.progress).id}
+    return VersionImportResult(version=import_version(_open(request), request.file, job.progress).id)
 
 
-def _open(params: Params) -> Project:
-    return Project.open(params.path("project"), params.optional_path("private_dir"))
+def _open(request: _OfProject) -> Project:
+    return Project.open(request.project, request.private_dir)
 
 
-def _state(run: RunFolder, after: int) -> dict[str, Any]:
+def _shown(project: Project) -> ProjectResult:
+    return from_json(ProjectResult, to_json(project_summary(project)))
+
+
+def _state(run: RunFolder, after: int) -> FinetuneState:
     events, position = run.events(after)
     epochs = [event for event in events if event["event"] == "epoch"]
     paused = run.control is Control.PAUSE
-    return {"run": run.id, **to_json(run.state), "paused": paused, "epochs": epochs, "after": position}
+    said = {"run": run.id, **to_json(run.state), "paused": paused, "epochs": epochs, "after": position}
+    return from_json(FinetuneState, to_json(said))

@@ -2,69 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
-
-from activeseg.core.segmenter import Mode, Resample, Settings
+from activeseg.client.messages.segmenting import (
+    ModelCheckRequest,
+    ModelCheckResult,
+    ModelListRequest,
+    ModelListResult,
+    WarmRequest,
+    WarmResult,
+)
 from activeseg.engine.worker import devices
 from activeseg.engine.worker.kept import Kept
-from activeseg.engine.worker.params import Params, WrongParams
 from activeseg.engine.worker.worker import Job
 
 
-def list_all(job: Job, kept: Kept) -> dict[str, Any]:
+def list_all(request: ModelListRequest, job: Job, kept: Kept) -> ModelListResult:
     """Every model that can be named without a folder."""
     from activeseg.segmenters import list_models
 
-    with job.params:
-        pass
-    return {"models": [asdict(model) for model in list_models()]}
+    return ModelListResult(models=tuple(list_models()))
 
 
-def check(job: Job, kept: Kept) -> dict[str, Any]:
+def check(request: ModelCheckRequest, job: Job, kept: Kept) -> ModelCheckResult:
     """Whether a model can run with these settings. Raises what ``Segmenter.check`` raises."""
-    with job.params as params:
-        model, settings = params.text("model"), read_settings(params.mapping("settings"))
-    segmenter = kept.models.get(model)
+    segmenter = kept.models.get(request.model)
     job.progress("check", 0.0)
-    segmenter.check(settings)
-    return {
-        "model": segmenter.name,
-        "channels": list(segmenter.channels),
-        "schema": segmenter.schema.to_dict(),
-    }
+    segmenter.check(request.settings)
+    return ModelCheckResult(model=segmenter.name, channels=tuple(segmenter.channels), schema=segmenter.schema.to_dict())
 
 
-def warm(job: Job, kept: Kept) -> dict[str, Any]:
+def warm(request: WarmRequest, job: Job, kept: Kept) -> WarmResult:
     """Import what a network needs, so that the next job does not; open ``model`` if one is given."""
-    with job.params as params:
-        model = params.text("model", "")
     job.progress("import", 0.0)
-    version = devices.load_libraries(job.progress, model.startswith("totalsegmentator"))
-    if model:
-        kept.models.get(model)
+    version = devices.load_libraries(job.progress, request.model.startswith("totalsegmentator"))
+    if request.model:
+        kept.models.get(request.model)
     kept.tell_state()
-    return {"torch": version, "device": devices.kind_of("auto")}
-
-
-def read_settings(message: Mapping[str, Any]) -> Settings:
-    """Settings from a request. Raises WrongParams."""
-    default = Settings()
-    with Params("settings", message) as params:
-        members: str | int = default.members
-        if params.has("members") and message["members"] != "auto":
-            members = params.count("members", 1)
-            if members < 1:
-                raise WrongParams("The setting 'members' is 0.", "Give 'auto' or a number from 1.")
-        return Settings(
-            device=params.text("device", default.device),
-            members=members,
-            mode=params.choice("mode", Mode, default.mode),
-            resample=params.choice("resample", Resample, default.resample),
-            structures=params.texts("structures"),
-            mirroring=params.flag("mirroring") if params.has("mirroring") else None,
-            threads=params.count("threads", default.threads),
-            usage_statistics=params.flag("usage_statistics"),
-            offload=params.flag("offload"),
-        )
+    return WarmResult(torch=version, device=devices.kind_of("auto"))

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from activeseg.client.messages.images import ArrayFile
+from activeseg.client.messages.segmenting import (
+    JobEstimate,
+    RegionsRequest,
+    RegionsResult,
+    SegmentRequest,
+    SegmentResult,
+)
 from activeseg.core.errors import ActiveSegError, InputError
 from activeseg.core.hounsfield_units import doubts
+from activeseg.core.records import from_json
 from activeseg.core.uncertainty_scale import MOST_SHOWN_VOXELS, coarsened
 from activeseg.core.volume import Volume
 from activeseg.core.votes import Segmented
 from activeseg.corrections import drafts
-from activeseg.engine.jobs.descent import climb_down, run_said, ways_down
-from activeseg.engine.jobs.images import by_channel, given_images, read_image, sources_of
-from activeseg.engine.jobs.models import read_settings
+from activeseg.engine.jobs.descent import climb_down, ways_down
+from activeseg.engine.jobs.images import by_channel, read_image, sources_of
 from activeseg.engine.planning.estimate import Estimate
 from activeseg.engine.planning.ladder import Rung
+from activeseg.engine.worker import memory
 from activeseg.engine.worker.kept import Kept, Voted
 from activeseg.engine.worker.worker import Job
-from activeseg.io import npy
 from activeseg.predictions.prediction import Prediction, check_output
 from activeseg.predictions.region_files import write_regions
 from activeseg.review.regions import body_volume_mm3, find_regions
@@ -31,26 +39,19 @@ MEASURES = ("entropy", "variance", "mutual_information")
 _LABEL_BYTES = 2
 
 
-def segment(job: Job, kept: Kept) -> dict[str, Any]:
+def segment(request: SegmentRequest, job: Job, kept: Kept) -> SegmentResult:
     """Segment, going down the ladder when memory is short; the result names files in the job's folder.
 
     The label is told as soon as it is there: with ``label_first`` before any view has voted, else before anything is
     saved. The result's label map is always the one that was told.
     """
-    with job.params as params:
-        model = params.text("model")
-        settings = read_settings(params.mapping("settings"))
-        focus, regions = params.texts("focus"), params.count("regions", 10)
-        output, overwrite = params.optional_path("output"), params.flag("overwrite")
-        allow_coarser, label_first = params.flag("allow_coarser"), params.flag("label_first")
-        draft = params.optional_path("draft")
-        given = given_images(params)
+    settings, output, draft = request.settings, request.output, request.draft
     if output is not None:
-        check_output(output, overwrite)
+        check_output(output, request.overwrite)
     kept.voted = None
-    segmenter = kept.models.get(model)
-    files = by_channel(given, segmenter)
-    for name in focus:
+    segmenter = kept.models.get(request.model)
+    files = by_channel(request.image, request.images, segmenter)
+    for name in request.focus:
         segmenter.schema.named(name)
     job.progress("check", 0.0)
     segmenter.check(settings)
@@ -59,16 +60,16 @@ def segment(job: Job, kept: Kept) -> dict[str, Any]:
     for sentence in doubts(images):
         job.notice(sentence)
     geometry = next(iter(images.values())).geometry
-    _refuse_full_disk(job.folder, images, draft, output, label_first)
-    ways = ways_down(model, segmenter, geometry, settings, allow_coarser)
-    result: dict[str, Any] = {}
+    _refuse_full_disk(job.folder, images, draft, output, request.label_first)
+    ways = ways_down(request.model, segmenter, geometry, settings, request.allow_coarser)
+    result: SegmentResult | None = None
 
     def tell(folder: Path, way: Rung, estimate: Estimate, prediction: Prediction) -> None:
         """The label to the client, and into the draft; ``result`` is what the job's would be now."""
         nonlocal result
         job.progress("save", 0.0)
-        told, result = bool(result), _write(folder, prediction) | run_said(way, estimate)
-        if not told:
+        first, result = result is None, _with_run(_write(folder, prediction), way, estimate)
+        if first:
             job.label(result)
         if draft is not None:
             try:
@@ -76,18 +77,21 @@ def segment(job: Job, kept: Kept) -> dict[str, Any]:
             except ActiveSegError as error:  # the user still wants the segmentation
                 job.notice(f"{error} A crash of the application would lose this case.")
 
-    early = partial(tell, job.folder / "label") if label_first else None
+    early = partial(tell, job.folder / "label") if request.label_first else None
     try:
-        way, estimate, prediction = climb_down(job, kept, ways, images, focus, regions, sources_of(files), early)
+        way, estimate, prediction = climb_down(
+            job, kept, ways, images, request.focus, request.regions, sources_of(files), early
+        )
         if prediction.grid is not None:
             tell(job.folder, way, estimate, prediction)
             if draft is not None:
                 kept.voted = Voted(draft, prediction, body_volume_mm3(next(iter(images.values()))))
-        else:  # it was told, and nothing came after it
-            result |= run_said(way, estimate)
+        assert result is not None
+        if prediction.grid is None:  # it was told, and nothing came after it
+            result = _with_run(result, way, estimate)
         if output is not None:
-            prediction.save(output, images, overwrite)
-            result["prediction"] = str(output)
+            prediction.save(output, images, request.overwrite)
+            result = replace(result, prediction=output)
     finally:
         kept.models.shrink()
         kept.tell_state()
@@ -112,12 +116,10 @@ def _refuse_full_disk(
     refuse_full(needed, "this segmentation")
 
 
-def find_again(job: Job, kept: Kept) -> dict[str, Any]:
+def find_again(request: RegionsRequest, job: Job, kept: Kept) -> RegionsResult:
     """The regions of the last case, listed again for other structures; the result names files in the job's folder."""
-    with job.params as params:
-        draft, focus, count = params.path("draft"), params.texts("focus"), params.count("regions", 10)
     voted = kept.voted
-    if voted is None or voted.draft != draft or voted.prediction.grid is None:
+    if voted is None or voted.draft != request.draft or voted.prediction.grid is None:
         raise InputError(
             "What the members said about this case is no longer in the engine's memory.",
             "Segment the CT again with these structures in focus.",
@@ -125,32 +127,39 @@ def find_again(job: Job, kept: Kept) -> dict[str, Any]:
     prediction = voted.prediction
     job.progress("regions", 0.0)
     segmented = Segmented(prediction.labels.array, prediction.schema, prediction.decided, voted.prediction.grid)
-    found = find_regions(segmented, prediction.labels.geometry, focus, count, body_mm3=voted.body_mm3)
-    write_regions(job.folder, found, focus)
-    return {
-        "regions": [region.to_dict() for region in found],
-        "regions_folder": str(job.folder),
-        "geometry": npy.geometry_message(prediction.labels.geometry),
-    }
+    found = find_regions(segmented, prediction.labels.geometry, request.focus, request.regions, body_mm3=voted.body_mm3)
+    write_regions(job.folder, found, request.focus)
+    return RegionsResult(
+        regions=tuple(region.to_dict() for region in found),
+        regions_folder=job.folder,
+        geometry=prediction.labels.geometry,
+    )
 
 
-def _write(folder: Path, prediction: Prediction) -> dict[str, Any]:
+def _with_run(result: SegmentResult, way: Rung, estimate: Estimate) -> SegmentResult:
+    """The result with what is known about its run by now."""
+    told = from_json(JobEstimate, estimate.to_dict())
+    return replace(result, fallbacks=tuple(way.said), estimate=told, peak_bytes=memory.peak_bytes())
+
+
+def _write(folder: Path, prediction: Prediction) -> SegmentResult:
     """The prediction's arrays as files, and everything else in words."""
     folder.mkdir(exist_ok=True)
     grid = prediction.grid
     assert grid is not None
     maps = {
-        name: coarsened(Volume(measure, grid.geometry))
+        name: ArrayFile.write(folder / f"{name}.npy", coarsened(Volume(measure, grid.geometry)))
         for name in MEASURES
         if (measure := grid.measure(name)) is not None
     }
     write_regions(folder, prediction.regions, prediction.focus)
-    return {
-        "record": prediction.to_dict(),
-        "labels": npy.write_array(folder / "labels.npy", prediction.labels.array),
-        "geometry": npy.geometry_message(prediction.labels.geometry),
-        "measures": {name: npy.write_array(folder / f"{name}.npy", shown.array) for name, shown in maps.items()},
-        "measures_geometry": npy.geometry_message(next(iter(maps.values())).geometry),
-        "regions_folder": str(folder),
-        "regions": [region.to_dict() for region in prediction.regions],
-    }
+    labels = ArrayFile.write(folder / "labels.npy", prediction.labels)
+    return SegmentResult(
+        record=prediction.to_dict(),
+        labels=labels.array,
+        geometry=labels.geometry,
+        measures={name: shown.array for name, shown in maps.items()},
+        measures_geometry=next(iter(maps.values())).geometry,
+        regions_folder=folder,
+        regions=tuple(region.to_dict() for region in prediction.regions),
+    )

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from activeseg.client.messages.models import LicenceRequest, WeightsRequest, WeightsResult
+from activeseg.client.messages.request import Nothing
 from activeseg.engine.worker.kept import Kept
 from activeseg.engine.worker.worker import Job
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome
 from activeseg.segmenters.totalsegmentator.weights_import import import_weights, store_licence
 
 
-def add(job: Job, kept: Kept) -> dict[str, Any]:
+def add(request: WeightsRequest, job: Job, kept: Kept) -> WeightsResult:
     """Put the weights in a zip where TotalSegmentator looks for them."""
-    with job.params as params:
-        file = params.path("file")
     user = UserHome.of_environment()
-    model = import_weights(file, user, job.progress)
-    return {"model": model.dataset, "folder": str(user.weights / model.dataset)}
+    model = import_weights(request.file, user, job.progress)
+    return WeightsResult(model=model.dataset, folder=user.weights / model.dataset)
 
 
-def licence(job: Job, kept: Kept) -> dict[str, Any]:
+def licence(request: LicenceRequest, job: Job, kept: Kept) -> Nothing:
     """Keep the user's licence number."""
-    with job.params as params:
-        number = params.text("number")
-    store_licence(number, UserHome.of_environment())
-    return {}
+    store_licence(request.number, UserHome.of_environment())
+    return Nothing()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.core.errors import ActiveSegError, InputError
-from activeseg.engine.worker.params import path_of
+from activeseg.engine.paths import path_of
 from activeseg.predictions import prediction_folder
 
 

@@ -16,10 +16,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from activeseg.client.messages.segmenting import SegmentResult
 from activeseg.client.protocol import (
     Code,
     ErrorResponse,
@@ -35,11 +36,12 @@ from activeseg.client.protocol import (
 )
 from activeseg.core.errors import ActiveSegError, EngineError, InputError, Remedy, shortened
 from activeseg.core.progress import Progress
+from activeseg.core.records import to_json
 from activeseg.engine.methods import METHODS
 from activeseg.engine.pipes import Pipes
 from activeseg.engine.worker import memory
 from activeseg.engine.worker.kept import Keeping, keep
-from activeseg.engine.worker.params import Params, WrongParams
+from activeseg.engine.worker.requests import WrongParams, read_request
 from activeseg.system import processes
 from activeseg.system.disk import told_full
 from activeseg.system.switches import switch_off
@@ -60,7 +62,6 @@ class Job:
 
     Attributes
     ----------
-    params : checked access to the request's parameters
     folder : for what the result names; ``folder/temporary`` is the temporary folder of this process meanwhile
     progress : to be called often; it also knows of cancellation
     notice : tells the user something about the job
@@ -68,13 +69,11 @@ class Job:
     label : gives the client the label map before the job's end, as the job's result will
     """
 
-    name: str
-    params: Params
     folder: Path
     progress: Progress
     notice: Callable[[str], None]
     estimate: Callable[[Mapping[str, Any]], None]
-    label: Callable[[Mapping[str, Any]], None]
+    label: Callable[[SegmentResult], None]
 
 
 class Worker:
@@ -152,8 +151,6 @@ class Worker:
         module, _, name = method.function.partition(":")
         folder = Path(request.params["folder"])
         job = Job(
-            request.method,
-            Params(request.method, request.params["params"]),
             folder,
             self._progress(request.id),
             lambda text: self.send(Notification("notice", {"job": request.id, "text": shortened(text, TOLD_LENGTH)})),
@@ -161,9 +158,10 @@ class Worker:
             lambda result: self.send(Notification("label", {"job": request.id, "result": plain(result)})),
         )
         job.progress.check()
+        asked = read_request(request.method, request.params["params"])
         with temporary_folder(folder / "temporary" if method.is_job else None):
             function = getattr(importlib.import_module(f"activeseg.engine.jobs.{module}"), name)
-            return function(job, self._kept)
+            return function(asked, job, self._kept)
 
     def _progress(self, job: str) -> Progress:
         last = ("", 0.0)
@@ -262,7 +260,7 @@ def temporary_folder(folder: Path | None) -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """JSON-ready: numpy's numbers become Python's, paths and enums texts, what is no finite number null."""
+    """JSON-ready: dataclasses become objects, numpy's numbers Python's, paths texts, what is not finite null."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -273,6 +271,8 @@ def plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if is_dataclass(value):
+        return plain(to_json(value))
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     return str(value)
