@@ -79,10 +79,10 @@ class ActiveSegError(Exception):
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> ActiveSegError:
         """The error that ``to_dict`` described, of its kind; an unknown kind becomes an EngineError."""
-        kind = _kinds().get(str(data.get("code")), EngineError)
+        kind = kinds().get(str(data.get("code")), EngineError)
         details = data.get("details")
         made = kind.__new__(kind)  # Cancelled takes no action
-        ActiveSegError.__init__(made, str(data.get("message", "")), str(data.get("action", "")))
+        ActiveSegError.__init__(made, str(data.get("message") or ""), str(data.get("action") or ""))
         made.details = {str(name): value for name, value in details.items()} if isinstance(details, Mapping) else {}
         return made
 
@@ -137,14 +137,14 @@ class Cancelled(ActiveSegError):
         super().__init__(message)
 
 
-def _kinds() -> dict[str, type[ActiveSegError]]:
+def kinds() -> dict[str, type[ActiveSegError]]:
     """Every kind by its code; a class without a code of its own is told as the kind that it belongs to."""
-    kinds, found = [ActiveSegError], {}
-    while kinds:
-        kind = kinds.pop()
+    found: dict[str, type[ActiveSegError]] = {}
+    waiting: list[type[ActiveSegError]] = [ActiveSegError]
+    for kind in waiting:
         if "code" in vars(kind):
             found[kind.code] = kind
-        kinds += kind.__subclasses__()
+        waiting += kind.__subclasses__()
     return found
 
 

@@ -369,8 +369,7 @@ class LearningSection:
         """How a training ended."""
         name = self._learning.project.name if self._learning.project is not None else ""
         if run["stage"] == "failed":
-            error = run.get("error") or {}
-            why = InputError(str(error.get("message") or _("The reason is in its log.")), str(error.get("action", "")))
+            why = ActiveSegError.from_dict(run.get("error") or {"message": _("The reason is in its log.")})
             self._panel.message.error(why, _("Show"), self._show_training)
         elif run["stage"] == "done":
             told = _("The training of {name} has ended. {version}: {verdict}")
