@@ -47,8 +47,9 @@ from activeseg.engine.jobs import segmenting  # noqa: E402
 from activeseg.engine.planning.estimate import need_of  # noqa: E402
 from activeseg.engine.worker import memory  # noqa: E402
 from activeseg.engine.worker.kept import Keeping, keep  # noqa: E402
+from activeseg.engine.worker.plain import plain  # noqa: E402
 from activeseg.engine.worker.requests import read_request  # noqa: E402
-from activeseg.engine.worker.worker import Job, plain  # noqa: E402
+from activeseg.engine.worker.worker import Job  # noqa: E402
 from activeseg.io.npy import read_array, volume_message  # noqa: E402
 from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning  # noqa: E402
 from activeseg.learning.training.run_folder import Stage  # noqa: E402

@@ -93,7 +93,7 @@ def test_the_label_is_told_before_the_end_and_is_the_results(engine: WatchedEngi
     label = label_of(engine, job)
     answer = next(event for event in engine.events if isinstance(event, Result) and event.id == job)
     assert engine.events.index(label) < engine.events.index(answer)
-    assert label.result == {key: value for key, value in result.items() if key != "prediction"}
+    assert label.result == {**result, "prediction": None}
     assert result["prediction"] == str(output)
     release_all(engine)
 

@@ -22,7 +22,17 @@ from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
 from activeseg.client import protocol
 from activeseg.client.engine_client import CrashedEvent, LogEvent
 from activeseg.client.launch import EngineOptions, engine_command, engine_environment
-from activeseg.client.protocol import LINE_LIMIT, Code, ErrorResponse, Lines, Message, Request, Response, decode, encode
+from activeseg.client.protocol import (
+    LINE_LIMIT,
+    ErrorCode,
+    ErrorResponse,
+    Lines,
+    Message,
+    Request,
+    Response,
+    decode,
+    encode,
+)
 from activeseg.client.subprocess_engine import SubprocessEngine
 from activeseg.core.errors import ActiveSegError, Crashed, EngineError, InputError
 from activeseg.engine.supervisor.log_names import Names
@@ -107,44 +117,44 @@ def engine(tmp_path: Path) -> Iterator[WatchedEngine]:
         yield started
 
 
-def assert_refused(message: Message, code: Code, *words: str) -> None:
+def assert_refused(message: Message, code: ErrorCode, *words: str) -> None:
     assert isinstance(message, ErrorResponse), message
     assert message.code == code, message
     assert all(word in message.message for word in words), message.message
 
 
 def test_nothing_is_answered_before_hello_and_no_other_version_is_spoken(raw: RawEngine) -> None:
-    assert_refused(raw.ask(1, "jobs.list"), Code.NO_HELLO, "hello")
-    assert_refused(raw.ask(2, "hello", {"protocol": 1}), Code.UNSUPPORTED_PROTOCOL, "version 1", "version 2")
-    assert_refused(raw.ask(3, "hello", {"protocol": True}), Code.UNSUPPORTED_PROTOCOL, "version")
-    assert_refused(raw.ask(4, "hello"), Code.UNSUPPORTED_PROTOCOL, "None")
+    assert_refused(raw.ask(1, "jobs.list"), ErrorCode.NO_HELLO, "hello")
+    assert_refused(raw.ask(2, "hello", {"protocol": 1}), ErrorCode.UNSUPPORTED_PROTOCOL, "version 1", "version 2")
+    assert_refused(raw.ask(3, "hello", {"protocol": True}), ErrorCode.UNSUPPORTED_PROTOCOL, "version")
+    assert_refused(raw.ask(4, "hello"), ErrorCode.UNSUPPORTED_PROTOCOL, "None")
     assert isinstance(raw.ask(5, "hello", {"protocol": 2}), Response)
-    assert_refused(raw.ask(6, "hello", {"protocol": 2}), Code.INVALID_PARAMS, "before")
+    assert_refused(raw.ask(6, "hello", {"protocol": 2}), ErrorCode.INVALID_PARAMS, "before")
     assert isinstance(raw.ask(7, "jobs.list"), Response)
 
 
 def test_wrong_messages_are_answered_and_the_engine_goes_on(raw: RawEngine) -> None:
     assert isinstance(raw.ask(1, "hello", {"protocol": 2}), Response)
     raw.send(b"not json")
-    assert_refused(raw.next(), Code.PARSE)
+    assert_refused(raw.next(), ErrorCode.PARSE)
     raw.send(b"\xff\x00\xfe")
-    assert_refused(raw.next(), Code.PARSE)
+    assert_refused(raw.next(), ErrorCode.PARSE)
     raw.send(b"[" * 50_000)
-    assert_refused(raw.next(), Code.PARSE)
+    assert_refused(raw.next(), ErrorCode.PARSE)
     raw.send(b'{"jsonrpc":"2.0","id":2,"method":"segment","params":"' + b"x" * LINE_LIMIT + b'"}')
-    assert_refused(raw.next(), Code.TOO_LONG, str(LINE_LIMIT))
+    assert_refused(raw.next(), ErrorCode.TOO_LONG, str(LINE_LIMIT))
     raw.send(b'[{"jsonrpc":"2.0","id":3,"method":"jobs.list"}]')
-    assert_refused(raw.next(), Code.INVALID_REQUEST)
+    assert_refused(raw.next(), ErrorCode.INVALID_REQUEST)
     raw.send(b'{"jsonrpc":"2.0","method":"jobs.list"}')
-    assert_refused(raw.next(), Code.INVALID_REQUEST, "id")
+    assert_refused(raw.next(), ErrorCode.INVALID_REQUEST, "id")
     raw.send(b'{"jsonrpc":"2.0","id":4,"result":{}}')
-    assert_refused(raw.next(), Code.INVALID_REQUEST)
-    assert_refused(raw.ask(5, "finetune"), Code.UNKNOWN_METHOD, "finetune")
-    assert_refused(raw.ask(6, "__class__"), Code.UNKNOWN_METHOD)
-    assert_refused(raw.ask(7, "jobs.list", [1]), Code.INVALID_PARAMS)
-    assert_refused(raw.ask(8, "cancel", {"job": "8000"}), Code.INVALID_PARAMS, "8000")
-    assert_refused(raw.ask(9, "cancel", {"job": {"a": 1}}), Code.INVALID_PARAMS)
-    assert_refused(raw.ask(10, "log.tail", {"lines": "many"}), Code.INVALID_PARAMS, "many")
+    assert_refused(raw.next(), ErrorCode.INVALID_REQUEST)
+    assert_refused(raw.ask(5, "finetune"), ErrorCode.UNKNOWN_METHOD, "finetune")
+    assert_refused(raw.ask(6, "__class__"), ErrorCode.UNKNOWN_METHOD)
+    assert_refused(raw.ask(7, "jobs.list", [1]), ErrorCode.INVALID_PARAMS)
+    assert_refused(raw.ask(8, "cancel", {"job": "8000"}), ErrorCode.INVALID_PARAMS, "8000")
+    assert_refused(raw.ask(9, "cancel", {"job": {"a": 1}}), ErrorCode.INVALID_PARAMS)
+    assert_refused(raw.ask(10, "log.tail", {"lines": "many"}), ErrorCode.INVALID_PARAMS, "many")
     assert isinstance(raw.ask(11, "jobs.list"), Response)
 
 
@@ -154,32 +164,32 @@ LONG = "x" * (LINE_LIMIT - 200)
 @pytest.mark.parametrize(
     ("method", "params", "code"),
     [
-        ("hello", {"protocol": LONG}, Code.INVALID_PARAMS),
-        ("cancel", {"job": LONG}, Code.INVALID_PARAMS),
-        ("job.release", {"job": LONG}, Code.INVALID_PARAMS),
-        ("log.tail", {"lines": LONG}, Code.INVALID_PARAMS),
-        ("draft.list", {LONG: 1}, Code.INVALID_PARAMS),
+        ("hello", {"protocol": LONG}, ErrorCode.INVALID_PARAMS),
+        ("cancel", {"job": LONG}, ErrorCode.INVALID_PARAMS),
+        ("job.release", {"job": LONG}, ErrorCode.INVALID_PARAMS),
+        ("log.tail", {"lines": LONG}, ErrorCode.INVALID_PARAMS),
+        ("draft.list", {LONG: 1}, ErrorCode.INVALID_PARAMS),
         ("draft.list", {"folder": LONG}, None),
         ("segment", {"model": LONG, "image": "/nowhere"}, None),
         ("segment", {"model": "hounsfield", "image": "/nowhere", "output": "~nobody-of-this-name/x"}, None),
         ("segment", {"model": "hounsfield", "image": "/nowhere", "output": "/tmp/\ud800"}, None),
-        ("segment", {"model": "hounsfield\ud800", "image": "/nowhere"}, Code.INVALID_PARAMS),
+        ("segment", {"model": "hounsfield\ud800", "image": "/nowhere"}, ErrorCode.INVALID_PARAMS),
         ("segment", {"model": "hounsfield", "image": "/nowhere", "output": LONG[:5000]}, None),
-        ("dataset.show", {"dataset": "~nobody-of-this-name"}, Code.INVALID_PARAMS),
+        ("dataset.show", {"dataset": "~nobody-of-this-name"}, ErrorCode.INVALID_PARAMS),
         ("draft.save", {"draft": "/x", "layers": {"json": {"a": 10**400}}}, None),
-        ("export", {"prediction": "/x", "edited": "/x", "dataset": "/x", "seconds": 10**400}, Code.INVALID_PARAMS),
+        ("export", {"prediction": "/x", "edited": "/x", "dataset": "/x", "seconds": 10**400}, ErrorCode.INVALID_PARAMS),
         ("segment", {"model": "hounsfield", "image": {"array": "/x", "geometry": {"shape_kji": [10**400] * 3}}}, None),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "-",
 )
 def test_a_value_that_nobody_expects_is_an_error_of_its_request_alone(
-    shared_raw: RawEngine, method: str, params: dict[str, Any], code: Code | None
+    shared_raw: RawEngine, method: str, params: dict[str, Any], code: ErrorCode | None
 ) -> None:
     answer = shared_raw.answer(method, params)
     assert isinstance(answer, ErrorResponse), answer
     assert len(answer.message) < 5000
     assert code is None or answer.code == code, answer
-    assert answer.code != Code.INTERNAL, answer
+    assert answer.code != ErrorCode.INTERNAL, answer
     assert isinstance(shared_raw.answer("system.info", {}), Response)
 
 
@@ -285,8 +295,8 @@ def test_an_id_is_not_taken_twice(raw: RawEngine) -> None:
         message = raw.next()
         if isinstance(message, ErrorResponse):
             answers.append(message)
-    assert_refused(answers[0], Code.INVALID_REQUEST, "used before")
-    assert_refused(answers[1], Code.ACTIVESEG, "/nowhere")
+    assert_refused(answers[0], ErrorCode.INVALID_REQUEST, "used before")
+    assert_refused(answers[1], ErrorCode.ACTIVESEG, "/nowhere")
 
 
 def test_hello_tells_versions_log_inbox_and_methods(shared_engine: WatchedEngine) -> None:

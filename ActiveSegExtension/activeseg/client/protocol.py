@@ -23,8 +23,8 @@ SENTENCE_LIMIT = 4000
 """Characters of an error's message and of its action."""
 
 
-class Code(IntEnum):
-    """Numbers of errors: JSON-RPC's own, then ours from -32000 on."""
+class ErrorCode(IntEnum):
+    """Numbers of errors: those of JSON-RPC, then those of ActiveSeg from -32000 on."""
 
     PARSE = -32700
     INVALID_REQUEST = -32600
@@ -64,7 +64,7 @@ class ErrorResponse:
     data: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, request: str | None, error: ActiveSegError, code: Code = Code.ACTIVESEG) -> ErrorResponse:
+    def of(cls, request: str | None, error: ActiveSegError, code: ErrorCode = ErrorCode.ACTIVESEG) -> ErrorResponse:
         """A typed error as it travels: sentence, and in ``data`` the kind, the suggested action and the details."""
         action = shortened(error.action, SENTENCE_LIMIT)
         data = {"code": error.code, "action": action, "details": error.details}
@@ -89,7 +89,7 @@ Message = Request | Response | ErrorResponse | Notification
 class ProtocolError(Exception):
     """A line that is no message; ``reply`` is the answer that it gets."""
 
-    def __init__(self, code: Code, message: str, request: str | None = None) -> None:
+    def __init__(self, code: ErrorCode, message: str, request: str | None = None) -> None:
         super().__init__(message)
         self.reply = ErrorResponse.of(request, EngineError(message), code)
 
@@ -123,7 +123,7 @@ class Lines:
 
 
 TOO_LONG = ProtocolError(
-    Code.TOO_LONG, f"A message was longer than {LINE_LIMIT} bytes and was skipped. Arrays go by files."
+    ErrorCode.TOO_LONG, f"A message was longer than {LINE_LIMIT} bytes and was skipped. Arrays go by files."
 )
 
 
@@ -163,7 +163,7 @@ def encode_answer(answer: Response | ErrorResponse) -> bytes:
     except EngineError as error:
         if isinstance(answer, Response):
             told = EngineError(f"The result cannot be sent: {error.message}", "Please send us the log.")
-            return encode(ErrorResponse.of(answer.id, told, Code.INTERNAL))
+            return encode(ErrorResponse.of(answer.id, told, ErrorCode.INTERNAL))
         kind = answer.data.get("code")
         data = {"code": kind if isinstance(kind, str) else EngineError.code, "action": "", "details": {}}
         if isinstance(action := answer.data.get("action"), str):
@@ -176,14 +176,14 @@ def decode(line: bytes) -> Message:
     try:
         body = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(Code.PARSE, f"A line is not JSON: {shortened(str(error), 200)}.") from error
+        raise ProtocolError(ErrorCode.PARSE, f"A line is not JSON: {shortened(str(error), 200)}.") from error
     if not isinstance(body, dict):
-        raise ProtocolError(Code.INVALID_REQUEST, f"A message must be a JSON object, not a {type(body).__name__}.")
+        raise ProtocolError(ErrorCode.INVALID_REQUEST, f"A message must be a JSON object, not a {type(body).__name__}.")
     request = _id_of(body)
     if _may_be_deep(line) and is_deeper(body, DEPTH_LIMIT):
-        raise ProtocolError(Code.INVALID_REQUEST, _TOO_DEEP, request)
+        raise ProtocolError(ErrorCode.INVALID_REQUEST, _TOO_DEEP, request)
     if body.get("jsonrpc") != "2.0":
-        raise ProtocolError(Code.INVALID_REQUEST, 'A message must say "jsonrpc": "2.0".', request)
+        raise ProtocolError(ErrorCode.INVALID_REQUEST, 'A message must say "jsonrpc": "2.0".', request)
     if "method" in body:
         return _call(body, request)
     return _answer(body, request)
@@ -192,17 +192,19 @@ def decode(line: bytes) -> Message:
 def _call(body: Mapping[str, Any], request: str | None) -> Message:
     method, params = body["method"], body.get("params", {})
     if not isinstance(method, str) or not 0 < len(method) <= NAME_LIMIT:
-        raise ProtocolError(Code.INVALID_REQUEST, f"'method' must be a name of 1 to {NAME_LIMIT} characters.", request)
+        raise ProtocolError(
+            ErrorCode.INVALID_REQUEST, f"'method' must be a name of 1 to {NAME_LIMIT} characters.", request
+        )
     if not isinstance(params, dict):
         kind = type(params).__name__
         raise ProtocolError(
-            Code.INVALID_PARAMS, f"'params' of {shown(method)} must be an object, not a {kind}.", request
+            ErrorCode.INVALID_PARAMS, f"'params' of {shown(method)} must be an object, not a {kind}.", request
         )
     if "id" not in body:
         return Notification(method, params)
     if request is None:
         raise ProtocolError(
-            Code.INVALID_REQUEST, f"'id' must be a whole number or a text of 1 to {NAME_LIMIT} characters."
+            ErrorCode.INVALID_REQUEST, f"'id' must be a whole number or a text of 1 to {NAME_LIMIT} characters."
         )
     return Request(request, method, params)
 
@@ -214,7 +216,7 @@ def _answer(body: Mapping[str, Any], request: str | None) -> Message:
     if isinstance(error, dict) and isinstance(error.get("code"), int) and isinstance(error.get("message"), str):
         data = error.get("data")
         return ErrorResponse(request, error["code"], error["message"], data if isinstance(data, dict) else {})
-    raise ProtocolError(Code.INVALID_REQUEST, "A message has neither a method nor a result.", request)
+    raise ProtocolError(ErrorCode.INVALID_REQUEST, "A message has neither a method nor a result.", request)
 
 
 def _id_of(body: Mapping[str, Any]) -> str | None:

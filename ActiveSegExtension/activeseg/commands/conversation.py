@@ -219,7 +219,7 @@ def _told(error: BaseException) -> ActiveSegError:
     if isinstance(error, OSError):
         return ActiveSegError(f"A file could not be used: {error}.", "Check free space, names and permissions.")
     return ActiveSegError(
-        f"ActiveSeg failed: {type(error).__name__}: {error}",
+        f"ActiveSeg failed for an unexpected reason ({type(error).__name__}).",
         "This is a bug in ActiveSeg. Run the command again with --debug and report what it prints.",
     )
 

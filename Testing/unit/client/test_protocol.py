@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from activeseg.client.protocol import (
     LINE_LIMIT,
     NAME_LIMIT,
-    Code,
+    ErrorCode,
     ErrorResponse,
     Lines,
     Message,
@@ -99,28 +99,28 @@ def test_what_json_cannot_say_is_not_sent(value: object) -> None:
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
-        (b"", Code.PARSE, "not JSON"),
-        (b"{", Code.PARSE, "not JSON"),
-        (b"\xff\xfe", Code.PARSE, "not JSON"),
-        (b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":NaN}}', Code.PARSE, "NaN"),
-        (b"[" * 100_000, Code.PARSE, "not JSON"),
-        (b"[]", Code.INVALID_REQUEST, "list"),
-        (b"17", Code.INVALID_REQUEST, "int"),
-        (b"{}", Code.INVALID_REQUEST, "jsonrpc"),
-        (b'{"jsonrpc":"1.0","id":1,"method":"x"}', Code.INVALID_REQUEST, "2.0"),
-        (b'{"jsonrpc":"2.0","id":1}', Code.INVALID_REQUEST, "neither"),
-        (b'{"jsonrpc":"2.0","id":null,"method":"x"}', Code.INVALID_REQUEST, "'id'"),
-        (b'{"jsonrpc":"2.0","id":true,"method":"x"}', Code.INVALID_REQUEST, "'id'"),
-        (b'{"jsonrpc":"2.0","id":1.5,"method":"x"}', Code.INVALID_REQUEST, "'id'"),
-        (b'{"jsonrpc":"2.0","id":[],"method":"x"}', Code.INVALID_REQUEST, "'id'"),
-        (b'{"jsonrpc":"2.0","id":"","method":"x"}', Code.INVALID_REQUEST, "'id'"),
-        (b'{"jsonrpc":"2.0","id":1,"method":7}', Code.INVALID_REQUEST, "'method'"),
-        (b'{"jsonrpc":"2.0","id":1,"method":""}', Code.INVALID_REQUEST, "'method'"),
-        (b'{"jsonrpc":"2.0","id":1,"method":"x","params":[1]}', Code.INVALID_PARAMS, "list"),
-        (b'{"jsonrpc":"2.0","id":1,"error":"no"}', Code.INVALID_REQUEST, "neither"),
+        (b"", ErrorCode.PARSE, "not JSON"),
+        (b"{", ErrorCode.PARSE, "not JSON"),
+        (b"\xff\xfe", ErrorCode.PARSE, "not JSON"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":NaN}}', ErrorCode.PARSE, "NaN"),
+        (b"[" * 100_000, ErrorCode.PARSE, "not JSON"),
+        (b"[]", ErrorCode.INVALID_REQUEST, "list"),
+        (b"17", ErrorCode.INVALID_REQUEST, "int"),
+        (b"{}", ErrorCode.INVALID_REQUEST, "jsonrpc"),
+        (b'{"jsonrpc":"1.0","id":1,"method":"x"}', ErrorCode.INVALID_REQUEST, "2.0"),
+        (b'{"jsonrpc":"2.0","id":1}', ErrorCode.INVALID_REQUEST, "neither"),
+        (b'{"jsonrpc":"2.0","id":null,"method":"x"}', ErrorCode.INVALID_REQUEST, "'id'"),
+        (b'{"jsonrpc":"2.0","id":true,"method":"x"}', ErrorCode.INVALID_REQUEST, "'id'"),
+        (b'{"jsonrpc":"2.0","id":1.5,"method":"x"}', ErrorCode.INVALID_REQUEST, "'id'"),
+        (b'{"jsonrpc":"2.0","id":[],"method":"x"}', ErrorCode.INVALID_REQUEST, "'id'"),
+        (b'{"jsonrpc":"2.0","id":"","method":"x"}', ErrorCode.INVALID_REQUEST, "'id'"),
+        (b'{"jsonrpc":"2.0","id":1,"method":7}', ErrorCode.INVALID_REQUEST, "'method'"),
+        (b'{"jsonrpc":"2.0","id":1,"method":""}', ErrorCode.INVALID_REQUEST, "'method'"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"x","params":[1]}', ErrorCode.INVALID_PARAMS, "list"),
+        (b'{"jsonrpc":"2.0","id":1,"error":"no"}', ErrorCode.INVALID_REQUEST, "neither"),
     ],
 )
-def test_what_is_no_message_is_refused_with_the_reason(line: bytes, code: Code, said: str) -> None:
+def test_what_is_no_message_is_refused_with_the_reason(line: bytes, code: ErrorCode, said: str) -> None:
     with pytest.raises(ProtocolError, match=said) as caught:
         decode(line)
     assert caught.value.reply.code == code
@@ -150,7 +150,7 @@ def test_a_cancelled_job_arrives_as_cancelled() -> None:
     message = decode(encode(ErrorResponse.of("1", Cancelled()))[:-1])
     assert isinstance(message, ErrorResponse)
     assert isinstance(message.error(), Cancelled)
-    assert message.code == Code.ACTIVESEG
+    assert message.code == ErrorCode.ACTIVESEG
 
 
 def test_an_error_of_a_later_version_is_still_an_error_in_words() -> None:

@@ -30,7 +30,8 @@ from activeseg.engine.supervisor.log_file import LogFile, remove_old_logs
 from activeseg.engine.supervisor.scratch import Scratch
 from activeseg.engine.supervisor.temporary_outputs import Output
 from activeseg.engine.worker import memory
-from activeseg.engine.worker.worker import plain, temporary_folder
+from activeseg.engine.worker.plain import plain
+from activeseg.engine.worker.worker import temporary_folder
 from activeseg.io import npy
 from activeseg.predictions import prediction_folder
 from activeseg.segmenters.nnunet.network_size import size_of

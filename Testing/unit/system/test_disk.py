@@ -14,7 +14,7 @@ import pytest
 from activeseg.client.protocol import Request
 from activeseg.core.errors import DeviceError, EngineError
 from activeseg.engine.supervisor.log_file import LogFile
-from activeseg.engine.worker.worker import _failed
+from activeseg.engine.worker.failures import answer_to_failure
 from activeseg.system.disk import RESERVE_BYTES, refuse_full, told_full
 
 FULL = Path("/dev/full")
@@ -52,7 +52,7 @@ def test_a_job_that_meets_a_full_or_read_only_disk_says_so(tmp_path: Path, numbe
     cause = OSError(number, os.strerror(number), str(tmp_path / "labels.npy"))
     error = RuntimeError("a library failed")
     error.__cause__ = cause
-    answer = _failed(Request("1", "segment", {"folder": str(tmp_path)}), error)
+    answer = answer_to_failure(Request("1", "segment", {"folder": str(tmp_path)}), error)
     assert answer.data["code"] == "device"
     assert str(tmp_path) in answer.message
     assert "unexpected" not in answer.message

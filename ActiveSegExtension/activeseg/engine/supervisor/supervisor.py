@@ -22,7 +22,7 @@ from activeseg.client.protocol import (
     PROTOCOL_VERSION,
     SENTENCE_LIMIT,
     TOO_LONG,
-    Code,
+    ErrorCode,
     ErrorResponse,
     Lines,
     Message,
@@ -43,6 +43,7 @@ from activeseg.engine.supervisor.log_file import LogFile, remove_old_logs
 from activeseg.engine.supervisor.log_names import Names
 from activeseg.engine.supervisor.scratch import Scratch
 from activeseg.engine.supervisor.temporary_outputs import Output
+from activeseg.engine.unexpected import new_number, unexpected
 from activeseg.system import processes as lifetime
 from activeseg.system.disk import told_full
 
@@ -167,7 +168,7 @@ class Supervisor:
         try:
             message = decode(line)
             if not isinstance(message, Request):
-                raise ProtocolError(Code.INVALID_REQUEST, "Only requests are answered here, with an id.")
+                raise ProtocolError(ErrorCode.INVALID_REQUEST, "Only requests are answered here, with an id.")
             self._handle_request(message)
         except ProtocolError as error:
             self._send(error.reply)
@@ -180,9 +181,9 @@ class Supervisor:
 
     def _handle_request(self, request: Request) -> None:
         if not self._greeted and request.method != "hello":
-            raise ProtocolError(Code.NO_HELLO, "The first request must be 'hello'.", request.id)
+            raise ProtocolError(ErrorCode.NO_HELLO, "The first request must be 'hello'.", request.id)
         if request.id in self._jobs:
-            raise ProtocolError(Code.INVALID_REQUEST, f"The id '{request.id}' was used before.", request.id)
+            raise ProtocolError(ErrorCode.INVALID_REQUEST, f"The id '{request.id}' was used before.", request.id)
         try:
             if request.method in self._own:
                 answer = Response(request.id, self._own[request.method](request.params))
@@ -190,20 +191,22 @@ class Supervisor:
                 self._queue(request)
                 return
             else:
-                raise ProtocolError(Code.UNKNOWN_METHOD, f"There is no method {shown(request.method)}.", request.id)
+                raise ProtocolError(
+                    ErrorCode.UNKNOWN_METHOD, f"There is no method {shown(request.method)}.", request.id
+                )
         except ProtocolError:
             raise
         except _Unsupported as error:
-            self._send(ErrorResponse.of(request.id, error, Code.UNSUPPORTED_PROTOCOL))
+            self._send(ErrorResponse.of(request.id, error, ErrorCode.UNSUPPORTED_PROTOCOL))
         except InputError as error:
-            self._send(ErrorResponse.of(request.id, error, Code.INVALID_PARAMS))
+            self._send(ErrorResponse.of(request.id, error, ErrorCode.INVALID_PARAMS))
         except ActiveSegError as error:
             self._send(ErrorResponse.of(request.id, error))
         except Exception as error:
-            self._log_failure(f"'{shown(request.method)}' could not be handled", error)
+            number = new_number()
+            self._log_failure(f"{shown(request.method)} could not be handled ({number})", error)
             if request.id not in self._jobs:  # else it is answered when it ends
-                told = EngineError("The request failed for an unexpected reason.", "Please send us the log.")
-                self._send(ErrorResponse.of(request.id, told, Code.INTERNAL))
+                self._send(ErrorResponse.of(request.id, unexpected(number, "request"), ErrorCode.INTERNAL))
         else:
             self._send(answer)
             if request.method == "hello":

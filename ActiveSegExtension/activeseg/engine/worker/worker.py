@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import faulthandler
 import importlib
-import math
 import os
 import queue
-import re
 import shutil
 import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from activeseg.client.messages.segmenting import SegmentResult
 from activeseg.client.protocol import (
-    Code,
     ErrorResponse,
     Lines,
     Message,
@@ -34,16 +30,16 @@ from activeseg.client.protocol import (
     encode,
     encode_answer,
 )
-from activeseg.core.errors import ActiveSegError, EngineError, InputError, Remedy, shortened
+from activeseg.core.errors import shortened
 from activeseg.core.progress import Progress
-from activeseg.core.records import to_json
 from activeseg.engine.methods import METHODS
 from activeseg.engine.pipes import Pipes
 from activeseg.engine.worker import memory
+from activeseg.engine.worker.failures import answer_to_failure
 from activeseg.engine.worker.kept import Keeping, keep
-from activeseg.engine.worker.requests import WrongParams, read_request
+from activeseg.engine.worker.plain import plain
+from activeseg.engine.worker.requests import read_request
 from activeseg.system import processes
-from activeseg.system.disk import told_full
 from activeseg.system.switches import switch_off
 
 GIB = 1 << 30
@@ -53,7 +49,6 @@ QUICK_S = 0.2
 """What took no longer has not taken memory that is worth giving back, which takes as long."""
 TOLD_LENGTH = 2000
 """Characters of a notice and of a progress's text."""
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 @dataclass(frozen=True)
@@ -144,7 +139,7 @@ class Worker:
         try:
             return Response(request.id, plain(self._run(request)))
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # libraries call sys.exit
-            return _failed(request, error)
+            return answer_to_failure(request, error)
 
     def _run(self, request: Request) -> Any:
         method = METHODS[request.method]
@@ -178,65 +173,6 @@ class Worker:
         return Progress(report, lambda: job in self._cancelled)
 
 
-def _failed(request: Request, error: BaseException) -> ErrorResponse:
-    """What is told to the user, who knows which image it was; the log gets the rest, without it."""
-    if isinstance(error, WrongParams):
-        return ErrorResponse.of(request.id, error, Code.INVALID_PARAMS)
-    for line in discreetly(request.method, error):
-        print(line, file=sys.stderr)
-    full = told_full(error, _folder_of(request))
-    if full is not None and not isinstance(error, ActiveSegError):
-        return ErrorResponse.of(request.id, full)
-    if isinstance(error, ActiveSegError):
-        if full is not None and full.message not in error.message:
-            error.message = f"{error.message} {full.message}"
-        try:
-            error.details = plain(error.details)
-        except Exception:
-            error.details = {}
-        return ErrorResponse.of(request.id, error)
-    if isinstance(error, OSError) and error.filename:
-        why = error.strerror or type(error).__name__
-        unusable = InputError(f"'{os.fsdecode(error.filename)}' cannot be used: {why}.", "Check its name and rights.")
-        return ErrorResponse.of(request.id, unusable)
-    what = shortened(f"{type(error).__name__}: {error}".strip(": "), 500)
-    if isinstance(error, ImportError):  # what the engine needs was there when it was installed
-        sentence = f"A package of the engine is missing or damaged ({what})."
-        return ErrorResponse.of(
-            request.id,
-            EngineError(
-                sentence, "Repair the engine's environment.", cause="imports", remedy=Remedy.REPAIR_ENVIRONMENT
-            ),
-        )
-    told = EngineError(f"The job failed for an unexpected reason ({what}).", "Please send us the log.")
-    return ErrorResponse.of(request.id, told, Code.INTERNAL)
-
-
-def _folder_of(request: Request) -> Path:
-    folder = request.params.get("folder")
-    return Path(folder) if isinstance(folder, str) else Path.cwd()
-
-
-def discreetly(method: str, error: BaseException) -> list[str]:
-    """Lines for the log about a failure: kinds and places in the code.
-
-    Our own sentences name files and what they hold, so they stay out; of others what is in quotes does.
-    """
-    lines, seen = [], 0
-    cause: BaseException | None = error
-    while cause is not None and seen < 10:
-        kind = cause.code if isinstance(cause, ActiveSegError) else ""
-        said = "" if isinstance(cause, ActiveSegError | OSError) else _QUOTED.sub("'...'", str(cause))
-        if isinstance(cause, OSError):
-            said = cause.strerror or ""
-        begin = f"{method} failed: " if not seen else "  because of "
-        lines.append(f"{begin}{type(cause).__name__} {kind or shortened(said, 500)}".rstrip())
-        for frame in traceback.extract_tb(cause.__traceback__)[-12:]:
-            lines.append(f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}')
-        cause, seen = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__), seen + 1
-    return lines
-
-
 @contextmanager
 def temporary_folder(folder: Path | None) -> Iterator[None]:
     """Within it libraries put their temporary files there, so that they vanish with the job even if it is killed."""
@@ -257,25 +193,6 @@ def temporary_folder(folder: Path | None) -> Iterator[None]:
                 os.environ[name] = value
         tempfile.tempdir = None
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def plain(value: Any) -> Any:
-    """JSON-ready: dataclasses become objects, numpy's numbers Python's, paths texts, what is not finite null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(entry) for entry in value]
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if is_dataclass(value):
-        return plain(to_json(value))
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    return str(value)
 
 
 def work(pipes: Pipes, role: str, home: Path, parent: int, warm_gib: float, memory_gib: float) -> int:

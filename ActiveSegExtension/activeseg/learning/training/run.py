@@ -93,7 +93,7 @@ class _Running:
             from activeseg.learning.training.training_estimate import too_little_memory
 
             return too_little_memory(self.plan)
-        return EngineError(f"The fine-tuning failed unexpectedly: {error!r}.", f"See {self.run.folder / 'log.txt'}.")
+        return EngineError("The fine-tuning failed for an unexpected reason.", f"See {self.run.folder / 'log.txt'}.")
 
     def _watch(self) -> None:
         """Ends the process when it is told to, however long a step takes; all that it writes appears whole or not."""
