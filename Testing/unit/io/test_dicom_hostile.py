@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -319,6 +320,26 @@ def test_a_deflated_series_and_one_with_icons_are_read(tmp_path):
         folder = tmp_path / syntax
         array, _ = write_series(folder, syntax=syntax, IconImageSequence=Sequence([icon]))
         assert np.array_equal(read(folder)[0].array, array)
+
+
+def test_what_is_not_needed_is_skipped_whatever_it_is(tmp_path, caplog):
+    """Of undefined length, long, in an unknown character set: pydicom tells nothing of it."""
+    array, _ = write_series(tmp_path)
+    items = b"\xfe\xff\x00\xe0\0\0\0\0" * 100_000
+    sequence = b"\x09\x00\x10\x10SQ\0\0" + b"\xff" * 4 + items + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    unknown = b"\x09\x00\x11\x10UN\0\0" + b"\xff" * 4 + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    blob = b"\x09\x00\x12\x10OB\0\0" + struct.pack("<I", 1 << 22) + bytes(1 << 22)
+    for path in tmp_path.iterdir():
+        data = path.read_bytes()
+        start, at = data.index(b"\x08\x00\x08\x00CS"), data.index(b"\x10\x00\x10\x00PN")
+        charset = b"\x08\x00\x05\x00CS\x0a\x00NO_SUCH_ONE"[:18]
+        path.write_bytes(data[:start] + charset + data[start:at] + sequence + unknown + blob + data[at:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        volume, heard = read(tmp_path)
+    assert np.array_equal(volume.array, array)
+    assert heard == []
+    assert caplog.records == []
 
 
 def test_zeros_behind_the_voxels_do_no_harm(tmp_path):

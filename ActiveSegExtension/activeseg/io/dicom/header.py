@@ -3,20 +3,30 @@
 SimpleITK reads the pixels, but not this: it shows no sequences, in which multi-frame images keep each frame's position,
 and it gives one and the same error for a structure set and for a damaged image. Only the tags named here are kept; what
 identifies a patient is skipped while reading.
+
+pydicom (2.4 in Slicer 5.10, 3.0 in the engine) reads the elements; what goes around them is written here. ``dcmread``
+takes as much as a hostile file asks for: it unpacks a deflated file to its end, reads sequences of undefined length,
+wanted or not, into each other until Python's stack ends, keeps a million empty items, and takes the end of a damaged
+file for the end of its header.
 """
 
 from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from activeseg.io.announced import MAX_DEFLATE_RATIO
+from pydicom.dataelem import RawDataElement
+from pydicom.filereader import data_element_generator
+
 from activeseg.system.regular_files import open_regular
 
+_UNREADABLE = (struct.error, zlib.error, EOFError, ValueError, LookupError, TypeError, AttributeError)
+"""What pydicom and zlib raise for a file that is damaged; MalformedError is one of them."""
 _TEXTS = {
     0x00020002: "media_class",
     0x00020010: "transfer_syntax",
@@ -64,17 +74,14 @@ _SEQUENCES = {
     0x52009230: "per_frame",
 }
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-_UNDEFINED = 0xFFFFFFFF
+_CHARACTER_SET = 0x00080005  # pydicom would look for it, and log what it does not know
+ITEM, _ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+UNDEFINED = 0xFFFFFFFF
 _LONGEST_TEXT = 4096
 _DEEPEST = 64  # structured reports nest about 20 deep
-_MOST_ITEMS = 1 << 16  # frames of a multi-frame image have one each
+MOST_ITEMS = 1 << 16  # frames of a multi-frame image have one each
 _DEFLATED, _BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
-_DEFLATED_HEADER = 1 << 24
-_MOST_SLICE_VOXELS = 1 << 26  # 8,192 x 8,192
-_LONGEST_CODED_HEADER = 1 << 17
-_LEAST_LIMIT = 1 << 24  # as many bytes may be announced in any case, however well they are packed
+MOST_DEFLATED_BYTES = 1 << 24
 
 Tags = dict[str, Any]
 
@@ -83,86 +90,41 @@ class MalformedError(ValueError):
     """The file begins as DICOM and does not go on as DICOM."""
 
 
+def recognise(start: bytes) -> bool:
+    """Whether a file that begins with these bytes is DICOM: some old files lack the preamble, and a few group 2."""
+    if start[128:132] == b"DICM":
+        return True
+    group, element, vr = struct.unpack("<HH2s", start[:6]) if len(start) >= 8 else (0, 0, b"")
+    return group in (2, 8) and element <= 0x18 and (_is_vr(vr) or not any(start[6:8]))
+
+
 def read_tags(path: Path) -> Tags | None:
     """The tags above by name: texts, whole numbers, lists of items for sequences; ``pixels`` is where voxels begin.
 
-    None for a file that is not DICOM. Raises MalformedError, OSError; InputError for what is no regular file.
+    None for a file that is not DICOM.
+
+    Raises
+    ------
+    MalformedError
+        For a file that begins as DICOM and is damaged.
+    InputError
+        For what is no regular file.
+    OSError
     """
     with open_regular(path) as file:
         start = file.read(132)
         marked = start[128:] == b"DICM"
+        if not recognise(start):
+            return None
         file.seek(132 if marked else 0)
-        # Some old files come without the preamble, and a few without group 2.
-        group, element = struct.unpack("<HH", start[:4]) if len(start) >= 8 else (0, 0)
-        if not marked and not (group in (2, 8) and element <= 0x18):
-            return None
         try:
-            return _read(file)
-        except (MalformedError, struct.error, zlib.error) as error:
-            if marked:
-                raise MalformedError(str(error)) from None
-            return None
-
-
-def check_pixels(path: Path, tags: Tags) -> None:
-    """Look whether the voxels that the header announces are there, before GDCM takes memory for them.
-
-    GDCM (SimpleITK 2.5, measured) fills what a file lacks with whatever was in memory, believes the sizes in a JPEG
-    stream, and unpacks a deflated file to its end. Raises MalformedError, OSError.
-    """
-    frames = tags.get("frames") or "1"
-    if not (frames.isdecimal() and 1 <= int(frames[:9]) <= _MOST_ITEMS):
-        raise MalformedError(f"its number of frames is '{frames[:40]}'")
-    rows, columns, bits = tags["rows"], tags["columns"], tags.get("bits_allocated", 16)
-    if bits not in (8, 16, 32, 64):
-        raise MalformedError(f"it allocates {bits} bits for a voxel")
-    wanted = rows * columns * int(frames) * bits // 8
-    if rows * columns > _MOST_SLICE_VOXELS:
-        raise MalformedError(f"it announces slices of {columns} x {rows} voxels")
-    with open_regular(path) as file:
-        size = file.seek(0, 2)
-        if wanted > max(_LEAST_LIMIT, size * MAX_DEFLATE_RATIO):
-            raise MalformedError(f"it announces {wanted} bytes of voxels, and has {size} bytes")
-        where = tags["pixels"]
-        if where.deflated_from is not None:
-            file.seek(where.deflated_from)
-            size = _inflated_size(file, where.offset + wanted + _DEFLATED_HEADER)
-            if not where.length <= size - where.offset:
-                raise MalformedError("the file ends too early")
-        if where.length != _UNDEFINED and where.length < wanted:
-            raise MalformedError(f"{wanted} bytes of voxels are announced, {where.length} are there")
-        if where.deflated_from is None:
-            file.seek(where.offset)
-            reader = _Reader(file, where.explicit, where.order)
-            if where.length == _UNDEFINED:
-                reader.fragments(int(frames), (rows, columns))
-            else:
-                reader.skip(where.length)
-
-
-def _inflated_size(file: IO[bytes], most: int) -> int:
-    """How many bytes are packed in the rest of a file. Raises MalformedError for more than ``most``, zlib.error."""
-    inflate, size, packed = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
-    while not inflate.eof and (packed := inflate.unconsumed_tail or file.read(1 << 20)):
-        size += len(inflate.decompress(packed, 1 << 22))
-        if size > most:
-            raise MalformedError(f"more than {most} bytes are packed in it, and fewer are announced")
-    return size
-
-
-def _read(file: IO[bytes]) -> Tags:
-    tags = _Reader(file, explicit=True, order="<").dataset(only_group=2)
-    syntax = tags.get("transfer_syntax")
-    deflated_from = None
-    if syntax == _DEFLATED:
-        deflated_from = file.tell()
-        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        file = io.BytesIO(inflate.decompress(file.read(_DEFLATED_HEADER), _DEFLATED_HEADER))
-    here = file.tell()
-    vr = file.read(6)[4:6]  # what is there counts: some files name another syntax than they use
-    file.seek(here)
-    reader = _Reader(file, vr.isalpha() and vr.isupper(), ">" if syntax == _BIG_ENDIAN else "<", deflated_from)
-    return tags | reader.dataset()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # pydicom's, about values that are not kept
+                return _read(file)
+        except _UNREADABLE as error:
+            if not marked:
+                return None
+            raise error if isinstance(error, MalformedError) else MalformedError(_reason(error)) from None
 
 
 @dataclass(frozen=True)
@@ -174,152 +136,156 @@ class Pixels:
 
     offset: int
     length: int
-    explicit: bool
     order: str
     deflated_from: int | None
 
 
-class _Reader:
-    def __init__(self, file: IO[bytes], explicit: bool, order: str, deflated_from: int | None = None) -> None:
-        self.deflated_from = deflated_from
-        self.file = file
-        self.explicit = explicit
-        self.order = order
-        here = file.tell()
-        self.size = file.seek(0, 2)
-        file.seek(here)
+class Bounded:
+    """A file up to some byte, as pydicom reads it: what should be there and is not is an error, not an end."""
 
-    def dataset(self, end: int | None = None, only_group: int | None = None, keep: bool = True, depth: int = 0) -> Tags:
-        """Elements up to ``end`` (a file offset), to the item's own end mark, or to the pixels, which stay unread."""
-        tags: Tags = {}
-        while (here := self.file.tell()) < (self.size if end is None else end):
-            tag = self._tag()
-            if only_group is not None and tag >> 16 != only_group:
-                self.file.seek(here)
-                break
-            if tag == _ITEM_END:
-                self._unpack("I")
-                break
-            vr, length = self._vr_and_length(tag)
-            if tag in _PIXELS and depth == 0 and keep:
-                tags["pixels"] = Pixels(self.file.tell(), length, self.explicit, self.order, self.deflated_from)
-                break
-            if tag in _PIXELS and length == _UNDEFINED:  # an icon's
-                self.fragments(0, None)
-            elif vr == b"SQ" or length == _UNDEFINED or (not self.explicit and tag in _SEQUENCES):
-                wanted = keep and tag in _SEQUENCES
-                if length != _UNDEFINED and not wanted:
-                    self.skip(length)
-                    continue
-                items = self._as_implicit(vr).sequence(length, wanted, depth + 1)
-                if wanted:
-                    tags[_SEQUENCES[tag]] = items
-            elif keep and tag in _TEXTS and length <= _LONGEST_TEXT:
-                tags[_TEXTS[tag]] = _text(self._exactly(length))
-            elif keep and tag in _NUMBERS and length in (2, 4):
-                tags[_NUMBERS[tag]] = self._unpack("H" if length == 2 else "I")
-            else:
-                self.skip(length)
-        return tags
+    def __init__(self, file: IO[bytes], end: int) -> None:
+        self.file, self.end = file, end
+        self.tell = file.tell
 
-    def sequence(self, length: int, keep: bool, depth: int) -> list[Tags]:
-        if depth > _DEEPEST:
-            raise MalformedError(f"its sequences are nested more than {_DEEPEST} deep")
-        end = None if length == _UNDEFINED else self.file.tell() + length
-        items: list[Tags] = []
-        while end is None or self.file.tell() < end:
-            tag, size = self._tag(), int(self._unpack("I"))
-            if tag == _SEQUENCE_END:
-                break
-            if tag != _ITEM:
-                raise MalformedError("no item where one should begin")
-            item = self.dataset(None if size == _UNDEFINED else self.file.tell() + size, keep=keep, depth=depth)
-            if keep:
-                items.append(item)
-            if len(items) > _MOST_ITEMS:
-                raise MalformedError(f"it has a sequence of more than {_MOST_ITEMS} items")
-        return items
-
-    def fragments(self, frames: int, matrix: tuple[int, int] | None) -> None:
-        """Walk over compressed pixel data (PS3.5 A.4). Raises MalformedError where frames are missing or another size.
-
-        The first fragment is a table of offsets.
-        """
-        count = -1
-        while self.file.tell() < self.size:
-            tag, size = self._tag(), int(self._unpack("I"))
-            if tag == _SEQUENCE_END:
-                break
-            if tag != _ITEM:
-                raise MalformedError("no fragment where one should begin")
-            if count >= 0 and matrix:
-                here = self.file.tell()
-                coded = _coded_matrix(self._exactly(min(size, _LONGEST_CODED_HEADER)))
-                if coded not in (None, matrix):
-                    raise MalformedError(f"rows and columns are {matrix}, in its compressed voxels {coded}")
-                self.file.seek(here)
-            count += 1
-            self.skip(size)
-        if count < frames:
-            raise MalformedError(f"{frames} frames are announced, {max(count, 0)} are there")
-
-    def _as_implicit(self, vr: bytes) -> _Reader:
-        """PS3.5 6.2.2: an element of unknown kind and length is a sequence in implicit little endian."""
-        return _Reader(self.file, explicit=False, order="<") if vr == b"UN" else self
-
-    def _vr_and_length(self, tag: int) -> tuple[bytes, int]:
-        if not self.explicit:
-            return b"", self._unpack("I")
-        vr = self._exactly(2)
-        if not (vr.isalpha() and vr.isupper()):
-            raise MalformedError(f"no value representation in element {tag:08x}")
-        if vr in _LONG_VRS:
-            self.skip(2)
-            return vr, self._unpack("I")
-        return vr, self._unpack("H")
-
-    def _tag(self) -> int:
-        group, element = struct.unpack(self.order + "HH", self._exactly(4))
-        return int(group << 16 | element)
-
-    def _unpack(self, kind: str) -> int:
-        return int(struct.unpack(self.order + kind, self._exactly(struct.calcsize(kind)))[0])
-
-    def _exactly(self, count: int) -> bytes:
-        data = self.file.read(count)
-        if len(data) < count:
+    def read(self, count: int) -> bytes:
+        """So many bytes, or none at the very end."""
+        left = self.end - self.tell()
+        if count > left:
+            if left == 0:
+                return b""
             raise MalformedError("the file ends too early")
-        return data
+        return self.file.read(count)
+
+    def seek(self, place: int) -> int:
+        if place > self.end:
+            raise MalformedError("the file ends too early")
+        return self.file.seek(place)
 
     def skip(self, count: int) -> None:
-        """Leave so many bytes out. Raises MalformedError where there are fewer."""
-        if self.file.seek(count, 1) > self.size:
+        self.seek(self.tell() + count)
+
+    def part(self, length: int) -> Bounded:
+        """The next so many bytes; all that are left where the length is undefined."""
+        if length == UNDEFINED:
+            return self
+        if self.tell() + length > self.end:
             raise MalformedError("the file ends too early")
+        return Bounded(self.file, self.tell() + length)
+
+    def item(self, order: str) -> tuple[int, int]:
+        """Tag and length of an item, or the end of the sequence that it is in."""
+        group, element, length = struct.unpack(order + "HHI", self.read(8))
+        return group << 16 | element, length
 
 
-def _coded_matrix(start: bytes) -> tuple[int, int] | None:
-    """Rows and columns in the header of a JPEG, JPEG-LS or JPEG 2000 stream; None where none begins here.
+@dataclass
+class _Reader:
+    """Reads data sets of one encoding; sequences are gone through here, with limits, and their elements by pydicom."""
 
-    Raises MalformedError where one begins that does not tell them.
+    explicit: bool
+    order: str
+    deflated_from: int | None = None
 
-    JPEG: ITU T.81 B.2.2, markers SOF; JPEG-LS: T.87 C.2.2; JPEG 2000: T.800 A.5.1, marker SIZ.
-    """
-    if start.startswith((b"\xff\x4f", b"\x00\x00\x00\x0cjP")):
-        siz = start.find(b"\xff\x4f\xff\x51")
-        if siz < 0 or len(start) < siz + 24:
-            raise MalformedError("its compressed voxels do not tell their size")
-        right, below, left, above = struct.unpack(">IIII", start[siz + 8 : siz + 24])
-        return below - above, right - left
-    if not start.startswith(b"\xff\xd8"):
-        return None
-    at = 2
-    while at + 9 <= len(start) and start[at] == 0xFF:
-        marker = start[at + 1]
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            rows, columns = struct.unpack(">HH", start[at + 5 : at + 9])
-            return rows, columns
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(start[at + 2 : at + 4], "big")
-    raise MalformedError("its compressed voxels do not tell their size")
+    def dataset(self, file: Bounded, depth: int = 0, keep: bool = True, only_group: int | None = None) -> Tags:
+        """Elements up to the end of ``file``, the item's own end mark, or the pixels, which stay unread."""
+        tags: Tags = {}
+        halted: list[tuple[int, str | None, int, int]] = []
+
+        def halt(tag: int, vr: str | None, length: int) -> bool:
+            if only_group is not None and tag >> 16 != only_group:
+                return True
+            if self.explicit and not depth and not (vr and _is_vr(vr)):
+                raise MalformedError(f"no value representation in element {tag:08x}")
+            here = vr == "SQ" or length == UNDEFINED or tag in _SEQUENCES or tag == _CHARACTER_SET
+            here |= tag in _PIXELS and not depth
+            if here:
+                halted.append((int(tag), vr, length, file.tell()))
+            return here
+
+        while True:
+            for element in data_element_generator(
+                file,  # type: ignore[arg-type]
+                not self.explicit,
+                self.order == "<",
+                halt,
+                defer_size=_LONGEST_TEXT,
+            ):
+                assert isinstance(element, RawDataElement)  # pydicom is halted before others
+                if element.tag == _ITEM_END:
+                    return tags
+                if keep and (element.value is not None or not element.length):  # else it is longer than is kept
+                    self._keep(tags, element.tag, element.value or b"")
+            if not halted:
+                return tags
+            tag, vr, length, at = halted.pop()
+            file.seek(at)
+            if tag in _PIXELS and not depth:
+                return tags | {"pixels": Pixels(at, length, self.order, self.deflated_from)}
+            wanted = keep and tag in _SEQUENCES
+            if length != UNDEFINED and not wanted:
+                file.skip(length)
+                continue
+            # PS3.5 6.2.2: an element of unknown kind and undefined length is a sequence in implicit little endian.
+            reader = self if vr != "UN" else _Reader(explicit=False, order="<")
+            found = reader.sequence(file.part(length), depth + 1, wanted)
+            if wanted:
+                tags[_SEQUENCES[tag]] = found
+
+    def sequence(self, file: Bounded, depth: int, keep: bool) -> list[Tags]:
+        """The items up to the end of ``file`` or the sequence's own end mark."""
+        if depth > _DEEPEST:
+            raise MalformedError(f"its sequences are nested more than {_DEEPEST} deep")
+        found: list[Tags] = []
+        while file.tell() < file.end:
+            tag, length = file.item(self.order)
+            if tag == SEQUENCE_END:
+                break
+            if tag != ITEM:
+                raise MalformedError("no item where one should begin")
+            if not keep and length != UNDEFINED:  # also a fragment of an icon's pixels
+                file.skip(length)
+                continue
+            item = self.dataset(file.part(length), depth, keep)
+            if keep:
+                found.append(item)
+                if len(found) > MOST_ITEMS:
+                    raise MalformedError(f"it has a sequence of more than {MOST_ITEMS} items")
+        return found
+
+    def _keep(self, tags: Tags, tag: int, value: bytes) -> None:
+        if tag in _TEXTS:
+            tags[_TEXTS[tag]] = _text(value)
+        elif tag in _NUMBERS and len(value) in (2, 4):
+            tags[_NUMBERS[tag]] = int.from_bytes(value, "little" if self.order == "<" else "big")
+
+
+def _read(raw: IO[bytes]) -> Tags:
+    here = raw.tell()
+    file = Bounded(raw, raw.seek(0, 2))
+    file.seek(here)
+    tags = _Reader(explicit=True, order="<").dataset(file, only_group=2)
+    syntax = tags.get("transfer_syntax")
+    deflated_from = None
+    if syntax == _DEFLATED:
+        deflated_from = file.tell()
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        header = inflate.decompress(raw.read(MOST_DEFLATED_BYTES), MOST_DEFLATED_BYTES)
+        file = Bounded(io.BytesIO(header), len(header))
+    start = file.file.read(6)
+    file.file.seek(-len(start), 1)
+    # What is there counts: some files name another syntax than they use.
+    order = ">" if syntax == _BIG_ENDIAN else "<"
+    return tags | _Reader(_is_vr(start[4:6]), order, deflated_from).dataset(file)
+
+
+def _reason(error: Exception) -> str:
+    """One of ``_UNREADABLE`` in words: pydicom's own tell of its code."""
+    return str(error) if isinstance(error, zlib.error) else "its elements cannot be told apart"
+
+
+def _is_vr(text: bytes | str) -> bool:
+    """Whether it may be a value representation; one that pydicom does not know counts as such, too."""
+    return len(text) == 2 and text.isalpha() and text.isupper()
 
 
 def _text(raw: bytes) -> str:

@@ -18,7 +18,8 @@ from scipy import ndimage
 from activeseg.core.errors import InputError, Notice
 from activeseg.core.geometry import FloatArray, Geometry, volume_shape
 from activeseg.io.announced import empty_array
-from activeseg.io.dicom.header import Tags, check_pixels
+from activeseg.io.dicom.header import Tags
+from activeseg.io.dicom.pixels import check_pixels
 from activeseg.io.itk import itk_warnings, plain_path
 
 # DICOM allows 16 characters for a number and many scanners write far fewer: what rounding is forgiven.
