@@ -56,4 +56,4 @@ def voxels_sha256(images: Sequence[Volume]) -> str:
 
 def write(path: Path, volume: Volume, progress: Progress) -> None:
     """NIfTI with nothing in its header but type, size and place. Raises OSError, also for a full disk."""
-    nifti.write(path, volume.array, volume.geometry, progress)
+    nifti.write(path, volume, progress)

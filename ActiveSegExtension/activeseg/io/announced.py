@@ -111,13 +111,18 @@ def skip(file: Stream, count: int, path: Path) -> None:
         count -= got
 
 
+def corrupted(path: Path, error: Exception) -> InputError:
+    """The error for a packed file that zlib or gzip cannot unpack."""
+    return InputError(
+        f"'{path.name}' is damaged: its compressed data is cut off or corrupted ({error}).", "Copy it again."
+    )
+
+
 def _read(file: Stream, into: memoryview, path: Path) -> int:
     try:
         return cast(_Readable, file).readinto(into) or 0
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            f"'{path.name}' is damaged: its compressed data is cut off or corrupted ({error}).", "Copy it again."
-        ) from error
+        raise corrupted(path, error) from error
 
 
 class _Inflated:

@@ -74,15 +74,12 @@ class ImageHeader:
     """
 
     path: Path
+    is_nrrd: bool
     fields: Mapping[str, str]
     texts: Mapping[str, str]
     storage: Storage
     data_files: tuple[Path, ...]
     first_byte: int
-
-    @property
-    def is_nrrd(self) -> bool:
-        return is_nrrd(self.path)
 
     @property
     def is_placed(self) -> bool:
@@ -127,15 +124,14 @@ class ImageHeader:
         return int(count)
 
 
-def is_nrrd(path: Path) -> bool:
-    """Whether its name says so; else it is a MetaImage."""
-    return path.suffix.lower() in _NRRD
+def is_nrrd(start: bytes) -> bool:
+    """Whether a file that begins with these bytes is NRRD; else it should be a MetaImage."""
+    return start.startswith(b"NRRD00")
 
 
 def read_header(path: Path) -> ImageHeader:
     """Raises InputError for a damaged one, and one whose voxels lie elsewhere; OSError."""
-    nrrd = is_nrrd(path)
-    text, complete = _up_to_its_end(path)
+    text, nrrd, complete = _up_to_its_end(path)
     lines = [_text(line) for line in text.splitlines()]
     # "key: value" in NRRD, and "key:=value" for free text; "Key = value" in MetaImage, rarely with a colon
     field = r"([\w ]+):(?!=)\s*(.*?)\s*" if nrrd else r"(\w+)\s*[=:]\s*(.*?)\s*"
@@ -148,6 +144,7 @@ def read_header(path: Path) -> ImageHeader:
     files = [_beside(path, name) for name in _data_names(path, storage.said)] if storage.said else [path]
     return ImageHeader(
         path,
+        nrrd,
         fields,
         {match[1]: re.sub(r"\\(.)", lambda c: "\n" if c[1] == "n" else c[1], match[2]) for match in texts if match},
         storage,
@@ -158,7 +155,7 @@ def read_header(path: Path) -> ImageHeader:
 
 def unreadable(path: Path, itk_says: str = "") -> InputError:
     """The error for a file that is no image, or none that ITK understands."""
-    kind = "NRRD" if is_nrrd(path) else "MetaImage"
+    kind = "NRRD" if path.suffix.lower() in _NRRD else "MetaImage"
     return InputError(
         f"'{path.name}' cannot be read: it is damaged, cut off or not a {kind} image.",
         "Copy or export it again.",
@@ -171,22 +168,25 @@ def damaged(path: Path, why: str) -> InputError:
     return InputError(f"'{path.name}' cannot be read: its header is damaged, {why}.", "Copy or export it again.")
 
 
-def _up_to_its_end(path: Path) -> tuple[bytes, bool]:
-    """The header, and whether its end was found: one that stands alone needs none in NRRD. Raises InputError."""
-    nrrd = is_nrrd(path)
-    end = re.compile(rb"^\r?\n" if nrrd else rb"^ElementDataFile[^\n]*(\n|\Z)", re.MULTILINE)
+def _up_to_its_end(path: Path) -> tuple[bytes, bool, bool]:
+    """The header, whether it is NRRD, and whether its end was found: one that stands alone needs none in NRRD.
+
+    Raises InputError.
+    """
     with open_regular(path) as file:
-        start, found = b"", None
+        start, found = file.read(8), None
+        nrrd = is_nrrd(start)
+        end = re.compile(rb"^\r?\n" if nrrd else rb"^ElementDataFile[^\n]*(\n|\Z)", re.MULTILINE)
         for length in (_USUAL_HEADER, _LONGEST_HEADER):
             start += file.read(length - len(start))
             found = end.search(start)
             if found:
                 break
-    if not (start.startswith(b"NRRD00") if nrrd else re.search(rb"[=:]", start[:200])):
+    if not nrrd and (path.suffix.lower() in _NRRD or not re.search(rb"[=:]", start[:200])):
         raise unreadable(path)
     if found is None and (not nrrd or len(start) == _LONGEST_HEADER):
         raise damaged(path, "it has no end")
-    return start[: found.end() if found else None], found is not None
+    return start[: found.end() if found else None], nrrd, found is not None
 
 
 def _nrrd_storage(path: Path, fields: Mapping[str, str]) -> Storage:

@@ -1,17 +1,29 @@
-"""Images of any format, by their name and content: the one place to read and write a volume."""
+"""Images of any format, by their content and name: the one place to read and write a volume."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import ActiveSegError, InputError, Notice, naming, warn
 from activeseg.core.progress import Progress
-from activeseg.core.volume import Volume, storable
+from activeseg.core.volume import Volume
 from activeseg.system.files import replacing
+from activeseg.system.regular_files import open_regular
+
+_FORMATS = {"nifti": (".nii.gz", ".nii"), "itk": (".nrrd", ".mha", ".nhdr", ".mhd"), "dicom.series": ()}
+"""The module of each format, and how its files' names end; imported when a file is of it.
+
+Each offers ``recognise(start)``, whether a file that begins with these bytes is of the format, and ``read(path, notice,
+thin)``; those of ``_WRITTEN`` offer ``write(path, volume, progress)``.
+"""
+_WRITTEN = (".nii.gz", ".nii", ".nrrd", ".mha")
+_SUFFIXES = {suffix: name for name, suffixes in _FORMATS.items() for suffix in suffixes}
+_START_BYTES = 4096
 
 
 def read_volume(
@@ -24,68 +36,69 @@ def read_volume(
 ) -> Volume:
     """A NIfTI, NRRD or MetaImage file, or a DICOM series: its folder (with all sub-folders) or one of its files.
 
+    Its first bytes tell what a file is, and its name where they do not.
+
     Parameters
     ----------
-    series : for DICOM: UID, number in the list or description of the series; needed only where there are several
-    notice : is told what was assumed or left out, never a patient's data
-    allow_nan : for ActiveSeg's own maps, which are NaN where nothing was computed
-    thin : for segmentations, which may be one voxel thick; an image of one slice is no volume
+    series
+        For DICOM: UID, number in the list or description of the series; needed only where there are several.
+    notice
+        Is told what was assumed or left out, never a patient's data.
+    allow_nan
+        For ActiveSeg's own maps, which are NaN where nothing was computed.
+    thin
+        For segmentations, which may be one voxel thick; an image of one slice is no volume.
 
-    Raises InputError for whatever is not one scalar 3D image with orthogonal axes and finite values.
+    Raises
+    ------
+    InputError
+        For everything that is not one scalar 3D image with orthogonal axes and finite values.
     """
-    from activeseg.io import itk, nifti
-    from activeseg.io.dicom import series as dicom
-
     path = Path(path).expanduser()
     try:
         if not path.exists():
             raise InputError(f"There is no file or folder '{path}'.", "Check the path.")
-        if path.is_dir():
-            return dicom.read_series(path, series, notice)
-        if not path.is_file():
-            raise InputError(f"'{path}' is neither a file nor a folder.", "Give an image file or a DICOM folder.")
-        if path.stat().st_size == 0:
-            raise InputError(f"'{path.name}' is empty (0 bytes).", "Copy or export it again.")
-        suffix = _suffix(path)
-        if suffix is None and dicom.is_dicom(path):
-            return dicom.read_file(path, series, notice)
+        name = "dicom.series" if path.is_dir() else _format_of(path)
+        if name == "dicom.series":
+            return cast(Volume, _module(name).read(path, notice, thin, series))
         if series is not None:
             raise InputError(f"A series ('{series}') can only be chosen in DICOM; '{path.name}' is one image.")
-        if suffix is None:
+        if name is None:
             raise InputError(
                 f"'{path.name}' is not an image that can be read.",
-                f"Give {', '.join(_READ_SUFFIXES)}, or a folder of DICOM slices.",
+                f"Give {', '.join(_SUFFIXES)}, or a folder of DICOM slices.",
             )
-        read = nifti.read if suffix.startswith(".nii") else itk.read
         with naming(path):
-            array, geometry = read(path, notice, thin)
+            volume: Volume = _module(name).read(path, notice, thin)
     except OSError as error:
         raise InputError(f"'{error.filename or path}' cannot be opened: {error.strerror or error}.") from error
     if not allow_nan:
-        _check_finite(array, path.name)
-    return Volume(array, geometry)
+        _check_finite(volume.array, path.name)
+    return volume
 
 
 def write_volume(volume: Volume, path: str | Path, progress: Progress | None = None) -> None:
     """Write .nii, .nii.gz, .nrrd or .mha; what was there stays until the new file is complete on disk.
 
-    The voxel type is kept (bool becomes uint8, float16 float32); .nii.gz and .nrrd are compressed. Raises
-    InputError for another suffix or a missing folder, ActiveSegError when the disk is full, Cancelled.
-    """
-    from activeseg.io import itk, nifti
+    The voxel type is kept (bool becomes uint8, float16 float32); .nii.gz and .nrrd are compressed.
 
+    Raises
+    ------
+    InputError
+        For another suffix or a missing folder.
+    ActiveSegError
+        When the disk is full.
+    Cancelled
+    """
     path, progress = Path(path).expanduser(), progress or Progress()
     suffix = _suffix(path)
-    if suffix not in _WRITE_SUFFIXES:
-        raise InputError(f"'{path.name}' cannot be written.", f"End its name in {', '.join(_WRITE_SUFFIXES)}.")
+    if suffix not in _WRITTEN:
+        raise InputError(f"'{path.name}' cannot be written.", f"End its name in {', '.join(_WRITTEN)}.")
     if not path.parent.is_dir():
         raise InputError(f"There is no folder '{path.parent}'.", "Make it first.")
     try:
         with replacing(path, suffix) as fresh:
-            if suffix.startswith(".nii"):
-                nifti.write(fresh, storable(volume.array), volume.geometry, progress)
-            else:
-                itk.write(fresh, volume.to_sitk())
+            _module(_SUFFIXES[suffix]).write(fresh, volume, progress)
             progress.check()
     except OSError as error:
         raise ActiveSegError(
@@ -97,8 +110,13 @@ def write_volume(volume: Volume, path: str | Path, progress: Progress | None = N
 def read_label_map(path: str | Path, notice: Notice = warn) -> Volume:
     """A label map of whole numbers from 0 to 65535 as uint8, or uint16 where a value is above 255.
 
-    It may be one voxel thick. Floats are accepted when they are whole. Raises InputError that names a wrong value. The
-    header of Slicer's ``.seg.nrrd`` says what its values mean; this function does not look at it.
+    It may be one voxel thick. Floats are accepted when they are whole. The header of Slicer's ``.seg.nrrd`` says what
+    its values mean; this function does not look at it.
+
+    Raises
+    ------
+    InputError
+        As ``read_volume`` does, and for a wrong value, which it names.
     """
     volume = read_volume(path, notice=notice, thin=True)
     array = volume.array
@@ -119,15 +137,27 @@ def read_label_map(path: str | Path, notice: Notice = warn) -> Volume:
     return Volume(array.astype(np.uint8 if highest <= 255 else np.uint16, copy=False), volume.geometry)
 
 
-_WRITE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+def _format_of(path: Path) -> str | None:
+    """The format of a file, a key of ``_FORMATS``. Raises InputError for what is no file, or empty; OSError."""
+    if not path.is_file():
+        raise InputError(f"'{path}' is neither a file nor a folder.", "Give an image file or a DICOM folder.")
+    with open_regular(path) as file:
+        start = file.read(_START_BYTES)
+    if not start:
+        raise InputError(f"'{path.name}' is empty (0 bytes).", "Copy or export it again.")
+    suffix = _suffix(path)
+    by_name = _SUFFIXES[suffix] if suffix else None
+    likely_first = sorted(_FORMATS, key=lambda name: name != by_name)
+    return next((name for name in likely_first if _module(name).recognise(start)), by_name)
 
 
-_READ_SUFFIXES = (*_WRITE_SUFFIXES, ".nhdr", ".mhd")
+def _module(name: str) -> Any:
+    return importlib.import_module(f"activeseg.io.{name}")
 
 
 def _suffix(path: Path) -> str | None:
     """The suffix of a supported format, lower case."""
-    return next((suffix for suffix in _READ_SUFFIXES if path.name.lower().endswith(suffix)), None)
+    return next((suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
 def _check_finite(array: npt.NDArray[Any], name: str) -> None:

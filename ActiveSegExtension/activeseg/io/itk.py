@@ -1,4 +1,4 @@
-"""NRRD and MetaImage files: what their headers mean is SimpleITK's to say, their voxels are read here.
+"""NRRD and MetaImage files: SimpleITK says what their headers mean, the voxels are read here.
 
 Measured on ITK 5.4: a corrupted gzip stream inside a .nrrd or .mha is read without a word, a packed one is unpacked
 whatever its header announces, a header may name any file as its voxels, a MetaImage header with 100,000 dimensions ends
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,8 +24,10 @@ import SimpleITK as sitk  # noqa: N813
 
 from activeseg.core.errors import ActiveSegError, InputError, Notice
 from activeseg.core.geometry import Geometry, volume_shape
+from activeseg.core.progress import Progress
+from activeseg.core.volume import Volume
 from activeseg.io import announced
-from activeseg.io.image_header import ImageHeader, damaged, read_header, unreadable
+from activeseg.io.image_header import ImageHeader, damaged, is_nrrd, read_header, unreadable
 from activeseg.system.regular_files import open_regular
 
 _DTYPES = {
@@ -41,8 +43,21 @@ _LONGEST_LINE = 1 << 24
 _LOGGER = threading.RLock()
 
 
-def read(path: Path, notice: Notice, thin: bool = False) -> tuple[npt.NDArray[Any], Geometry]:
-    """Voxels (k, j, i) and their place. Raises InputError; OSError where the file cannot be opened."""
+def recognise(start: bytes) -> bool:
+    """Whether a file that begins with these bytes is an NRRD or a MetaImage file."""
+    return is_nrrd(start) or re.match(rb"\s*(ObjectType|NDims)\s*[=:]", start) is not None
+
+
+def read(path: Path, notice: Notice, thin: bool = False) -> Volume:
+    """An NRRD or MetaImage file.
+
+    Raises
+    ------
+    InputError
+        For a file that is damaged, or no scalar 3D image with orthogonal axes.
+    OSError
+        Where the file cannot be opened.
+    """
     header = read_header(path)
     place = _placed(path, header, notice)
     shape = volume_shape(place.GetSize(), place.GetNumberOfComponents(), thin=thin)
@@ -50,7 +65,7 @@ def read(path: Path, notice: Notice, thin: bool = False) -> tuple[npt.NDArray[An
     array = _voxels(path, header, shape, _dtype(place))
     if not header.is_placed:
         notice("The NRRD file does not say how the image lies in the patient: left and right are assumed, as ITK does.")
-    return array, geometry
+    return Volume(array, geometry)
 
 
 def read_layers(path: Path, notice: Notice) -> tuple[npt.NDArray[Any], Geometry, Mapping[str, str]]:
@@ -73,18 +88,43 @@ def read_layers(path: Path, notice: Notice) -> tuple[npt.NDArray[Any], Geometry,
     return np.moveaxis(array, -1, 0), geometry, header.texts
 
 
-def write(path: Path, image: sitk.Image) -> None:
-    """Write, compressed for .nrrd. Raises ActiveSegError when the file is not complete afterwards."""
+def write(path: Path, volume: Volume, progress: Progress) -> None:
+    """NRRD or MetaImage, compressed for .nrrd; what was begun is left to the caller to remove.
+
+    Raises
+    ------
+    ActiveSegError
+        Where the file is not complete afterwards, as on a full disk.
+    Cancelled
+    """
+    image = volume.to_sitk()
+    progress.check()
+    with itk_errors(lambda _: _incomplete()), plain_path(path.parent) as folder:
+        sitk.WriteImage(image, str(folder / path.name), path.suffix == ".nrrd")
     try:
-        with plain_path(path.parent) as folder:
-            sitk.WriteImage(image, str(folder / path.name), path.suffix == ".nrrd")
         header = read_header(path)
         if header.storage.encoding != "raw":
             with open_regular(path) as file:
                 file.seek(header.first_byte)
                 announced.check_end(announced.unpacked(file), path, sys.maxsize)
-    except (RuntimeError, InputError) as error:
-        raise ActiveSegError("The image could not be written completely.", "Check the disk's free space.") from error
+    except InputError as error:
+        raise _incomplete() from error
+
+
+def _incomplete() -> ActiveSegError:
+    return ActiveSegError("The image could not be written completely.", "Check the disk's free space.")
+
+
+@contextlib.contextmanager
+def itk_errors(instead: Callable[[str], ActiveSegError]) -> Iterator[None]:
+    """In the block SimpleITK's RuntimeError, its only one, becomes the error that fits what was tried.
+
+    ``instead`` gets ITK's own text, which names paths and lines of C++: for the error's details only.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise instead(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -125,11 +165,8 @@ def _placed(path: Path, header: ImageHeader, notice: Notice) -> sitk.ImageFileRe
         plain = Path(folder) / ("header.nrrd" if header.is_nrrd else "header.mha")
         plain.write_text(header.place(), encoding="ascii", newline="\n")
         reader.SetFileName(str(plain))
-        try:
-            with itk_warnings(notice):
-                reader.ReadImageInformation()
-        except RuntimeError as error:
-            raise unreadable(path, str(error)) from error
+        with itk_errors(lambda said: unreadable(path, said)), itk_warnings(notice):
+            reader.ReadImageInformation()
     return reader
 
 

@@ -19,6 +19,7 @@ from activeseg.core.errors import ActiveSegError, InputError, Notice, warn
 from activeseg.core.geometry import Geometry, corners_ijk, whole_voxels
 from activeseg.core.label_map import check_label_map, label_counts, smallest_dtype
 from activeseg.core.labels import IGNORE, Label, LabelSchema
+from activeseg.core.progress import Progress
 from activeseg.core.segments.layers import Layer, ToCt, small_values
 from activeseg.core.segments.matching import (
     LABEL_NAME_TAG,
@@ -246,7 +247,7 @@ def write_segmentation(
     check_label_map(labels, schema, geometry.shape_kji, "The label map")
     wanted = {schema.named(name).value for name in structures or ()}
     wanted |= set(np.flatnonzero(label_counts(labels, schema)).tolist()) - {0}
-    image = Volume(labels.astype(smallest_dtype(schema.ignore_value), copy=False), geometry).to_sitk()
+    stored = Volume(labels.astype(smallest_dtype(schema.ignore_value), copy=False), geometry)
     known = (*schema.labels, ignore_label(schema))
     texts = {
         f"Segment{number}_{key}": text
@@ -257,7 +258,7 @@ def write_segmentation(
     texts["Segmentation_MasterRepresentation"] = _BINARY
     texts["Segmentation_ReferenceImageExtentOffset"] = "0 0 0"
     with replacing(Path(path), ".nrrd") as fresh:
-        itk.write(fresh, image)
+        itk.write(fresh, stored, Progress())
         _add_to_header(fresh, texts)
 
 

@@ -27,7 +27,6 @@ from scipy.spatial.transform import Rotation
 from activeseg.core.errors import InputError
 from activeseg.core.volume import Volume
 from activeseg.io.dicom.header import MalformedError, read_tags
-from activeseg.io.dicom.series import list_series
 from activeseg.io.images import read_volume
 
 REAL_SERIES = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "ct" / "dicom_series_20_slices"
@@ -149,11 +148,13 @@ def test_several_series_are_offered_and_never_guessed(tmp_path):
         assert_is(read(tmp_path, series)[0], first, geometry)
     assert np.array_equal(read(tmp_path, OTHER)[0].array, second)
     assert "'3' fits none of the 2 DICOM series." in refused(tmp_path, "3")
-    listed = list_series(tmp_path)
-    assert [(info.number, info.uid, info.slices, info.matrix) for info in listed] == [
-        (1, "1.2.826.0.1.3680043.8.498.1", 6, (8, 10)),
-        (2, OTHER, 4, (8, 10)),
+    with pytest.raises(InputError) as raised:
+        read_volume(tmp_path)
+    assert raised.value.details["series"] == [
+        {"number": 1, "uid": "1.2.826.0.1.3680043.8.498.1", "part": ""},
+        {"number": 2, "uid": OTHER, "part": ""},
     ]
+    assert f"2: 'Abdomen', CT, 4 slices of 10 x 8, 0.7 x 0.8 x 2.5 mm, {OTHER}" in message
 
 
 def test_a_description_that_two_series_share_is_no_choice(tmp_path):
@@ -165,7 +166,9 @@ def test_a_description_that_two_series_share_is_no_choice(tmp_path):
 def test_series_whose_uids_were_emptied_are_still_told_apart(tmp_path):
     write_series(tmp_path / "a", SeriesDescription="Thorax", series_uid="", SeriesNumber=1)
     write_series(tmp_path / "b", SeriesDescription="Abdomen", series_uid="", SeriesNumber=2)
-    assert [info.description for info in list_series(tmp_path)] == ["Thorax", "Abdomen"]
+    message = refused(tmp_path)
+    assert "1: 'Thorax', CT" in message
+    assert "2: 'Abdomen', CT" in message
 
 
 def test_localizers_and_objects_without_image_are_left_out_and_said(tmp_path):

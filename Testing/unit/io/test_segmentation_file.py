@@ -291,7 +291,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     write_segmentation(path, blocks(), GRID, SCHEMA)
     before = path.read_bytes()
 
-    def fails(fresh: Path, image: object) -> None:
+    def fails(fresh: Path, volume: object, progress: object) -> None:
         fresh.write_bytes(b"half")
         raise ActiveSegError("The image could not be written completely.", "Check the disk's free space.")
 

@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from activeseg.core.errors import InputError, Notice, warn
+from activeseg.core.errors import InputError, Notice
 from activeseg.core.volume import Volume
-from activeseg.io.dicom.header import MalformedError, Tags, read_tags
+from activeseg.io.dicom.header import MalformedError, Tags, read_tags, recognise
 from activeseg.io.dicom.stack import Slice, geometry_of, places_of, slices_of, voxels_of
 from activeseg.system.regular_files import is_link, open_regular
+
+__all__ = ["read", "recognise"]
 
 # What can tell apart two images at one place in one series (DICOM PS3.3 C.7.3, C.7.6, C.8.2); the first that does.
 _PARTS = {
@@ -47,16 +49,21 @@ _MOST_FILES = 1 << 18
 
 
 @dataclass(frozen=True)
-class SeriesInfo:
+class _SeriesInfo:
     """One stack of slices that can be read as a volume.
 
     Attributes
     ----------
-    number : its number in the list, from 1
-    uid : SeriesInstanceUID (empty where the files have none)
-    part : what tells it from other stacks of the same series (``acquisition 2``), or empty
-    matrix : rows, columns
-    spacing_xyz : mm between columns, rows, slices (median)
+    number
+        Its number in the list, from 1.
+    uid
+        SeriesInstanceUID (empty where the files have none).
+    part
+        What tells it from other stacks of the same series (``acquisition 2``), or empty.
+    matrix
+        Rows, columns.
+    spacing_xyz
+        mm between columns, rows, slices (median).
     """
 
     number: int
@@ -84,7 +91,7 @@ class SeriesInfo:
 
 @dataclass(frozen=True)
 class _Stack:
-    info: SeriesInfo
+    info: _SeriesInfo
     slices: tuple[Slice, ...]  # in order along the normal; repeated positions follow each other
 
 
@@ -99,38 +106,33 @@ class _Found:
         return ", ".join(f"{count} {what.replace('*', 's' * (count > 1))}" for what, count in self.aside.items())
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether the file begins as DICOM. Raises OSError."""
-    try:
-        return read_tags(path) is not None
-    except MalformedError:
-        return True
+def read(path: Path, notice: Notice, thin: bool = False, series: str | None = None) -> Volume:
+    """A DICOM series: that of a folder and its sub-folders, or the one that a file belongs to.
 
+    A file's series is looked for in the file's own folder, not in its sub-folders; a DICOMDIR stands for its folder.
+    Slices are ordered by position. HU for CT: slope and intercept are applied. The volume's name is the modality.
 
-def list_series(folder: str | Path) -> list[SeriesInfo]:
-    """Every stack of two slices and more in the folder and its sub-folders. Raises InputError, OSError."""
-    return [stack.info for stack in _find(_files(Path(folder))).stacks]
+    Parameters
+    ----------
+    thin
+        Has no meaning here: one slice has no place along the third axis.
+    series
+        UID, number in the list that the error offers, or description; needed only where there are several.
 
-
-def read_series(folder: str | Path, series: str | None = None, notice: Notice = warn) -> Volume:
-    """The series of that UID, number in ``list_series`` or description; without ``series`` the only one there is.
-
-    HU for CT: slope and intercept are applied. Slices are ordered by position. Raises InputError for several series to
-    choose from, missing slices, different images at one place, and gantry tilt; OSError.
+    Raises
+    ------
+    InputError
+        For several series to choose from, missing slices, different images at one place, and gantry tilt.
+    OSError
     """
-    folder = Path(folder)
-    found = _find(_files(folder))
-    if not found.stacks:
-        raise _nothing_to_read(folder, found)
-    if found.aside:
-        notice(f"Left out: {found.aside_in_words()}.")
-    return _read(_chosen(found.stacks, series), notice)
-
-
-def read_file(path: Path, series: str | None = None, notice: Notice = warn) -> Volume:
-    """The series that this file belongs to, from the file's own folder (not its sub-folders); all for a DICOMDIR."""
-    if path.name.upper() == "DICOMDIR":
-        return read_series(path.parent, series, notice)
+    if path.is_dir() or path.name.upper() == "DICOMDIR":
+        folder = path if path.is_dir() else path.parent
+        found = _find(_files(folder))
+        if not found.stacks:
+            raise _nothing_to_read(folder, found)
+        if found.aside:
+            notice(f"Left out: {found.aside_in_words()}.")
+        return _read(_chosen(found.stacks, series), notice)
     found = _find(child for child in sorted(path.parent.iterdir()) if not child.is_dir())
     stacks = [stack for stack in found.stacks if any(s.path == path for s in stack.slices)]
     if not stacks:
@@ -313,7 +315,7 @@ def _stack(part: str, places: list[list[Slice]]) -> _Stack:
     first = places[0][0]
     between_rows, between_columns = first.pixel_spacing
     steps = np.diff([place[0].along(first.axes[2]) for place in places])
-    info = SeriesInfo(
+    info = _SeriesInfo(
         number=0,
         uid=first.tags.get("series_uid", ""),
         part=part,

@@ -20,7 +20,7 @@ from activeseg.core.geometry import FloatArray, Geometry, volume_shape
 from activeseg.io.announced import empty_array
 from activeseg.io.dicom.header import Tags
 from activeseg.io.dicom.pixels import check_pixels
-from activeseg.io.itk import itk_warnings, plain_path
+from activeseg.io.itk import itk_errors, itk_warnings, plain_path
 
 # DICOM allows 16 characters for a number and many scanners write far fewer: what rounding is forgiven.
 _ORIENTATION_TOLERANCE = 1e-4
@@ -327,20 +327,23 @@ def _decoded(path: Path, slices: Sequence[Slice]) -> npt.NDArray[Any]:
         check_pixels(path, slices[0].tags)
         for one in slices:
             _rescale(one.tags)
-        with plain_path(path) as plain:
-            reader.SetFileName(str(plain))
-            array = sitk.GetArrayFromImage(reader.Execute())
     except (ValueError, zlib.error) as error:
         raise InputError(
             f"The DICOM file '{path.name}' is damaged: {error}.", "Copy it again, or export the series again."
         ) from error
-    except RuntimeError as error:
-        syntax = slices[0].tags.get("transfer_syntax", "unknown")
-        raise InputError(
-            f"The DICOM file '{path.name}' cannot be decoded (transfer syntax {syntax}): it is damaged or of a "
-            "kind that GDCM does not know.",
-            "Copy it again, or export the series uncompressed.",
-        ) from error
+    with itk_errors(lambda said: _undecodable(path, slices[0].tags, said)), plain_path(path) as plain:
+        reader.SetFileName(str(plain))
+        array = sitk.GetArrayFromImage(reader.Execute())
     if array.ndim != 3 or array.shape[1:] != slices[0].matrix or len(array) <= max(s.frame for s in slices):
         raise InputError(f"The DICOM file '{path.name}' holds {array.shape} voxels, its header says otherwise.")
     return array
+
+
+def _undecodable(path: Path, tags: Tags, said: str) -> InputError:
+    syntax = tags.get("transfer_syntax", "unknown")
+    return InputError(
+        f"The DICOM file '{path.name}' cannot be decoded (transfer syntax {syntax}): it is damaged or of a kind that "
+        "GDCM does not know.",
+        "Copy it again, or export the series uncompressed.",
+        itk=said,
+    )
