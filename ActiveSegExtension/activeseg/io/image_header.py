@@ -125,8 +125,13 @@ class ImageHeader:
 
 
 def is_nrrd(start: bytes) -> bool:
-    """Whether a file that begins with these bytes is NRRD; else it should be a MetaImage."""
+    """Whether a file that begins with these bytes is NRRD."""
     return start.startswith(b"NRRD00")
+
+
+def is_meta(start: bytes) -> bool:
+    """Whether a file that begins with these bytes is surely a MetaImage; some begin with other fields."""
+    return re.match(rb"\s*(ObjectType|NDims)\s*[=:]", start) is not None
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -182,7 +187,7 @@ def _up_to_its_end(path: Path) -> tuple[bytes, bool, bool]:
             found = end.search(start)
             if found:
                 break
-    if not nrrd and (path.suffix.lower() in _NRRD or not re.search(rb"[=:]", start[:200])):
+    if not (nrrd or is_meta(start)) and (path.suffix.lower() in _NRRD or not re.search(rb"[=:]", start[:200])):
         raise unreadable(path)
     if found is None and (not nrrd or len(start) == _LONGEST_HEADER):
         raise damaged(path, "it has no end")

@@ -27,7 +27,7 @@ from activeseg.core.geometry import Geometry, volume_shape
 from activeseg.core.progress import Progress
 from activeseg.core.volume import Volume
 from activeseg.io import announced
-from activeseg.io.image_header import ImageHeader, damaged, is_nrrd, read_header, unreadable
+from activeseg.io.image_header import ImageHeader, damaged, is_meta, is_nrrd, read_header, unreadable
 from activeseg.system.regular_files import open_regular
 
 _DTYPES = {
@@ -45,7 +45,7 @@ _LOGGER = threading.RLock()
 
 def recognise(start: bytes) -> bool:
     """Whether a file that begins with these bytes is an NRRD or a MetaImage file."""
-    return is_nrrd(start) or re.match(rb"\s*(ObjectType|NDims)\s*[=:]", start) is not None
+    return is_nrrd(start) or is_meta(start)
 
 
 def read(path: Path, notice: Notice, thin: bool = False) -> Volume:
