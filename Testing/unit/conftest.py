@@ -16,7 +16,7 @@ def data_folder_of_the_user(tmp_path_factory: pytest.TempPathFactory, monkeypatc
 
 @pytest.fixture(scope="session")
 def uv_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """uv's genuine wheel for this machine."""
+    """uv's original wheel for this machine."""
     return load_uv(tmp_path_factory.mktemp("uv-wheel"))
 
 

@@ -1,11 +1,10 @@
-"""What the tests of the engine's environment install: a genuine uv, and wheels so small that it takes no time."""
+"""What the tests of the engine's environment install: the original uv, and wheels so small that it takes no time."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -13,7 +12,6 @@ from pathlib import Path
 from activeseg.client.environment import uv
 from activeseg.client.environment.environment import Options, Source
 from activeseg.client.environment.lock import Lock
-from activeseg.client.environment.uv import wheel_in_index
 
 PYTHON = Path(getattr(sys, "_base_executable", sys.executable))
 """Of the tests, without their virtual environment."""
@@ -50,13 +48,11 @@ def _digest(text: str) -> str:
 
 
 def load_uv(folder: Path) -> Path:
-    """uv's genuine wheel from the package index, into a folder of wheels."""
-    wheel = wheel_in_index(uv.index_url(os.environ))
-    target = folder / wheel.name
-    with uv._open(wheel.url, "") as answer, target.open("wb") as file:
-        shutil.copyfileobj(answer, file)
-    assert hashlib.sha256(target.read_bytes()).hexdigest() == wheel.sha256
-    return target
+    """uv's original wheel from the package index, into a folder of wheels; ``uv.REQUIREMENT`` has its SHA-256."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--dest", str(folder)]
+    subprocess.run([*pip, "--requirement", str(uv.REQUIREMENT)], check=True)
+    (wheel,) = folder.glob("uv-*.whl")
+    return wheel
 
 
 def offline(wheels: Path, python: Path | None = PYTHON) -> Options:

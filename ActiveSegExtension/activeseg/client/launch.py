@@ -25,7 +25,7 @@ _REMOVED = frozenset(
         "TK_LIBRARY",
     }
 )
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _is_foreign(name: str, value: str, application: str) -> bool:
     upper = name.upper()
     if upper in _REMOVED or upper.startswith(_REMOVED_PREFIXES):
         return True
-    if upper in _CERTIFICATES:  # Slicer's own bundle; a company's own stays
+    if upper in CERTIFICATES:  # Slicer's own bundle; a company's own stays
         return _inside(value, application) or Path(value).name == "Slicer.crt"
     return False
 

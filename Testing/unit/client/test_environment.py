@@ -1,4 +1,4 @@
-"""The engine's environment, made for real: a genuine uv installs small packages from a folder of wheels, offline."""
+"""The engine's environment, made for real: the original uv installs small packages from a folder of wheels, offline."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from installable import PYTHON, make_wheel, offline, small_lock
 
 from activeseg.client.environment.environment import EngineEnvironment, State
 from activeseg.client.environment.folder import LOCK_FILE, MARKER
+from activeseg.client.environment.uv import program_in
 from activeseg.client.launch import engine_environment
 from activeseg.core.errors import Cancelled, EngineError, InputError
 from activeseg.core.progress import Progress
@@ -137,7 +138,7 @@ def install_and_be_killed(folder: Path, wheels: Path, stage: str, text: str, ver
 
 
 MOMENTS = [
-    ("uv", "uv"),
+    ("uv", "Loading"),
     ("python", ""),
     ("packages", "Looking up"),
     ("packages", "0 of"),
@@ -159,7 +160,7 @@ def test_killed_at_any_moment_it_is_recognised_and_can_be_repeated(tmp_path, whe
 
 @pytest.mark.parametrize("between", ["staging", "replaced"])
 def test_killed_between_the_two_steps_of_replacing_it_is_finished(installed, between):
-    options = installed._options()
+    options = installed.plan_again().options
     installed.folder.environment.rename(installed.folder.path / between)
     assert installed.check().state is State.INCOMPLETE
     installed.folder.recover()
@@ -231,7 +232,7 @@ def test_a_damaged_environment_is_recognised_and_repaired(installed, damage):
 
 
 def test_a_damaged_uv_is_replaced(installed, wheels):
-    (program,) = installed.folder.uv.iterdir()
+    program = program_in(installed.folder.uv)
     program.write_bytes(b"no program")
     program.chmod(0o755)
     assert installed.install(installed.plan(offline(wheels))).state is State.READY

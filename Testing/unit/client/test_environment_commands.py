@@ -56,7 +56,7 @@ def test_command_lines_on_windows_and_macos():
     python = python_of(PureWindowsPath("C:/Active Seg/staging"), "win32")
     packages = PureWindowsPath("C:/Active Seg/packages.txt")
     assert uv_commands.sync(program, python, Source(torch="cu130"), packages, system="win32") == [
-        r"C:\Active Seg\uv\uv.exe",
+        r"C:\Active Seg\uv\bin\uv.exe",
         "pip",
         "sync",
         "--python",
@@ -73,6 +73,10 @@ def test_command_lines_on_windows_and_macos():
 def test_a_python_is_downloaded_into_the_folder_and_nowhere_else():
     assert shown(uv_commands.install_python(UV, Path("/e/python"))) == (
         "/e/uv/uv python install --install-dir /e/python --no-bin --no-registry 3.12"
+    )
+    assert shown(uv_commands.install_python(UV, Path("/e/python"), "3.12.10", Path("/e/downloads.json"))) == (
+        "/e/uv/uv python install --install-dir /e/python --no-bin --no-registry "
+        "--offline --python-downloads-json-url /e/downloads.json 3.12.10"
     )
     assert shown(uv_commands.find_python(UV, "3.12")) == (
         "/e/uv/uv python find --no-project --system --no-python-downloads 3.12"

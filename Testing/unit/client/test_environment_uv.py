@@ -1,9 +1,13 @@
-"""uv: which wheel of it, from where, how it is verified, and how it is run and ended."""
+"""uv: where pip takes it from, how it is verified, what is told when that fails; how programs are run and ended."""
 
 from __future__ import annotations
 
-import hashlib
+import importlib.util
 import os
+import re
+import shutil
+import socket
+import sysconfig
 import threading
 import zipfile
 from contextlib import contextmanager, suppress
@@ -18,66 +22,23 @@ from processes import soon_gone
 
 from activeseg.client.environment import uv
 from activeseg.client.environment.failure import failure, without_secrets
-from activeseg.client.environment.uv import Wheel, best_wheel, index_url, platform_suits
+from activeseg.client.environment.uv_commands import Source, uv_environment
 from activeseg.client.environment.uv_process import Runner
 from activeseg.core.errors import Cancelled, EngineError, InputError
 from activeseg.core.progress import Progress
-
-LINUX = "manylinux_2_17_x86_64.manylinux2014_x86_64"
-GLIBC, MUSL = ("glibc", "2.36"), ("", "")
-
-
-@pytest.mark.parametrize(
-    ("tags", "system", "machine", "libc", "suits"),
-    [
-        (LINUX, "linux", "x86_64", GLIBC, True),
-        (LINUX, "linux", "x86_64", ("glibc", "2.12"), False),
-        (LINUX, "linux", "aarch64", GLIBC, False),
-        (LINUX, "linux", "x86_64", MUSL, False),
-        ("musllinux_1_1_x86_64", "linux", "x86_64", MUSL, True),
-        ("manylinux_2_28_aarch64", "linux", "aarch64", GLIBC, True),
-        ("win_amd64", "win32", "AMD64", MUSL, True),
-        ("win_arm64", "win32", "AMD64", MUSL, False),
-        ("macosx_11_0_arm64", "darwin", "arm64", MUSL, True),
-        ("macosx_10_12_x86_64", "darwin", "arm64", MUSL, False),
-        (LINUX, "win32", "AMD64", MUSL, False),
-    ],
-)
-def test_a_wheel_suits_the_machine_that_its_tags_name(tags, system, machine, libc, suits):
-    assert platform_suits(tags, system, machine, libc) is suits
-
-
-def test_the_tested_version_is_taken_else_the_newest_within_the_bounds():
-    def best(*versions):
-        found = best_wheel((f"uv-{version}-py3-none-win_amd64.whl" for version in versions), suits="win_amd64".__eq__)
-        return found and found.version
-
-    assert best("0.14.0", uv.TESTED, "0.13.9") == uv.TESTED
-    assert best("0.13.9", "0.13.10", "0.9.0", "1.0.0") == "0.13.10"
-    assert best("0.9.0", "1.0.0") is None
-
-
-@pytest.mark.parametrize(
-    ("variables", "chosen", "url"),
-    [
-        ({}, "", "https://pypi.org/simple"),
-        ({"PIP_INDEX_URL": "https://a/"}, "", "https://a/"),
-        ({"PIP_INDEX_URL": "https://a/", "UV_INDEX_URL": "https://b/"}, "", "https://b/"),
-        ({"UV_INDEX_URL": "https://b/", "UV_DEFAULT_INDEX": "ours=https://c/"}, "", "https://c/"),
-        ({"UV_DEFAULT_INDEX": "https://c/"}, "https://d/", "https://d/"),
-    ],
-)
-def test_the_index_is_the_chosen_one_or_that_of_uv_or_of_pip(variables, chosen, url):
-    assert index_url(variables, chosen) == url
 
 
 class Requests(SimpleHTTPRequestHandler):
     """Serves a folder and remembers what was asked, and as whom; as a proxy it is asked for whole addresses."""
 
     asked: list[tuple[str, str]]
+    status: int
 
     def do_GET(self):
         self.asked.append((self.path, self.headers.get("Authorization", "")))
+        if self.status != 200:
+            self.send_error(self.status)
+            return
         if self.path.startswith("http://"):
             self.path = "/" + self.path.split("/", 3)[3]
         super().do_GET()
@@ -87,9 +48,9 @@ class Requests(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path):
-    """A web server for ``folder``: its address, and the list of what it was asked."""
-    handler = type("Here", (Requests,), {"asked": []})
+def served(folder: Path, status: int = 200):
+    """A web server for ``folder``: its address, and the list of what it was asked. It may answer all with a status."""
+    handler = type("Here", (Requests,), {"asked": [], "status": status})
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=folder)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -107,109 +68,210 @@ def index(tmp_path, uv_wheel):
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / uv_wheel.name).symlink_to(uv_wheel)
 
-    def write(fragment: str, attributes: str = "") -> Path:
-        link = f'<a href="../../files/{uv_wheel.name}{fragment}"{attributes}>{uv_wheel.name}</a>'
+    def write(name: str = uv_wheel.name) -> Path:
+        link = f'<a href="../../files/{name}">{name}</a>'
         (tmp_path / "simple" / "uv" / "index.html").write_text(f"<!DOCTYPE html><body>{link}</body>", "utf-8")
         return tmp_path
 
     return write
 
 
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch):
+@pytest.fixture
+def runner(tmp_path, monkeypatch):
+    """Runs programs in an empty folder, with nothing in the environment that says where packages come from."""
     for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
+        if name.lower().endswith("_proxy") or name.startswith(("PIP_", "UV_")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    folder = tmp_path / "engine"
+    folder.mkdir()
+    return Runner(folder, uv_environment(folder, Source()), folder / "install.log")
 
 
-def test_uv_comes_from_an_index_with_a_password_and_is_verified(index, uv_wheel, tmp_path):
-    with served(index(f"#sha256={sha256(uv_wheel)}")) as (address, asked):
-        wheel = uv.wheel_in_index(address.replace("//", "//anna:s%20cret@") + "/simple/")
-        seen = []
-        program = uv.unpack(wheel, tmp_path / "uv", progress=Progress(lambda *report: seen.append(report)))
+def obtain(runner: Runner, progress: Progress | None = None, **source) -> Path:
+    return uv.obtain(runner.folder / "uv", Source(**source), runner, progress or Progress())
+
+
+def test_uv_comes_from_an_index_with_a_password_which_is_never_shown(index, uv_wheel, runner):
+    with served(index()) as (address, asked):
+        program = obtain(runner, index=address.replace("//", "//anna:s%20cret@") + "/simple/")
+    assert program == uv.program_in(runner.folder / "uv")
     assert os.access(program, os.X_OK)
-    assert [path.name for path in (tmp_path / "uv").iterdir()] == [program.name]
-    assert seen[-1][1] == 1.0
-    assert {who for _, who in asked} == {"Basic YW5uYTpzIGNyZXQ="}
-    assert asked[-1][0] == f"/files/{uv_wheel.name}"
+    assert ("/files/" + uv_wheel.name, "Basic YW5uYTpzIGNyZXQ=") in asked
+    log = runner.log.read_text("utf-8")
+    assert f"uv-{uv.VERSION}" in log
+    assert "cret" not in log
 
 
-@pytest.mark.parametrize("set_by", ["argument", "variable"])
-def test_uv_comes_through_a_proxy(index, uv_wheel, tmp_path, monkeypatch, set_by):
-    with served(index(f"#sha256={sha256(uv_wheel)}")) as (address, asked):
+@pytest.mark.parametrize("variable", ["PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX"])
+def test_the_index_of_pip_or_of_uv_is_asked(index, uv_wheel, runner, monkeypatch, variable):
+    with served(index()) as (address, asked):
+        monkeypatch.setenv(variable, ("ours=" if variable == "UV_DEFAULT_INDEX" else "") + address + "/simple")
+        obtain(runner)
+    assert [path for path, _ in asked] == ["/simple/uv/", f"/files/{uv_wheel.name}"]
+
+
+def test_the_chosen_index_goes_before_all_others():
+    given = {"UV_DEFAULT_INDEX": "https://a/", "PIP_INDEX_URL": "https://b/"}
+    assert uv.pip_environment(Source(index="https://c/"), given)["PIP_INDEX_URL"] == "https://c/"
+    assert uv.pip_environment(Source(), given)["PIP_INDEX_URL"] == "https://a/"
+
+
+@pytest.mark.parametrize("set_by", ["choice", "variable"])
+def test_uv_comes_through_a_proxy(index, uv_wheel, runner, monkeypatch, set_by):
+    with served(index()) as (address, asked):
         if set_by == "variable":
             monkeypatch.setenv("http_proxy", address)
-        proxy = address if set_by == "argument" else ""
-        wheel = uv.wheel_in_index("http://index.invalid/simple", proxy)
-        uv.unpack(wheel, tmp_path / "uv", proxy)
+        obtain(runner, index="http://localhost:9/simple", proxy=address if set_by == "choice" else "")
     assert [path for path, _ in asked] == [
-        "http://index.invalid/simple/uv/",
-        f"http://index.invalid/files/{uv_wheel.name}",
+        "http://localhost:9/simple/uv/",
+        f"http://localhost:9/files/{uv_wheel.name}",
     ]
 
 
-def test_a_wheel_that_is_not_the_promised_one_is_refused(index, tmp_path):
-    with served(index(f"#sha256={'0' * 64}")) as (address, _):
-        wheel = uv.wheel_in_index(address + "/simple")
-        with pytest.raises(EngineError, match="not the file that the index promises"):
-            uv.unpack(wheel, tmp_path / "uv")
-    assert not (tmp_path / "uv").exists()
+def test_a_password_of_proxy_or_index_is_on_no_command_line():
+    source = Source(index="https://anna:secret@a/simple", proxy="http://anna:secret@proxy:3128")
+    assert "secret" not in " ".join(uv.pip_command(Path("uv"), source))
+    found = uv.pip_environment(source, {})
+    assert (found["PIP_INDEX_URL"], found["PIP_PROXY"]) == (source.index, source.proxy)
+
+
+def test_without_internet_pip_looks_nowhere_but_into_the_folder(uv_wheel, runner, monkeypatch):
+    monkeypatch.setenv("PIP_FIND_LINKS", "https://elsewhere.invalid/")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://elsewhere.invalid/simple")
+    assert obtain(runner, wheels=uv_wheel.parent, offline=True).is_file()
+    assert "elsewhere" not in runner.log.read_text("utf-8")
+    assert uv.pip_environment(Source(wheels=uv_wheel.parent, offline=True), {})["PIP_CONFIG_FILE"] == os.devnull
+
+
+def test_a_wheel_that_is_not_the_tested_one_is_refused_wherever_it_comes_from(index, uv_wheel, tmp_path, runner):
+    other = tmp_path / "other" / uv_wheel.name
+    other.parent.mkdir()
+    shutil.copy(uv_wheel, other)
+    with zipfile.ZipFile(other, "a") as archive:
+        archive.writestr("uv/more.py", "import os")
+    (tmp_path / "files" / uv_wheel.name).unlink(missing_ok=True)
+    (tmp_path / "files" / uv_wheel.name).symlink_to(other)
+    with served(index()) as (address, _), pytest.raises(EngineError, match="not the file that was tested") as error:
+        obtain(runner, index=address + "/simple")
+    assert error.value.details["cause"] == "damaged"
+    with pytest.raises(EngineError, match="not the file that was tested"):
+        obtain(runner, wheels=other.parent, offline=True)
+    assert not uv.program_in(runner.folder / "uv").exists()
+
+
+def test_half_a_wheel_is_refused(uv_wheel, tmp_path, runner):
+    (tmp_path / uv_wheel.name).write_bytes(uv_wheel.read_bytes()[:1_000_000])
+    with pytest.raises(EngineError, match="not the file that was tested"):
+        obtain(runner, wheels=tmp_path, offline=True)
+
+
+def test_an_index_without_the_tested_version_is_told(index, uv_wheel, runner):
+    with served(index(uv_wheel.name.replace(uv.VERSION, "0.9.0"))) as (address, _), pytest.raises(EngineError) as error:
+        obtain(runner, index=address + "/simple")
+    assert error.value.details["cause"] == "missing"
+    assert f"uv=={uv.VERSION}" in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("fragment", "attributes", "says"), [("", "", "no SHA-256"), ("#sha256=0", ' data-yanked=""', "has no uv")]
+    ("status", "cause"), [(401, "credentials"), (403, "credentials"), (404, "missing"), (407, "proxy")]
 )
-def test_an_index_without_a_hash_or_with_yanked_wheels_only_is_refused(index, fragment, attributes, says):
-    with served(index(fragment, attributes)) as (address, _), pytest.raises(EngineError, match=says):
-        uv.wheel_in_index(address + "/simple")
+def test_an_index_that_refuses_is_told_with_its_cause_and_without_the_password(tmp_path, runner, status, cause):
+    with served(tmp_path, status) as (address, _), pytest.raises(EngineError) as error:
+        obtain(runner, index=address.replace("//", "//anna:secret@") + "/simple")
+    assert error.value.details["cause"] == cause
+    assert "secret" not in str(error.value.to_dict()) + runner.log.read_text("utf-8")
 
 
-def test_an_index_that_does_not_answer_is_told_with_its_cause_and_without_the_password(index):
-    with served(index("")) as (address, _):
+def test_an_index_that_does_not_answer_is_told_as_such(tmp_path, runner):
+    with served(tmp_path) as (address, _):
         pass
-    with pytest.raises(EngineError, match="could not be reached") as error:
-        uv.wheel_in_index(address.replace("//", "//anna:secret@"))
+    with pytest.raises(EngineError, match="the server could not be reached") as error:
+        obtain(runner, index=address.replace("//", "//anna:secret@"))
     assert error.value.details["cause"] == "network"
     assert "secret" not in str(error.value.to_dict())
 
 
-def changed(wheel: Path, target: Path, change) -> Wheel:
-    """A copy of a wheel of uv whose files went through ``change(name, data)``."""
-    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(target / wheel.name, "w") as new:
-        for name in old.namelist():
-            if ".data/" not in name or name.endswith(("/uv", "/uv.exe")):
-                new.writestr(*change(name, old.read(name)))
-    return Wheel((target / wheel.name).as_uri(), wheel.name.split("-")[1])
+def test_a_proxy_that_does_not_answer_is_told_as_such(tmp_path, runner):
+    with served(tmp_path) as (address, _):
+        pass
+    with pytest.raises(EngineError, match="the proxy server") as error:
+        obtain(runner, index="http://localhost:9/simple", proxy=address.replace("//", "//anna:secret@"))
+    assert error.value.details["cause"] == "proxy"
+    assert "secret" not in str(error.value.to_dict())
 
 
-def test_a_program_that_is_not_the_one_in_the_wheels_record_is_refused(uv_wheel, tmp_path):
-    wheel = changed(uv_wheel, tmp_path, lambda n, data: (n, data + b"!" if "/scripts/" in n else data))
-    with pytest.raises(EngineError, match="not the one in its record"):
-        uv.unpack(wheel, tmp_path / "uv")
-    assert not (tmp_path / "uv").exists()
+def test_cancelling_ends_pip(tmp_path, runner):
+    """The index takes the connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        seen: list[psutil.Process] = []
+
+        def cancelled() -> bool:
+            seen.extend(psutil.Process().children(recursive=True))
+            silent.settimeout(0.0)
+            try:
+                silent.accept()
+            except BlockingIOError:
+                return False
+            return True
+
+        with pytest.raises(Cancelled):
+            obtain(runner, Progress(cancelled=cancelled), index=f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
+    assert seen
+    assert soon_gone(seen, within_s=30)
 
 
-def test_files_of_a_wheel_that_lead_out_of_the_folder_are_not_unpacked(uv_wheel, tmp_path):
-    wheel = changed(uv_wheel, tmp_path, lambda n, data: ("../../escaped", data) if n == "uv/py.typed" else (n, data))
-    program = uv.unpack(wheel, tmp_path / "a" / "b")
-    assert list((tmp_path / "a").rglob("*")) == [program.parent, program]
+def test_a_pip_that_lies_in_the_folder_is_not_started(uv_wheel, runner):
+    (runner.folder / "pip.py").write_text("raise SystemExit('planted')\n", "utf-8")
+    assert obtain(runner, wheels=uv_wheel.parent, offline=True).is_file()
 
 
-def test_half_a_wheel_is_refused(uv_wheel, tmp_path):
-    half = tmp_path / uv_wheel.name
-    half.write_bytes(uv_wheel.read_bytes()[:1_000_000])
-    with pytest.raises(EngineError, match="no wheel of uv"):
-        uv.unpack(Wheel(half.as_uri(), uv.TESTED), tmp_path / "uv")
+def test_no_package_of_the_python_that_runs_pip_is_touched(uv_wheel, runner):
+    before = {path: path.stat().st_mtime_ns for path in Path(sysconfig.get_path("purelib")).iterdir()}
+    obtain(runner, wheels=uv_wheel.parent, offline=True)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "--target" in uv.pip_command(runner.folder, Source())
+
+
+def test_a_python_without_pip_uses_the_one_that_it_keeps_for_new_environments(uv_wheel, runner, monkeypatch):
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else known(name))
+    assert uv.pip_command(Path("uv"), Source())[2].endswith("pip")
+    assert obtain(runner, wheels=uv_wheel.parent, offline=True).is_file()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EngineError, match="has no pip"):
+        uv.pip_command(Path("uv"), Source())
+
+
+def test_in_slicer_pip_keeps_slicers_variables_and_loses_its_certificates():
+    given = {
+        "SLICER_HOME": "/opt/Slicer",
+        "PYTHONHOME": "/opt/Slicer/lib/Python",
+        "LD_LIBRARY_PATH": "/opt/Slicer/lib",
+        "SSL_CERT_FILE": "/opt/Slicer/share/Slicer.crt",
+        "PATH": "/opt/Slicer/bin",
+    }
+    inside = uv.pip_environment(Source(), given, "/opt/Slicer/bin/python-real")
+    assert given.items() - inside.items() == {("SSL_CERT_FILE", given["SSL_CERT_FILE"])}
+    outside = uv.pip_environment(Source(), given, "/usr/bin/python3")
+    assert not {"PYTHONHOME", "LD_LIBRARY_PATH", "SSL_CERT_FILE"} & set(outside)
+    company = uv.pip_environment(Source(), {"SSL_CERT_FILE": "/etc/company.pem"})
+    assert company["PIP_CERT"] == "/etc/company.pem"
 
 
 def test_a_folder_without_uv_is_refused_with_what_to_do(tmp_path):
+    for name in (f"uv-{uv.VERSION}-py3-none-win32.whl", f"uv-{uv.VERSION}-x.whl", "uv-0.9.0-py3-none-any.whl"):
+        (tmp_path / name).touch()
     with pytest.raises(InputError, match="no wheel of uv") as error:
-        uv.wheel_in_folder(tmp_path)
-    assert f"pip download --no-deps uv=={uv.TESTED}" in error.value.action
+        uv.refuse_folder_without_uv(tmp_path)
+    assert f"pip download --no-deps uv=={uv.VERSION}" in error.value.action
+
+
+def test_every_computer_that_torch_has_builds_for_has_a_verified_uv():
+    text = uv.REQUIREMENT.read_text("utf-8")
+    hashes = re.findall(r"--hash=sha256:([0-9a-f]{64})\b", text)
+    assert len(hashes) == len(set(hashes)) == 8
+    assert len(re.findall("^uv==", text, re.MULTILINE)) == 1
 
 
 # Running it.

@@ -18,10 +18,9 @@ from typing import Any
 from activeseg import __version__
 from activeseg.client.environment import chosen_python, uv, uv_commands
 from activeseg.client.environment import interpreter as interpreters
-from activeseg.client.environment import lock as locks
 from activeseg.client.environment import plan as plans
 from activeseg.client.environment import status as statuses
-from activeseg.client.environment.folder import INSTALLED, EnvironmentFolder, write_json
+from activeseg.client.environment.folder import DOWNLOADS, INSTALLED, EnvironmentFolder, write_json
 from activeseg.client.environment.interpreter import Interpreter
 from activeseg.client.environment.lock import Lock, engine_lock
 from activeseg.client.environment.packages import PackagesStage
@@ -180,7 +179,7 @@ class EngineEnvironment:
         folder.log.write_text("", "utf-8")
         parts = {stage: progress.part(start, stop) for stage, (start, stop) in _PARTS.items()}
         run = self._runner(plan.options.source, held)
-        program = _obtain_uv(folder, plan.options.source, run, parts["uv"])
+        program = uv.obtain(folder.uv, plan.options.source, run, parts["uv"])
         base = _obtain_python(folder, plan, program, run, parts["python"])
         notes = PackagesStage(folder, self.lock, plan, program, base, run).make(parts["packages"])
         python = statuses.python_of(folder.staging)
@@ -253,26 +252,6 @@ def _telling_of_passwords(options: Options) -> Iterator[None]:
         raise
 
 
-def _obtain_uv(folder: EnvironmentFolder, source: Source, run: Runner, progress: Progress) -> Path:
-    """The uv that was unpacked before, if it still works, else a new one."""
-    program = uv.program_in(folder.uv)
-    if program.is_file():
-        try:
-            said = run.run([str(program), "--version"], "uv does not start", progress.check)
-            if locks.satisfies(said.out[0].split()[1], uv.BOUNDS):
-                return program
-        except (EngineError, IndexError):
-            pass  # damaged: it is replaced
-    progress("uv", 0.0, "Looking for the installer uv")
-    if source.offline and source.wheels is not None:
-        wheel = uv.wheel_in_folder(source.wheels)
-    else:
-        wheel = uv.wheel_in_index(uv.index_url(os.environ, source.index), source.proxy)
-    program = uv.unpack(wheel, folder.uv, source.proxy, progress)
-    run.run([str(program), "--version"], "uv does not start", progress.check)
-    return program
-
-
 def _obtain_python(
     folder: EnvironmentFolder, plan: Plan, program: Path, run: Runner, progress: Progress
 ) -> Interpreter:
@@ -287,11 +266,8 @@ def _obtain_python(
         found = _found_by_uv(uv_commands.find_python(program, f"{major}.{minor}"), run, progress)
         if found is not None:
             return found
-    if plan.archive is not None:
-        progress("python", 0.3, f"Unpacking {plan.archive.name}")
-        return interpreters.probe(interpreters.unpack_archive(plan.archive, folder.python), "archive")
     mirror = run.environment.get("UV_PYTHON_INSTALL_MIRROR", "")
-    if source.offline and not mirror.startswith("file:"):
+    if source.offline and plan.archive is None and not mirror.startswith("file:"):
         raise EngineError(
             "No Python 3.11 to 3.13 was found, and without internet none can be downloaded.",
             f"Install Python {interpreters.DOWNLOADED} and choose it, or put an archive named "
@@ -299,14 +275,20 @@ def _obtain_python(
             "(of python-build-standalone) into the folder of wheels.",
             cause="python",
         )
-    version = interpreters.DOWNLOADED
-    progress("python", 0.3, f"Downloading Python {version}")
-    what = f"Python {version} could not be downloaded"
-    run.run(uv_commands.install_python(program, folder.python, version), what, progress.check)
+    if plan.archive is not None:
+        version, downloads = interpreters.archive_version(plan.archive), folder.path / DOWNLOADS
+        write_json(downloads, interpreters.downloads_of(plan.archive))
+        what, origin = f"The Python in '{plan.archive.name}' could not be unpacked", "archive"
+        progress("python", 0.3, f"Unpacking {plan.archive.name}")
+    else:
+        version, downloads = interpreters.DOWNLOADED, None
+        what, origin = f"Python {version} could not be downloaded", "downloaded"
+        progress("python", 0.3, f"Downloading Python {version}")
+    run.run(uv_commands.install_python(program, folder.python, version, downloads), what, progress.check)
     found = _found_by_uv(uv_commands.find_python(program, version, managed=True), run, progress)
     if found is None:
         raise EngineError(f"{what}: it is not where it was put.", "Choose a Python that you have.", cause="python")
-    return replace(found, origin="downloaded")
+    return replace(found, origin=origin)
 
 
 def _found_by_uv(command: list[str], run: Runner, progress: Progress) -> Interpreter | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-import urllib.error
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -55,7 +54,7 @@ CAUSES = (
     ),
     _cause(
         "proxy",
-        r"\b407\b|proxy authentication|proxyconnect|proxy error|tunnel error|unsuccessful tunnel|tunnel connection",
+        r"\b407\b|proxy authentication|proxyconnect|proxy ?error|tunnel error|unsuccessful tunnel|tunnel connection",
         "the proxy server refused the connection",
         "Check the proxy's address, name and password.",
     ),
@@ -75,7 +74,7 @@ CAUSES = (
         "network",
         r"dns error|failed to lookup address|name or service not known|getaddrinfo|nodename nor servname"
         r"|error sending request|connection (refused|reset|aborted)|network is unreachable|timed? ?out"
-        r"|request failed after|no route to host|tcp connect|remote end closed",
+        r"|request failed after|no route to host|tcp connect|remote end closed|connection broken|failed to resolve",
         "the server could not be reached",
         "Check the internet connection or the proxy, or install from a folder of wheels. What was loaded is kept.",
     ),
@@ -100,6 +99,12 @@ CAUSES = (
     ),
     _cause(
         "damaged",
+        r"do not match the hashes",
+        "it is not the file that was tested",
+        "Try again; if it stays so, something on the network, or the package index, changes files.",
+    ),
+    _cause(
+        "damaged",
         r"hash mismatch|failed to (extract|unzip)|invalid (zip|gzip)|end of central directory|crc",
         "a downloaded file is damaged",
         "Repair the environment: everything is downloaded again.",
@@ -107,7 +112,8 @@ CAUSES = (
     ),
 )
 _UNKNOWN = Cause("unknown", re.compile(""), "the reason is in the log", "Look at the log, and report it to ActiveSeg.")
-_SAID = re.compile(r"^\s*(error|cause|hint|×|╰|├)", re.IGNORECASE)
+_SAID = re.compile(r"^\s*(error|cause|hint|×|╰|├|warning: retrying|could not fetch url)", re.IGNORECASE)
+"""The lines of uv and pip about a failure. pip has its reasons in these two, not in its errors."""
 _SECRET = re.compile(r"(?<=://)[^/\s]+@")
 
 
@@ -133,7 +139,8 @@ def failure(what: str, said: Iterable[str], log: str = "") -> EngineError:
     cause = cause_of("\n".join(errors)) if errors else _UNKNOWN
     if cause is _UNKNOWN:
         cause = cause_of("\n".join(lines))
-    told = re.sub(r"^(error|cause):\s*", "", errors[-1].strip(), flags=re.IGNORECASE) if errors else ""
+    fitting = [line for line in errors if cause is not _UNKNOWN and cause.pattern.search(line)] or errors
+    told = re.sub(r"^(error|cause|warning):\s*", "", fitting[-1].strip(), flags=re.IGNORECASE) if fitting else ""
     quote = f" ({told[:300]})" if told else ""
     message = f"{what}: {cause.words}{quote}."
     remedy = {} if cause.remedy is None else {"remedy": cause.remedy}
@@ -141,9 +148,7 @@ def failure(what: str, said: Iterable[str], log: str = "") -> EngineError:
 
 
 def failure_of(what: str, error: BaseException, log: str = "") -> EngineError:
-    """The error for an exception of the file system or of a download."""
-    if isinstance(error, urllib.error.HTTPError):
-        return failure(what, [f"HTTP {error.code} {error.reason} at {error.url}"], log)
+    """The error for an exception of the file system."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return failure(what, ["No space left on device"], log)
     return failure(what, [f"{error}" or type(error).__name__], log)

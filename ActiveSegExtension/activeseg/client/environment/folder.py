@@ -32,11 +32,12 @@ from activeseg.system.regular_files import read_json as read_object
 
 FORMAT = 1
 MARKER, LOCK_FILE, INSTALLED = "activeseg-environment.json", "activeseg-environment.lock", "installed.json"
+DOWNLOADS = "downloads.json"
 _MARKER_LIMIT = 1 << 20
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _FOLDERS = ("staging", "replaced", "cache", "environment", "uv", "python")
-_PARTS = (f".{MARKER}.part", f".{INSTALLED}.part")
-_FILES = ("uv.toml", "requirements.txt", "pins.txt", "excludes.txt", "packages.txt", "install.log", *_PARTS)
+_PARTS = (f".{MARKER}.part", f".{INSTALLED}.part", f".{DOWNLOADS}.part")
+_FILES = ("uv.toml", "requirements.txt", "pins.txt", "excludes.txt", "packages.txt", DOWNLOADS, "install.log", *_PARTS)
 _BEGINNING = re.compile(r'\s*\{\s*"activeseg_environment": 1\b')
 _BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, getattr(errno, "EDEADLOCK", errno.EAGAIN)}
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,70 +156,57 @@ def on_path(environment: Mapping[str, str] | None = None) -> Interpreter | None:
     return None
 
 
-_ARCHIVE = re.compile(r"cpython-(3\.\d+)\.\d+.*-install_only(_stripped)?\.tar\.(gz|zst)$")
+_ARCHIVE = re.compile(r"cpython-3\.(\d+)\.(\d+)(\+\d+)?-.*-install_only(_stripped)?\.tar\.(gz|zst)$")
 
 
 def archive_in(folder: Path, system: str = sys.platform, machine: str = "") -> Path | None:
-    """A standalone Python (of python-build-standalone) for this machine in a folder of wheels; the newest one.
-
-    Raises InputError for a ``.tar.zst``, which Python cannot unpack before 3.14.
-    """
+    """A standalone Python (of python-build-standalone) for this machine in a folder of wheels; the newest one."""
     triple = standalone_triple(system, machine)
-    fitting = [
-        path
-        for path in folder.iterdir()
-        if (match := _ARCHIVE.match(path.name)) and match[1] in _supported_names() and triple in path.name
-    ]
-    readable = [path for path in fitting if path.name.endswith(".gz")]
-    if fitting and not readable:
-        raise InputError(f"'{fitting[0].name}' cannot be unpacked here.", "Take the archive that ends in .tar.gz.")
-
-    def preference(path: Path) -> tuple[int, tuple[int, ...]]:
-        version = tuple(int(part) for part in re.findall(r"\d+", path.name)[:3])
-        return -SUPPORTED.index((version[0], version[1])), version
-
-    return max(readable, key=preference, default=None)
-
-
-def _supported_names() -> set[str]:
-    return {f"{major}.{minor}" for major, minor in SUPPORTED}
+    fitting = []
+    for path in folder.iterdir():
+        match = _ARCHIVE.match(path.name)
+        if match and f"-{triple}-" in path.name and (3, int(match[1])) in SUPPORTED:
+            fitting.append((-SUPPORTED.index((3, int(match[1]))), int(match[2]), path))
+    return max(fitting)[2] if fitting else None
 
 
 def standalone_triple(system: str = sys.platform, machine: str = "") -> str:
     """How python-build-standalone names a machine, such as ``x86_64-unknown-linux-gnu``."""
-    import platform
-
     kind = (machine or platform.machine()).lower()
     processor = {"amd64": "x86_64", "arm64": "aarch64"}.get(kind, kind)
     vendor = {"win32": "pc-windows-msvc", "darwin": "apple-darwin"}.get(system, "unknown-linux-gnu")
     return f"{processor}-{vendor}"
 
 
-def unpack_archive(archive: Path, folder: Path) -> Path:
-    """Unpack a standalone Python into ``folder``; its program. An archive that leaves the folder is refused.
+def archive_version(archive: Path) -> str:
+    """The version of the Python in an archive that ``archive_in`` found, such as ``3.12.10``."""
+    return archive.name.split("-")[1].partition("+")[0]
 
-    A file ``<archive>.sha256`` beside it, as its makers publish it, is compared first. An interrupted call leaves only
-    what the next one replaces.
+
+def downloads_of(archive: Path, system: str = sys.platform) -> dict[str, dict[str, object]]:
+    """The list of downloads for ``uv python install`` that has an archive for this machine as its only entry.
+
+    uv's own list (with ``--mirror file:...``) would serve only the one archive of each version that this uv knows. The
+    SHA-256 is the one in a file ``<archive>.sha256`` beside it, as its makers publish it, if there is one.
     """
+    processor = standalone_triple(system).partition("-")[0]
+    name, libc = {"win32": ("windows", "none"), "darwin": ("darwin", "none")}.get(system, ("linux", "gnu"))
+    version = archive_version(archive)
+    major, minor, patch = map(int, version.split("."))
     published = archive.with_name(archive.name + ".sha256")
-    if published.is_file():
-        with archive.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if published.read_text("utf-8").split()[0].lower() != digest:
-            raise InputError(f"'{archive.name}' is damaged: its SHA-256 is {digest}.", "Download it again.")
-    target = folder / archive.name.removesuffix(".tar.gz")
-    unfinished = folder / f".{target.name}.part"
-    for old in (unfinished, target):
-        if old.exists():
-            shutil.rmtree(old)
-    unfinished.mkdir(parents=True)
-    try:
-        with tarfile.open(archive, "r:gz") as file:
-            file.extractall(unfinished, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise InputError(f"'{archive.name}' cannot be unpacked: {error}.", "Download it again.") from error
-    unfinished.rename(target)
-    for name in ("python/bin/python3", "python/python.exe"):
-        if (target / name).is_file():
-            return target / name
-    raise InputError(f"There is no Python in '{archive.name}'.", "Take an archive that is named 'install_only'.")
+    return {
+        f"cpython-{version}-{name}-{processor}-{libc}": {
+            "name": "cpython",
+            "arch": {"family": processor, "variant": None},
+            "os": name,
+            "libc": libc,
+            "major": major,
+            "minor": minor,
+            "patch": patch,
+            "prerelease": "",
+            "url": archive.absolute().as_uri(),
+            "sha256": published.read_text("utf-8").split()[0].lower() if published.is_file() else None,
+            "variant": None,
+            "build": None,
+        }
+    }

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from activeseg.client.environment import lock as locks
 from activeseg.client.environment import uv
 from activeseg.client.environment.failure import without_password, without_secrets
 from activeseg.client.environment.folder import EnvironmentFolder, free_bytes
 from activeseg.client.environment.interpreter import DOWNLOADED, Interpreter, archive_in
-from activeseg.client.environment.lock import Lock, release
+from activeseg.client.environment.lock import Lock, names, release
 from activeseg.client.environment.uv_commands import Source
 from activeseg.core.errors import InputError
 
@@ -205,7 +204,7 @@ def make_plan(folder: EnvironmentFolder, options: Options, lock: Lock, interpret
     source = options.source
     if source.offline and source.wheels is not None:
         if not uv.program_in(folder.uv).is_file():
-            uv.wheel_in_folder(source.wheels)
+            uv.refuse_folder_without_uv(source.wheels)
         if interpreter is None:
             archive = archive_in(source.wheels)
     accelerator = expected_accelerator(source.torch)
@@ -216,7 +215,7 @@ def make_plan(folder: EnvironmentFolder, options: Options, lock: Lock, interpret
         interpreter=interpreter,
         archive=archive,
         accelerator=accelerator,
-        packages=locks.count(lock.pins),
+        packages=len(names(lock.pins)),
         download_bytes=0 if source.offline else download,
         disk_bytes=disk,
         free_bytes=free_bytes(folder.path),

@@ -130,9 +130,15 @@ def find_python(uv: Path, request: str, managed: bool = False) -> list[str]:
     return [str(uv), "python", "find", "--no-project", "--system", "--no-python-downloads", *kind, request]
 
 
-def install_python(uv: Path, folder: Path, version: str = interpreter.DOWNLOADED) -> list[str]:
-    """Downloads a Python into ``folder``, and puts nothing on the user's path or into Windows' registry."""
-    return [str(uv), "python", "install", "--install-dir", str(folder), "--no-bin", "--no-registry", version]
+def install_python(
+    uv: Path, folder: Path, version: str = interpreter.DOWNLOADED, downloads: Path | None = None
+) -> list[str]:
+    """Puts a Python into ``folder``, and nothing on the user's path or into Windows' registry.
+
+    It is downloaded, or unpacked from where a list of ``downloads`` says (``interpreter.downloads_of``).
+    """
+    known = [] if downloads is None else ["--offline", "--python-downloads-json-url", str(downloads)]
+    return [str(uv), "python", "install", "--install-dir", str(folder), "--no-bin", "--no-registry", *known, version]
 
 
 def make_venv(uv: Path, python: Path, target: Path, source: Source) -> list[str]:
