@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     Remedy.ASSIGN_PATIENT: "activeseg project admit",
     Remedy.RESUME_TRAINING: "activeseg training resume",
     Remedy.INSTALL_ENVIRONMENT: "activeseg environment install",
+    Remedy.UPDATE_ENVIRONMENT: "activeseg environment update",
     Remedy.REPAIR_ENVIRONMENT: "activeseg environment repair",
     Remedy.CHOOSE_PYTHON: "activeseg environment use",
 }

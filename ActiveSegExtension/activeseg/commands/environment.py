@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from activeseg.client.environment.environment import EngineEnvironment, Options, Source, State, Status, default_folder
-from activeseg.client.environment.plan import INDEX, PROXY
+from activeseg.client.environment.plan import INDEX, PROXY, Plan
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation
-from activeseg.core.errors import EngineError, Remedy
+from activeseg.core.errors import EngineError
 
 app = typer.Typer(no_args_is_help=True, help="Make, check, repair and remove the engine's own Python environment.")
 
@@ -31,46 +32,48 @@ Torch = Annotated[str, typer.Option(help="Build of PyTorch: auto, cpu, cu130, ..
 FOLDER = default_folder()
 
 
+Work = Callable[[Conversation, EngineEnvironment, Plan], None]
+
+
+def _planned(work: Work) -> Callable[..., None]:
+    """A command of ``work``'s name that takes everything an installation may be told, and plans it first."""
+
+    def command(
+        folder: Folder = FOLDER,
+        python: Python = None,
+        index: Index = "",
+        wheels: Wheels = None,
+        offline: Offline = False,
+        proxy: Proxy = "",
+        torch: Torch = "auto",
+        json: Json = False,
+        debug: Debug = False,
+    ) -> None:
+        with conversation(json, debug) as talk:
+            environment = EngineEnvironment(folder)
+            options = Options(python, Source(index, wheels, offline, proxy, torch))
+            work(talk, environment, environment.plan(options))
+
+    command.__name__, command.__doc__ = work.__name__, work.__doc__
+    return command
+
+
 @app.command()
-def plan(
-    folder: Folder = FOLDER,
-    python: Python = None,
-    index: Index = "",
-    wheels: Wheels = None,
-    offline: Offline = False,
-    proxy: Proxy = "",
-    torch: Torch = "auto",
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
+@_planned
+def plan(talk: Conversation, environment: EngineEnvironment, found: Plan) -> None:
     """Show what an installation would do; nothing is written."""
-    with conversation(json, debug) as talk:
-        options = Options(python, Source(index, wheels, offline, proxy, torch))
-        found = EngineEnvironment(folder).plan(options)
-        talk.result({"plan": found.to_dict()}, *found.sentences())
+    talk.result({"plan": found.to_dict()}, *found.sentences())
 
 
 @app.command()
-def install(
-    folder: Folder = FOLDER,
-    python: Python = None,
-    index: Index = "",
-    wheels: Wheels = None,
-    offline: Offline = False,
-    proxy: Proxy = "",
-    torch: Torch = "auto",
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
+@_planned
+def install(talk: Conversation, environment: EngineEnvironment, found: Plan) -> None:
     """Install it. After an interruption the same command continues with what was downloaded."""
-    with conversation(json, debug) as talk:
-        environment = EngineEnvironment(folder)
-        found = environment.plan(Options(python, Source(index, wheels, offline, proxy, torch)))
-        for sentence in found.sentences():
-            talk.notice(sentence)
-        with talk.progress() as progress:
-            status = environment.install(found, progress)
-        _tell(talk, status)
+    for sentence in found.sentences():
+        talk.notice(sentence)
+    with talk.progress() as progress:
+        status = environment.install(found, progress)
+    _tell(talk, status)
 
 
 @app.command()
@@ -79,7 +82,7 @@ def check(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) -> 
     with conversation(json, debug) as talk:
         status = EngineEnvironment(folder).check()
         if not status.usable:
-            raise EngineError(status.problem, status.action, status=status.to_dict(), remedy=_remedy(status))
+            raise EngineError(status.problem, status.action, status=status.to_dict(), remedy=status.remedy)
         _tell(talk, status)
 
 
@@ -116,12 +119,6 @@ def remove(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) ->
         kept = EngineEnvironment(folder).remove()
         stays = f"Kept, because they are not ActiveSeg's: {', '.join(kept)}" if kept else f"{folder} is removed."
         talk.result({"kept": kept}, stays)
-
-
-def _remedy(status: Status) -> Remedy:
-    if status.existing:
-        return Remedy.CHOOSE_PYTHON
-    return Remedy.REPAIR_ENVIRONMENT if status.state is State.DAMAGED else Remedy.INSTALL_ENVIRONMENT
 
 
 def _tell(talk: Conversation, status: Status) -> None:

@@ -46,6 +46,7 @@ class Remedy(StrEnum):
     ASSIGN_PATIENT = "assign patient"
     RESUME_TRAINING = "resume training"
     INSTALL_ENVIRONMENT = "install environment"
+    UPDATE_ENVIRONMENT = "update environment"
     REPAIR_ENVIRONMENT = "repair environment"
     CHOOSE_PYTHON = "choose python"
 

@@ -17,7 +17,7 @@ from activeseg.client.environment.environment import EngineEnvironment, State
 from activeseg.client.environment.folder import LOCK_FILE, MARKER
 from activeseg.client.environment.uv import program_in
 from activeseg.client.launch import engine_environment
-from activeseg.core.errors import Cancelled, EngineError, InputError
+from activeseg.core.errors import Cancelled, EngineError, InputError, Remedy
 from activeseg.core.progress import Progress
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes the way POSIX does")
@@ -223,7 +223,8 @@ def test_a_damaged_environment_is_recognised_and_repaired(installed, damage):
         (module.parents[1] / "alveole-1.0.dist-info" / "METADATA").unlink()
     status = installed.check()
     assert status.state is State.DAMAGED
-    assert status.action == "Repair it."
+    assert status.action == "The environment has to be repaired."
+    assert status.remedy is Remedy.REPAIR_ENVIRONMENT
     if damage in ("shortened", "deleted"):
         assert "bronchus/__init__.py" in status.problem
     assert installed.repair().state is State.READY

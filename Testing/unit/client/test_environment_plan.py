@@ -274,10 +274,13 @@ def test_the_search_path_is_looked_through_without_slicers_folders(tmp_path):
     assert interpreter.on_path({"PATH": str(old.parent)}) is None
 
 
+TRIPLE = interpreter.standalone_triple()
 PYTHON_PROGRAM = f'#!/bin/sh\nexec {PYTHON} "$@"\n'
 RUNNING = ".".join(map(str, sys.version_info[:3]))
 INSIDE = f"python/bin/python3.{sys.version_info.minor}"
-LIBRARY = f"python/lib/python3.{sys.version_info.minor}/os.py"
+LIBRARY = f"python/lib/python3.{sys.version_info.minor}/_sysconfigdata__linux_{TRIPLE.partition('-')[0]}-linux-gnu.py"
+VARIABLES = "# system configuration generated and used by the sysconfig module\nbuild_time_vars = {'EXE': ''}\n"
+"""uv reads and corrects that file in what it unpacks."""
 
 
 def archive(folder: Path, name: str, files: dict[str, str]) -> Path:
@@ -288,9 +291,6 @@ def archive(folder: Path, name: str, files: dict[str, str]) -> Path:
             info.size, info.mode = len(text.encode()), 0o755
             tar.addfile(info, io.BytesIO(text.encode()))
     return path
-
-
-TRIPLE = interpreter.standalone_triple()
 
 
 def test_the_archive_for_this_machine_is_chosen(tmp_path):
@@ -316,9 +316,10 @@ def without_pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineEn
     return EngineEnvironment(tmp_path / "engine", small_lock())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the archive that is made here is one for Linux")
 def test_without_internet_the_python_comes_from_the_archive_beside_the_wheels(tmp_path, wheels, monkeypatch):
     name = f"cpython-{RUNNING}+1-{TRIPLE}-install_only.tar.gz"
-    path = archive(wheels, name, {INSIDE: PYTHON_PROGRAM, LIBRARY: ""})
+    path = archive(wheels, name, {INSIDE: PYTHON_PROGRAM, LIBRARY: VARIABLES})
     (wheels / f"{name}.sha256").write_text(hashlib.sha256(path.read_bytes()).hexdigest() + "\n", "utf-8")
     environment = without_pythons(tmp_path, monkeypatch)
     plan = environment.plan(offline(wheels, python=None))
@@ -337,7 +338,7 @@ def test_without_internet_and_without_a_python_it_is_told_what_to_do(tmp_path, w
 
 def test_an_archive_that_leaves_its_folder_is_refused(tmp_path, wheels, monkeypatch):
     name = f"cpython-{RUNNING}+1-{TRIPLE}-install_only.tar.gz"
-    archive(wheels, name, {INSIDE: PYTHON_PROGRAM, LIBRARY: "", "../../../escaped": "!"})
+    archive(wheels, name, {INSIDE: PYTHON_PROGRAM, LIBRARY: VARIABLES, "../../../escaped": "!"})
     environment = without_pythons(tmp_path, monkeypatch)
     with suppress(EngineError):  # uv leaves such a file out, or refuses the archive
         environment.install(environment.plan(offline(wheels, python=None)))
@@ -346,7 +347,7 @@ def test_an_archive_that_leaves_its_folder_is_refused(tmp_path, wheels, monkeypa
 
 def test_an_archive_that_is_not_the_published_one_is_refused(tmp_path, wheels, monkeypatch):
     name = f"cpython-{RUNNING}+1-{TRIPLE}-install_only.tar.gz"
-    archive(wheels, name, {INSIDE: PYTHON_PROGRAM, LIBRARY: ""})
+    archive(wheels, name, {INSIDE: PYTHON_PROGRAM, LIBRARY: VARIABLES})
     (wheels / f"{name}.sha256").write_text("0" * 64 + "\n", "utf-8")
     environment = without_pythons(tmp_path, monkeypatch)
     with pytest.raises(EngineError, match="could not be unpacked: a downloaded file is damaged"):

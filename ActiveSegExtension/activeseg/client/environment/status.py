@@ -16,13 +16,14 @@ from activeseg.client.environment.chosen_python import is_chosen
 from activeseg.client.environment.folder import INSTALLED, EnvironmentFolder, extended
 from activeseg.client.environment.interpreter import SUPPORTED, run_python
 from activeseg.client.environment.lock import Lock, release
-from activeseg.core.errors import ActiveSegError, EngineError, InputError, shown
+from activeseg.core.errors import ActiveSegError, EngineError, InputError, Remedy, shown
 from activeseg.system.regular_files import read_bytes
 
 SHOWN = ("torch", "nnunetv2", "TotalSegmentator")
 """Packages whose versions the user sees."""
 SHOWN_PROBLEMS = 5
 RECORD_LIMIT = 64 << 20
+_REPAIR = "The environment has to be repaired."
 
 
 class State(Enum):
@@ -35,18 +36,32 @@ class State(Enum):
     DAMAGED = "damaged"
 
 
+_REMEDIES = {
+    State.MISSING: Remedy.INSTALL_ENVIRONMENT,
+    State.INCOMPLETE: Remedy.INSTALL_ENVIRONMENT,
+    State.OUTDATED: Remedy.UPDATE_ENVIRONMENT,
+    State.DAMAGED: Remedy.REPAIR_ENVIRONMENT,
+}
+
+
 @dataclass(frozen=True)
 class Status:
     """What ``check`` found.
 
     Attributes
     ----------
-    state : ready can be used; outdated can be used too, other packages were tested with this version of ActiveSeg
-    python : the program to start the engine with, when it is ready or outdated
-    python_version, versions : of Python, torch, nnunetv2, TotalSegmentator; empty when they could not be asked
-    size_bytes : on disk; 0 for another Python of the user
-    problem, action : sentences; empty when it is ready
-    existing : whether it is a Python that the user already had
+    state
+        Ready can be used; outdated can be used too, other packages were tested with this version of ActiveSeg.
+    python
+        The program to start the engine with, when it is ready or outdated.
+    python_version, versions
+        Of Python, torch, nnunetv2, TotalSegmentator; empty when they could not be asked.
+    size_bytes
+        On disk; 0 for another Python of the user.
+    problem, action
+        Sentences; empty when it is ready.
+    existing
+        Whether it is a Python that the user already had.
     """
 
     state: State
@@ -62,6 +77,13 @@ class Status:
     @property
     def usable(self) -> bool:
         return self.state in (State.READY, State.OUTDATED)
+
+    @property
+    def remedy(self) -> Remedy | None:
+        """What of ActiveSeg's own helps; None when it is ready."""
+        if self.existing and self.state is State.DAMAGED:
+            return Remedy.CHOOSE_PYTHON
+        return _REMEDIES.get(self.state)
 
     def to_dict(self) -> dict[str, Any]:
         """The status as JSON-ready values."""
@@ -182,7 +204,12 @@ def status_of(folder: EnvironmentFolder, lock: Lock, files: bool) -> Status:
     """Look at a folder; see ``EngineEnvironment.check``."""
     marker = folder.marker()
     if marker is None:
-        return Status(State.MISSING, folder.path, problem="The engine is not installed.", action="Install it.")
+        return Status(
+            State.MISSING,
+            folder.path,
+            problem="The engine is not installed.",
+            action="The environment has to be installed.",
+        )
     if marker.get("existing"):
         python = chosen_python(folder, marker)
         if python is None:
@@ -197,15 +224,15 @@ def status_of(folder: EnvironmentFolder, lock: Lock, files: bool) -> Status:
     installed = folder.installed()
     if installed is None:
         problem = "The installation was not completed."
-        action = "Install it again; what was downloaded is used again."
+        action = "The environment has to be installed again; what was downloaded is used again."
         if folder.environment.exists():
-            return Status(State.DAMAGED, folder.path, problem=f"'{INSTALLED}' is missing.", action="Repair it.")
+            return Status(State.DAMAGED, folder.path, problem=f"'{INSTALLED}' is missing.", action=_REPAIR)
         return Status(State.INCOMPLETE, folder.path, size_bytes=folder.size(), problem=problem, action=action)
     python = python_of(folder.environment)
     size = folder.size()
 
     def damaged(problem: str) -> Status:
-        return Status(State.DAMAGED, folder.path, size_bytes=size, problem=problem, action="Repair it.")
+        return Status(State.DAMAGED, folder.path, size_bytes=size, problem=problem, action=_REPAIR)
 
     try:
         said = ask(python, lock)
@@ -231,7 +258,7 @@ def status_of(folder: EnvironmentFolder, lock: Lock, files: bool) -> Status:
         _shown(said["versions"], lock),
         size,
         "This version of ActiveSeg was tested with other packages." if outdated else "",
-        "Update it." if outdated else "",
+        "The environment can be updated; until then it is used as it is." if outdated else "",
     )
 
 
