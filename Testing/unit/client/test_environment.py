@@ -160,7 +160,7 @@ def test_killed_at_any_moment_it_is_recognised_and_can_be_repeated(tmp_path, whe
 
 @pytest.mark.parametrize("between", ["staging", "replaced"])
 def test_killed_between_the_two_steps_of_replacing_it_is_finished(installed, between):
-    options = installed.plan_again().options
+    options = installed.options_of_installation()
     installed.folder.environment.rename(installed.folder.path / between)
     assert installed.check().state is State.INCOMPLETE
     installed.folder.recover()

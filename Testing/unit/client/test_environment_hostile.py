@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from installable import small_lock
 
 from activeseg.client.environment import folder as environment_folder
 from activeseg.client.environment.environment import EngineEnvironment, State
-from activeseg.client.environment.folder import INSTALLED, MARKER
+from activeseg.client.environment.folder import DOWNLOADS, INSTALLED, MARKER
 from activeseg.client.environment.plan import Options
 from activeseg.client.environment.uv_commands import Source, uv_environment
 from activeseg.core.errors import EngineError, InputError
@@ -63,7 +64,7 @@ def test_a_link_in_place_of_a_folder_of_ours_is_removed_and_never_followed(
     assert (treasure / "thesis.txt").read_text("utf-8") == "mine"
 
 
-@pytest.mark.parametrize("name", ["install.log", "uv.toml", "packages.txt", f".{MARKER}.part"])
+@pytest.mark.parametrize("name", ["install.log", "uv.toml", "packages.txt", DOWNLOADS])
 def test_a_link_in_place_of_a_file_of_ours_is_not_written_through(
     environment: EngineEnvironment, treasure: Path, name: str
 ) -> None:
@@ -74,13 +75,39 @@ def test_a_link_in_place_of_a_file_of_ours_is_not_written_through(
     assert (treasure / "thesis.txt").read_text("utf-8") == "mine"
 
 
-def test_a_link_in_place_of_the_lock_or_of_the_unfinished_marker_is_refused(
-    environment: EngineEnvironment, treasure: Path
-) -> None:
+def test_a_link_in_place_of_the_marker_is_replaced_and_not_written_through(tmp_path: Path, treasure: Path) -> None:
     (treasure / "thesis.txt").chmod(0o644)
-    (environment.folder.path / f".{MARKER}.part").symlink_to(treasure / "thesis.txt")
-    with pytest.raises(EngineError, match="cannot be written"):
-        environment.folder.claim({})
+    folder = EngineEnvironment(tmp_path / "engine", small_lock()).folder
+    folder.claim({})
+    (treasure / "thesis.txt").write_bytes((folder.path / MARKER).read_bytes())
+    (folder.path / MARKER).unlink()
+    (folder.path / MARKER).symlink_to(treasure / "thesis.txt")
+    folder.claim({"more": 1})
+    assert not (folder.path / MARKER).is_symlink()
+    assert "more" not in (treasure / "thesis.txt").read_text("utf-8")
+
+
+def test_a_marker_whose_writer_was_killed_leaves_a_folder_that_can_be_used_and_removed(
+    environment: EngineEnvironment, tmp_path: Path
+) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from activeseg.system.files import replacing\n"
+        "with replacing(Path(sys.argv[1]), '.json') as fresh: fresh.write_text('half'); os._exit(1)"
+    )
+    new = EngineEnvironment(tmp_path / "new", small_lock())
+    for folder in (environment.folder, new.folder):
+        folder.path.mkdir(exist_ok=True)
+        subprocess.run([sys.executable, "-c", code, str(folder.path / MARKER)], check=False)
+        assert list(folder.path.glob(".activeseg-*.json"))
+        folder.refuse_foreign()
+        with folder.exclusive():
+            assert not list(folder.path.glob(".activeseg-*.json"))
+    assert environment.remove() == []
+    assert not environment.folder.path.exists()
+
+
+def test_a_link_in_place_of_the_lock_is_refused(environment: EngineEnvironment, treasure: Path) -> None:
+    (treasure / "thesis.txt").chmod(0o644)
     (environment.folder.path / environment_folder.LOCK_FILE).symlink_to(treasure / "thesis.txt")
     with pytest.raises(EngineError, match="cannot be written"), environment.folder.exclusive():
         pass
@@ -98,7 +125,7 @@ def test_removing_changes_no_rights_of_what_links_lead_to(environment: EngineEnv
     path = str(locked / "link")
     locked.mkdir(parents=True)
     (locked / "link").symlink_to(treasure / "thesis.txt")
-    environment_folder._make_writable(os.unlink, path, None)
+    environment_folder.make_writable(os.unlink, path, None)
     assert stat.S_IMODE((treasure / "thesis.txt").stat().st_mode) == 0o444
 
 
@@ -155,7 +182,7 @@ def test_odd_types_in_the_marker_are_told(environment: EngineEnvironment, key: s
     assert not environment.check().usable
     assert environment.python is None
     with contextlib.suppress(InputError):
-        assert isinstance(environment._options(), Options)
+        assert isinstance(environment.options_of_installation(), Options)
     assert environment.remove() == []
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from activeseg.client.environment.folder import read_json, write_json
+from activeseg.client.environment.folder import PRIVATE, read_json
+from activeseg.system.files import make_folder, write_json
 from activeseg.system.folders import data_folder
 
 
@@ -20,15 +21,15 @@ def is_chosen(folder: Path, python: Path) -> bool:
 def remember(folder: Path, python: Path) -> None:
     """From now on ``python`` may be started for ``folder``. Raises OSError."""
     file = _file()
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_json(file, {**(read_json(file) or {}), str(folder): str(python)})
+    make_folder(file.parent, 0o700)
+    write_json(file, {**(read_json(file) or {}), str(folder): str(python)}, PRIVATE)
 
 
 def forget(folder: Path) -> None:
     """Nothing is chosen for the folder any more. Raises OSError."""
     known = read_json(_file()) or {}
     if known.pop(str(folder), None) is not None:
-        write_json(_file(), known)
+        write_json(_file(), known, PRIVATE)
 
 
 def _file() -> Path:

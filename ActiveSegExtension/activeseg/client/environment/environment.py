@@ -20,7 +20,7 @@ from activeseg.client.environment import chosen_python, uv, uv_commands
 from activeseg.client.environment import interpreter as interpreters
 from activeseg.client.environment import plan as plans
 from activeseg.client.environment import status as statuses
-from activeseg.client.environment.folder import DOWNLOADS, INSTALLED, EnvironmentFolder, write_json
+from activeseg.client.environment.folder import DOWNLOADS, INSTALLED, EnvironmentFolder
 from activeseg.client.environment.interpreter import Interpreter
 from activeseg.client.environment.lock import Lock, engine_lock
 from activeseg.client.environment.packages import PackagesStage
@@ -31,6 +31,7 @@ from activeseg.client.environment.uv_process import Runner
 from activeseg.client.launch import engine_environment
 from activeseg.core.errors import EngineError, InputError, shown
 from activeseg.core.progress import Progress
+from activeseg.system.files import write_json
 from activeseg.system.folders import data_folder
 
 __all__ = ["EngineEnvironment", "Options", "Plan", "Source", "State", "Status", "default_folder"]
@@ -72,7 +73,7 @@ class EngineEnvironment:
 
     def plan_again(self) -> Plan:
         """What ``repair``, or ``update`` where it is needed, would do. Raises as ``plan``, and where nothing is."""
-        return self.plan(self._options())
+        return self.plan(self.options_of_installation())
 
     def install(self, plan: Plan, progress: Progress | None = None) -> Status:
         """Make the environment as planned; an existing one stays until the new one works. Stages: uv, python, packages,
@@ -95,7 +96,7 @@ class EngineEnvironment:
 
     def repair(self, progress: Progress | None = None) -> Status:
         """Reinstall the environment with the same settings; everything is downloaded again."""
-        plan = self.plan(self._options())
+        plan = self.plan(self.options_of_installation())
         with _telling_of_passwords(plan.options), self.folder.exclusive() as held:
             self.folder.clear("staging", "cache", "uv", "python")
             self._install(plan, progress or Progress(), held)
@@ -105,7 +106,7 @@ class EngineEnvironment:
         """Bring an outdated environment to this version's packages; one that is ready is left alone."""
         status = self.check(files=False)
         if status.state is not State.READY:
-            plan = self.plan(self._options())
+            plan = self.plan(self.options_of_installation())
             with _telling_of_passwords(plan.options):
                 return self.install(plan, progress)
         if not status.existing:
@@ -154,7 +155,7 @@ class EngineEnvironment:
             self.folder.claim({**marker, "existing": str(path)})
         return self.check(files=False)
 
-    def _options(self) -> Options:
+    def options_of_installation(self) -> Options:
         """As the environment was installed. Raises InputError when it was not."""
         marker = self.folder.marker()
         if marker is None:

@@ -27,17 +27,19 @@ from typing import Any
 
 from activeseg.client.environment.failure import failure_of
 from activeseg.core.errors import EngineError, InputError
+from activeseg.system.files import is_temporary_file, remove_abandoned, write_json
 from activeseg.system.regular_files import read_bytes
 from activeseg.system.regular_files import read_json as read_object
 
 FORMAT = 1
 MARKER, LOCK_FILE, INSTALLED = "activeseg-environment.json", "activeseg-environment.lock", "installed.json"
 DOWNLOADS = "downloads.json"
+PRIVATE = 0o600
+"""Records are readable only for the user: an index's address tells where an organisation keeps its packages."""
 _MARKER_LIMIT = 1 << 20
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _FOLDERS = ("staging", "replaced", "cache", "environment", "uv", "python")
-_PARTS = (f".{MARKER}.part", f".{INSTALLED}.part", f".{DOWNLOADS}.part")
-_FILES = ("uv.toml", "requirements.txt", "pins.txt", "excludes.txt", "packages.txt", DOWNLOADS, "install.log", *_PARTS)
+_FILES = ("uv.toml", "requirements.txt", "pins.txt", "excludes.txt", "packages.txt", DOWNLOADS, "install.log")
 _BEGINNING = re.compile(r'\s*\{\s*"activeseg_environment": 1\b')
 _BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, getattr(errno, "EDEADLOCK", errno.EAGAIN)}
 
@@ -97,7 +99,7 @@ class EnvironmentFolder:
     def _is_made_by_us(self) -> bool:
         """Whether nothing lies here but what we make."""
         ours = {*_FOLDERS, *_FILES, MARKER, LOCK_FILE}
-        if not {entry.name for entry in self.path.iterdir()} <= ours:
+        if not {entry.name for entry in self.path.iterdir() if not is_temporary_file(entry.name)} <= ours:
             return False
         environments = [path for path in (self.environment, self.staging, self.replaced) if path.exists()]
         return all((path / "pyvenv.cfg").is_file() or not any(path.iterdir()) for path in environments)
@@ -112,8 +114,8 @@ class EnvironmentFolder:
             raise InputError(f"'{self.path}' is a file.", "Choose a folder.")
         if self.marker() is not None or not self.path.is_dir():
             return
-        ours = {LOCK_FILE, *_PARTS}
-        strange = sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours)
+        names = sorted(entry.name for entry in self.path.iterdir())
+        strange = [name for name in names if name != LOCK_FILE and not is_temporary_file(name)]
         if strange:
             raise InputError(
                 f"The folder '{self.path}' holds other things, such as '{strange[0]}', and was not made by ActiveSeg.",
@@ -125,7 +127,7 @@ class EnvironmentFolder:
         self.refuse_foreign()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_json(self.path / MARKER, {"activeseg_environment": FORMAT, **content})
+            write_json(self.path / MARKER, {"activeseg_environment": FORMAT, **content}, PRIVATE)
         except OSError as error:
             raise failure_of(f"The folder '{self.path}' cannot be written", error) from error
 
@@ -159,6 +161,7 @@ class EnvironmentFolder:
                     cause="locks",
                 ) from error
             self._unlink_links()
+            remove_abandoned(self.path)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -201,7 +204,8 @@ class EnvironmentFolder:
     def empty(self) -> None:
         """Remove all that is ours, the marker last, so that an interrupted removal can be repeated."""
         self.clear(*_FOLDERS)
-        for name in (*_FILES, MARKER):
+        begun = [entry.name for entry in self.path.iterdir() if is_temporary_file(entry.name)]
+        for name in (*_FILES, *begun, MARKER):
             _remove(self.path / name)
 
     def disappear(self) -> list[str]:
@@ -251,17 +255,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write in one step, readable only for the user: an index's address may hold a password."""
-    unfinished = path.with_name(f".{path.name}.part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINK
-    with os.fdopen(os.open(unfinished, flags, 0o600), "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
-
-
 def _remove(path: Path) -> None:
     """Remove a file, a link (never what it leads to) or a folder with everything in it."""
     try:
@@ -278,7 +271,7 @@ def extended(path: Path, system: str = sys.platform) -> str:
     return f"\\\\?\\{path}" if system == "win32" and not str(path).startswith("\\\\") else str(path)
 
 
-def _make_writable(function: Callable[[str], object], path: str, _: object) -> None:
+def make_writable(function: Callable[[str], object], path: str, _: object) -> None:
     """Windows does not delete what is read-only, and a POSIX folder must be writable to lose its files."""
     parent = os.path.dirname(path)
     os.chmod(parent, os.stat(parent).st_mode | stat.S_IRWXU)
@@ -289,7 +282,7 @@ def _make_writable(function: Callable[[str], object], path: str, _: object) -> N
     function(path)
 
 
-_ON_ERROR: dict[str, Any] = {"onexc" if sys.version_info >= (3, 12) else "onerror": _make_writable}
+_ON_ERROR: dict[str, Any] = {"onexc" if sys.version_info >= (3, 12) else "onerror": make_writable}
 
 
 if sys.platform == "win32":
