@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from test_totalsegmentator_weights import BODY, files_of, install, zip_of
+from weight_archives import BODY, files_of, install, zip_of
 
 from activeseg.core.errors import Cancelled, InputError, ModelError
 from activeseg.core.progress import Progress

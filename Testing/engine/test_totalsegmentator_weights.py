@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import socket
 import threading
-import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import requests
+from weight_archives import BODY, files_of, install, zip_of
 
 from activeseg.core.errors import Cancelled, ModelError
 from activeseg.core.progress import Progress
@@ -22,43 +21,6 @@ from activeseg.segmenters.totalsegmentator.sandbox import UserHome
 from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter, task_infos
 from activeseg.segmenters.totalsegmentator.tasks import Model, task_named
 from activeseg.segmenters.totalsegmentator.weights import Weights, download_weights, inspect_weights, require_weights
-
-BODY: Model = task_named("body-fast").parts()[0]
-
-
-def checkpoint_bytes() -> bytes:
-    """A file that looks like a torch checkpoint from outside."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("checkpoint_final/data.pkl", b"x" * 200)
-        archive.writestr("checkpoint_final/data/0", b"\0" * 30_000)
-    return buffer.getvalue()
-
-
-def files_of(model: Model) -> dict[str, bytes]:
-    """Paths below the weights' root and what a complete download has there."""
-    base = f"{model.dataset}/{model.trained}"
-    labels = {"background": 0, **{name: value for value, name in model.classes.items()}}
-    return {
-        f"{base}/plans.json": json.dumps({"configurations": {model.configuration: {}}}).encode(),
-        f"{base}/dataset.json": json.dumps({"labels": labels}).encode(),
-        f"{base}/fold_0/checkpoint_final.pth": checkpoint_bytes(),
-    }
-
-
-def zip_of(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
-
-
-def install(root: Path, files: dict[str, bytes]) -> None:
-    for name, data in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 import slicer
 import vtk
 from scene_cases import LIVER, PLAIN, SCHEMA, SHAPE, Case, oblique
+from strokes import LOGIC, add_segment, cube, paint
 
 from activeseg.core.errors import InputError
 from activeseg.core.labels import LabelSchema
@@ -15,37 +16,6 @@ from activeseg.core.volume import Volume
 from ActiveSegModuleLib.scene.labelmap import BINARY_LABELMAP, CLOSED_SURFACE, array_of, first_voxel, image_of
 from ActiveSegModuleLib.scene.placement import ijk_to_ras
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode
-
-LOGIC = slicer.vtkSlicerSegmentEditorLogic
-
-
-def paint(case, segment_id, box, mode=LOGIC.ModificationModeAdd, overwrite=0):
-    """One stroke of the Segment Editor: ``box`` is (k, j, i) slices; overwrite 0 = all other segments, 2 = none."""
-    editor = case.core.editor(case.segmentation.node, case.ct)
-    editor.GetSegmentEditorNode().SetOverwriteMode(overwrite)
-    shape = [s.stop - s.start for s in box]
-    first = [s.start for s in box[::-1]]
-    stroke = image_of(np.ones(shape, np.uint8), ijk_to_ras(case.ct), first)
-    editor.SaveStateForUndo()
-    editor.ModifySegmentByLabelmap(case.segmentation.node, segment_id, stroke, mode, False, False)
-    return editor
-
-
-def add_segment(case, name, array=None, first_ijk=(0, 0, 0), terminology=None, segment_id=""):
-    segment = slicer.vtkSegment()
-    segment.SetName(name)
-    if terminology:
-        segment.SetTerminology(terminology)
-    if array is not None:
-        segment.AddRepresentation(BINARY_LABELMAP, image_of(array.astype(np.uint8), ijk_to_ras(case.ct), first_ijk))
-    case.segments.AddSegment(segment, segment_id)
-    return case.segments.GetSegmentIdBySegment(segment)
-
-
-def cube(box):
-    mask = np.zeros(SHAPE, bool)
-    mask[box] = True
-    return mask
 
 
 def by_id(back):

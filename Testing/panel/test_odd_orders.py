@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import slicer
 from conftest import ENGINE_PYTHON
+from loaded_cases import FAR, MODULE, load_ct, make_case, pump, stroke, visible
 from scene_cases import PLAIN
 from slicer_stand_in import LoadedModule
-from test_current_case import FAR, MODULE, load_ct, make_case, pump, stroke, visible
 from user import User
 
 SEEDS = [int(s) for s in os.environ.get("ACTIVESEG_ODD", "0 1 2 3").split()]

@@ -11,79 +11,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asked import Asked
 from PySide6 import QtCore
+from seen_segments import seen
 from settings import Settings
 from slicer_application import SlicerCore
-from test_layers import seen
 from watched_process import WatchedProcess, until
 
 from activeseg.core.correction import RegionState
-from activeseg.core.errors import ActiveSegError, InputError
+from activeseg.core.errors import InputError
 from activeseg.core.volume import Volume
-from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry
 from ActiveSegModuleLib.engine.engine import Engine
 from ActiveSegModuleLib.engine.engine_process import Listeners
-from ActiveSegModuleLib.engine.listener import Listener
 from ActiveSegModuleLib.logic.drafts import Drafts, OfferedDraft
 from ActiveSegModuleLib.logic.installation import FOLDER, Installation
-from ActiveSegModuleLib.logic.segmenting import Choice, Segmenting
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.scene.labelmap import CLOSED_SURFACE, image_of
 from ActiveSegModuleLib.scene.placement import geometry_of, ijk_to_ras
 from ActiveSegModuleLib.scene.volume_node import volume_of
-
-STRUCTURES = ("bone", "fat", "lungs")
-
-
-@pytest.fixture(scope="session")
-def image() -> Volume:
-    return make_phantom(Domain.NATIVE, seed=1, geometry=phantom_geometry(spacing_xyz=(8.0, 8.0, 8.0))).ct
-
-
-@pytest.fixture
-def core() -> SlicerCore:
-    return SlicerCore.start()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "drafts"
-
-
-@pytest.fixture
-def drafts(process: WatchedProcess, folder: Path) -> Drafts:
-    return Drafts(process, folder)
-
-
-@pytest.fixture
-def case(core: SlicerCore, process: WatchedProcess, folder: Path, image: Volume) -> Case:
-    """As one click makes it."""
-    segmenting = Segmenting(core.scene, process, folder, Listener())
-    ct_node = core.add_volume(image.array, image.geometry, "Phantom")
-    segmenting.start(ct_node, Choice("hounsfield", structures=STRUCTURES, regions=3))
-    until(lambda: segmenting.running is None)
-    assert segmenting.last_case is not None, segmenting.last_error
-    return segmenting.last_case
-
-
-class Asked:
-    """Waits for what a method of Drafts gives to its callbacks."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
-        self.errors: list[ActiveSegError] = []
-
-    def result(self, ask: Callable[..., None], *parameters: Any) -> Any:
-        ask(*parameters, lambda *told: self.told.append(told), self.errors.append)
-        until(lambda: self.told or self.errors)
-        assert not self.errors, self.errors
-        return self.told[0][0] if self.told[0] else None
-
-    def error(self, ask: Callable[..., None], *parameters: Any) -> ActiveSegError:
-        ask(*parameters, lambda *told: self.told.append(told), self.errors.append)
-        until(lambda: self.told or self.errors)
-        assert not self.told, self.told
-        return self.errors[0]
 
 
 def save(drafts: Drafts, case: Case) -> None:

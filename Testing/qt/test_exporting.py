@@ -1,14 +1,13 @@
 """What is exported from a scene, and what is said about it, between a real scene and an original engine."""
 
-# ruff: noqa: F401, F811  (fixtures of another file)
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from asked import Asked
 from slicer_application import SlicerCore
-from test_drafts import Asked, case, core, drafts, folder, image
 from watched_process import WatchedProcess, until
 
 from activeseg.core.errors import InputError

@@ -85,9 +85,14 @@ def test_an_installation_without_internet_and_wheels_fails_in_words(installation
     assert installation.python is None
 
 
-def test_cancelling_ends_everything_that_was_started(installation: Installation) -> None:
+def test_cancelling_ends_everything_that_was_started(tmp_path: Path, made: list[Installation]) -> None:
     told: list[str] = []
-    installation._changed = lambda: told.append(installation.working.stage if installation.working else "")
+
+    def changed() -> None:
+        told.append(made[0].working.stage if made[0].working else "")
+
+    made.append(Installation(QtCore, Settings({FOLDER: str(tmp_path / "engine")}), changed, environment={}))
+    installation = made[0]
     answers = do(installation, "install", sources=Sources(torch="cpu"))
     until(lambda: any(told) or answers.errors)
     installation.cancel()
@@ -206,12 +211,14 @@ def test_while_the_environment_is_changed_no_engine_starts_in_it(installation: I
     engine.close()
 
 
-def test_where_packages_come_from_is_remembered_but_no_password(installation: Installation, tmp_path: Path) -> None:
+def test_where_packages_come_from_is_remembered_but_no_password(tmp_path: Path) -> None:
+    settings = Settings({FOLDER: str(tmp_path / "engine")})
+    installation = Installation(QtCore, settings, lambda: None, environment={})
     sources = Sources(str(tmp_path), True, "http://reader:secret@proxy.local:3128", "cpu")
     installation.remember(sources)
-    again = Installation(QtCore, installation._settings, lambda: None, environment={})
+    again = Installation(QtCore, settings, lambda: None, environment={})
     assert again.sources == Sources(str(tmp_path), True, "http://reader@proxy.local:3128", "cpu")
-    assert "secret" not in str(installation._settings)
+    assert "secret" not in str(settings)
 
 
 def test_a_proxys_password_is_on_no_command_line(installation: Installation) -> None:

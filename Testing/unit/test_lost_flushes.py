@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import sys
@@ -29,8 +30,8 @@ from activeseg.system.files import staging_folder
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 TRUTH = Provenance(Origin.TRUTH)
-SEED, EVERY = 12, 6
-"""One instant of so many is tried here; ``Testing/soak/lost_flushes.py`` tries all."""
+SEED, EVERY = (int(part) for part in os.environ.get("ACTIVESEG_LOST_FLUSHES", "12 6").split())
+"""One instant of so many is tried here; ``Testing/soak/lost_flushes.py`` tries all, with other seeds."""
 
 
 def worst_folders(
