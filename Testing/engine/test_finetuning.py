@@ -57,10 +57,10 @@ from activeseg.learning.training.finetuning import (
     start_finetuning,
     wait_for_end,
 )
-from activeseg.learning.training.parent_network import parent_network
-from activeseg.learning.training.preparation import DATASET, Target, TrainingCases, prepare
+from activeseg.learning.training.preparation import DATASET, prepare
 from activeseg.learning.training.run_folder import Control, RunFolder, Stage
 from activeseg.learning.training.trainer import FineTuningTrainer, draws, transferred
+from activeseg.learning.training.training_basis import TrainingBasis
 from activeseg.learning.training.training_plan import MembersFrom, TrainingPlan, default_plan
 from activeseg.models import open_model
 from activeseg.samples.phantom import PHANTOM_SCHEMA
@@ -350,13 +350,13 @@ def test_structures_that_the_dataset_lacks_are_filled_in_from_the_parent_and_ign
     dataset.add_truth(phantom.ct, type(phantom.labels)(labels, phantom.labels.geometry))
     project = Project.create(tmp_path / "p", "demo", dataset=dataset.folder, matching={"My liver": "liver"})
     project.admit("CT_0001", "A")
-    parent = parent_network(project, BASE)
-    target = Target.of(parent, dataset.schema, project.state.matching)
+    basis = TrainingBasis.of(project)
+    target = basis.target
     assert target.value_of == {"My liver": LABELS["liver"], "spleen": LABELS["spleen"]}
     assert target.new == ()
     assert target.ignore == 12
     folder = tmp_path / "preprocessed"
-    prepare(project, parent, TrainingCases.of(project), target, folder, {}, "cpu", Progress())
+    prepare(project, basis, TrainingPlan(), folder, Progress())
     written = read_label_map(folder / DATASET / "labels" / "new_CT_0001.nii.gz").array
     settings = Settings(device="cpu", members=1, mode=Mode.FAST)
     predicted = NnUNetSegmenter(DEMO).segment({"CT": phantom.ct}, settings, Progress()).labels
@@ -565,12 +565,10 @@ def test_a_project_that_was_moved_while_its_fine_tuning_stood_still_goes_on_wher
 
 @pytest.mark.skipif(os.name != "posix", reason="links")
 def test_what_somebody_else_prepared_is_prepared_again_and_never_unpickled(project: Project, tmp_path: Path) -> None:
-    parent = parent_network(project, BASE)
-    target = Target.of(parent, project.dataset().schema, project.state.matching)
-    folder, cases = tmp_path / "preprocessed", TrainingCases.of(project)
+    folder, basis = tmp_path / "preprocessed", TrainingBasis.of(project, BASE)
 
     def prepared() -> dict[str, bytes]:
-        prepare(project, parent, cases, target, folder, {}, "cpu", Progress())
+        prepare(project, basis, TrainingPlan(), folder, Progress())
         return {path.name: path.read_bytes() for path in (folder / DATASET / "cases").iterdir()}
 
     first = prepared()

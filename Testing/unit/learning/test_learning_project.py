@@ -28,9 +28,9 @@ from activeseg.learning.project.readiness import to_review, waiting_cases, worth
 from activeseg.learning.project.state import FILE, ProjectState
 from activeseg.learning.project.version import BASE, RECORD, ModelKind, Version
 from activeseg.learning.training.finetuning import outcome
-from activeseg.learning.training.preparation import TrainingCases, changed_voxels
 from activeseg.learning.training.replay import FOLDER, add_replay
 from activeseg.learning.training.run_folder import RunFolder, RunState, Stage
+from activeseg.learning.training.training_cases import TrainingCases, changed_voxels
 from activeseg.learning.training.training_plan import TrainingPlan
 from activeseg.samples.phantom import PHANTOM_SCHEMA
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.learning.training.parent_network import CHECKPOINT, ParentNetwork
-from activeseg.learning.training.preparation import Target, published_labels
+from activeseg.learning.training.target import Target
 from activeseg.system.files import sync_to_disk
 
 
@@ -27,7 +27,7 @@ def write_model(
 
     place = folder / parent.part / parent.folder.name if parent.part else folder
     place.mkdir(parents=True)
-    dataset = {**parent.dataset, "labels": published_labels(target), "numTraining": cases}
+    dataset = {**parent.dataset, "labels": target.published, "numTraining": cases}
     for name, content in (("plans.json", parent.plans), ("dataset.json", dataset)):
         (place / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         sync_to_disk(place / name)

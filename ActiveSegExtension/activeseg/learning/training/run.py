@@ -30,7 +30,7 @@ from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.project import VERSIONS
 from activeseg.learning.project.state import now
 from activeseg.learning.project.version import MEASURED, MODEL, Version, add_version
-from activeseg.learning.training.preparation import DATASET, PLANS, Target, prepare
+from activeseg.learning.training.preparation import DATASET, PLANS, prepare
 from activeseg.learning.training.run_folder import Control, RunFolder, Stage
 from activeseg.learning.training.training_basis import TrainingBasis
 from activeseg.learning.training.training_plan import MembersFrom
@@ -157,30 +157,15 @@ class _Running:
         # What was found when it began may have changed, and a resumed one may be on another computer.
         basis = TrainingBasis.of(self.project, self.parent_id, self.part, self.cases)
         self.plan = basis.checked(self.plan)
-        parent, target = basis.network, basis.target
         if not self.state.version:
-            chosen: dict[str, Any] = {}
-            if self.plan.batch_size is not None:
-                chosen["batch_size"] = self.plan.batch_size
-            if self.plan.patch_kji is not None:
-                chosen["patch_size"] = list(self.plan.patch_kji)
-            prepare(
-                self.project,
-                parent,
-                self.cases,
-                target,
-                folders["preprocessed"],
-                chosen,
-                self.plan.device,
-                self._progress(Stage.PREPARING),
-            )
+            prepare(self.project, basis, self.plan, folders["preprocessed"], self._progress(Stage.PREPARING))
             self._stage(Stage.TRAINING)
-            members = self._train(parent, target, folders["preprocessed"])
-            self._publish(parent, target, members)
+            members = self._train(basis, folders["preprocessed"])
+            self._publish(basis, members)
         self._stage(Stage.MEASURING)
         self._measure()
 
-    def _train(self, parent: Any, target: Target, preprocessed: Path) -> list[Path]:
+    def _train(self, basis: TrainingBasis, preprocessed: Path) -> list[Path]:
         """Weights of all members, one file each."""
         done = self.run.folder / "members"
         if is_link(done):
@@ -190,10 +175,10 @@ class _Running:
         for number in range(self.plan.trainings):
             mine = files if self.plan.members_from is MembersFrom.SNAPSHOTS else [files[number]]
             if not all(file.exists() for file in mine):
-                self._train_one(number, mine, parent, target, preprocessed / DATASET)
+                self._train_one(number, mine, basis, preprocessed / DATASET)
         return files
 
-    def _train_one(self, number: int, files: list[Path], parent: Any, target: Target, folder: Path) -> None:
+    def _train_one(self, number: int, files: list[Path], basis: TrainingBasis, folder: Path) -> None:
         import numpy as np
         import torch
 
@@ -202,7 +187,7 @@ class _Running:
         from activeseg.segmenters.nnunet.checkpoint_file import read_checkpoint, read_pickle
         from activeseg.segmenters.nnunet.safe_loading import safe_unpickling
 
-        seed = self.plan.seed + number
+        parent, seed = basis.network, self.plan.seed + number
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
@@ -222,7 +207,7 @@ class _Running:
                 self.plan,
                 weights,
                 parent.dataset["labels"],
-                target.labels,
+                basis.target.labels,
                 [f"new_{case}" for case in self.cases.corrected if case not in earlier],
                 [*(f"new_{case}" for case in earlier), *(f"replay_{case}" for case in self.cases.replayed)],
                 parent.mirror_axes,
@@ -272,7 +257,7 @@ class _Running:
         with SummaryWriter(str(self.run.folder / "tensorboard" / f"member_{number + 1}")) as writer:
             yield writer.add_scalar
 
-    def _publish(self, parent: Any, target: Target, members: list[Path]) -> None:
+    def _publish(self, basis: TrainingBasis, members: list[Path]) -> None:
         """The version appears with its model and its record, or not at all."""
         from activeseg.learning.training.publication import write_model
         from activeseg.segmenters.nnunet.checkpoint_file import read_weights
@@ -282,11 +267,9 @@ class _Running:
         staging = staging_folder(versions)
         try:
             weights = [read_weights(path) for path in members]
-            write_model(staging / MODEL, parent, target, weights, len(self.cases.corrected))
+            write_model(staging / MODEL, basis.network, basis.target, weights, len(self.cases.corrected))
             hold_out, dataset = self.project.state.hold_out, self.project.dataset()
-            held_out = {
-                c: dataset.record(c).current.label.sha256 for c in hold_out.on(Side.HELD_OUT) if c in dataset.cases()
-            }
+            held_out = [case for case in hold_out.on(Side.HELD_OUT) if case in dataset.cases()]
             version = add_version(
                 versions,
                 staging,
@@ -294,12 +277,12 @@ class _Running:
                     id,
                     self.parent_id,
                     now(),
-                    parent.kind,
-                    parent.task,
+                    basis.network.kind,
+                    basis.network.task,
                     self.cases.corrected,
                     self.cases.replayed,
                     {case: dataset.record(case).current.label.sha256 for case in held_out},
-                    target.schema.to_dict(),
+                    basis.target.schema.to_dict(),
                     to_json(self.plan),
                     tuple(self.plan.seed + number for number in range(self.plan.trainings)),
                     {name: metadata.version(name) for name in ("nnunetv2", "torch", "TotalSegmentator")},

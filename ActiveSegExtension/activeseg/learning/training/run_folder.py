@@ -34,7 +34,7 @@ from activeseg.core.records import ANY_NUMBER, Count, Matches, damaged, from_jso
 from activeseg.learning.project.project import RUNS, Project
 from activeseg.learning.project.state import now
 from activeseg.learning.project.version import VERSION_ID, VersionOrBase, check_version_id
-from activeseg.learning.training.preparation import TrainingCases
+from activeseg.learning.training.training_cases import TrainingCases
 from activeseg.learning.training.training_plan import TrainingPlan
 from activeseg.system import file_lock
 from activeseg.system.files import make_folder, remove_abandoned, replacing

@@ -10,7 +10,8 @@ from activeseg.core.errors import InputError
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.version import ModelKind
 from activeseg.learning.training.parent_network import ParentNetwork, parent_network
-from activeseg.learning.training.preparation import Target, TrainingCases, changed_voxels, check_images_fit
+from activeseg.learning.training.target import Target
+from activeseg.learning.training.training_cases import TrainingCases, changed_voxels
 from activeseg.learning.training.training_plan import TrainingPlan
 from activeseg.segmenters.nnunet.device import resolve_device
 
@@ -67,7 +68,9 @@ class TrainingBasis:
         state, dataset = project.state, project.dataset()
         changed = changed_voxels(project, cases.corrected)
         network = parent_network(project, parent or state.current, changed, part)
-        check_images_fit(network, dataset)
+        needed, given = len(network.channels), len(dataset.channel_names)
+        if needed != given:
+            raise InputError(f"The dataset has {given} images for each case, the model {needed}.")
         target = Target.of(network, dataset.schema, state.matching)
         return cls(cases, network, target, tuple(name for name in changed if name not in network.values))
 

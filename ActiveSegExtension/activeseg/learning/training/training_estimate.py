@@ -16,7 +16,7 @@ from typing import Any
 
 from activeseg.core.errors import DeviceError
 from activeseg.learning.training.parent_network import ParentNetwork
-from activeseg.learning.training.preparation import Target
+from activeseg.learning.training.target import Target
 from activeseg.learning.training.training_plan import TrainingPlan
 from activeseg.system.heap import is_out_of_memory
 from activeseg.system.switches import switches_off
