@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,17 +12,18 @@ import typer
 from rich.live import Live
 
 from activeseg.commands.arguments import is_number
-from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
+from activeseg.commands.conversation import Conversation, Debug, Json, table
+from activeseg.commands.opened_project import Folder, opened_project
 from activeseg.core.errors import Cancelled, InputError, shown
 from activeseg.core.records import to_json
 
 if TYPE_CHECKING:
+    from activeseg.learning.project.project import Project
     from activeseg.learning.training.finetuning import Planned
     from activeseg.learning.training.run_folder import RunFolder, RunState
 
 app = typer.Typer(no_args_is_help=True, help="Watch, pause, resume, stop and cancel a project's fine-tuning.")
 
-Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's folder.")]
 _LOOK_S = 0.5
 
 
@@ -56,9 +59,8 @@ def finetune(
     debug: Debug = False,
 ) -> None:
     """Fine-tune a project's current version on its corrections, measure the new one, and let the gate decide."""
-    with conversation(json, debug) as talk:
-        from activeseg.learning.project.project import Project
-        from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning
+    with opened_project(folder, json, debug) as (talk, project):
+        from activeseg.learning.training.finetuning import plan_finetuning
 
         changes = {
             "members": members,
@@ -75,27 +77,32 @@ def finetune(
             "seed": seed,
             "margin": margin,
         }
-        project = Project.open(folder)
         planned = plan_finetuning(project, changes, parent=parent, part=part, device=device)
         if plan_only:
             talk.result(planned.to_dict(), *_plan_report(planned))
             return
-        for sentence in planned.sentences():
-            talk.notice(sentence)
-        run = start_finetuning(project, planned.plan, parent=planned.parent, part=planned.part)
-        if detach:
-            told = f"Training continues in the background: activeseg training show {folder}"
-            talk.result({"run": run.id, **to_json(run.state)}, told)
-            return
-        _watch(talk, run)
-        _end(talk, run)
+        _carry_out(talk, project, planned, detach)
+
+
+def _carry_out(talk: Conversation, project: Project, planned: Planned, detach: bool) -> None:
+    """Start what was planned; unless it is detached, show it to its end."""
+    from activeseg.learning.training.finetuning import start_finetuning
+
+    for sentence in planned.sentences():
+        talk.notice(sentence)
+    run = start_finetuning(project, planned.plan, parent=planned.parent, part=planned.part)
+    if detach:
+        told = f"Training continues in the background: activeseg training show {project.folder}"
+        talk.result({"run": run.id, **to_json(run.state)}, told)
+        return
+    _watch(talk, run)
+    _end(talk, run)
 
 
 @app.command()
 def show(folder: Folder, json: Json = False, debug: Debug = False) -> None:
     """Show the progress of the last fine-tuning."""
-    with conversation(json, debug) as talk:
-        run = _last(folder)
+    with _last_training(folder, json, debug) as (talk, run):
         state = run.state
         talk.result({"run": run.id, **to_json(state)}, _state_table(run, state))
 
@@ -103,8 +110,7 @@ def show(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 @app.command()
 def watch(folder: Folder, json: Json = False, debug: Debug = False) -> None:
     """Follow the last fine-tuning to its end; Ctrl+C stops watching, not the training."""
-    with conversation(json, debug) as talk:
-        run = _last(folder)
+    with _last_training(folder, json, debug) as (talk, run):
         _watch(talk, run, cancels=False)
         _end(talk, run)
 
@@ -130,20 +136,18 @@ def cancel(folder: Folder, json: Json = False, debug: Debug = False) -> None:
 @app.command()
 def resume(folder: Folder, json: Json = False, debug: Debug = False) -> None:
     """Continue after a pause, a stop, a killed process or a restarted machine."""
-    with conversation(json, debug) as talk:
+    with _last_training(folder, json, debug) as (talk, run):
         from activeseg.learning.training.finetuning import resume_finetuning
 
-        run = _last(folder)
         resume_finetuning(run)
         talk.result({"run": run.id, **to_json(run.state)}, f"{run.id} continues.")
 
 
 def _tell(folder: Path, what: str, json: bool, debug: bool) -> None:
-    with conversation(json, debug) as talk:
+    with _last_training(folder, json, debug) as (talk, run):
         from activeseg.learning.training.finetuning import wait_for_end
         from activeseg.learning.training.run_folder import Control
 
-        run = _last(folder)
         stopped = run.state.stage == "stopped" and what == "cancel"
         if run.state.stage.ended and not stopped:
             raise InputError(f"The fine-tuning {run.id} has ended ({run.state.stage}).", "Start a new one.")
@@ -153,11 +157,13 @@ def _tell(folder: Path, what: str, json: bool, debug: bool) -> None:
         talk.result({"run": run.id, **to_json(run.state)}, f"{run.id}: {run.state.stage}.")
 
 
-def _last(folder: Path) -> RunFolder:
-    from activeseg.learning.project.project import Project
-    from activeseg.learning.training.run_folder import RunFolder
+@contextmanager
+def _last_training(folder: Path, json: bool, debug: bool) -> Iterator[tuple[Conversation, RunFolder]]:
+    """A conversation about a project's last fine-tuning."""
+    with opened_project(folder, json, debug) as (talk, project):
+        from activeseg.learning.training.run_folder import RunFolder
 
-    return RunFolder.last_of(Project.open(folder))
+        yield talk, RunFolder.last_of(project)
 
 
 def _watch(talk: Conversation, run: RunFolder, cancels: bool = True) -> None:

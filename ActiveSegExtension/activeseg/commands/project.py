@@ -9,6 +9,7 @@ import typer
 
 from activeseg.commands.arguments import channel_files, mapping, names, read_channels
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation, table
+from activeseg.commands.opened_project import Folder, opened_project
 from activeseg.core.errors import InputError
 from activeseg.core.records import to_json
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, help="Create and inspect a project: base model, dataset, held-out cases, versions."
 )
-
-Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's folder.")]
 
 
 @app.command()
@@ -51,10 +50,7 @@ def new(
 @app.command()
 def show(folder: Folder, json: Json = False, debug: Debug = False) -> None:
     """Show structures, cases (training or held out), versions, and whether a new fine-tuning is worthwhile."""
-    with conversation(json, debug) as talk:
-        from activeseg.learning.project.project import Project
-
-        project = Project.open(folder)
+    with opened_project(folder, json, debug) as (talk, project):
         project.admit_known()
         _show(talk, project)
 
@@ -69,10 +65,7 @@ def match(
     debug: Debug = False,
 ) -> None:
     """Match the dataset's structures with the base model's; only before the first version."""
-    with conversation(json, debug) as talk:
-        from activeseg.learning.project.project import Project
-
-        project = Project.open(folder)
+    with opened_project(folder, json, debug) as (talk, project):
         project.match(mapping(map_))
         _show(talk, project)
 
@@ -91,11 +84,10 @@ def admit(
     debug: Debug = False,
 ) -> None:
     """Assign a patient ID to a case: all images of a patient are trained on, or all are held out, permanently."""
-    with conversation(json, debug) as talk:
+    with opened_project(folder, json, debug) as (talk, project):
         from activeseg.learning.project.holdout import Side
-        from activeseg.learning.project.project import Project
 
-        side = Project.open(folder).admit(case, patient)
+        side = project.admit(case, patient)
         told = f"{case}: {side}."
         if side is Side.HELD_OUT:
             told += " It measures versions and is never trained on: review it fully, only reviewed voxels count."
@@ -110,10 +102,8 @@ def reviewed(
     debug: Debug = False,
 ) -> None:
     """Mark a held-out case as completely reviewed: all of it is then used to measure versions."""
-    with conversation(json, debug) as talk:
-        from activeseg.learning.project.project import Project
-
-        Project.open(folder).mark_reviewed(case)
+    with opened_project(folder, json, debug) as (talk, project):
+        project.mark_reviewed(case)
         talk.result({"case": case, "reviewed": True}, f"{case} is marked as completely reviewed.")
 
 
@@ -151,11 +141,9 @@ def replay(
     debug: Debug = False,
 ) -> None:
     """Preserve what the current version can do: train on its results for more images, beside the corrections."""
-    with conversation(json, debug) as talk:
-        from activeseg.learning.project.project import Project
+    with opened_project(folder, json, debug) as (talk, project):
         from activeseg.learning.training.replay import add_replay
 
-        project = Project.open(folder)
         channels = project.dataset().channel_names
         if channel and len(images) > 1:
             raise InputError(f"{len(images)} images were given with --channel.", "Replay one case at a time.")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from activeseg.commands.conversation import Debug, Json, conversation, table
+from activeseg.commands.conversation import Debug, Json, table
+from activeseg.commands.opened_project import Folder, opened_project
 
 if TYPE_CHECKING:
     from activeseg.learning.measuring.comparison import Comparison
@@ -15,17 +16,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="List, compare, promote, roll back, export and import versions.")
 
-Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's folder.")]
 Id = Annotated[str, typer.Argument(metavar="VERSION", help="A version such as v0003, or base.")]
 
 
 @app.command(name="list")
 def list_(folder: Folder, json: Json = False, debug: Debug = False) -> None:
     """List all versions, and which one is current."""
-    with conversation(json, debug) as talk:
-        from activeseg.learning.project.project import Project
-
-        project = Project.open(folder)
+    with opened_project(folder, json, debug) as (talk, project):
         versions, current = project.versions(), project.state.current
         rows = table("VERSION", "FROM", "CREATED", "CASES", "MEAN DICE", "VERDICT", right=("CASES", "MEAN DICE"))
         rows.add_row("base" + (" *" if current == "base" else ""), "", "", "", "", project.state.base_model)
@@ -61,11 +58,9 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Compare two versions on the held-out cases, structure by structure, measuring what is missing."""
-    with conversation(json, debug) as talk:
+    with opened_project(folder, json, debug) as (talk, project):
         from activeseg.learning.measuring.comparison import compare_versions
-        from activeseg.learning.project.project import Project
 
-        project = Project.open(folder)
         with talk.progress() as progress:
             compared = compare_versions(project, first, second or project.state.current, device, progress)
         if picture is not None:
@@ -82,10 +77,7 @@ def promote(
     debug: Debug = False,
 ) -> None:
     """Make a version current by hand, regardless of the gate's decision; this is recorded."""
-    with conversation(json, debug) as talk:
-        from activeseg.learning.project.project import Project
-
-        project = Project.open(folder)
+    with opened_project(folder, json, debug) as (talk, project):
         project.promote(version, reason or "by hand")
         _told(talk, project)
 
@@ -93,10 +85,7 @@ def promote(
 @app.command()
 def rollback(folder: Folder, json: Json = False, debug: Debug = False) -> None:
     """Return to the previously current version."""
-    with conversation(json, debug) as talk:
-        from activeseg.learning.project.project import Project
-
-        project = Project.open(folder)
+    with opened_project(folder, json, debug) as (talk, project):
         project.rollback()
         _told(talk, project)
 
@@ -110,12 +99,11 @@ def export_(
     debug: Debug = False,
 ) -> None:
     """Export a version to one file, for another installation."""
-    with conversation(json, debug) as talk:
+    with opened_project(folder, json, debug) as (talk, project):
         from activeseg.learning.bundle import export_version
-        from activeseg.learning.project.project import Project
 
         with talk.progress() as progress:
-            export_version(Project.open(folder), version, file, progress)
+            export_version(project, version, file, progress)
         talk.result({"file": str(file), "bytes": file.stat().st_size}, f"Written to {file}.")
 
 
@@ -127,12 +115,11 @@ def import_(
     debug: Debug = False,
 ) -> None:
     """Import a version from a file. It does not become current; compare it, then promote it."""
-    with conversation(json, debug) as talk:
+    with opened_project(folder, json, debug) as (talk, project):
         from activeseg.learning.bundle import import_version
-        from activeseg.learning.project.project import Project
 
         with talk.progress() as progress:
-            version = import_version(Project.open(folder), file, progress)
+            version = import_version(project, file, progress)
         talk.result({"version": version.id}, f"Imported as {version.id} (it was {version.imported}).")
 
 
