@@ -40,7 +40,7 @@ from activeseg.learning.measuring.pictures import dice_bars
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
 from activeseg.review.alternatives import apply_alternative
-from activeseg.review.regions import Region
+from activeseg.review.regions import FoundRegion
 from activeseg.samples.phantom import Domain, make_phantom
 from activeseg.segmenters import list_models, open_segmenter
 
@@ -101,7 +101,7 @@ def model_for_patients() -> str:
     return next((name for name in fast if name in ready), "hounsfield")
 
 
-def show_regions(regions: Sequence[Region]) -> None:
+def show_regions(regions: Sequence[FoundRegion]) -> None:
     """The list that leads the user."""
     table = Table("#", "structures", "score", "size (ml)", "members say", "alternatives", title="Regions to review")
     for r in regions:

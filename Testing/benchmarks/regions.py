@@ -32,7 +32,7 @@ from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Settings
 from activeseg.core.votes import Segmented
 from activeseg.review.region_search import DEFAULT_SEARCH, Search
-from activeseg.review.regions import Region, body_volume_mm3, find_regions
+from activeseg.review.regions import FoundRegion, body_volume_mm3, find_regions
 from activeseg.samples.phantom import Domain, Phantom, make_phantom
 from activeseg.segmenters import open_segmenter
 
@@ -87,7 +87,7 @@ def covered(boxes: Sequence[tuple[slice, ...]], shape: tuple[int, ...]) -> Mask:
 
 
 def random_boxes(
-    regions: Sequence[Region],
+    regions: Sequence[FoundRegion],
     places: Sequence[npt.NDArray[np.intp]],
     shape: tuple[int, ...],
     random: np.random.Generator,

@@ -21,6 +21,7 @@ from activeseg.client.engine_client import EstimateEvent, Failure, ProgressEvent
 from activeseg.client.launch import EngineOptions
 from activeseg.core.errors import Cancelled, Crashed, DeviceError, InputError, ModelError
 from activeseg.core.progress import Progress
+from activeseg.core.records import to_json
 from activeseg.core.segmenter import Mode, Settings
 from activeseg.core.volume import Volume
 from activeseg.io.images import write_volume
@@ -89,7 +90,7 @@ def test_a_segmentation_is_the_one_that_the_library_makes(engine: WatchedEngine,
         assert np.array_equal(read_array(path), grid.measure(name), equal_nan=True)
     assert read_geometry(result["measures_geometry"]) == grid.geometry
     regions = read_regions(Path(result["regions_folder"]))
-    assert [r.to_dict() for r in regions] == [r.to_dict() for r in expected.regions] == result["regions"]
+    assert to_json(regions) == to_json(expected.regions) == result["regions"]
     assert [m["name"] for m in result["record"]["members"]] == ["fold 0", "fold 1", "fold 2", "fold 3"]
     assert result["fallbacks"] == []
     engine.do("job.release", {"job": job})

@@ -111,7 +111,7 @@ def test_a_project_with_a_version_and_a_run_is_read(files: Path) -> None:
     assert (version.verdict.promoted, version.seeds, version.plan["epochs"]) == (True, (5,), 3)
     run = RunFolder.last_of(project)
     assert (run.state.stage, run.state.dice) == (Stage.DONE, {"liver": 0.9})
-    assert run.asked["cases"]["corrected"] == {"CT_0001": "ab" * 32}
+    assert run.asked.cases.corrected == {"CT_0001": "ab" * 32}
     project.promote("base", "back")
     assert Project.open(files / "livers", files / "private").state.current == "base"
 

@@ -14,6 +14,7 @@ from rich.console import RenderableType
 from activeseg.commands.arguments import channel_files, is_number, names, read_channels
 from activeseg.commands.conversation import Debug, Json, conversation, table
 from activeseg.core.errors import InputError, shown
+from activeseg.core.records import to_json
 from activeseg.core.segmenter import Mode, Resample, Settings
 from activeseg.predictions.prediction_folder import RECORD
 from activeseg.system.regular_files import read_json
@@ -109,7 +110,7 @@ def segment(
             "folder": str(output),
             "prediction": read_json(output / RECORD),
             "structures": found,
-            "regions": [region.to_dict() for region in prediction.regions],
+            "regions": to_json(prediction.regions),
         }
         talk.result(document, *_report(prediction, found, output))
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
 from activeseg.core.geometry import Box, Geometry
 from activeseg.core.label_map import LabelMap, LabelPairs, check_label_map, label_pairs
 from activeseg.core.labels import LabelSchema
+from activeseg.core.records import NOT_WRITTEN, to_json, written_as
 
 
 class Review(StrEnum):
@@ -42,17 +43,6 @@ def patch_names(region: int, alternative: int) -> tuple[str, str]:
     return f"{name}_labels", f"{name}_changed"
 
 
-class Place(Protocol):
-    """A region as far as this file needs to know it; ``regions.Region`` is one."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def box_kji(self) -> Box: ...
-    @property
-    def state(self) -> RegionState: ...
-
-
 @dataclass(frozen=True)
 class RegionReview:
     """A region's number in the list, its box on the CT's grid (half-open ranges along k, j, i) and its state."""
@@ -67,8 +57,33 @@ class RegionReview:
         k, j, i = self.box_kji
         return slice(*k), slice(*j), slice(*i)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"number": self.number, "box_kji": [list(r) for r in self.box_kji], "state": self.state.value}
+
+@dataclass(frozen=True, kw_only=True)
+class Region(RegionReview):
+    """A region to review, as ``regions.json`` lists it: without its alternatives.
+
+    Attributes
+    ----------
+    number
+        1 = worst.
+    center_ras
+        Where views should jump to, mm: the middle of the uncertain core; it lies in the box.
+    score
+        Mean excess uncertainty over a box of the largest size, 0..1.
+    structures
+        Names of the uncertain structures, most affected first; empty where only background is.
+    size_voxels, size_mm3
+        Size of the core, in voxels of the CT and in mm3.
+    votes
+        For each structure (background too) how many members see mostly that in the core.
+    """
+
+    center_ras: tuple[float, float, float] = field(metadata=written_as("center_ras_mm"))
+    score: float
+    structures: tuple[str, ...]
+    size_voxels: int
+    size_mm3: float
+    votes: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -79,12 +94,13 @@ class StructureChange:
     the edited label map stands for it, and ``dice_after`` is 1. None where both are empty.
     """
 
+    ALSO_WRITTEN: ClassVar = ("mm3_before", "mm3_after", "mm3_changed")
     name: str
     voxels_before: int
     voxels_after: int
     voxels_added: int
     voxels_removed: int
-    voxel_mm3: float
+    voxel_mm3: float = field(metadata=NOT_WRITTEN)
     dice_before: float | None
     dice_after: float | None
 
@@ -93,22 +109,16 @@ class StructureChange:
         return self.voxels_added + self.voxels_removed
 
     @property
+    def mm3_before(self) -> float:
+        return self.voxels_before * self.voxel_mm3
+
+    @property
+    def mm3_after(self) -> float:
+        return self.voxels_after * self.voxel_mm3
+
+    @property
     def mm3_changed(self) -> float:
         return self.voxels_changed * self.voxel_mm3
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "voxels_before": self.voxels_before,
-            "voxels_after": self.voxels_after,
-            "voxels_added": self.voxels_added,
-            "voxels_removed": self.voxels_removed,
-            "mm3_before": self.voxels_before * self.voxel_mm3,
-            "mm3_after": self.voxels_after * self.voxel_mm3,
-            "mm3_changed": self.mm3_changed,
-            "dice_before": self.dice_before,
-            "dice_after": self.dice_after,
-        }
 
 
 @dataclass(frozen=True)
@@ -125,10 +135,11 @@ class Correction:
     annotator, notes : the user's own words
     """
 
+    ALSO_WRITTEN: ClassVar = ("added", "deleted")
     structures: tuple[StructureChange, ...]
     voxels_changed: int
     regions: tuple[RegionReview, ...] = ()
-    ignored_to_background: int = 0
+    ignored_to_background: int = field(default=0, metadata=NOT_WRITTEN)
     annotator: str = ""
     seconds: float | None = None
     notes: str = ""
@@ -142,7 +153,7 @@ class Correction:
         schema: LabelSchema,
         *,
         truth: LabelMap | None = None,
-        regions: Iterable[Place] = (),
+        regions: Iterable[RegionReview] = (),
         annotator: str = "",
         seconds: float | None = None,
         notes: str = "",
@@ -202,16 +213,8 @@ class Correction:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; structures that stayed as they were are left out."""
-        return {
-            "voxels_changed": self.voxels_changed,
-            "structures": [s.to_dict() for s in self.structures if s.voxels_changed],
-            "added": list(self.added),
-            "deleted": list(self.deleted),
-            "regions": [r.to_dict() for r in self.regions],
-            "annotator": self.annotator,
-            "seconds": self.seconds,
-            "notes": self.notes,
-        }
+        changed = tuple(s for s in self.structures if s.voxels_changed)
+        return dict(to_json(replace(self, structures=changed)))
 
     def sentences(self) -> tuple[str, ...]:
         """What to tell the user before the case is stored, most important first."""
@@ -230,14 +233,15 @@ class Correction:
         return tuple(told) or ("Nothing was changed.",)
 
 
-def states_after_editing(regions: Iterable[Place], predicted: LabelMap, edited: LabelMap) -> tuple[RegionReview, ...]:
+def states_after_editing(
+    regions: Iterable[RegionReview], predicted: LabelMap, edited: LabelMap
+) -> tuple[RegionReview, ...]:
     """What became of the regions: an edit inside the box of an open or skipped one makes it corrected."""
     told = []
-    for place in regions:
-        region = RegionReview(place.number, place.box_kji, place.state)
-        if not region.state.reviewed and np.any(predicted[region.slices] != edited[region.slices]):
-            region = replace(region, state=RegionState.CORRECTED)
-        told.append(region)
+    for region in (RegionReview(region.number, region.box_kji, region.state) for region in regions):
+        edited_inside = bool(np.any(predicted[region.slices] != edited[region.slices]))
+        corrected = edited_inside and not region.state.reviewed
+        told.append(replace(region, state=RegionState.CORRECTED) if corrected else region)
     return tuple(told)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core import label_map
-from activeseg.core.correction import Place, RegionReview, Review, states_after_editing
+from activeseg.core.correction import RegionReview, Review, states_after_editing
 from activeseg.core.errors import InputError
 from activeseg.core.geometry import Geometry
 from activeseg.core.label_map import LabelMap, check_label_map, label_counts, slabs, smallest_dtype
@@ -83,7 +83,7 @@ def label_for_training(
     *,
     uncertainty: Volume | None = None,
     threshold: float = 0.25,
-    regions: Iterable[Place] = (),
+    regions: Iterable[RegionReview] = (),
 ) -> tuple[LabelMap, TrainingSummary]:
     """The label map that goes into the dataset: the edited one, with ``ignore`` where it was not reviewed.
 

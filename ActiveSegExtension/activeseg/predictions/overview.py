@@ -14,7 +14,7 @@ from activeseg.core.labels import LabelSchema
 from activeseg.core.uncertainty_scale import shown_threshold
 from activeseg.core.volume import Volume
 from activeseg.review.alternatives import volume_text
-from activeseg.review.regions import Region
+from activeseg.review.regions import FoundRegion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ class _Scene:
         turned = array.transpose(2, 1, 0).transpose(self.axis_of)
         return turned[tuple(slice(None, None, -1 if f else 1) for f in self.flipped)]
 
-    def canonical_box(self, region: Region) -> list[tuple[int, int]]:
+    def canonical_box(self, region: FoundRegion) -> list[tuple[int, int]]:
         """The region's box as half-open ranges of x, y, z."""
         ijk = region.box_kji[::-1]
         return [self._span(n, ijk[a]) for n, a in enumerate(self.axis_of)]
@@ -142,7 +142,7 @@ def write_overview(
     labels: npt.NDArray[Any],
     schema: LabelSchema,
     uncertainty: Volume | None = None,
-    regions: Sequence[Region] = (),
+    regions: Sequence[FoundRegion] = (),
     measure: str = "uncertainty",
     title: str = "",
     threshold: float | None = None,
@@ -182,7 +182,7 @@ def _axes(figure: Figure, x: float, y: float, width: float, height: float) -> Ax
     return figure.add_axes((x / _WIDTH, 1 - (y + height) / _HEIGHT, width / _WIDTH, height / _HEIGHT))
 
 
-def _draw_views(figure: Figure, scene: _Scene, regions: Sequence[Region], at: Sequence[int]) -> float:
+def _draw_views(figure: Figure, scene: _Scene, regions: Sequence[FoundRegion], at: Sequence[int]) -> float:
     """The three views side by side on one scale; returns where they end, in pixels."""
     extents = [n * mm for n, mm in zip(scene.ct.shape, scene.spacing, strict=True)]
     room = _SIDE - 2 * _LEFT - 2 * _GAP
@@ -209,7 +209,7 @@ def _draw_views(figure: Figure, scene: _Scene, regions: Sequence[Region], at: Se
     return float(top + tallest)
 
 
-def _draw_zooms(figure: Figure, scene: _Scene, regions: Sequence[Region], top: float) -> None:
+def _draw_zooms(figure: Figure, scene: _Scene, regions: Sequence[FoundRegion], top: float) -> None:
     """The worst places enlarged, axial above coronal."""
     side = min((_SIDE - 2 * _LEFT - (_ZOOMED - 1) * _GAP) / _ZOOMED, (_HEIGHT - _LEFT - top - 6) / 2)
     if not regions:
@@ -316,7 +316,7 @@ def _draw_box(
         axes.text(across[0] + 0.3, up[1] - 0.7, name, color=_MARK, fontsize=8, va="top", ha="left", clip_on=True)
 
 
-def _draw_alternative(axes: Axes, scene: _Scene, plane: _Plane, region: Region, at: int) -> None:
+def _draw_alternative(axes: Axes, scene: _Scene, plane: _Plane, region: FoundRegion, at: int) -> None:
     """What the first alternative would change, as dashed white outlines."""
     box = scene.canonical_box(region)
     inside = at - box[plane.through][0]
@@ -346,7 +346,7 @@ def _name_structures(axes: Axes, scene: _Scene, plane: _Plane, at: int) -> None:
             )  # fmt: skip
 
 
-def _draw_list(figure: Figure, regions: Sequence[Region]) -> None:
+def _draw_list(figure: Figure, regions: Sequence[FoundRegion]) -> None:
     """Number, structures, score and size of each place."""
     right = _WIDTH - _LEFT
     _text(figure, _SIDE, 96, "Regions to review", 12, weight="bold")
@@ -411,7 +411,7 @@ def _readable(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _named(region: Region, length: int) -> str:
+def _named(region: FoundRegion, length: int) -> str:
     names = [_readable(name) for name in region.structures]
     return _shortened(", ".join(names), length) if names else "background"
 

@@ -20,7 +20,7 @@ from activeseg.core.votes import GridVotes, Member, MemberKind
 from activeseg.io.images import read_label_map, read_volume, write_volume
 from activeseg.predictions.prediction_folder import FILES, RECORD, fingerprints, is_unchanged, making, restore
 from activeseg.predictions.region_files import read_regions, write_regions
-from activeseg.review.regions import Region
+from activeseg.review.regions import FoundRegion
 from activeseg.system.regular_files import is_link, read_json
 
 FORMAT = 1
@@ -50,7 +50,7 @@ class Prediction:
     measure: str
     members: tuple[Member, ...]
     agreement: float | None
-    regions: tuple[Region, ...]
+    regions: tuple[FoundRegion, ...]
     focus: tuple[str, ...]
     model: str
     settings: Settings
@@ -132,7 +132,7 @@ class Prediction:
 
     @classmethod
     def from_record(
-        cls, record: Mapping[str, Any], labels: Volume, uncertainty: Volume, regions: tuple[Region, ...]
+        cls, record: Mapping[str, Any], labels: Volume, uncertainty: Volume, regions: tuple[FoundRegion, ...]
     ) -> Prediction:
         """Put together from ``to_dict`` and what it leaves out. Raises InputError when the record is damaged."""
         fields = _fields(record, "The record of the prediction")

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import InputError
-from activeseg.core.geometry import Box, Geometry
+from activeseg.core.geometry import Box, Geometry, index_map
 from activeseg.core.labels import LabelSchema
+from activeseg.core.records import NOT_WRITTEN
 from activeseg.core.votes import Segmented
 
 if TYPE_CHECKING:
-    from activeseg.review.regions import Region
-from activeseg.core.geometry import index_map
+    from activeseg.review.regions import FoundRegion
 
 SAME_DICE = 0.95
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much of a structure: voxels of the CT, and their volume."""
+
+    voxels: int
+    mm3: float
 
 
 @dataclass(frozen=True)
@@ -34,51 +42,22 @@ class Alternative:
     changed : (k, j, i) boolean, the only voxels that taking it writes
     """
 
+    ALSO_WRITTEN: ClassVar = ("summary",)
     votes: int
     members: tuple[str, ...]
-    gains: Mapping[str, int]
-    loses: Mapping[str, int]
+    gains: Mapping[str, Amount]
+    loses: Mapping[str, Amount]
     voxel_mm3: float
-    labels: npt.NDArray[Any] = field(compare=False, repr=False)
-    changed: npt.NDArray[np.bool_] = field(compare=False, repr=False)
+    labels: npt.NDArray[Any] = field(compare=False, repr=False, metadata=NOT_WRITTEN)
+    changed: npt.NDArray[np.bool_] = field(compare=False, repr=False, metadata=NOT_WRITTEN)
 
     @property
     def summary(self) -> str:
         """One line for a button: ``3 members: + 1.2 ml kidney_left``."""
         who = f"{self.votes} member{'s' if self.votes != 1 else ''}"
-        changes = [f"+ {volume_text(n * self.voxel_mm3)} {name}" for name, n in self.gains.items()]
-        changes += [f"- {volume_text(n * self.voxel_mm3)} {name}" for name, n in self.loses.items()]
+        changes = [f"+ {volume_text(amount.mm3)} {name}" for name, amount in self.gains.items()]
+        changes += [f"- {volume_text(amount.mm3)} {name}" for name, amount in self.loses.items()]
         return f"{who}: {', '.join(changes)}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready values, without the two arrays."""
-
-        def volumes(counts: Mapping[str, int]) -> dict[str, dict[str, float]]:
-            return {name: {"voxels": n, "mm3": round(n * self.voxel_mm3, 3)} for name, n in counts.items()}
-
-        return {
-            "votes": self.votes,
-            "members": list(self.members),
-            "gains": volumes(self.gains),
-            "loses": volumes(self.loses),
-            "voxel_mm3": self.voxel_mm3,
-            "summary": self.summary,
-        }
-
-    @classmethod
-    def from_dict(
-        cls, data: Mapping[str, Any], labels: npt.NDArray[Any], changed: npt.NDArray[np.bool_]
-    ) -> Alternative:
-        """Reads ``to_dict`` back. Raises KeyError, TypeError or ValueError on other values."""
-        return cls(
-            int(data["votes"]),
-            tuple(str(name) for name in data["members"]),
-            {str(name): int(v["voxels"]) for name, v in data["gains"].items()},
-            {str(name): int(v["voxels"]) for name, v in data["loses"].items()},
-            float(data["voxel_mm3"]),
-            labels,
-            changed,
-        )
 
 
 def volume_text(mm3: float) -> str:
@@ -144,7 +123,7 @@ def find_alternatives(
     return tuple(found)
 
 
-def apply_alternative(labels: npt.NDArray[Any], region: Region, index: int = 0) -> npt.NDArray[Any]:
+def apply_alternative(labels: npt.NDArray[Any], region: FoundRegion, index: int = 0) -> npt.NDArray[Any]:
     """New labels (k, j, i) on the CT's grid with the alternative's changed voxels; ``labels`` stays as it is.
 
     Raises InputError when there is no such alternative or the label map is of another CT.
@@ -173,15 +152,15 @@ def _alternative(
     schema: LabelSchema,
     voxel_mm3: float,
 ) -> Alternative:
-    def counts(values: npt.NDArray[Any]) -> dict[str, int]:
+    def amounts(values: npt.NDArray[Any]) -> dict[str, Amount]:
         number = np.bincount(values, minlength=1)
         number[0] = 0
-        order = [int(value) for value in np.argsort(-number, kind="stable") if number[value]]
-        return {schema.name_of(value): int(number[value]) for value in order}
+        order = [(int(value), int(number[value])) for value in np.argsort(-number, kind="stable") if number[value]]
+        return {schema.name_of(value): Amount(count, round(count * voxel_mm3, 3)) for value, count in order}
 
     labels = np.where(changed, other, patch).astype(patch.dtype)
     return Alternative(
-        len(names), tuple(names), counts(other[changed]), counts(patch[changed]), voxel_mm3, labels, changed
+        len(names), tuple(names), amounts(other[changed]), amounts(patch[changed]), voxel_mm3, labels, changed
     )
 
 

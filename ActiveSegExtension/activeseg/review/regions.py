@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from activeseg.core.correction import RegionState, patch_names
-from activeseg.core.errors import InputError, shown
-from activeseg.core.geometry import Box, Geometry
+from activeseg.core.correction import Region
+from activeseg.core.errors import InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.volume import Volume
 from activeseg.core.votes import Segmented
 from activeseg.review.alternatives import Alternative, find_alternatives
@@ -24,79 +22,11 @@ BODY_HU = -300
 _AFFECTED_PART = 0.1  # a structure with less of the core's doubt than this part of the most affected one is not named
 
 
-@dataclass(frozen=True)
-class Region:
-    """A region to review.
+@dataclass(frozen=True, kw_only=True)
+class FoundRegion(Region):
+    """A region with what members would draw there instead, most votes first."""
 
-    Attributes
-    ----------
-    number : 1 = worst
-    box_kji : half-open index ranges on the CT's grid, ((k0, k1), (j0, j1), (i0, i1))
-    center_ras : where views should jump to, mm: the middle of the doubtful core; it lies in the box
-    score : mean doubt over a box of the largest size, 0..1
-    structures : names of the structures in doubt, most affected first; empty where only background is
-    size_voxels, size_mm3 : size of the core, in voxels of the CT and in mm3
-    votes : for each structure (background too) how many members see mostly that in the core
-    alternatives : what members would draw here instead, most votes first
-    state : what the user has done with it
-    """
-
-    number: int
-    box_kji: Box
-    center_ras: tuple[float, float, float]
-    score: float
-    structures: tuple[str, ...]
-    size_voxels: int
-    size_mm3: float
-    votes: Mapping[str, int]
     alternatives: tuple[Alternative, ...] = ()
-    state: RegionState = RegionState.OPEN
-
-    @property
-    def slices(self) -> tuple[slice, slice, slice]:
-        """The box as an index into arrays (k, j, i) of the CT's grid."""
-        k, j, i = self.box_kji
-        return slice(*k), slice(*j), slice(*i)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready values, without the alternatives' arrays."""
-        return {
-            "number": self.number,
-            "box_kji": [list(span) for span in self.box_kji],
-            "center_ras_mm": list(self.center_ras),
-            "score": self.score,
-            "structures": list(self.structures),
-            "size_voxels": self.size_voxels,
-            "size_mm3": self.size_mm3,
-            "votes": dict(self.votes),
-            "alternatives": [alternative.to_dict() for alternative in self.alternatives],
-            "state": str(self.state),
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], patches: Mapping[str, npt.NDArray[Any]]) -> Region:
-        """Reads ``to_dict`` and the arrays of ``alternatives.npz`` back. Raises InputError when they do not fit."""
-        try:
-            number = int(data["number"])
-            k, j, i = ((int(low), int(high)) for low, high in data["box_kji"])
-            r, a, s = (float(v) for v in data["center_ras_mm"])
-            return cls(
-                number,
-                (k, j, i),
-                (r, a, s),
-                float(data["score"]),
-                tuple(str(name) for name in data["structures"]),
-                int(data["size_voxels"]),
-                float(data["size_mm3"]),
-                {str(name): int(votes) for name, votes in data["votes"].items()},
-                tuple(
-                    Alternative.from_dict(entry, *(patches[name] for name in patch_names(number, n)))
-                    for n, entry in enumerate(data["alternatives"], start=1)
-                ),
-                RegionState(data["state"]),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            raise InputError(f"Not a region of regions.json: {shown(error)}.") from error
 
 
 def body_volume_mm3(ct: Volume) -> float:
@@ -112,7 +42,7 @@ def find_regions(
     measure: str | None = None,
     body_mm3: float | None = None,
     search: Search = DEFAULT_SEARCH,
-) -> tuple[Region, ...]:
+) -> tuple[FoundRegion, ...]:
     """The regions to review, worst first; fewer than ``count`` when there is no more doubt.
 
     Parameters
@@ -138,7 +68,7 @@ def find_regions(
     return tuple(_region(number, place, doubt, segmented, ct_geometry) for number, place in enumerate(places, start=1))
 
 
-def _region(number: int, place: Place, doubt: Doubt, segmented: Segmented, ct_geometry: Geometry) -> Region:
+def _region(number: int, place: Place, doubt: Doubt, segmented: Segmented, ct_geometry: Geometry) -> FoundRegion:
     grid, schema = segmented.grid, segmented.schema
     core, weight = doubt.said[:, place.core], doubt.excess[place.core]
     core_kji = doubt.at_kji[:, place.core].T
@@ -157,14 +87,14 @@ def _region(number: int, place: Place, doubt: Doubt, segmented: Segmented, ct_ge
             votes[name] = votes.get(name, 0) + 1
     size_mm3 = len(core_kji) * grid.geometry.voxel_mm3
     r, a, s = grid.geometry.ras_of_ijk(doubt.at_kji[::-1, place.middle])
-    return Region(
+    return FoundRegion(
         number,
         place.box_kji,
-        (float(r), float(a), float(s)),
-        place.score,
-        tuple(schema.name_of(value) for value in affected),
-        max(1, round(size_mm3 / ct_geometry.voxel_mm3)),
-        size_mm3,
-        dict(sorted(votes.items(), key=lambda entry: -entry[1])),
-        find_alternatives(segmented, ct_geometry, place.box_kji, core_kji),
+        center_ras=(float(r), float(a), float(s)),
+        score=place.score,
+        structures=tuple(schema.name_of(value) for value in affected),
+        size_voxels=max(1, round(size_mm3 / ct_geometry.voxel_mm3)),
+        size_mm3=size_mm3,
+        votes=dict(sorted(votes.items(), key=lambda entry: -entry[1])),
+        alternatives=find_alternatives(segmented, ct_geometry, place.box_kji, core_kji),
     )

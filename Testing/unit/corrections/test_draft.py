@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from activeseg.client.kept_drafts import remove_draft
 from activeseg.core.errors import EngineError, InputError
+from activeseg.core.records import to_json
 from activeseg.core.volume import Volume
 from activeseg.corrections.drafts import Draft, Edits, OpenedLabels, discard, drafts_in, save_edits, store_base
 from activeseg.predictions.make_prediction import segment
@@ -89,7 +90,7 @@ def test_a_draft_gives_back_what_it_was_given(
     store_base(folder, prediction, {"CT": image})
     first = Draft.open(folder)
     assert (first.id, first.has_edits, first.read_edits()) == ("a1", False, None)
-    entries = tuple({**region.to_dict(), "state": "accepted"} for region in prediction.regions)
+    entries = tuple({**to_json(region), "state": "accepted"} for region in prediction.regions)
     save_edits(folder, edits(1, regions=entries, patches=patches), {"name": "Case 1"})
     draft = Draft.open(folder)
     assert draft.state == {"name": "Case 1"}
@@ -157,7 +158,7 @@ def test_regions_that_are_none_change_nothing(prediction: Prediction, image: Vol
     folder = tmp_path / "d" / "a1"
     store_base(folder, prediction, {"CT": image})
     before = saved(folder)
-    entries = tuple(region.to_dict() for region in prediction.regions)
+    entries = tuple(to_json(prediction.regions))
     with pytest.raises(InputError, match="regions"):
         save_edits(folder, edits(regions=entries, patches=b"nothing"), {})
     assert saved(folder) == before
@@ -371,7 +372,7 @@ def test_a_draft_is_not_written_into_a_folder_of_somebody_else(
 def stored(prediction: Prediction, image: Volume, patches: bytes, tmp_path: Path) -> Draft:
     """A draft with edits, in a folder of drafts."""
     store_base(tmp_path / "drafts" / "a1", prediction, {"CT": image})
-    with_regions = edits(regions=tuple(region.to_dict() for region in prediction.regions), patches=patches)
+    with_regions = edits(regions=tuple(to_json(prediction.regions)), patches=patches)
     return save_edits(tmp_path / "drafts" / "a1", with_regions, {"name": "x"})
 
 

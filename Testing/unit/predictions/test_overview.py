@@ -17,7 +17,7 @@ from activeseg.core.labels import LabelSchema
 from activeseg.core.volume import Volume
 from activeseg.core.votes import Segmented
 from activeseg.predictions.overview import write_overview
-from activeseg.review.regions import Region, find_regions
+from activeseg.review.regions import FoundRegion, find_regions
 
 SHAPE = (36, 40, 44)
 LIVER, SPLEEN, KIDNEY = 1, 2, 3
@@ -54,7 +54,7 @@ def turned(
     return Geometry.from_ijk_to_ras(new, array.shape), array
 
 
-def turned_region(region: Region, axes: tuple[int, int, int], flips: tuple[bool, ...]) -> Region:
+def turned_region(region: FoundRegion, axes: tuple[int, int, int], flips: tuple[bool, ...]) -> FoundRegion:
     """A region of the patient's grid in the grid that ``turned`` makes."""
     spans = [region.box_kji[axis] for axis in axes]
     k, j, i = (
@@ -72,7 +72,7 @@ def turned_region(region: Region, axes: tuple[int, int, int], flips: tuple[bool,
 
 
 def picture(
-    folder: Path, ct: Volume, segmented: Segmented, regions: tuple[Region, ...] = (), **more: Any
+    folder: Path, ct: Volume, segmented: Segmented, regions: tuple[FoundRegion, ...] = (), **more: Any
 ) -> npt.NDArray[Any]:
     uncertainty = Volume(segmented.grid.variance, segmented.grid.geometry)
     path = folder / "overview.png"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from activeseg.core.errors import InputError
+from activeseg.core.records import to_json
 from activeseg.core.segmenter import Settings
 from activeseg.core.uncertainty_scale import shown_threshold
 from activeseg.core.volume import Volume
@@ -50,7 +51,7 @@ def test_folder_holds_what_was_predicted(prediction: Prediction, ct: Volume, tmp
     assert np.array_equal(read.labels.array, prediction.labels.array)
     assert read.labels.geometry.same_grid(ct.geometry)
     np.testing.assert_allclose(read.uncertainty.array, prediction.uncertainty.array)
-    assert [r.to_dict() for r in read.regions] == [r.to_dict() for r in prediction.regions]
+    assert to_json(read.regions) == to_json(prediction.regions)
     for name in ("schema", "decided", "measure", "members", "agreement", "focus", "model", "settings", "images"):
         assert getattr(read, name) == getattr(prediction, name), name
 

@@ -12,9 +12,10 @@ from simulated_votes import SCHEMA, ball, geometry_of, segmented_from
 
 from activeseg.core.errors import InputError
 from activeseg.core.geometry import Geometry
+from activeseg.core.records import to_json
 from activeseg.core.votes import Segmented
 from activeseg.review.alternatives import Alternative, apply_alternative, find_alternatives
-from activeseg.review.regions import Region, find_regions
+from activeseg.review.regions import FoundRegion, find_regions
 
 LIVER, SPLEEN, KIDNEY, AORTA, GLAND, SPINE = (label.value for label in SCHEMA.labels)
 SHAPE = (30, 30, 30)
@@ -38,8 +39,18 @@ def alternatives_of(segmented: Segmented, ct: Geometry | None = None) -> tuple[A
     return find_alternatives(segmented, ct or segmented.grid.geometry, BOX, np.array([CENTER]))
 
 
-def region_with(alternatives: tuple[Alternative, ...]) -> Region:
-    return Region(1, BOX, (0.0, 0.0, 0.0), 0.5, ("liver",), 1, 8.0, {}, alternatives)
+def region_with(alternatives: tuple[Alternative, ...]) -> FoundRegion:
+    return FoundRegion(
+        1,
+        BOX,
+        center_ras=(0.0, 0.0, 0.0),
+        score=0.5,
+        structures=("liver",),
+        size_voxels=1,
+        size_mm3=8.0,
+        votes={},
+        alternatives=alternatives,
+    )
 
 
 def test_members_that_nearly_agree_are_one_alternative_and_most_votes_come_first() -> None:
@@ -72,7 +83,7 @@ def test_only_disagreement_that_hangs_together_with_the_core_is_taken() -> None:
     (taken,) = alternatives_of(segmented)
     expected = ball(SHAPE, CENTER, 3)[5:25, 5:25, 5:25]
     np.testing.assert_array_equal(taken.changed, expected)
-    assert taken.loses == {"liver": expected.sum()}
+    assert {name: amount.voxels for name, amount in taken.loses.items()} == {"liver": expected.sum()}
 
 
 def test_disagreement_outside_of_the_box_is_left_alone() -> None:
@@ -92,10 +103,12 @@ def test_what_it_gains_and_loses_is_what_taking_it_changes() -> None:
     before = segmented.labels.copy()
     after = apply_alternative(segmented.labels, region_with((taken,)))
     np.testing.assert_array_equal(segmented.labels, before)
-    assert taken.gains == {"kidney": ((after == KIDNEY) & (before != KIDNEY)).sum()}
-    assert taken.loses == {"liver": ((before == LIVER) & (after != LIVER)).sum()}
-    assert taken.to_dict()["gains"]["kidney"] == {"voxels": taken.gains["kidney"], "mm3": taken.gains["kidney"] * 8.0}
-    assert taken.summary == f"1 member: + {taken.gains['kidney'] * 8 / 1000:.3g} ml kidney, - 2.94 ml liver"
+    gained, lost = taken.gains["kidney"], taken.loses["liver"]
+    assert set(taken.gains) | set(taken.loses) == {"kidney", "liver"}
+    assert gained.voxels == ((after == KIDNEY) & (before != KIDNEY)).sum()
+    assert lost.voxels == ((before == LIVER) & (after != LIVER)).sum()
+    assert to_json(taken)["gains"]["kidney"] == {"voxels": gained.voxels, "mm3": gained.voxels * 8.0}
+    assert taken.summary == f"1 member: + {gained.mm3 / 1000:.3g} ml kidney, - 2.94 ml liver"
 
 
 def test_a_smooth_label_map_keeps_its_own_surface_where_members_agree() -> None:

@@ -18,13 +18,14 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
 from simulated_votes import SCHEMA, ball, geometry_of, segmented_from, simulated_case
 
+from activeseg.core.correction import RegionState
 from activeseg.core.errors import InputError
 from activeseg.core.geometry import Geometry
 from activeseg.core.volume import Volume
 from activeseg.core.votes import Segmented
 from activeseg.predictions.region_files import read_regions, write_regions
 from activeseg.review.region_search import Search
-from activeseg.review.regions import Region, RegionState, body_volume_mm3, find_regions
+from activeseg.review.regions import FoundRegion, body_volume_mm3, find_regions
 
 LIVER, SPLEEN, KIDNEY, AORTA, GLAND, SPINE = (label.value for label in SCHEMA.labels)
 
@@ -46,11 +47,11 @@ def surface_glow(mask: npt.NDArray[np.bool_], level: float) -> npt.NDArray[np.fl
     return np.asarray(level * 4 * p * (1 - p), np.float32)
 
 
-def holds(region: Region, point_kji: Sequence[int]) -> bool:
+def holds(region: FoundRegion, point_kji: Sequence[int]) -> bool:
     return all(low <= p < high for p, (low, high) in zip(point_kji, region.box_kji, strict=True))
 
 
-def covered(regions: Sequence[Region], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+def covered(regions: Sequence[FoundRegion], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     mask = np.zeros(shape, bool)
     for region in regions:
         mask[region.slices] = True
@@ -275,9 +276,7 @@ def test_regions_lie_where_the_doubt_lies_whatever_the_grid_of_the_ct(axes: Any,
     sides = [(high - low) * mm for (low, high), mm in zip(region.box_kji, ct.spacing_xyz[::-1], strict=True)]
     assert np.prod(sides) <= 4e6 * 0.01 + 1e-6
     taken = region.alternatives[0]
-    assert taken.gains["kidney"] * ct.voxel_mm3 == pytest.approx(
-        ball((40, 40, 40), (12, 15, 20), 4).sum() * 27, rel=0.25
-    )
+    assert taken.gains["kidney"].mm3 == pytest.approx(ball((40, 40, 40), (12, 15, 20), 4).sum() * 27, rel=0.25)
 
 
 def test_a_network_grid_that_is_a_crop_of_the_ct_gives_regions_inside_the_crop() -> None:

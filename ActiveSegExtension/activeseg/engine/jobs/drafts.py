@@ -24,6 +24,7 @@ from activeseg.client.messages.drafts import (
 )
 from activeseg.client.messages.images import ArrayFile
 from activeseg.core.errors import InputError
+from activeseg.core.records import to_json
 from activeseg.core.uncertainty_scale import coarsened
 from activeseg.core.volume import Volume
 from activeseg.corrections import drafts
@@ -33,7 +34,7 @@ from activeseg.engine.worker.worker import Job
 from activeseg.io import npy
 from activeseg.predictions.prediction import Prediction
 from activeseg.predictions.region_files import read_regions, write_regions
-from activeseg.review.regions import Region
+from activeseg.review.regions import FoundRegion
 
 
 def save(request: DraftSaveRequest, job: Job, kept: Kept) -> DraftEntry:
@@ -78,7 +79,7 @@ def open_draft(request: DraftOpenRequest, job: Job, kept: Kept) -> DraftOpenResu
     if not isinstance(base, Prediction):
         return opened
     write_regions(job.folder, base.regions, base.focus)
-    opened = replace(opened, regions=tuple(region.to_dict() for region in base.regions), regions_folder=job.folder)
+    opened = replace(opened, regions=tuple(to_json(base.regions)), regions_folder=job.folder)
     if not np.isfinite(base.uncertainty.array).any():
         return opened
     shown = ArrayFile.write(job.folder / "uncertainty.npy", coarsened(base.uncertainty))
@@ -133,7 +134,7 @@ def _base(given: DraftBase, folder: Path) -> tuple[Base, dict[str, Volume]]:
         return OpenedLabels.from_record(record, labels), {"CT": image}
     if uncertainty is None:  # nothing was computed: an export tells of how many voxels nothing is known
         uncertainty = Volume(np.full((2, 2, 2), np.nan, np.float32), replace(labels.geometry, shape_kji=(2, 2, 2)))
-    regions: tuple[Region, ...] = ()
+    regions: tuple[FoundRegion, ...] = ()
     if entries is not None:
         drafts.write_region_files(folder, entries, patches)
         regions = read_regions(folder)

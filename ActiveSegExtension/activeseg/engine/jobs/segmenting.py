@@ -130,7 +130,7 @@ def find_again(request: RegionsRequest, job: Job, kept: Kept) -> RegionsResult:
     found = find_regions(segmented, prediction.labels.geometry, request.focus, request.regions, body_mm3=voted.body_mm3)
     write_regions(job.folder, found, request.focus)
     return RegionsResult(
-        regions=tuple(region.to_dict() for region in found),
+        regions=tuple(to_json(found)),
         regions_folder=job.folder,
         geometry=prediction.labels.geometry,
     )
@@ -161,5 +161,5 @@ def _write(folder: Path, prediction: Prediction) -> SegmentResult:
         measures={name: shown.array for name, shown in maps.items()},
         measures_geometry=next(iter(maps.values())).geometry,
         regions_folder=folder,
-        regions=tuple(region.to_dict() for region in prediction.regions),
+        regions=tuple(to_json(prediction.regions)),
     )
