@@ -14,6 +14,7 @@ from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
 
 from activeseg.client.engine_client import LabelEvent, NoticeEvent, ProgressEvent, Result
 from activeseg.core.errors import Cancelled, DatasetError, InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Settings
 from activeseg.core.volume import Volume
@@ -24,7 +25,7 @@ from activeseg.engine.jobs import descent, segmenting
 from activeseg.engine.worker.kept import Keeping, keep
 from activeseg.engine.worker.requests import read_request
 from activeseg.engine.worker.worker import Job
-from activeseg.io.npy import geometry_message, read_array, read_geometry, read_volume, volume_message
+from activeseg.io.npy import read_array, read_volume, volume_message
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
 
@@ -122,7 +123,7 @@ def test_views_vote_after_the_label_was_told(engine: WatchedEngine, model: Path,
     plain = engine.submit("segment", wish(model, in_memory(engine, ct), settings={"members": 1, "device": "cpu"}))
     alone = engine.wait(plain, DEADLINE_S)
     assert np.array_equal(read_array(alone["labels"]), read_array(label.result["labels"]))
-    assert read_geometry(label.result["geometry"]) == ct.geometry
+    assert Geometry.from_dict(label.result["geometry"]) == ct.geometry
     release_all(engine)
 
 
@@ -221,7 +222,7 @@ def test_edits_are_saved_listed_opened_and_discarded(engine: WatchedEngine, ct: 
     assert opened["layers"]["json"] == {"value": 7}
     assert np.array_equal(read_array(opened["layers"]["arrays"][0]), np.full((3, 4, 5), 7, np.uint8))
     assert np.array_equal(read_volume(opened["image"]).array, ct.array)
-    assert read_geometry(opened["image"]["geometry"]) == read_geometry(opened["geometry"]) == ct.geometry
+    assert Geometry.from_dict(opened["image"]["geometry"]) == Geometry.from_dict(opened["geometry"]) == ct.geometry
     assert np.array_equal(read_array(opened["labels"]), read_array(result["labels"]))
     known = ("model", "members", "schema", "decided", "images", "created", "settings", "threshold")
     assert {key: opened["record"][key] for key in known} == {key: result["record"][key] for key in known}
@@ -281,7 +282,7 @@ def test_a_scene_that_came_from_elsewhere_brings_its_base(
     assert opened["regions"] == result["regions"]
     labels = read_array(result["labels"])
     labels[8:10, 8:12, 8:12] = 1
-    edited = {"array": inbox(engine, labels, "edited"), "geometry": geometry_message(ct.geometry)}
+    edited = {"array": inbox(engine, labels, "edited"), "geometry": ct.geometry.to_dict()}
     params = {"draft": draft, "edited": edited, "dataset": str(tmp_path / "Dataset801_A"), "review": "all"}
     exported = engine.do("export", {**params, "private_dir": str(tmp_path / "private")})
     stored = Dataset.open(exported["dataset"]).open_case(exported["case"])

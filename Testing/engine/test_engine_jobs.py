@@ -20,12 +20,13 @@ from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
 from activeseg.client.engine_client import EstimateEvent, Failure, ProgressEvent
 from activeseg.client.launch import EngineOptions
 from activeseg.core.errors import Cancelled, Crashed, DeviceError, InputError, ModelError
+from activeseg.core.geometry import Geometry
 from activeseg.core.progress import Progress
 from activeseg.core.records import to_json
 from activeseg.core.segmenter import Mode, Settings
 from activeseg.core.volume import Volume
 from activeseg.io.images import write_volume
-from activeseg.io.npy import read_array, read_geometry
+from activeseg.io.npy import read_array
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
 from activeseg.predictions.region_files import read_regions
@@ -82,13 +83,13 @@ def test_a_segmentation_is_the_one_that_the_library_makes(engine: WatchedEngine,
     segmenter._load(Settings()).bf16_pays = "bfloat16" in result["record"]["details"]["arithmetic"]
     expected = segment({"CT": ct}, segmenter, Settings(), (), 3, Progress())
     assert np.array_equal(read_array(result["labels"]), expected.labels.array)
-    assert read_geometry(result["geometry"]) == ct.geometry
+    assert Geometry.from_dict(result["geometry"]) == ct.geometry
     grid = expected.grid
     assert grid is not None
     assert set(result["measures"]) == {"entropy", "variance", "mutual_information"}
     for name, path in result["measures"].items():
         assert np.array_equal(read_array(path), grid.measure(name), equal_nan=True)
-    assert read_geometry(result["measures_geometry"]) == grid.geometry
+    assert Geometry.from_dict(result["measures_geometry"]) == grid.geometry
     regions = read_regions(Path(result["regions_folder"]))
     assert to_json(regions) == to_json(expected.regions) == result["regions"]
     assert [m["name"] for m in result["record"]["members"]] == ["fold 0", "fold 1", "fold 2", "fold 3"]

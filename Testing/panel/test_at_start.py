@@ -29,7 +29,7 @@ def kept_draft(folder: Path) -> None:
     """A draft with edits, as its record says."""
     folder.mkdir(parents=True)
     hexes = "0" * 32
-    geometry = {"shape_kji": [2, 2, 2], "spacing_xyz": [1, 1, 1], "origin_lps": [0, 0, 0]}
+    geometry = {"shape_kji": [2, 2, 2], "spacing_xyz_mm": [1, 1, 1], "origin_lps_mm": [0, 0, 0]}
     record = {
         "format": 1,
         "created": "2026-01-01T00:00:00+00:00",

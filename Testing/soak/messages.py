@@ -34,7 +34,7 @@ from activeseg.client.launch import engine_command, engine_environment  # noqa: 
 from activeseg.client.protocol import LINE_LIMIT, NAME_LIMIT, Lines  # noqa: E402
 from activeseg.core.geometry import Geometry  # noqa: E402
 from activeseg.engine.methods import METHODS  # noqa: E402
-from activeseg.io.npy import geometry_message, read_array, write_array  # noqa: E402
+from activeseg.io.npy import read_array, write_array  # noqa: E402
 
 BATCH = 25
 ANSWER_WITHIN_S = 120.0
@@ -85,8 +85,8 @@ def recorded(sandbox: Path) -> list[tuple[str, dict[str, Any]]]:
     array = np.full(geometry.shape_kji, -1000, np.int16)
     array[2:4, 2:5, 2:6] = 40
     labels = (array > 0).astype(np.uint8)
-    image = {"array": write_array(sandbox / "ct.npy", array), "geometry": geometry_message(geometry)}
-    label_map = {"array": write_array(sandbox / "labels.npy", labels), "geometry": geometry_message(geometry)}
+    image = {"array": write_array(sandbox / "ct.npy", array), "geometry": geometry.to_dict()}
+    label_map = {"array": write_array(sandbox / "labels.npy", labels), "geometry": geometry.to_dict()}
     names = [{"name": "soft_tissue", "value": 1, "color": [200, 100, 50], "terminology": None}]
     schema = {"labels": names}
     draft, dataset, project = (str(sandbox / name) for name in ("drafts/one", "data", "project"))

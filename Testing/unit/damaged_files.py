@@ -179,7 +179,7 @@ DRAFTS: dict[str, Damage] = {
     "record cut": Damage(cut("draft.json"), "'draft.json' is damaged"),
     "record gone": Damage(gone("draft.json"), "There is no draft"),
     "record of a later version": Damage(value("draft.json", "format", to=2), "was not written by this version"),
-    "record names a file elsewhere": Damage(value("draft.json", "base", to="../x"), "it names.*'../x'"),
+    "record names a file elsewhere": Damage(value("draft.json", "base", to="../x"), "'base' is '../x', which"),
     "record without images": Damage(without("draft.json", "images"), "'images'"),
     "image gone": Damage(lambda folder: next(folder.glob("image0-*")).unlink(), "image0"),
     "image cut": Damage(

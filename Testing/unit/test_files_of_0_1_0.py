@@ -14,7 +14,8 @@ from activeseg.client.kept_drafts import KeptDraft
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import ActiveSegError, DatasetError
 from activeseg.core.segmenter import Mode, Settings
-from activeseg.corrections.drafts import Draft, OpenedLabels, drafts_in
+from activeseg.corrections.drafts import Draft, drafts_in
+from activeseg.corrections.opened import OpenedLabels
 from activeseg.dataset import Dataset, Origin
 from activeseg.dataset.recovery import recover_dataset
 from activeseg.dataset.verification import verify_dataset
@@ -51,7 +52,7 @@ def test_a_prediction_is_read(files: Path) -> None:
 
 def test_a_draft_of_a_prediction_is_read_by_both_readers(files: Path) -> None:
     folder = files / "drafts/predicted"
-    draft, kept = Draft.open(folder), KeptDraft.read(folder)
+    draft, kept = Draft.open(folder), KeptDraft.open(folder)
     ct = read_volume(files / "ct.nii.gz")
     assert draft.read_images()["CT"].sha256() == kept.read_image().sha256() == ct.sha256()
     assert draft.state == kept.state == {"name": "Case 1", "seconds": 61.5}
@@ -73,7 +74,7 @@ def test_a_draft_of_a_prediction_is_read_by_both_readers(files: Path) -> None:
 def test_a_draft_of_an_opened_case_is_read(files: Path) -> None:
     base = Draft.open(files / "drafts/opened").read_base()
     assert isinstance(base, OpenedLabels)
-    assert (base.decided, base.case) == (("liver", "spleen"), "CT_0001")
+    assert (base.decided, base.origin.case) == (("liver", "spleen"), "CT_0001")
     assert base.schema.names == ("liver", "spleen", "kidney")
     assert {draft.id for draft in drafts_in(files / "drafts")} == {"predicted", "opened"}
 
@@ -207,7 +208,7 @@ def test_a_damaged_draft(name: str, files: Path) -> None:
         draft.read_edits()
 
     def read_without_engine() -> None:
-        draft = KeptDraft.read(folder)
+        draft = KeptDraft.open(folder)
         draft.read_image()
         draft.read_labels()
         draft.read_layers()

@@ -19,6 +19,7 @@ from activeseg.client import kept_drafts
 from activeseg.core.labels import LabelSchema
 from activeseg.core.volume import Volume
 from activeseg.corrections import drafts
+from activeseg.corrections.opened import CaseOfDataset, OpenedLabels
 from activeseg.dataset import Dataset, Origin, Provenance
 from activeseg.dataset.private_map import PrivateMap
 from activeseg.dataset.recovery import recover_dataset
@@ -182,8 +183,10 @@ def snapshot(number: int) -> drafts.Edits:
     return drafts.Edits({"number": number}, (np.full((3, 4, 5), number, np.uint8), np.arange(number)))
 
 
-def opened_case(number: int) -> tuple[drafts.OpenedLabels, dict[str, Volume]]:
-    return drafts.OpenedLabels(Volume(labels(number), oblique()), SCHEMA, SCHEMA.names, "D", "C"), {"CT": ct(number)}
+def opened_case(number: int) -> tuple[OpenedLabels, dict[str, Volume]]:
+    return OpenedLabels(Volume(labels(number), oblique()), SCHEMA, SCHEMA.names, CaseOfDataset("D", "C")), {
+        "CT": ct(number)
+    }
 
 
 def save_draft(folder: Path, number: int) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import InputError
+from activeseg.core.records import NOT_WRITTEN, Within, WrongField, from_json, to_json, written_as
 
 FloatArray = npt.NDArray[np.float64]
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Half-open ranges of voxels along (k, j, i)."""
 
+AxisLength = Annotated[int, Within(1, 1_000_000)]
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SAME_VOXEL = 0.05
 """Two grids have the same voxels when no centre lies further than this part of a voxel beside the other's, along each
@@ -52,13 +54,15 @@ class Geometry:
         For a spacing, origin or direction that is not finite, a spacing that is not positive, and sheared axes.
     """
 
-    shape_kji: tuple[int, int, int]
-    spacing_xyz: tuple[float, float, float]
-    origin_lps: tuple[float, float, float]
+    shape_kji: tuple[AxisLength, AxisLength, AxisLength]
+    spacing_xyz: tuple[float, float, float] = field(metadata=written_as("spacing_xyz_mm"))
+    origin_lps: tuple[float, float, float] = field(metadata=written_as("origin_lps_mm"))
     direction_lps: tuple[float, ...]
-    assumed: bool = field(default=False, compare=False)
+    assumed: bool = field(default=False, compare=False, metadata=NOT_WRITTEN)
 
     def __post_init__(self) -> None:
+        if len(self.direction_lps) != 9:
+            raise InputError(f"'direction_lps' has {len(self.direction_lps)} numbers; it needs 9.")
         spacing = np.asarray(self.spacing_xyz, float)
         if not (np.all(np.isfinite(spacing)) and np.all(spacing > 0)):
             raise InputError(f"The image's voxel spacing is {self.spacing_xyz} mm; it must be positive.")
@@ -226,21 +230,16 @@ class Geometry:
         return axes, cosines[[0, 1, 2], axes] < 0
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "shape_kji": list(self.shape_kji),
-            "spacing_xyz_mm": list(self.spacing_xyz),
-            "origin_lps_mm": list(self.origin_lps),
-            "direction_lps": list(self.direction_lps),
-        }
+        """JSON-ready; ``from_dict`` reads it back."""
+        return dict(to_json(self))
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Geometry:
-        return cls(
-            tuple(data["shape_kji"]),
-            tuple(data["spacing_xyz_mm"]),
-            tuple(data["origin_lps_mm"]),
-            tuple(data["direction_lps"]),
-        )
+    def from_dict(cls, data: Mapping[str, Any]) -> Geometry:
+        """Raises InputError when a part is missing, of another length, or impossible."""
+        try:
+            return from_json(cls, data, "geometry")
+        except WrongField as error:
+            raise InputError(f"Not the geometry of an image: {error}.") from error
 
 
 def _array_axes(axes_xyz: Sequence[int]) -> list[int]:

@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from activeseg.core.errors import InputError
+from activeseg.core.records import Within, WrongField, from_json, to_json
 
 BACKGROUND = "background"
 IGNORE = "ignore"
-Color = tuple[int, int, int]
+ColorPart = Annotated[int, Within(0, 255)]
+Color = tuple[ColorPart, ColorPart, ColorPart]
 MOST_STRUCTURES = 65_534
 """Label maps hold 16 bits: with background and ``ignore`` there is room for so many structures."""
 
@@ -22,6 +24,7 @@ MOST_STRUCTURES = 65_534
 class Code:
     """One coded concept of DICOM PS3.16: scheme designator, value, meaning (``SCT``, ``10200004``, ``Liver``)."""
 
+    AS_LIST: ClassVar = True
     scheme: str
     value: str
     meaning: str
@@ -134,50 +137,15 @@ class LabelSchema:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``from_dict`` reads it back."""
-
-        def code(c: Code | None) -> list[str] | None:
-            return [c.scheme, c.value, c.meaning] if c else None
-
-        def terms(t: Terminology | None) -> dict[str, Any] | None:
-            fields = ("category", "type", "modifier", "region", "region_modifier")
-            return {f: code(getattr(t, f)) for f in fields} if t else None
-
-        return {
-            "labels": [
-                {"value": s.value, "name": s.name, "color": list(s.color), "terminology": terms(s.terminology)}
-                for s in self.labels
-            ]
-        }
+        return dict(to_json(self))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LabelSchema:
         """Raises InputError when the file is not a label schema."""
-
-        def code(c: Any) -> Code | None:
-            return Code(*(str(part) for part in c)) if c else None
-
-        def color(parts: Any) -> Color:
-            red, green, blue = (int(part) for part in parts)
-            if not all(0 <= part <= 255 for part in (red, green, blue)):
-                raise ValueError(f"a colour is 0 to 255, not {list(parts)}")
-            return red, green, blue
-
         try:
-            return cls(
-                tuple(
-                    Label(
-                        int(entry["value"]),
-                        str(entry["name"]),
-                        color(entry["color"]),
-                        Terminology(**{k: code(v) for k, v in entry["terminology"].items()})  # type: ignore[arg-type]
-                        if entry.get("terminology")
-                        else None,
-                    )
-                    for entry in data["labels"]
-                )
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(f"Not a label schema: {error!r}.") from error
+            return from_json(cls, data)
+        except WrongField as error:
+            raise InputError(f"Not a label schema: {error}.") from error
 
 
 def generated_color(value: int) -> Color:

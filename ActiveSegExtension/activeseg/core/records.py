@@ -43,7 +43,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from activeseg.core.errors import ActiveSegError, shortened, shown
+from activeseg.core.errors import ActiveSegError, InputError, shortened, shown
 
 T = TypeVar("T")
 HEX_32, HEX_64 = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{64}")
@@ -80,7 +80,7 @@ Count = Annotated[int, Within(0, 10**9)]
 VoxelCount = Annotated[int, Within(0, 10**12)]
 Sha256 = Annotated[str, Matches(HEX_64)]
 
-_KEY, _WRITTEN, _MISSING = "key", "written", "if_missing"
+_KEY, _WRITTEN, _MISSING = "alias", "written", "if_missing"  # pydantic understands "alias", too
 NOT_WRITTEN: Mapping[str, Any] = {_WRITTEN: False}
 """Metadata of a field that stays out of the JSON, such as an array; ``from_json`` gets it from ``given``."""
 
@@ -115,6 +115,11 @@ def to_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_json(inner) for inner in value]
     return value
+
+
+def names_by_key(kind: type) -> dict[str, str]:
+    """Key in JSON -> name of a dataclass's field."""
+    return {field.key: field.name for field in _fields(kind) if field.written}
 
 
 def from_json(
@@ -159,9 +164,7 @@ def damaged(error: type[ActiveSegError], what: str, action: str = "", **details:
     """A WrongField or InputError of the block becomes ``error``, with ``details``: '``what`` is damaged: ...'."""
     try:
         yield
-    except error:
-        raise
-    except (WrongField, ActiveSegError) as cause:
+    except (WrongField, InputError) as cause:
         raise error(f"{what} is damaged: {shortly(cause)}.", action, **details) from cause
 
 

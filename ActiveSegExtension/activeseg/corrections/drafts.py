@@ -17,91 +17,42 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import math
 import os
-import re
 import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.core.errors import EngineError, InputError, shown
-from activeseg.core.labels import LabelSchema
+from activeseg.client.kept_drafts import CASE_RECORD, FOLDER, FORMAT, IMAGE, MARK, RECORD, KeptDraft, StoredImage
+from activeseg.core.errors import EngineError, InputError
+from activeseg.core.records import to_json
 from activeseg.core.volume import Volume
-from activeseg.io.images import read_label_map, write_volume
-from activeseg.io.npy import geometry_message, read_array, read_geometry, write_array
-from activeseg.io.npz import read_npz
+from activeseg.corrections.opened import Base, OpenedLabels
+from activeseg.io.images import write_volume
+from activeseg.io.npy import write_array
 from activeseg.predictions.prediction import Prediction
 from activeseg.predictions.prediction_folder import RECORD as PREDICTION_RECORD
 from activeseg.predictions.region_files import read_regions
 from activeseg.system.file_lock import held
 from activeseg.system.files import is_temporary_file, make_folder, new_folder, remove_abandoned, replacing, sync_to_disk
-from activeseg.system.regular_files import is_link, read_bytes, read_json
+from activeseg.system.regular_files import is_link, read_json
 
-RECORD = "draft.json"
-FORMAT = 1
 LOCK_WAIT_S = 60.0
 """How long a writer waits for another one; storing a large CT takes seconds."""
-
-_CASE_RECORD = "case.json"
 _LOCK = ".lock"
-_MARK = ".activeseg-draft"
-_FOLDER = re.compile(r"(base|edits)-[0-9a-f]{32}")
-_IMAGE = re.compile(r"image\d{1,6}-[0-9a-f]{32}\.npy")
-_MOST_LAYERS = 64
-"""Bytes for each voxel of the image that the user's layers may take; more is no draft."""
-_MOST_PATCH_BYTES = 1 << 30
 
 Step = Callable[[str], None]
 
 
 def _no_step(_: str) -> None:
     pass
-
-
-@dataclass(frozen=True, eq=False)
-class OpenedLabels:
-    """A case of a dataset that was opened to be corrected further; it was not predicted.
-
-    Attributes
-    ----------
-    labels : as it was opened, ``ignore`` included
-    decided : names of the structures that have been annotated in it
-    dataset, case : where it came from
-    """
-
-    labels: Volume
-    schema: LabelSchema
-    decided: tuple[str, ...]
-    dataset: str
-    case: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without the label map."""
-        origin = {"dataset": self.dataset, "case": self.case}
-        return {"schema": self.schema.to_dict(), "decided": list(self.decided), "origin": origin}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any], labels: Volume) -> OpenedLabels:
-        """Raises InputError when the record is incomplete."""
-        try:
-            schema, origin = LabelSchema.from_dict(record["schema"]), record["origin"]
-            decided = tuple(str(name) for name in record.get("decided", schema.names))
-            return cls(labels, schema, decided, str(origin["dataset"]), str(origin["case"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"The record of the opened case is damaged: {shown(error)}.", "Open the case again."
-            ) from error
-
-
-Base = Prediction | OpenedLabels
 
 
 @dataclass(frozen=True)
@@ -121,108 +72,8 @@ class Edits:
     patches: bytes = b""
 
 
-@dataclass(frozen=True)
-class StoredImage:
-    """One channel: a file of the draft, its grid, and ``Volume.sha256``."""
-
-    file: str
-    geometry: Mapping[str, Any]
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A draft as its record says that it is; the files are read when they are asked for.
-
-    Attributes
-    ----------
-    folder : its name is the id
-    created, saved : ISO 8601, UTC
-    state : the client's own words: names, notes, seconds, ...
-    has_edits : whether anything would be lost with it; the client says so
-    images : by channel
-    base, edits : names of sub-folders; ``edits`` is empty before the first ``save``
-    """
-
-    folder: Path
-    created: str
-    saved: str
-    state: Mapping[str, Any] = field(default_factory=dict)
-    has_edits: bool = False
-    images: Mapping[str, StoredImage] = field(default_factory=dict)
-    base: str = ""
-    edits: str = ""
-
-    @classmethod
-    def open(cls, folder: Path) -> Draft:
-        """Raises InputError when there is no draft, or it is damaged or written by a newer version."""
-        draft = cls.find(folder)
-        if draft is None:
-            raise InputError(f"There is no draft in '{folder}'.", "It may have been discarded or exported.")
-        return draft
-
-    @classmethod
-    def find(cls, folder: Path) -> Draft | None:
-        """None when there is none. Raises InputError when it is damaged or written by a newer version."""
-        if not os.path.lexists(folder / RECORD):
-            return None
-        record = read_json(folder / RECORD, InputError, "Discard it.")
-        if record.get("format") != FORMAT:
-            raise InputError(f"The draft in '{folder}' was not written by this version.", "Update ActiveSeg.")
-        try:
-            images = {
-                str(channel): StoredImage(image["file"], {**image["geometry"]}, str(image["sha256"]))
-                for channel, image in record["images"].items()
-            }
-            found = cls(
-                folder,
-                str(record["created"]),
-                str(record["saved"]),
-                {**record["state"]},
-                bool(record["has_edits"]),
-                images,
-                record["base"],
-                record["edits"],
-            )
-            inner = (*([found.base] if found.base else []), *([found.edits] if found.edits else []))
-            foreign = [name for name in inner if not _FOLDER.fullmatch(name)]
-            foreign += [image.file for image in images.values() if not _IMAGE.fullmatch(image.file)]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise _damaged(folder, f"{type(error).__name__} {shown(str(error))}") from error
-        if foreign:
-            raise _damaged(folder, f"it names {shown(foreign[0])}, which is not a name in a draft")
-        linked = [name for name in found._files() if name and is_link(folder / name)]
-        if linked:
-            raise _damaged(folder, f"'{linked[0]}' is a link")
-        return found
-
-    @property
-    def id(self) -> str:
-        return self.folder.name
-
-    def size(self) -> int:
-        """Bytes on disk of what the record names."""
-        total = 0
-        for name in self._files() - {""}:
-            path = self.folder / name
-            with contextlib.suppress(OSError):
-                inner = list(path.iterdir()) if path.is_dir() else [path]
-                total += sum(part.lstat().st_size for part in inner)
-        return total
-
-    def image_messages(self) -> dict[str, dict[str, Any]]:
-        """Each channel's array file, as it lies in the draft, and its geometry; see ``arrays.read_volume``."""
-        return {
-            channel: {"array": str(self.folder / image.file), "geometry": dict(image.geometry)}
-            for channel, image in self.images.items()
-        }
-
-    def read_images(self) -> dict[str, Volume]:
-        """Raises InputError when one is damaged."""
-        return {
-            channel: Volume(read_array(self.folder / image.file), read_geometry(image.geometry), channel)
-            for channel, image in self.images.items()
-        }
+class Draft(KeptDraft):
+    """A draft, with what only an engine can read."""
 
     def read_base(self) -> Base:
         """What the edits started from; its regions are those that the user saw last. Raises InputError."""
@@ -232,48 +83,15 @@ class Draft:
             if self.edits and (self.folder / self.edits / "regions.json").is_file():
                 prediction = replace(prediction, regions=read_regions(self.folder / self.edits))
             return prediction
-        record = read_json(folder / _CASE_RECORD, InputError, "Discard the draft.")
-        return OpenedLabels.from_record(record, read_label_map(folder / "labels.nii.gz"))
+        return OpenedLabels.from_record(self.read_record(), self.read_labels())
 
     def read_edits(self) -> Edits | None:
         """None before the first ``save``. Raises InputError when they are damaged."""
-        if not self.edits:
+        found = self.read_layers()
+        if found is None:
             return None
-        folder = self.folder / self.edits
-        voxels = [math.prod(read_geometry(image.geometry).shape_kji) for image in self.images.values()]
-        try:
-            layers = read_json(folder / "layers.json", InputError, "Discard the draft.")
-            what = f"The file 'layers.npz' of the draft in '{self.folder}'"
-            most = _MOST_LAYERS * max(voxels, default=0) + (1 << 20)
-            files = read_npz(folder / "layers.npz", most, what, "Discard it.")
-            arrays = tuple(files[str(number)] for number in range(len(files)))
-            regions, patches = None, b""
-            if (folder / "regions.json").is_file():
-                entries = read_json(folder / "regions.json", InputError, "Discard the draft.")["regions"]
-                regions = tuple({**entry} for entry in entries)
-                patches = read_bytes(folder / "alternatives.npz", _MOST_PATCH_BYTES)
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise _damaged(self.folder, f"{type(error).__name__} {shown(str(error))}") from error
-        return Edits(layers, arrays, regions, patches)
-
-    def _to_json(self) -> str:
-        record = {
-            "format": FORMAT,
-            "created": self.created,
-            "saved": self.saved,
-            "state": dict(self.state),
-            "has_edits": self.has_edits,
-            "images": {
-                channel: {"file": image.file, "geometry": dict(image.geometry), "sha256": image.sha256}
-                for channel, image in self.images.items()
-            },
-            "base": self.base,
-            "edits": self.edits,
-        }
-        return json.dumps(record, indent=1) + "\n"
-
-    def _files(self) -> set[str]:
-        return {RECORD, self.base, self.edits, *(image.file for image in self.images.values())}
+        entries, patches = self.regions_in(self.edits) or (None, b"")
+        return Edits(found[0], tuple(found[1]), None if entries is None else tuple(entries), patches)
 
 
 def store_base(folder: Path, base: Base, images: Mapping[str, Volume], step: Step = _no_step) -> Draft:
@@ -321,7 +139,7 @@ def discard(folder: Path) -> bool:
     with _locked(folder.parent):
         found = (folder / RECORD).is_file()
         with contextlib.suppress(OSError):  # on a full disk it must still be possible
-            (folder / _MARK).touch(exist_ok=False)  # a link is not followed
+            (folder / MARK).touch(exist_ok=False)  # a link is not followed
         try:
             (folder / RECORD).unlink(missing_ok=True)  # without it the rest is waste
             sync_to_disk(folder)  # else a power failure might keep the record, and not what it names
@@ -367,7 +185,7 @@ def _is_ours(folder: Path) -> bool:
     if is_link(folder) or not folder.is_dir():
         return False
     try:
-        if (folder / _MARK).is_file():
+        if (folder / MARK).is_file():
             return True
         record = read_json(folder / RECORD)
     except InputError:
@@ -376,7 +194,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _is_unfinished(folder: Path) -> bool:
-    return (folder / _MARK).is_file() and not os.path.lexists(folder / RECORD)
+    return (folder / MARK).is_file() and not os.path.lexists(folder / RECORD)
 
 
 @dataclass
@@ -397,7 +215,7 @@ class _Writer:
             write_array(file, image.array)
             sync_to_disk(file)
             self.step("image written")
-            stored[channel] = StoredImage(file.name, geometry_message(image.geometry), sha256)
+            stored[channel] = StoredImage(file.name, image.geometry, sha256)
         name = self.folder_of("base", lambda made: _write_base(made, base))
         return replace(draft, base=name, images=stored)
 
@@ -415,7 +233,7 @@ class _Writer:
     def commit(self, draft: Draft) -> Draft:
         sync_to_disk(self.folder)
         with replacing(self.folder / RECORD, ".json") as fresh:
-            fresh.write_text(draft._to_json(), encoding="utf-8")
+            fresh.write_text(json.dumps({"format": FORMAT, **to_json(draft)}, indent=1) + "\n", encoding="utf-8")
             self.step("record written")
         self.step("committed")
         return draft
@@ -468,12 +286,12 @@ def _make(folder: Path, step: Step) -> None:
     if not folder.exists():
         with new_folder(folder, 0o700) as fresh:
             step("folder begun")
-            (fresh / _MARK).touch()
+            (fresh / MARK).touch()
             step("folder marked")
     elif not _is_ours(folder):
         if any(folder.iterdir()):
             raise InputError(f"The folder '{folder}' holds other things than a draft.", "Choose another one.")
-        (folder / _MARK).touch()
+        (folder / MARK).touch()
         sync_to_disk(folder)
 
 
@@ -483,21 +301,21 @@ def _remove_waste(folder: Path) -> None:
         draft = Draft.find(folder)
     except InputError:
         return  # what it named is unknown
-    named = draft._files() if draft else set()
+    named = draft.files() if draft else set()
     for path in list(folder.iterdir()):
-        if path.name in named or (path.name == _MARK and draft is None):
+        if path.name in named or (path.name == MARK and draft is None):
             continue
         with contextlib.suppress(OSError):
             if is_link(path):
                 continue
-            if _FOLDER.fullmatch(path.name) and path.is_dir():
+            if FOLDER.fullmatch(path.name) and path.is_dir():
                 shutil.rmtree(path)
-            elif path.name == _MARK or _IMAGE.fullmatch(path.name) or is_temporary_file(path.name):
+            elif path.name == MARK or IMAGE.fullmatch(path.name) or is_temporary_file(path.name):
                 path.unlink()
     if draft is None:
         with contextlib.suppress(OSError):
-            if {path.name for path in folder.iterdir()} <= {_MARK}:
-                (folder / _MARK).unlink(missing_ok=True)
+            if {path.name for path in folder.iterdir()} <= {MARK}:
+                (folder / MARK).unlink(missing_ok=True)
                 folder.rmdir()
 
 
@@ -506,7 +324,7 @@ def _write_base(folder: Path, base: Base) -> None:
         base.write(folder)
     else:
         write_volume(base.labels, folder / "labels.nii.gz")
-        (folder / _CASE_RECORD).write_text(json.dumps(base.to_dict()), encoding="utf-8")
+        (folder / CASE_RECORD).write_text(json.dumps(base.to_dict()), encoding="utf-8")
 
 
 def _write_edits(folder: Path, edits: Edits) -> None:
@@ -531,7 +349,3 @@ def _new(folder: Path) -> Draft:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-
-
-def _damaged(folder: Path, why: str) -> InputError:
-    return InputError(f"The draft in '{folder}' is damaged: {why}.", "Discard it.")

@@ -19,7 +19,7 @@ from activeseg.core.labels import IGNORE, LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.segments.layers import Layer
 from activeseg.core.volume import Volume
-from activeseg.corrections.drafts import Base, OpenedLabels
+from activeseg.corrections.opened import Base, OpenedLabels
 from activeseg.dataset import Dataset, Provenance, Saved
 from activeseg.dataset.layout import find_dataset, folder_to_create
 from activeseg.dataset.training_labels import TrainingSummary, label_for_training

@@ -73,37 +73,9 @@ def _rest(file: BinaryIO) -> int:
     return end - here
 
 
-def geometry_message(geometry: Geometry) -> dict[str, Any]:
-    """A grid as JSON: numbers of voxels (k, j, i), spacing (x, y, z) in mm, origin and direction in LPS."""
-    return {
-        "shape_kji": list(geometry.shape_kji),
-        "spacing_xyz": list(geometry.spacing_xyz),
-        "origin_lps": list(geometry.origin_lps),
-        "direction_lps": list(geometry.direction_lps),
-    }
-
-
-def read_geometry(message: Any) -> Geometry:
-    """The grid again. Raises InputError when a part is missing, of another length, or impossible."""
-    if not isinstance(message, Mapping):
-        raise InputError(f"A geometry must be an object, not {message!r:.100}.")
-    try:
-        k, j, i = (int(n) for n in message["shape_kji"])
-        x, y, z = (float(v) for v in message["spacing_xyz"])
-        left, posterior, superior = (float(v) for v in message["origin_lps"])
-        direction = tuple(float(v) for v in message["direction_lps"])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"A geometry is not complete: {error!r}.", "Give shape_kji, spacing_xyz, origin_lps and direction_lps."
-        ) from error
-    if len(direction) != 9:
-        raise InputError(f"'direction_lps' has {len(direction)} numbers; it needs 9.")
-    return Geometry((k, j, i), (x, y, z), (left, posterior, superior), direction)
-
-
 def volume_message(path: Path, volume: Volume) -> dict[str, Any]:
     """Write a volume's array to ``path`` (``.npy``); gives what a message says about it."""
-    return {"array": write_array(path, volume.array), "geometry": geometry_message(volume.geometry)}
+    return {"array": write_array(path, volume.array), "geometry": volume.geometry.to_dict()}
 
 
 def read_volume(message: Mapping[str, Any]) -> Volume:
@@ -111,4 +83,4 @@ def read_volume(message: Mapping[str, Any]) -> Volume:
     array = message.get("array")
     if not isinstance(array, str):
         raise InputError("An image in memory needs the path of its array file ('array') and its 'geometry'.")
-    return Volume(read_array(array), read_geometry(message.get("geometry")))
+    return Volume(read_array(array), Geometry.from_dict(message.get("geometry", {})))

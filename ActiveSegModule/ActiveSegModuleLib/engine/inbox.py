@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from activeseg.core.errors import ActiveSegError, InputError
 from activeseg.core.volume import Volume
-from activeseg.io.npy import geometry_message, writing_array
+from activeseg.io.npy import writing_array
 
 
 class Inbox:
@@ -34,7 +34,7 @@ class Inbox:
 
     def volume(self, volume: Volume) -> dict[str, Any]:
         """What a message says about a volume that goes in."""
-        return {"array": self.array(volume.array), "geometry": geometry_message(volume.geometry)}
+        return {"array": self.array(volume.array), "geometry": volume.geometry.to_dict()}
 
     def array(self, array: npt.NDArray[Any]) -> str:
         """The path, for a message, of an array that goes in. It must not change until it is written."""

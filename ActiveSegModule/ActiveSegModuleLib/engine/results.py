@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from activeseg.core.geometry import Geometry
 from activeseg.core.volume import Volume
-from activeseg.io.npy import read_array, read_geometry
+from activeseg.io.npy import read_array
 
 
 def labels_of(result: Mapping[str, Any]) -> Volume:
     """The label map. Raises InputError."""
-    return Volume(read_array(result["labels"]), read_geometry(result["geometry"]), "labels")
+    return Volume(read_array(result["labels"]), Geometry.from_dict(result["geometry"]), "labels")
 
 
 def patches_of(result: Mapping[str, Any]) -> bytes:

@@ -102,7 +102,7 @@ class Drafts:
         return [
             _offered(draft)
             for draft in drafts_in(self._folder)
-            if draft.has_edits and draft.saved.isoformat() != in_scene.get(draft.id)
+            if draft.has_edits and draft.saved != in_scene.get(draft.id)
         ]
 
     def note_saved(self, case: Case) -> None:
@@ -111,7 +111,7 @@ class Drafts:
         if self._settings is None or case.is_modified or not record.is_file():
             return
         try:
-            saved = KeptDraft.read(record.parent).saved.isoformat()
+            saved = KeptDraft.open(record.parent).saved
         except InputError:
             return  # whoever opens it is told
         known = self._saved_in_scene()
@@ -123,7 +123,7 @@ class Drafts:
         """Let the engine remove what crashed writers left, and old drafts that hold no edits of their own."""
         old = datetime.datetime.now(datetime.UTC) - UNTOUCHED_FOR
         kept = {draft.id for draft in self.offered()}
-        idle = [draft.id for draft in drafts_in(self._folder) if draft.saved < old and draft.id not in kept]
+        idle = [draft.id for draft in drafts_in(self._folder) if draft.saved_at < old and draft.id not in kept]
         self._ask("draft.list", {"folder": str(self._folder)}, _ignore, _ignore)
         for id in idle:
             self._ask("draft.discard", {"draft": str(self.folder_of(id))}, _ignore, _ignore)
@@ -134,7 +134,7 @@ class Drafts:
         def start() -> None:
             if any(case.id == id for case in Case.all_in(scene)):
                 raise InputError("This case is in the scene already.", "Remove it from the scene first.")
-            opening = _Opening(KeptDraft.read(self.folder_of(id)))
+            opening = _Opening(KeptDraft.open(self.folder_of(id)))
             steps = [opening.read_image, opening.read_labels, opening.read_edits, opening.read_uncertainty]
             self._engine.later(lambda: go_on(opening, steps))
 
@@ -286,7 +286,7 @@ def _offered(draft: KeptDraft) -> OfferedDraft:
         draft.id,
         str(state.get("name", draft.id)),
         str(state.get("ct_name", "")),
-        draft.saved,
+        draft.saved_at,
         int(state.get("reviewed", 0)),
         int(state.get("regions", 0)),
         draft.size(),

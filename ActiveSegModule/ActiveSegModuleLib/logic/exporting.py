@@ -12,10 +12,11 @@ from typing import Any
 
 from activeseg.client.engine_client import ProgressEvent
 from activeseg.core.errors import ActiveSegError, InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.segments.read_back import EditedSegment, EditedSegmentation
 from activeseg.core.volume import Volume
-from activeseg.io.npy import read_array, read_geometry
+from activeseg.io.npy import read_array
 
 from ..engine.inbox import Inbox, file_error
 from ..scene.case import Case
@@ -258,8 +259,12 @@ class Exporting:
         """The opened case as a CT and a segmentation."""
         image = next(iter(result["images"].values()))
         name = str(result["case"])
-        ct_node = add_volume(self._scene, Volume(read_array(image["array"]), read_geometry(image["geometry"])), name)
-        labels = Volume(read_array(result["labels"]["array"]), read_geometry(result["labels"]["geometry"]), "labels")
+        ct_node = add_volume(
+            self._scene, Volume(read_array(image["array"]), Geometry.from_dict(image["geometry"])), name
+        )
+        labels = Volume(
+            read_array(result["labels"]["array"]), Geometry.from_dict(result["labels"]["geometry"]), "labels"
+        )
         schema = LabelSchema.from_dict(result["schema"])
         record = {
             "schema": schema.to_dict(),

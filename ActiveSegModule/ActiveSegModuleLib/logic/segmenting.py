@@ -11,8 +11,9 @@ from typing import Any
 from activeseg.client.engine_client import EstimateEvent, LabelEvent, NoticeEvent, ProgressEvent
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import ActiveSegError, Cancelled, InputError
+from activeseg.core.geometry import Geometry
 from activeseg.core.volume import Volume
-from activeseg.io.npy import read_array, read_geometry
+from activeseg.io.npy import read_array
 
 from ..engine.inbox import Inbox, file_error
 from ..engine.listener import Listener
@@ -161,7 +162,7 @@ class Segmenting:
         def found(result: Mapping[str, Any]) -> None:
             try:
                 if self._scene.IsNodePresent(case.node):
-                    case.set_regions(result["regions"], patches_of(result), read_geometry(result["geometry"]))
+                    case.set_regions(result["regions"], patches_of(result), Geometry.from_dict(result["geometry"]))
                     on_done()
             except (ActiveSegError, OSError) as error:
                 on_error(_as_told(error))
@@ -306,10 +307,10 @@ class Segmenting:
         assert case is not None
         table = case.regions
         if table is None or all(state is RegionState.OPEN for state in table.states().values()):
-            case.set_regions(result["regions"], patches_of(result), read_geometry(result["geometry"]))
+            case.set_regions(result["regions"], patches_of(result), Geometry.from_dict(result["geometry"]))
         else:
             self._listener.notice("The list of regions stays as it is, because you have begun to review it.")
-        geometry, default = read_geometry(result["measures_geometry"]), result["record"]["measure"]
+        geometry, default = Geometry.from_dict(result["measures_geometry"]), result["record"]["measure"]
         for measure in sorted(result["measures"], key=lambda name: name != default):
             volume = Volume(read_array(result["measures"][measure]), geometry)
             self._engine.later(lambda m=measure, v=volume: self._add_uncertainty(case, m, v, m == default))

@@ -38,7 +38,7 @@ def test_a_request_travels_without_what_is_as_usual() -> None:
     assert method == "segment"
     assert set(params) == {"model", "image", "settings"}
     assert params["image"]["array"] == "/a.npy"
-    assert params["image"]["geometry"]["spacing_xyz"] == [1.0, 1.5, 2.0]
+    assert params["image"]["geometry"]["spacing_xyz_mm"] == [1.0, 1.5, 2.0]
     assert params["settings"]["mode"] == "exact"
     json.dumps(params, allow_nan=False)
 

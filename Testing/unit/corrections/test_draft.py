@@ -25,7 +25,8 @@ from activeseg.client.kept_drafts import remove_draft
 from activeseg.core.errors import EngineError, InputError
 from activeseg.core.records import to_json
 from activeseg.core.volume import Volume
-from activeseg.corrections.drafts import Draft, Edits, OpenedLabels, discard, drafts_in, save_edits, store_base
+from activeseg.corrections.drafts import Draft, Edits, discard, drafts_in, save_edits, store_base
+from activeseg.corrections.opened import CaseOfDataset, OpenedLabels
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
 from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry
@@ -116,11 +117,13 @@ def test_a_draft_gives_back_what_it_was_given(
 
 
 def test_a_case_of_a_dataset_is_a_base_too(tmp_path: Path) -> None:
-    opened = OpenedLabels(Volume(labels(), oblique()), SCHEMA, ("liver", "spleen"), "/data/Dataset501_A", "CT_0001")
+    opened = OpenedLabels(
+        Volume(labels(), oblique()), SCHEMA, ("liver", "spleen"), CaseOfDataset("/data/Dataset501_A", "CT_0001")
+    )
     save_edits(tmp_path / "d" / "a1", edits(), {}, base=(opened, {"CT": ct()}))
     base = Draft.open(tmp_path / "d" / "a1").read_base()
     assert isinstance(base, OpenedLabels)
-    assert (base.schema, base.decided, base.dataset, base.case) == (
+    assert (base.schema, base.decided, base.origin.dataset, base.origin.case) == (
         SCHEMA,
         ("liver", "spleen"),
         "/data/Dataset501_A",
@@ -166,7 +169,7 @@ def test_regions_that_are_none_change_nothing(prediction: Prediction, image: Vol
 
 
 def test_drafts_are_listed_last_saved_first_and_damaged_ones_are_left_alone(tmp_path: Path) -> None:
-    opened = OpenedLabels(Volume(labels(), oblique()), SCHEMA, SCHEMA.names, "D", "C")
+    opened = OpenedLabels(Volume(labels(), oblique()), SCHEMA, SCHEMA.names, CaseOfDataset("D", "C"))
     for name in ("a", "b", "c"):
         save_edits(tmp_path / name, edits(), {}, base=(opened, {"CT": ct()}))
     record = tmp_path / "a" / "draft.json"

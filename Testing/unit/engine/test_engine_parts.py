@@ -439,7 +439,7 @@ def test_arrays_travel_with_their_geometry(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="not complete"):
             npy.read_volume({**message, "geometry": {k: v for k, v in message["geometry"].items() if k != key}})
     with pytest.raises(InputError, match="shape"):
-        npy.read_volume({**message, "geometry": npy.geometry_message(geometry(2, 3, 5))})
+        npy.read_volume({**message, "geometry": geometry(2, 3, 5).to_dict()})
     (tmp_path / "b.npy").write_bytes(b"no array")
     with pytest.raises(InputError, match="no array file"):
         npy.read_array(tmp_path / "b.npy")

@@ -17,7 +17,7 @@ from activeseg.core.segmenter import Mode
 from activeseg.engine.methods import METHODS
 from activeseg.engine.worker.requests import WrongParams, read_request
 
-GRID = {"shape_kji": [2, 3, 4], "spacing_xyz": [1, 1, 1.5], "origin_lps": [0, 0, 0]}
+GRID = {"shape_kji": [2, 3, 4], "spacing_xyz_mm": [1, 1, 1.5], "origin_lps_mm": [0, 0, 0]}
 GRID["direction_lps"] = [1, 0, 0, 0, 1, 0, 0, 0, 1]
 SUPERVISORS = {"hello", "cancel", "jobs.list", "job.release", "log.tail", "shutdown"}
 

@@ -35,8 +35,9 @@ from activeseg.client.messages.datasets import (
 from activeseg.client.messages.images import ArrayFile
 from activeseg.core.hounsfield_units import doubts
 from activeseg.core.labels import LabelSchema
-from activeseg.corrections.drafts import Base, Draft
+from activeseg.corrections.drafts import Draft
 from activeseg.corrections.exporting import export_correction
+from activeseg.corrections.opened import Base
 from activeseg.dataset import Dataset
 from activeseg.dataset.migration import migrate_dataset
 from activeseg.dataset.recovery import recover_dataset

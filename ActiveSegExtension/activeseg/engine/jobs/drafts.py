@@ -28,7 +28,8 @@ from activeseg.core.records import to_json
 from activeseg.core.uncertainty_scale import coarsened
 from activeseg.core.volume import Volume
 from activeseg.corrections import drafts
-from activeseg.corrections.drafts import Base, Draft, Edits, OpenedLabels
+from activeseg.corrections.drafts import Draft, Edits
+from activeseg.corrections.opened import Base, OpenedLabels
 from activeseg.engine.worker.kept import Kept
 from activeseg.engine.worker.worker import Job
 from activeseg.io import npy
@@ -58,10 +59,10 @@ def open_draft(request: DraftOpenRequest, job: Job, kept: Kept) -> DraftOpenResu
     draft = Draft.open(request.draft)
     job.progress("read", 0.0)
     base, edits = draft.read_base(), draft.read_edits()
-    image = next(iter(draft.image_messages().values()), None)
-    if image is None:
+    if not draft.images:
         raise InputError(f"The draft in '{draft.folder}' is damaged: it names no image.", "Discard it.")
-    grid = npy.read_geometry(image["geometry"])
+    stored = next(iter(draft.images.values()))
+    grid = stored.geometry
     if not grid.same_grid(base.labels.geometry):
         raise InputError(f"The draft in '{draft.folder}' is damaged: its label map is not of its image.", "Discard it.")
     labels = Volume(base.labels.array, grid, "labels")
@@ -73,7 +74,7 @@ def open_draft(request: DraftOpenRequest, job: Job, kept: Kept) -> DraftOpenResu
         state=draft.state,
         labels=ArrayFile.write(job.folder / "labels.npy", labels).array,
         geometry=grid,
-        image=ArrayFile(Path(image["array"]), grid),
+        image=ArrayFile(draft.folder / stored.file, grid),
         layers=None if edits is None else _layers(edits, job.folder),
     )
     if not isinstance(base, Prediction):

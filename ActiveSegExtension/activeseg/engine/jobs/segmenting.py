@@ -18,7 +18,7 @@ from activeseg.client.messages.segmenting import (
 )
 from activeseg.core.errors import ActiveSegError, InputError
 from activeseg.core.hounsfield_units import doubts
-from activeseg.core.records import from_json
+from activeseg.core.records import from_json, to_json
 from activeseg.core.uncertainty_scale import MOST_SHOWN_VOXELS, coarsened
 from activeseg.core.volume import Volume
 from activeseg.core.votes import Segmented

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from activeseg.client.messages.calls import METHODS
 from activeseg.client.messages.request import TypedRequest
 from activeseg.core.errors import InputError, shown
+from activeseg.core.records import names_by_key
 from activeseg.engine.paths import path_of
 
 _EXPECTED = {
@@ -69,9 +70,9 @@ def _settled(value: Any, raw: Any, name: str) -> Any:
     if isinstance(value, str) and not isinstance(value, Enum):
         return _text(raw, name)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        hints = _hints(type(value))
+        hints, names = _hints(type(value)), names_by_key(type(value))
         settled = {
-            key: inner if _is_opaque(hints[key]) else _settled(getattr(value, key), inner, key)
+            names[key]: inner if _is_opaque(hints[names[key]]) else _settled(getattr(value, names[key]), inner, key)
             for key, inner in raw.items()
         }
         opaque = {key: tuple(inner) for key, inner in settled.items() if isinstance(inner, list)}
