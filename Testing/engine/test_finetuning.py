@@ -316,7 +316,7 @@ def test_weights_stay_numbers_where_an_image_has_few_voxels() -> None:
         batch = {"data": torch.randn(2, 64, 2, 3, 3), "target": [torch.zeros(2, 64, 2, 3, 3)]}
         dirty = torch.full((300_000,), math.nan)
         del dirty
-        trainer._step_without_scaler(batch)
+        trainer.step_without_scaler(batch)
         assert all(bool(torch.isfinite(parameter).all()) for parameter in trainer.network.parameters())
 
 

@@ -144,7 +144,7 @@ def test_jumping_centres_all_slices_and_frames_the_box(core, make_case, geometry
         width, height, _ = node.GetFieldOfView()
         assert width / height == pytest.approx(1.5)
         assert min(width, height) >= 50
-    corners = table._corners_world(1)
+    corners = table.corners_world(1)
     red = slice_node(case).GetFieldOfView()
     spread = np.ptp(corners, axis=0)
     assert red[0] == pytest.approx(max(3 * spread[0], 3 * spread[1] * 1.5, 75.0))

@@ -182,7 +182,7 @@ def test_box_is_drawn_around_the_region(core, geometry):
     pixels = view.pixels().astype(int)
     yellow = (pixels[..., 0] > 180) & (pixels[..., 1] > 140) & (pixels[..., 2] < 120)
     rows, columns = np.nonzero(yellow)
-    corners = np.array([view.pixel_of(corner) for corner in table._corners_world(1)])
+    corners = np.array([view.pixel_of(corner) for corner in table.corners_world(1)])
     assert np.allclose([rows.min(), rows.max()], [corners[:, 0].min(), corners[:, 0].max()], atol=5)
     assert np.allclose([columns.min(), columns.max()], [corners[:, 1].min(), corners[:, 1].max()], atol=5)
     middle = view.pixel_of(table.center_world(1))

@@ -82,7 +82,7 @@ def making(folder: Path) -> Iterator[Path]:
     make_folder(folder.parent)
     with _alone(folder.parent, LOCK_WAIT_S) as alone:
         _recover(folder, alone)
-        fresh = Path(tempfile.mkdtemp(prefix=_prefix(folder, "new"), dir=folder.parent))
+        fresh = Path(tempfile.mkdtemp(prefix=temporary_prefix(folder, "new"), dir=folder.parent))
         try:
             yield fresh
             _replace(fresh, folder)
@@ -126,14 +126,14 @@ def remove_ours(folder: Path) -> None:
         folder.rmdir()
 
 
-def _prefix(folder: Path, kind: str) -> str:
+def temporary_prefix(folder: Path, kind: str) -> str:
     """Without the folder's name: that may be a patient's, and as long as a name can be."""
     known = hashlib.sha256(folder.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return f".activeseg-{known}-{kind}-"
 
 
 def _siblings(folder: Path, kind: str) -> list[Path]:
-    prefix = _prefix(folder, kind)
+    prefix = temporary_prefix(folder, kind)
     try:
         names = sorted(name for name in os.listdir(folder.parent) if name.startswith(prefix))
     except OSError:

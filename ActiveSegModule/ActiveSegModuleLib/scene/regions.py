@@ -169,11 +169,11 @@ class RegionTable:
         how = views.CenteredJumpSlice if frame else views.OffsetJumpSlice
         views.JumpAllSlices(scene, *self.center_world(number), how)
         if frame:
-            corners = self._corners_world(number)
+            corners = self.corners_world(number)
             for slice_node in _slice_nodes(scene):
                 _zoom(slice_node, corners)
 
-    def _corners_world(self, number: int) -> FloatArray:
+    def corners_world(self, number: int) -> FloatArray:
         """The corners of the region's box, (8, 3), RAS mm of the scene."""
         spans = [(start - 0.5, stop - 0.5) for start, stop in self.region(number).box_kji]
         corners_ijk = np.array([[i, j, k] for k in spans[0] for j in spans[1] for i in spans[2]])

@@ -370,7 +370,7 @@ def test_only_folders_of_dead_engines_are_swept(tmp_path: Path) -> None:
 
 
 def test_after_a_kill_the_output_is_as_it_was(tmp_path: Path) -> None:
-    known = prediction_folder._prefix(tmp_path / "out", "new")
+    known = prediction_folder.temporary_prefix(tmp_path / "out", "new")
     (tmp_path / f"{known}abcdefgh").mkdir()  # was there before, so it is another writer's
     output = Output.of({"output": str(tmp_path / "out")})
     assert output is not None
@@ -398,7 +398,7 @@ def test_an_old_prediction_that_was_moved_aside_comes_back(tmp_path: Path) -> No
     (tmp_path / "out" / "prediction.json").write_text("old")
     output = Output.of({"output": str(tmp_path / "out")})
     assert output is not None
-    os.rename(tmp_path / "out", tmp_path / f"{prediction_folder._prefix(tmp_path / 'out', 'old')}abcdefgh")
+    os.rename(tmp_path / "out", tmp_path / f"{prediction_folder.temporary_prefix(tmp_path / 'out', 'old')}abcdefgh")
     output.tidy()
     assert (tmp_path / "out" / "prediction.json").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

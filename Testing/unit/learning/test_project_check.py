@@ -205,14 +205,14 @@ def test_a_damaged_key_is_refused_in_words_and_never_replaced(project: Project, 
 def test_the_model_that_a_project_begins_with_means_the_same_from_every_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from activeseg.learning.project.project import _absolute
+    from activeseg.learning.project.project import absolute_name
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert _absolute("nnunet:models/../m") == f"nnunet:{tmp_path / 'm'}"
-    assert _absolute("nnunet:~/m") == f"nnunet:{tmp_path / 'home/m'}"
-    assert _absolute("project:p@v0001") == f"project:{tmp_path / 'p@v0001'}"
-    assert [_absolute(name) for name in ("demo", "totalsegmentator:total")] == ["demo", "totalsegmentator:total"]
+    assert absolute_name("nnunet:models/../m") == f"nnunet:{tmp_path / 'm'}"
+    assert absolute_name("nnunet:~/m") == f"nnunet:{tmp_path / 'home/m'}"
+    assert absolute_name("project:p@v0001") == f"project:{tmp_path / 'p@v0001'}"
+    assert [absolute_name(name) for name in ("demo", "totalsegmentator:total")] == ["demo", "totalsegmentator:total"]
 
 
 @pytest.mark.parametrize("name", ["con", "NUL", "lpt1", "aux.x", "COM¹", "ends.", "a:b"])

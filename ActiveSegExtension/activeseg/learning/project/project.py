@@ -73,7 +73,7 @@ class Project:
         folder = Path(folder).expanduser().absolute()
         check_windows_name(folder.name, "a project")
         _check_new(folder)
-        base_model = _absolute(base_model)
+        base_model = absolute_name(base_model)
         segmenter = open_segmenter(base_model)
         trainable_of(segmenter)
         schema, channels = segmenter.schema, segmenter.channels
@@ -319,7 +319,7 @@ def _relative(folder: Path, project: Path) -> str:
     return folder.relative_to(project).as_posix() if folder.is_relative_to(project) else str(folder)
 
 
-def _absolute(model: str) -> str:
+def absolute_name(model: str) -> str:
     """A model's name that means the same from every folder: a path in it is made absolute."""
     family, colon, rest = model.partition(":")
     if family not in ("nnunet", "project") or not rest:

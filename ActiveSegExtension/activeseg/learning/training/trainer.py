@@ -97,7 +97,7 @@ class FineTuningTrainer(nnUNetTrainer):  # type: ignore[misc]
         number = self.current_epoch * self.num_iterations_per_epoch + self._step
         for group in self.optimizer.param_groups:
             group["lr"] = self.course.plan.rate(number)
-        result = super().train_step(batch) if self.device.type == "cuda" else self._step_without_scaler(batch)
+        result = super().train_step(batch) if self.device.type == "cuda" else self.step_without_scaler(batch)
         self._step += 1
         self.course.tell(
             {
@@ -110,7 +110,7 @@ class FineTuningTrainer(nnUNetTrainer):  # type: ignore[misc]
         )
         return result
 
-    def _step_without_scaler(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+    def step_without_scaler(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """In float32 on a CPU: oneDNN's weight gradients in bfloat16 hold unwritten memory where an image has
         few voxels (2 x 3 x 3 with 64 channels, torch 2.13: not a number in most of 150 passes)."""
         target = [part.to(self.device) for part in batch["target"]]
