@@ -57,9 +57,10 @@ from activeseg.predictions.make_prediction import segment  # noqa: E402
 from activeseg.predictions.prediction import Prediction  # noqa: E402
 from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry  # noqa: E402
 from activeseg.segmenters.demo import demo_segmenter  # noqa: E402
-from activeseg.segmenters.nnunet.network import Network, sweep_exact  # noqa: E402
+from activeseg.segmenters.nnunet.network import Network  # noqa: E402
 from activeseg.segmenters.nnunet.network_size import read_size  # noqa: E402
 from activeseg.segmenters.nnunet.segmenter import OVERHEAD  # noqa: E402
+from activeseg.segmenters.nnunet.sweep import sweep_exact  # noqa: E402
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome  # noqa: E402
 from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter  # noqa: E402
 from activeseg.segmenters.totalsegmentator.tasks import task_named  # noqa: E402

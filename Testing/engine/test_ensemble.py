@@ -15,7 +15,9 @@ from activeseg.core.segmenter import Mode, Settings
 from activeseg.core.votes import Member, MemberKind
 from activeseg.segmenters.nnunet import ensemble
 from activeseg.segmenters.nnunet.augmented_views import standard_views
-from activeseg.segmenters.nnunet.network import Network, sweep_exact, sweep_fast
+from activeseg.segmenters.nnunet.decision import Decision
+from activeseg.segmenters.nnunet.network import Network
+from activeseg.segmenters.nnunet.sweep import sweep_exact, sweep_fast
 
 LABELS = {"background": 0, "liver": 1, "spleen": 2, "aorta": 3}
 MANY = {"background": 0, **{f"rib {n}": n for n in range(1, 40)}}
@@ -131,7 +133,7 @@ def test_one_member_gives_entropy_and_no_variance(
 def test_of_equal_logits_the_first_class_wins(dtype: torch.dtype) -> None:
     logits = torch.zeros((5, 2, 3), dtype=dtype)
     logits[[2, 4]] = 1
-    assert (ensemble.Decision(5, None, np.uint8).labels(logits) == 2).all()
+    assert (Decision(5, None, np.uint8).labels(logits) == 2).all()
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -36,9 +36,10 @@ from activeseg.learning.project.project import VERSIONS, Project
 from activeseg.learning.project.version import BASE, ModelKind, Version
 from activeseg.learning.training.parent_network import parent_network
 from activeseg.segmenters import open_segmenter
-from activeseg.segmenters.nnunet.model_folder_check import TRUSTED_CODE, check_model_folder
+from activeseg.segmenters.nnunet.model_folder_check import check_model_folder
 from activeseg.segmenters.nnunet.network import Network
 from activeseg.segmenters.nnunet.network_size import read_size
+from activeseg.segmenters.nnunet.trusted_code import TRUSTED_CODE
 
 SOAK = Path(__file__).resolve().parents[1] / "soak"
 LABELS = {"background": 0, "liver": 1, "spleen": 2}

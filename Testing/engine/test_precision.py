@@ -16,8 +16,9 @@ from nnunet_models import make_model
 from activeseg.core.errors import Cancelled
 from activeseg.core.progress import Progress
 from activeseg.segmenters.nnunet import precision
-from activeseg.segmenters.nnunet.network import Network, sweep_fast
+from activeseg.segmenters.nnunet.network import Network
 from activeseg.segmenters.nnunet.precision import FILE, LIMIT_S, SIZES, bfloat16_pays, is_quicker
+from activeseg.segmenters.nnunet.sweep import sweep_fast
 
 
 class Computer:

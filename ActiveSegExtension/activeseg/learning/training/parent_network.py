@@ -14,9 +14,9 @@ from activeseg.learning.project.opening import open_version
 from activeseg.learning.project.project import Project, trainable_of
 from activeseg.learning.project.version import ModelKind
 from activeseg.segmenters.nnunet.checkpoint_file import read_checkpoint
+from activeseg.segmenters.nnunet.dataset_json import channels_of_dataset
 from activeseg.segmenters.nnunet.model_folder_check import check_model_folder
 from activeseg.segmenters.nnunet.network import check_network, model_folds
-from activeseg.segmenters.nnunet.segmenter import channels_of_dataset
 
 CHECKPOINT = "checkpoint_final.pth"
 

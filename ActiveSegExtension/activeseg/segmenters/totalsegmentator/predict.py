@@ -24,9 +24,11 @@ from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Mode, Resample, Settings
 from activeseg.core.votes import GridVotes, Member, MemberKind
 from activeseg.segmenters.nnunet import ensemble
+from activeseg.segmenters.nnunet.accumulators import Guest
+from activeseg.segmenters.nnunet.case import OrientedImage, PreprocessedCase, on_cropped_grid, preprocessed
+from activeseg.segmenters.nnunet.decision import Decision
 from activeseg.segmenters.nnunet.network import Network
 from activeseg.segmenters.nnunet.resampling import argmax_resampled, centre_aligned
-from activeseg.segmenters.nnunet.segmenter import OrientedImage, PreprocessedCase, on_cropped_grid, preprocessed
 from activeseg.segmenters.totalsegmentator.sandbox import replaced
 from activeseg.segmenters.totalsegmentator.tasks import FAMILY, Model, Task
 from activeseg.segmenters.totalsegmentator.votes import (
@@ -203,7 +205,7 @@ class Predictions:
         labels = result.labels
         if not same_grid:
             assert result.logits is not None
-            decision = ensemble.Decision.of(network)
+            decision = Decision.of(network)
             labels = on_cropped_grid(network, case, result.logits, labels, decision, settings, progress)
         piece = path.name.removesuffix("_0000.nii.gz")
         writer = network.predictor.plans_manager.image_reader_writer_class()
@@ -215,7 +217,7 @@ class Predictions:
 
     def _guest(
         self, case: PreprocessedCase, task_id: int, heads: int, plane: int, folder: Path, progress: Progress
-    ) -> ensemble.Guest:
+    ) -> Guest:
         """The coarser model's vote on the grid of a part model, in the part's own values."""
         if self._coarse is None:
             self._coarse = self._coarse_labels(folder, progress)
@@ -228,7 +230,7 @@ class Predictions:
         assert self.beside is not None
         assert self.beside.spacing_xyz is not None
         member = Member(f"{self.beside.spacing_xyz[0]:g} mm model", MemberKind.VIEW)
-        return ensemble.Guest(member, np.ascontiguousarray(whole.transpose(case.forward)[box]))
+        return Guest(member, np.ascontiguousarray(whole.transpose(case.forward)[box]))
 
     def _coarse_labels(self, folder: Path, progress: Progress) -> LabelArray:
         """The coarser model's labels of the whole image, values of the task, on the finer model's grid (k, j, i)."""

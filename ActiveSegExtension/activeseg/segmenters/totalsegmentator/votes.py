@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from activeseg.core.errors import ModelError
 from activeseg.core.votes import GridVotes
+from activeseg.segmenters.nnunet.case import PreprocessedCase
 from activeseg.segmenters.nnunet.ensemble import EnsembleResult
-from activeseg.segmenters.nnunet.segmenter import PreprocessedCase
 
 LabelArray = npt.NDArray[Any]
 FloatMap = npt.NDArray[np.float32]
