@@ -10,17 +10,23 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import InputError
+from activeseg.core.geometry import TIE, Geometry
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # noqa: N813  (the name that SimpleITK's own manual uses)
-from activeseg.core.geometry import TIE, Geometry, volume_shape
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A scalar image: ``array`` (k, j, i), HU for CT (label maps are volumes of whole numbers), on a ``geometry``.
+    """A scalar image on a grid in the patient.
 
-    ``name`` never comes from a file: it could be a patient's.
+    Attributes
+    ----------
+    array
+        (k, j, i); HU for CT. Label maps are volumes of whole numbers.
+    name
+        The modality of a DICOM series, else empty. It never comes from a file's name or text, which could be a
+        patient's.
     """
 
     array: npt.NDArray[Any]
@@ -41,22 +47,6 @@ class Volume:
         image.SetDirection(self.geometry.direction_lps)
         return image
 
-    @classmethod
-    def from_sitk(cls, image: sitk.Image, name: str = "") -> Volume:
-        """From a scalar 3D SimpleITK image (further axes of length 1 are dropped); copies the voxels.
-
-        Raises InputError for another kind of image or a sheared one.
-        """
-        import SimpleITK as sitk  # noqa: N813
-
-        shape = volume_shape(image.GetSize(), image.GetNumberOfComponentsPerPixel(), thin=True)
-        size = image.GetDimension()
-        direction = np.asarray(image.GetDirection()).reshape(size, size)[:3, :3]
-        geometry = Geometry(
-            shape, image.GetSpacing()[:3], image.GetOrigin()[:3], tuple(float(v) for v in direction.ravel())
-        )
-        return cls(sitk.GetArrayFromImage(image).reshape(shape), geometry, name)
-
     def sha256(self) -> str:
         """Fingerprint of voxels and geometry (to 1e-4 mm), whatever file, format or name they came in."""
         digest = hashlib.sha256(repr((self.array.dtype.str, self.geometry.shape_kji)).encode())
@@ -69,14 +59,24 @@ class Volume:
         return Volume(self.geometry.array_to_canonical(self.array), self.geometry.canonical(), self.name)
 
     def in_order_of(self, geometry: Geometry) -> Volume:
-        """The same voxels as ``geometry`` stores them, and on it; raises InputError where its voxels are others."""
+        """The same voxels as ``geometry`` stores them, and on it.
+
+        Raises
+        ------
+        InputError
+            Where its voxels are others.
+        """
         return Volume(self.geometry.array_in_order_of(geometry, self.array), geometry, self.name)
 
     def resample_labels_to(self, geometry: Geometry, *, may_miss: bool = False) -> Volume:
         """A label map on another grid, nearest neighbour (``TIE`` where two are equally near), 0 outside.
 
         Where the voxels are the same they are only put in the other order; the array is the same where that is too.
-        Raises InputError when the label map has structures and none of them reaches the grid, unless it ``may_miss``.
+
+        Raises
+        ------
+        InputError
+            When the label map has structures and none of them reaches the grid, unless it ``may_miss``.
         """
         if self.geometry.same_voxels(geometry):
             return self.in_order_of(geometry)

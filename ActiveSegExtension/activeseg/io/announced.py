@@ -41,8 +41,15 @@ def empty_array(
 ) -> npt.NDArray[Any]:
     """An array for the voxels that the header of ``path`` announces; its memory is taken only as it is filled.
 
-    ``most_bytes`` is what the file can hold at most. Raises InputError where that, this computer's memory or
-    ``MOST_VOXELS`` is less.
+    Parameters
+    ----------
+    most_bytes
+        What the file can hold at most.
+
+    Raises
+    ------
+    InputError
+        Where that, this computer's memory or ``MOST_VOXELS`` is less.
     """
     voxels = math.prod(int(n) for n in shape)
     wanted = voxels * np.dtype(dtype).itemsize
@@ -78,7 +85,13 @@ def unpacked(file: IO[bytes]) -> gzip.GzipFile | _Inflated:
 
 
 def fill(array: npt.NDArray[Any], file: Stream, path: Path) -> None:
-    """Read the bytes of a contiguous array. Raises InputError where there are fewer, or a packed file is damaged."""
+    """Read the bytes of a contiguous array.
+
+    Raises
+    ------
+    InputError
+        Where there are fewer, or a packed file is damaged.
+    """
     into = array.reshape(-1).view("u1").data
     got = 0
     while got < len(into):
@@ -92,7 +105,13 @@ def fill(array: npt.NDArray[Any], file: Stream, path: Path) -> None:
 
 
 def check_end(file: Stream, path: Path, most: int = _MOST_BEHIND) -> None:
-    """Read a packed file to its end, where the check sum is. InputError where more than ``most`` bytes follow."""
+    """Read a packed file to its end, where the check sum is.
+
+    Raises
+    ------
+    InputError
+        Where more than ``most`` bytes follow, or the check sum is wrong.
+    """
     behind = 0
     scrap = memoryview(bytearray(1 << 16))
     while count := _read(file, scrap, path):
@@ -102,7 +121,13 @@ def check_end(file: Stream, path: Path, most: int = _MOST_BEHIND) -> None:
 
 
 def skip(file: Stream, count: int, path: Path) -> None:
-    """Leave so many bytes out. Raises InputError where there are fewer."""
+    """Leave so many bytes out.
+
+    Raises
+    ------
+    InputError
+        Where there are fewer.
+    """
     scrap = memoryview(bytearray(min(count, 1 << 16)))
     while count:
         got = _read(file, scrap[: min(count, len(scrap))], path)

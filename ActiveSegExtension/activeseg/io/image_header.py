@@ -54,9 +54,16 @@ _META_WORDS = {
 
 @dataclass(frozen=True)
 class Storage:
-    """How the voxels are stored: ``raw``, ``packed`` (gzip or zlib) or as ``text``, behind what is to be skipped.
+    """How the voxels are stored.
 
-    ``said`` names their file or files, empty where they follow the header. -1 bytes: they are the end of their file.
+    Attributes
+    ----------
+    said
+        Names their file or files; empty where they follow the header.
+    encoding
+        ``raw``, ``packed`` (gzip or zlib) or ``text``.
+    skipped_bytes
+        Before the voxels; -1 where these are the end of their file.
     """
 
     said: str
@@ -68,9 +75,14 @@ class Storage:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """A file's header. ``texts`` are NRRD's free ``key:=value`` lines.
+    """A file's header.
 
-    ``data_files`` hold equal parts of the voxels, one after the other; each from ``first_byte`` on.
+    Attributes
+    ----------
+    texts
+        NRRD's free ``key:=value`` lines.
+    data_files
+        Hold equal parts of the voxels, one after the other; each from ``first_byte`` on.
     """
 
     path: Path
@@ -87,7 +99,13 @@ class ImageHeader:
         return not self.is_nrrd or bool({"space", "space dimension"} & self.fields.keys())
 
     def place(self) -> str:
-        """A header of the fields that place the image only, each of them checked. Raises InputError."""
+        """A header of the fields that place the image only, each of them checked.
+
+        Raises
+        ------
+        InputError
+            For a field that cannot be meant.
+        """
         if not self.is_nrrd and "ElementType" not in self.fields:  # ITK would print that on its own
             raise damaged(self.path, "it does not say of which type the voxels are")
         count = self._dimensions()
@@ -135,7 +153,14 @@ def is_meta(start: bytes) -> bool:
 
 
 def read_header(path: Path) -> ImageHeader:
-    """Raises InputError for a damaged one, and one whose voxels lie elsewhere; OSError."""
+    """The header of an NRRD or MetaImage file.
+
+    Raises
+    ------
+    InputError
+        For a damaged one, and one whose voxels lie elsewhere.
+    OSError
+    """
     text, nrrd, complete = _up_to_its_end(path)
     lines = [_text(line) for line in text.splitlines()]
     # "key: value" in NRRD, and "key:=value" for free text; "Key = value" in MetaImage, rarely with a colon

@@ -95,7 +95,13 @@ def labels_in_box(
 
 
 def on_ct_grid(labels: Volume, ct_geometry: Geometry) -> npt.NDArray[Any]:
-    """The label map's array along the axes of the CT (a view). Raises InputError when it is not of this CT."""
+    """The label map's array along the axes of the CT (a view).
+
+    Raises
+    ------
+    InputError
+        When it is not of this CT.
+    """
     corners = corners_ijk(labels.geometry.shape_kji)
     exact = whole_voxels(np.linalg.inv(ct_geometry.ijk_to_ras) @ labels.geometry.ijk_to_ras, corners)
     if exact is None or not labels.geometry.same_voxels(ct_geometry):

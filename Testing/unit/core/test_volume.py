@@ -16,6 +16,7 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+from sitk_volumes import volume_of
 
 from activeseg.core.errors import Cancelled, InputError
 from activeseg.core.geometry import Geometry
@@ -217,7 +218,7 @@ def test_labels_of_another_place_are_refused():
 
 def test_simpleitk_images_go_both_ways():
     volume = a_volume()
-    back = Volume.from_sitk(volume.to_sitk())
+    back = volume_of(volume.to_sitk())
     assert back.geometry.farthest_corner_mm(volume.geometry) < 1e-9
     assert np.array_equal(back.array, volume.array)
     assert np.allclose(
@@ -242,7 +243,7 @@ def test_itk_reads_our_files_as_we_do(tmp_path, suffix):
         volume = a_volume(a_geometry(angles=(3.1, 0.2, -0.1), flips=flips))
         path = tmp_path / f"{number}{suffix}"
         write_volume(volume, path)
-        theirs = Volume.from_sitk(sitk.ReadImage(str(path)))
+        theirs = volume_of(sitk.ReadImage(str(path)))
         assert theirs.geometry.farthest_corner_mm(volume.geometry) < 1e-3
         assert np.array_equal(theirs.array, volume.array)
 

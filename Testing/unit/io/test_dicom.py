@@ -23,6 +23,7 @@ from dicom_files import (
 from pydicom.fileset import FileSet
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 from scipy.spatial.transform import Rotation
+from sitk_volumes import volume_of
 
 from activeseg.core.errors import InputError
 from activeseg.core.volume import Volume
@@ -88,7 +89,7 @@ def test_the_real_series_has_the_hu_and_the_place_that_pydicom_reads(real_series
 def test_itks_own_series_reader_gives_the_same(tmp_path):
     array, _ = write_series(tmp_path, geometry=geometry_of(orientation=OBLIQUE))
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path))
-    theirs = Volume.from_sitk(sitk.ReadImage(names))
+    theirs = volume_of(sitk.ReadImage(names))
     assert_is(read(tmp_path)[0], theirs.array.astype(array.dtype), theirs.geometry)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from sitk_volumes import volume_of
 
 from activeseg.core.errors import InputError
 from activeseg.core.geometry import Geometry
@@ -77,7 +78,7 @@ def read(path: Path) -> Volume:
 
 
 def assert_as_itk(path: Path) -> None:
-    ours, theirs = read(path), Volume.from_sitk(sitk.ReadImage(str(path)))
+    ours, theirs = read(path), volume_of(sitk.ReadImage(str(path)))
     assert ours.geometry == theirs.geometry
     assert ours.array.dtype == theirs.array.dtype
     assert np.array_equal(ours.array, theirs.array)

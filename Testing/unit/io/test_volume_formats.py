@@ -19,6 +19,7 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+from sitk_volumes import volume_of
 
 from activeseg.core.errors import InputError
 from activeseg.core.geometry import Geometry
@@ -122,7 +123,7 @@ def test_beside_a_qform_a_negative_spacing_loses_its_sign_as_in_nibabel(tmp_path
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, 1), (-1, -1, 1), (1, 1, -1)])
 def test_itk_agrees_about_oblique_and_flipped_nifti(tmp_path, flips):
     write_nifti(tmp_path / "image.nii", an_affine(flips=flips), an_affine(flips=flips))
-    itk = Volume.from_sitk(sitk.ReadImage(str(tmp_path / "image.nii")))
+    itk = volume_of(sitk.ReadImage(str(tmp_path / "image.nii")))
     assert read_volume(tmp_path / "image.nii").geometry.same_grid(itk.geometry)
 
 
@@ -139,7 +140,7 @@ def test_a_nifti_without_orientation_is_read_as_itk_does_and_said(tmp_path):
     heard: list[str] = []
     write_nifti(tmp_path / "image.nii")
     volume = read_volume(tmp_path / "image.nii", notice=heard.append)
-    assert volume.geometry.same_grid(Volume.from_sitk(sitk.ReadImage(str(tmp_path / "image.nii"))).geometry)
+    assert volume.geometry.same_grid(volume_of(sitk.ReadImage(str(tmp_path / "image.nii"))).geometry)
     assert len(heard) == 1
     assert "left and right are assumed" in heard[0]
 

@@ -34,8 +34,12 @@ class MatchedBy(StrEnum):
 class SegmentIdentity:
     """What a segment says about itself.
 
-    ``label_value`` and ``label_name`` are our tags (None where missing); ``terminology`` is empty where it carries none
-    or only Slicer's default for a new segment.
+    Attributes
+    ----------
+    label_value, label_name
+        ActiveSeg's tags; None where missing.
+    terminology
+        Empty where it carries none, or only Slicer's default for a new segment.
     """
 
     segment_id: str
@@ -55,7 +59,7 @@ class Match:
 
 
 def segment_id_of(label: Label) -> str:
-    """The id that we give to a structure's segment: kept when the user renames it, safe in every file format."""
+    """The id that ActiveSeg gives a structure's segment: kept when the user renames it, safe in every file format."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "_" for c in f"{label.name}_{label.value}")
 
 
@@ -74,11 +78,20 @@ def matches(
 ) -> dict[str, Match]:
     """The structure of every segment, by segment id.
 
-    The caller's ``mapping`` (segment id to label value, None = leave out) comes first, then our tags, then
-    terminology, then the name. A clue that fits two structures is no clue. A structure that has a segment takes no
-    second one, and two segments that claim one structure by the same kind of clue both stay unmatched (but for a copy
-    of our own segment: the one that still has our id keeps its structure). Raises InputError when ``mapping`` names a
-    segment or a value that does not exist.
+    The caller's ``mapping`` comes first, then ActiveSeg's tags, then terminology, then the name. A clue that fits two
+    structures is no clue. A structure that has a segment takes no second one, and two segments that claim one structure
+    by the same kind of clue both stay unmatched (but for a copy of ActiveSeg's own segment: the one that still has the
+    original id keeps its structure).
+
+    Parameters
+    ----------
+    mapping
+        Segment id -> label value, or None to leave the segment out.
+
+    Raises
+    ------
+    InputError
+        When ``mapping`` names a segment or a value that does not exist.
     """
     segments = tuple(segments)
     found = _mapped(segments, schema, mapping or {})

@@ -40,7 +40,19 @@ _DECODED_AT_ONCE = min(4, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class Slice:
-    """One frame of one file, and where it lies (LPS, mm). ``pixel_spacing``: between rows, between columns."""
+    """One frame of one file, and where it lies in the patient (LPS, mm).
+
+    Attributes
+    ----------
+    matrix
+        Rows, columns.
+    position
+        Centre of its first voxel.
+    axes
+        Rows: unit vectors along a row, along a column, and their normal.
+    pixel_spacing
+        mm between rows, between columns.
+    """
 
     path: Path
     frame: int
@@ -142,7 +154,13 @@ def places_of(slices: Sequence[Slice]) -> list[list[Slice]]:
 
 
 def geometry_of(slices: Sequence[Slice], notice: Notice) -> Geometry:
-    """Of slices in order, one at each place. Raises InputError unless they form a regular, upright stack."""
+    """The grid of slices in order, one at each place.
+
+    Raises
+    ------
+    InputError
+        Unless they form a regular, upright stack.
+    """
     first = slices[0]
     along = np.array([s.along(first.axes[2]) for s in slices])
     _check_upright(slices, along, notice)
