@@ -208,7 +208,7 @@ class SelfTest:
         self._assert.assertEqual(self._errors, [])
 
     def _enter(self) -> None:
-        """Without a main window nobody enters the module."""
+        """Without a main window the module is not entered."""
         if self.widget.parameterNode is None:
             self.widget.enter()
 

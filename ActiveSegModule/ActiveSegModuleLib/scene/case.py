@@ -88,7 +88,7 @@ class Case:
         Parameters
         ----------
         labels : on the CT's grid, values of the record's schema
-        record : the fields of ``prediction.json``; of a case of a dataset, which nobody predicted, ``schema``,
+        record : the fields of ``prediction.json``; of a case of a dataset, which was not predicted, ``schema``,
             ``decided`` and ``origin``
         id : of the prediction; empty makes a new one
         preview : a better one is on its way, and may take its place
@@ -107,7 +107,7 @@ class Case:
             node.SetAttribute(_PREVIEW_ATTRIBUTE, "1")
         original = slicer.vtkMRMLLabelMapVolumeNode()
         original.SetName(f"{name}, as predicted")
-        original.SetHideFromEditors(True)  # before it is added: else a list of label maps turns to it by itself
+        original.SetHideFromEditors(True)  # before it is added: else a list of label maps turns to it
         original.SetAttribute(ROLE_ATTRIBUTE, _ORIGINAL)
         original.SetAndObserveImageData(voxel_image(labels.array))
         original.SetIJKToRASMatrix(vtk_matrix(labels.geometry.ijk_to_ras))

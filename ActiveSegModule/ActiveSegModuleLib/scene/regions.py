@@ -1,4 +1,4 @@
-"""The places worth a look: a table of them, a box around one, and views that jump there and frame it."""
+"""The regions to review: a table of them, a box around one, and views that jump there and frame it."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class RegionTable:
         return _to_world(self.ct_node, self.region(number).center_ras)
 
     def update_centers(self) -> None:
-        """Write the centres anew, after the CT was moved by a transform."""
+        """Write the centres again, after the CT was moved by a transform."""
         for row, number in self._rows():
             for name, value in zip(COLUMNS[-3:], self.center_world(number), strict=True):
                 self.node.SetCellText(row, COLUMNS.index(name), f"{value:.2f}")

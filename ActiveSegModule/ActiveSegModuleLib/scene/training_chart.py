@@ -14,7 +14,7 @@ _NAME = "ActiveSeg training"
 
 
 class TrainingChart:
-    """A table, its series and the chart; made when there is something to show, and anew after a scene was closed."""
+    """A table, its series and the chart; made when there is something to show, and again after a scene was closed."""
 
     def __init__(self, scene: Any) -> None:
         self._scene = scene

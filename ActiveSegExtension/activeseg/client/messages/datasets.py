@@ -146,7 +146,7 @@ class DatasetAddRequest(TypedRequest[DatasetAddResult], method="dataset.add"):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOpenResult:
-    """A case as it is stored: arrays as files, and the structures that nobody annotated in it (``waiting``)."""
+    """A case as it is stored: arrays as files, and the structures not annotated in it yet (``waiting``)."""
 
     case: str
     images: Mapping[str, ArrayFile]
@@ -258,7 +258,7 @@ class DatasetMigrateRequest(TypedRequest[DatasetMigrateResult], method="dataset.
 
 @dataclass(frozen=True, kw_only=True)
 class ListedCase:
-    """A case in a dataset's listing; ``waiting``: structures that nobody annotated in it."""
+    """A case in a dataset's listing; ``waiting``: structures not annotated in it yet."""
 
     revision: int
     waiting: tuple[str, ...]
