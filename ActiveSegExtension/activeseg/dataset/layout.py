@@ -7,8 +7,10 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from activeseg.core.errors import DatasetError
+from activeseg.core.records import Matches, Within
 from activeseg.system.regular_files import own_path
 
 LISTING = "dataset.json"
@@ -19,10 +21,11 @@ FOLDERS = (IMAGES, LABELS, PROVENANCE, HISTORY)
 ENDING = ".nii.gz"
 FIRST_ID = 501
 
-MOST_REVISIONS = 10_000
-"""Of one case; an image is not corrected that often, and reading must end."""
+RevisionNumber = Annotated[int, Within(1, 10_000)]
+"""Of one case; an image is not corrected more often, and reading must end."""
 
 CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+CaseName = Annotated[str, Matches(CASE_NAME)]
 _FOLDER_NAME = re.compile(r"Dataset(\d{3})_(\w[\w-]*)", re.ASCII)
 _MEANT_AS_ONE = re.compile(r"Dataset\d", re.IGNORECASE)
 # Names of devices, whatever ending follows (learn.microsoft.com, "Naming Files, Paths, and Namespaces").

@@ -6,17 +6,28 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from activeseg.core.channel_names import different_names, normalization_names
 from activeseg.core.errors import DatasetError, InputError, Remedy
-from activeseg.core.json_fields import HEX_32, HEX_64, UNFIT, Fields, WrongField, check_depth, shortly
 from activeseg.core.labels import BACKGROUND, IGNORE, LabelSchema
+from activeseg.core.records import (
+    HEX_32,
+    Matches,
+    Sha256,
+    Within,
+    WrongField,
+    check_depth,
+    damaged,
+    from_json,
+    shortly,
+    to_json,
+)
 from activeseg.dataset.layout import (
-    CASE_NAME,
     ENDING,
     LISTING,
-    MOST_REVISIONS,
+    CaseName,
+    RevisionNumber,
     check_folders,
     image_file,
     label_file,
@@ -26,6 +37,7 @@ from activeseg.system.regular_files import own_path, read_json
 
 FORMAT = 1
 MOST_SCHEMAS = 1000
+SchemaNumber = Annotated[int, Within(1, MOST_SCHEMAS)]
 RESTORE = "Restore it from a backup, or let the dataset be recovered from its records."
 _OURS = "activeseg"
 _WRITTEN = ("channel_names", "labels", "numTraining", "file_ending", "overwrite_image_reader_writer", "dataset", _OURS)
@@ -44,9 +56,20 @@ class CaseEntry:
     waiting : structures that are not annotated in this case yet; while there are any it is not trained on
     """
 
-    revision: int
-    voxels_sha256: str
+    revision: RevisionNumber
+    voxels_sha256: Sha256
     waiting: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Ours:
+    """Our key in ``dataset.json``."""
+
+    format: int
+    id: Annotated[str, Matches(HEX_32)]
+    schema: SchemaNumber
+    next_case: Annotated[int, Within(1, 10**9)]
+    cases: Mapping[CaseName, CaseEntry]
 
 
 @dataclass(frozen=True)
@@ -110,16 +133,7 @@ class Listing:
                 name: {"images": self.images_of(name), "label": label_file(name, entry.revision)}
                 for name, entry in trained.items()
             },
-            _OURS: {
-                "format": FORMAT,
-                "id": self.id,
-                "schema": self.schema_number,
-                "next_case": self.next_case,
-                "cases": {
-                    name: {"revision": e.revision, "voxels_sha256": e.voxels_sha256, "waiting": list(e.waiting)}
-                    for name, e in self.cases.items()
-                },
-            },
+            _OURS: to_json(_Ours(FORMAT, self.id, self.schema_number, self.next_case, self.cases)),
         }
 
     def to_json(self) -> str:
@@ -143,54 +157,40 @@ class Listing:
                 f"The dataset in '{folder}' was not made by ActiveSeg.",
                 "Create a new dataset and add its images and label maps to that.",
             )
-        try:
+        with damaged(DatasetError, f"'{LISTING}' of '{folder.name}'", RESTORE):
             return cls.of(folder, content)
-        except UNFIT as error:
-            raise DatasetError(
-                f"'{LISTING}' of '{folder.name}' is damaged: {shortly(error)}.", RESTORE, remedy=Remedy.RECOVER_DATASET
-            ) from error
 
     @classmethod
     def of(cls, folder: Path, content: Mapping[str, Any]) -> Listing:
-        """From what ``dataset.json`` holds. Raises DatasetError, or one of ``UNFIT`` for something else."""
-        ours = Fields(content).inner(_OURS)
-        if ours.any("format") != FORMAT:
+        """From what ``dataset.json`` holds. Raises DatasetError, WrongField for other values."""
+        format = format_of(content)
+        if format not in (None, FORMAT):
             raise DatasetError(
-                f"The dataset has format {str(ours.any('format'))[:20]}, this version of ActiveSeg knows {FORMAT}.",
+                f"The dataset has format {str(format)[:20]}, this version of ActiveSeg knows {FORMAT}.",
                 "Update ActiveSeg.",
             )
-        number = ours.whole("schema", 1, MOST_SCHEMAS)
-        schema = read_schema(folder, number)
-        cases: dict[str, CaseEntry] = {}
-        for name, entry in ours.entries("cases"):
-            if not CASE_NAME.fullmatch(name):
-                raise WrongField(f"{ascii(name)[:80]} cannot be a case's name")
-            cases[name] = CaseEntry(
-                entry.whole("revision", 1, MOST_REVISIONS),
-                entry.text("voxels_sha256", HEX_64),
-                entry.texts("waiting"),
-            )
-            unknown = set(cases[name].waiting) - set(schema.names)
+        ours = from_json(_Ours, content[_OURS], _OURS, complete=True)
+        schema = read_schema(folder, ours.schema)
+        for name, entry in ours.cases.items():
+            unknown = set(entry.waiting) - set(schema.names)
             if unknown:
                 raise WrongField(f"'{name}' waits for {min(unknown)!r}, which is no structure of the dataset")
-        if len({name.casefold() for name in cases}) < len(cases):
+        if len({name.casefold() for name in ours.cases}) < len(ours.cases):
             raise WrongField("two cases have names that differ only in capital letters")
         other = {key: value for key, value in content.items() if key not in _WRITTEN}
         check_depth(other, LISTING)
-        return cls(
-            ours.text("id", HEX_32),
-            schema,
-            number,
-            channel_names_of(Fields(content)),
-            ours.whole("next_case", 1),
-            cases,
-            other,
-        )
+        return cls(ours.id, schema, ours.schema, channel_names_of(content), ours.next_case, ours.cases, other)
 
 
-def channel_names_of(content: Fields) -> tuple[str, ...]:
+def format_of(content: Mapping[str, Any]) -> Any:
+    """Which version of the format ``dataset.json`` names; None where it names none."""
+    ours = content.get(_OURS)
+    return ours.get("format") if isinstance(ours, Mapping) else None
+
+
+def channel_names_of(content: Mapping[str, Any]) -> tuple[str, ...]:
     """nnU-Net's key ``channel_names``: number -> name, of which equal ones are told apart. Raises WrongField."""
-    found = content.text_by_key("channel_names")
+    found = from_json(dict[str, str], content.get("channel_names"), "channel_names")
     names = tuple(found.get(str(n), "") for n in range(len(found)))
     if not names or not all(names):
         raise WrongField(f"'channel_names' has the keys {', '.join(list(found)[:5])}, or names that are empty")
@@ -204,7 +204,7 @@ def read_schema(folder: Path, number: int) -> LabelSchema:
         return LabelSchema.from_dict(
             read_json(own_path(folder, file, DatasetError), DatasetError, RESTORE, remedy=Remedy.RECOVER_DATASET)
         )
-    except (InputError, *UNFIT) as error:
+    except InputError as error:
         raise DatasetError(
             f"'{file}' of '{folder.name}' is damaged: {shortly(error)}.", RESTORE, remedy=Remedy.RECOVER_DATASET
         ) from error

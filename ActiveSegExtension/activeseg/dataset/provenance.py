@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from activeseg.core.correction import Correction, RegionState, Review
 from activeseg.core.errors import DatasetError
-from activeseg.core.json_fields import Fields
+from activeseg.core.records import Count, VoxelCount, from_json, if_missing, to_json
+from activeseg.dataset.layout import RevisionNumber
 from activeseg.dataset.training_labels import TrainingSummary
 
 # PS3.5: components of digits with dots between. Version numbers and spacings have fewer.
@@ -25,6 +26,27 @@ class Origin(StrEnum):
     CORRECTED = "corrected"
     TRUTH = "truth"
     PREDICTED = "predicted"
+
+
+@dataclass(frozen=True)
+class _Changed:
+    name: str
+    voxels_added: VoxelCount
+    voxels_removed: VoxelCount
+
+
+@dataclass(frozen=True)
+class _Reviewed:
+    state: RegionState
+    box_kji: tuple[tuple[Count, Count], tuple[Count, Count], tuple[Count, Count]]
+
+
+@dataclass(frozen=True)
+class _WhatIsReadLater:
+    """What fine-tuning reads of a correction: counts of voxels, and the boxes of regions."""
+
+    structures: tuple[_Changed, ...] = ()
+    regions: tuple[_Reviewed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,7 +73,7 @@ class Provenance:
     decided: tuple[str, ...] | None = None
     correction: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
-    replaces: int | None = None
+    replaces: RevisionNumber | None = field(default=None, metadata=if_missing(None))
 
     @property
     def vouches_for_all(self) -> bool:
@@ -86,56 +108,20 @@ class Provenance:
             training.to_dict(),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready. Raises DatasetError when a value looks like a path or a DICOM UID."""
-        record = {
-            "origin": self.origin.value,
-            "model": _without_folders(self.model),
-            "version": self.version,
-            "settings": dict(self.settings),
-            "prediction_sha256": self.prediction_sha256,
-            "decided": None if self.decided is None else list(self.decided),
-            "correction": dict(self.correction),
-            "training": dict(self.training),
-            "replaces": self.replaces,
-        }
-        for key, text in _texts(record):
+    def __post_init__(self) -> None:
+        from_json(_WhatIsReadLater, self.correction, "correction")
+
+    def neutral(self) -> Provenance:
+        """As it is written. Raises DatasetError when a value looks like a path or a DICOM UID."""
+        neutral = replace(self, model=_without_folders(self.model))
+        for key, text in _texts(to_json(neutral)):
             if _PATH.match(text) or _UID.search(text):
                 raise DatasetError(
                     f"The provenance's '{key}' looks like a path or a DICOM identifier; that could name a patient.",
                     "Give it as 'source', which is kept in the private file.",
                     key=key,
                 )
-        return record
-
-    @classmethod
-    def of_fields(cls, data: Fields) -> Provenance:
-        """Raises one of ``json_fields.UNFIT`` for something else."""
-        correction = data.plain("correction")
-        _check_correction(Fields(correction, "correction"))
-        return cls(
-            Origin(data.text("origin")),
-            data.text("model"),
-            data.text("version"),
-            data.plain("settings"),
-            data.text("prediction_sha256"),
-            None if data.any("decided") is None else data.texts("decided"),
-            correction,
-            data.plain("training"),
-            data.whole("replaces", 1) if data.value.get("replaces") is not None else None,
-        )
-
-
-def _check_correction(data: Fields) -> None:
-    """What fine-tuning reads later: counts of voxels, and the boxes of regions. Raises WrongField or ValueError."""
-    for change in data.inners("structures") if "structures" in data else []:
-        change.text("name")
-        change.whole("voxels_added", highest=10**12)
-        change.whole("voxels_removed", highest=10**12)
-    for region in data.inners("regions") if "regions" in data else []:
-        RegionState(region.text("state"))
-        for axis in range(3):
-            region.inner_list("box_kji", 3).wholes(f"[{axis}]", 2)
+        return neutral
 
 
 def _without_folders(model: str) -> str:

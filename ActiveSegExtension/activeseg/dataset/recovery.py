@@ -6,21 +6,23 @@ this program nor nnU-Net reads, so that its names are free again.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from activeseg.core.errors import ActiveSegError, DatasetError, InputError
-from activeseg.core.json_fields import HEX_32, UNFIT, Fields
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
+from activeseg.core.records import HEX_32, UNFIT, WrongField, from_json
 from activeseg.dataset import unlisted, voxels
 from activeseg.dataset.dataset import LOCK_WAIT_S
 from activeseg.dataset.layout import IMAGES, LISTING, PROVENANCE, check_folders, find_dataset, named_file, schema_file
-from activeseg.dataset.listing import FORMAT, MOST_SCHEMAS, CaseEntry, Listing, channel_names_of, read_schema
+from activeseg.dataset.listing import FORMAT, MOST_SCHEMAS, CaseEntry, Listing, channel_names_of, format_of, read_schema
 from activeseg.dataset.private_map import PrivateMap
 from activeseg.dataset.record import CaseRecord, StoredFile
 from activeseg.dataset.transaction import Change, Transaction, locked
@@ -88,8 +90,9 @@ def recover_dataset(
     try:
         listing, rebuilt = Listing.read(target), False
     except DatasetError:
-        if _is_of_later_version(target):
-            raise
+        format = format_of(_damaged_listing(target))
+        if isinstance(format, int) and format > FORMAT:
+            raise  # it is whole for the version that wrote it
         listing, rebuilt = _new_listing(target, channel_names, private_folder(private_dir)), True
     private = PrivateMap(listing.id, target, private_folder(private_dir))
     if rebuilt:
@@ -129,41 +132,31 @@ def _new_listing(folder: Path, channel_names: Sequence[str], private_dir: Path) 
     """An empty listing from the newest schema's file, and from what of ``dataset.json`` can be read."""
     number = max(_schema_numbers(folder))
     schema = read_schema(folder, number)
-    kept = Fields(read_json(folder / schema_file(number), DatasetError))
+    kept = read_json(folder / schema_file(number), DatasetError)
     id, channels = "", tuple(channel_names)
-    for source, key in ((kept, "dataset"), (_ours_of_damaged(folder), "id")):
-        try:
-            id = id or source.text(key, HEX_32)
-        except ValueError:
-            continue
+    ours = _damaged_listing(folder).get("activeseg")
+    for given in (kept.get("dataset"), ours.get("id") if isinstance(ours, dict) else None):
+        if not id and isinstance(given, str) and HEX_32.fullmatch(given):
+            id = given
     if not channels:
         channels = _channels(folder, kept)
     return Listing(id or _id_in_private_files(folder, private_dir) or uuid.uuid4().hex, schema, number, channels)
 
 
-def _ours_of_damaged(folder: Path) -> Fields:
+def _damaged_listing(folder: Path) -> dict[str, Any]:
+    """As far as ``dataset.json`` is JSON."""
     try:
-        return Fields(read_json(folder / LISTING)).inner("activeseg")
-    except (ActiveSegError, ValueError):
-        return Fields({})
+        return read_json(folder / LISTING)
+    except ActiveSegError:
+        return {}
 
 
-def _is_of_later_version(folder: Path) -> bool:
-    """Whether ``dataset.json`` is whole, as far as this version can know, for the later one that wrote it."""
-    format = _ours_of_damaged(folder).value.get("format")
-    return isinstance(format, int) and format > FORMAT
-
-
-def _channels(folder: Path, schema: Fields) -> tuple[str, ...]:
+def _channels(folder: Path, schema: Mapping[str, Any]) -> tuple[str, ...]:
     """From the schema's file, from ``dataset.json``, or ``CT`` for images of one channel. Raises DatasetError."""
-    try:
-        return schema.texts("channels")
-    except ValueError:
-        pass
-    try:
-        return channel_names_of(Fields(read_json(folder / LISTING)))
-    except (ActiveSegError, ValueError):
-        pass
+    with contextlib.suppress(WrongField):
+        return from_json(tuple[str, ...], schema.get("channels"), "channels")
+    with contextlib.suppress(ActiveSegError, WrongField):
+        return channel_names_of(_damaged_listing(folder))
     images = os.listdir(folder / IMAGES) if (folder / IMAGES).is_dir() else []
     numbers = {named.channel for name in images if (named := named_file(f"{IMAGES}/{name}"))}
     if numbers <= {0}:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.core.errors import ActiveSegError, DatasetError
-from activeseg.core.json_fields import HEX_64, UNFIT, Fields
+from activeseg.core.records import Count, Sha256, WrongField, from_json, to_json
 from activeseg.dataset.layout import FOLDERS, LISTING, check_folders, label_file, named_file, record_file
 from activeseg.dataset.listing import Listing
 from activeseg.dataset.private_map import PrivateMap
@@ -45,6 +45,15 @@ _UNLOCKED_S = 600.0
 _PARENT_LOCK = ".activeseg-new-dataset.lock"
 
 
+@dataclass(frozen=True)
+class _WriterOfDataset:
+    """Told to others while they wait."""
+
+    user: str
+    host: str
+    pid: Count
+
+
 @contextlib.contextmanager
 def locked(folder: Path, wait_s: float) -> Iterator[None]:
     """Be the only writer. Raises DatasetError that names the other one when it takes longer than ``wait_s``."""
@@ -60,7 +69,7 @@ def locked(folder: Path, wait_s: float) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 (folder / _WRITER).unlink(missing_ok=True)  # even a link: it is not followed
                 with open(folder / _WRITER, "x", encoding="utf-8") as file:
-                    json.dump({"user": _user(), "host": socket.gethostname(), "pid": os.getpid()}, file)
+                    json.dump(to_json(_WriterOfDataset(_user(), socket.gethostname(), os.getpid())), file)
             yield
         finally:
             with contextlib.suppress(OSError):
@@ -76,9 +85,9 @@ def _user() -> str:
 
 def _writer(folder: Path) -> str:
     try:
-        who = Fields(read_json(own_path(folder, _WRITER)))
-        return f"{who.text('user')} on {who.text('host')} (process {who.whole('pid')})"
-    except (ActiveSegError, ValueError):
+        who = from_json(_WriterOfDataset, read_json(own_path(folder, _WRITER)))
+        return f"{who.user} on {who.host} (process {who.pid})"
+    except (ActiveSegError, WrongField):
         return "another program"
 
 
@@ -104,28 +113,18 @@ class Change:
 class _Journal:
     """What a staging folder says about its change: SHA-256 of the listing before and after it, and its files."""
 
-    before: str
-    after: str
+    before: Sha256
+    after: Sha256
     places: tuple[str, ...]
     obsolete: tuple[str, ...]
     forgotten: str
 
-    def to_json(self) -> str:
-        return json.dumps(self.__dict__)
-
     @classmethod
     def read(cls, path: Path) -> _Journal | None:
-        """None when there is none, or it is not ActiveSeg's."""
+        """None when there is none, or it is none of ours."""
         try:
-            data = Fields(read_json(own_path(path.parent, path.name)))
-            journal = cls(
-                data.text("before", HEX_64),
-                data.text("after", HEX_64),
-                data.texts("places"),
-                data.texts("obsolete"),
-                data.text("forgotten"),
-            )
-        except (ActiveSegError, *UNFIT):
+            journal = from_json(cls, read_json(own_path(path.parent, path.name)))
+        except (ActiveSegError, WrongField):
             return None
         return journal if all(named_file(file) for file in (*journal.places, *journal.obsolete)) else None
 
@@ -266,7 +265,7 @@ class Transaction:
             tuple(change.obsolete),
             change.forgotten,
         )
-        os.replace(self.stage_text(journal.to_json()), self._staging / _JOURNAL)
+        os.replace(self.stage_text(json.dumps(to_json(journal))), self._staging / _JOURNAL)
         sync_to_disk(self._staging)
         sync_to_disk(self._folder)
         self._step("journal written")

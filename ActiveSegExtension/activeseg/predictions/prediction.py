@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from activeseg import __version__
-from activeseg.core.errors import InputError, Remedy, shown
-from activeseg.core.json_fields import HEX_64, UNFIT, Fields, WrongField, shortly
+from activeseg.core.errors import InputError, Remedy
 from activeseg.core.labels import LabelSchema
-from activeseg.core.records import to_json
-from activeseg.core.segmenter import Mode, Resample, Settings
+from activeseg.core.records import (
+    ANY_NUMBER,
+    NOT_WRITTEN,
+    Sha256,
+    damaged,
+    from_json,
+    if_missing,
+    to_json,
+    written_as,
+)
+from activeseg.core.segmenter import Settings
 from activeseg.core.uncertainty_scale import ENTROPY_SCALE, OLD_ENTROPY_SCALE, shown_threshold
 from activeseg.core.volume import Volume
-from activeseg.core.votes import GridVotes, Member, MemberKind
+from activeseg.core.votes import GridVotes, Member
 from activeseg.io.images import read_label_map, read_volume, write_volume
 from activeseg.predictions.prediction_folder import FILES, RECORD, fingerprints, is_unchanged, making, restore
 from activeseg.predictions.region_files import read_regions, write_regions
@@ -43,45 +51,28 @@ class Prediction:
     grid : all votes and measures; only in memory, None after ``load``
     """
 
-    labels: Volume
+    labels: Volume = field(metadata=NOT_WRITTEN)
     schema: LabelSchema
     decided: tuple[str, ...]
-    uncertainty: Volume
+    uncertainty: Volume = field(metadata=NOT_WRITTEN)
     measure: str
     members: tuple[Member, ...]
-    agreement: float | None
-    regions: tuple[FoundRegion, ...]
+    agreement: Annotated[float, ANY_NUMBER] | None
+    regions: tuple[FoundRegion, ...] = field(metadata=NOT_WRITTEN)
     focus: tuple[str, ...]
     model: str
     settings: Settings
-    images: Mapping[str, Mapping[str, str]]
+    images: Mapping[str, Mapping[str, Any]]
     created: str
-    timings: Mapping[str, float] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict, metadata=written_as("timings_s"))
     details: Mapping[str, Any] = field(default_factory=dict)
     threshold: float = shown_threshold("variance")
-    entropy_scale: str = ENTROPY_SCALE
-    grid: GridVotes | None = field(default=None, repr=False)
+    entropy_scale: str = field(default=ENTROPY_SCALE, metadata=if_missing(OLD_ENTROPY_SCALE))
+    grid: GridVotes | None = field(default=None, repr=False, metadata=NOT_WRITTEN)
 
     def to_dict(self) -> dict[str, Any]:
         """``prediction.json``."""
-        return {
-            "format": FORMAT,
-            "activeseg": __version__,
-            "created": self.created,
-            "model": self.model,
-            "images": {name: dict(image) for name, image in self.images.items()},
-            "members": [{"name": m.name, "kind": str(m.kind)} for m in self.members],
-            "decided": list(self.decided),
-            "agreement": self.agreement,
-            "measure": self.measure,
-            "threshold": self.threshold,
-            "entropy_scale": self.entropy_scale,
-            "focus": list(self.focus),
-            "settings": to_json(self.settings),
-            "timings_s": dict(self.timings),
-            "details": dict(self.details),
-            "schema": self.schema.to_dict(),
-        }
+        return {"format": FORMAT, "activeseg": __version__, **to_json(self)}
 
     def save(self, folder: Path, images: Mapping[str, Volume], overwrite: bool = False) -> None:
         """Write the prediction folder, for its owner alone; it appears whole or not at all.
@@ -122,12 +113,12 @@ class Prediction:
     @classmethod
     def load(cls, folder: Path) -> Prediction:
         """Read a prediction folder. Raises InputError when it is not one, or written by a newer version."""
-        fields = _fields(_read_record(folder), str(folder / RECORD))
-        return cls(
+        read = _read(_read_record(folder), str(folder / RECORD))
+        return replace(
+            read,
             labels=read_label_map(folder / "labels.nii.gz"),
             uncertainty=read_volume(folder / "uncertainty.nii.gz", allow_nan=True),
             regions=read_regions(folder),
-            **fields,
         )
 
     @classmethod
@@ -135,51 +126,30 @@ class Prediction:
         cls, record: Mapping[str, Any], labels: Volume, uncertainty: Volume, regions: tuple[FoundRegion, ...]
     ) -> Prediction:
         """Put together from ``to_dict`` and what it leaves out. Raises InputError when the record is damaged."""
-        fields = _fields(record, "The record of the prediction")
-        return cls(labels=labels, uncertainty=uncertainty, regions=regions, **fields)
+        read = _read(record, "The record of the prediction")
+        return replace(read, labels=labels, uncertainty=uncertainty, regions=regions)
 
 
-def _fields(record: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """A Prediction's fields that are in its record. Raises InputError, which names ``source``."""
+@dataclass(frozen=True)
+class _SegmentedImage:
+    """Where it is, which may be a name that is not UTF-8, and what it is."""
+
+    path: Path
+    sha256: Sha256
+    series: str | None = None
+
+
+def _read(record: Mapping[str, Any], source: str) -> Prediction:
+    """A prediction with all that is in its record, and nothing else. Raises InputError, which names ``source``."""
     if record.get("format") != FORMAT:
         raise InputError(
             f"{source} has format {record.get('format')}, this version reads {FORMAT}.",
             "Update ActiveSeg, or segment again.",
         )
-    data = Fields(record)
-    try:
-        settings = data.plain("settings")
-        settings["mode"], settings["resample"] = Mode(settings["mode"]), Resample(settings["resample"])
-        settings["structures"] = Fields(settings, "settings").texts("structures")
-        return {
-            "schema": LabelSchema.from_dict(data.inner("schema").value),
-            "decided": data.texts("decided"),
-            "measure": data.text("measure"),
-            "members": tuple(Member(m.text("name"), MemberKind(m.text("kind"))) for m in data.inners("members")),
-            "agreement": data.number_or_none("agreement"),
-            "focus": data.texts("focus"),
-            "model": data.text("model"),
-            "settings": Settings(**settings),
-            "images": {channel: _image(entry) for channel, entry in data.entries("images")},
-            "created": data.text("created"),
-            "timings": data.plain("timings_s"),
-            "details": data.plain("details"),
-            "threshold": data.number("threshold"),
-            "entropy_scale": data.text("entropy_scale") if "entropy_scale" in data else OLD_ENTROPY_SCALE,
-        }
-    except (InputError, *UNFIT) as error:
-        raise InputError(f"{source} is damaged: {shortly(error)}.", "Segment the CT again.") from error
-
-
-def _image(entry: Fields) -> dict[str, str]:
-    """Where it is, which may be a name that is not UTF-8, and what it is. Raises WrongField."""
-    path = entry.any("path")
-    if not isinstance(path, str) or "\0" in path:
-        raise WrongField(f"the path of an image is {shown(path)}")
-    entry.text("sha256", HEX_64)
-    if entry.value.get("series") is not None:
-        entry.text("series")
-    return dict(entry.value)
+    with damaged(InputError, source, "Segment the CT again."):
+        from_json(dict[str, _SegmentedImage], record.get("images"), "images")
+        nothing = {"labels": None, "uncertainty": None, "regions": ()}
+        return from_json(Prediction, record, complete=True, given=nothing)
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -213,7 +183,7 @@ def check_output(folder: Path, overwrite: bool) -> None:
         raise InputError(f"{folder} already holds a prediction.", "Name a new folder, or ask to overwrite it.")
     try:
         record = _read_record(folder)
-        _fields(record, str(folder / RECORD))
+        _read(record, str(folder / RECORD))
     except InputError as error:
         raise InputError(
             f"The output folder {folder} is not empty and holds no prediction that can be replaced: {error.message}",
