@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Any
 
 from activeseg.core.errors import ActiveSegError, EngineError, shortened, shown
-from activeseg.core.records import is_deeper
+from activeseg.core.json_depth import is_deeper
 
 PROTOCOL_VERSION = 2
 LINE_LIMIT = 1 << 20

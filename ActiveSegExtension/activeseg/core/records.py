@@ -44,11 +44,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from activeseg.core.errors import ActiveSegError, InputError, shortened, shown
+from activeseg.core.json_depth import is_deeper
 
 T = TypeVar("T")
 HEX_32, HEX_64 = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{64}")
-_MOST_TEXT = 100_000
-_DEEPEST = 100
+_MOST_TEXT, _DEEPEST = 100_000, 100
 
 UNFIT = (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, RecursionError)
 """What reading other values than the expected ones raises where they are read without a record."""
@@ -106,10 +106,8 @@ def to_json(value: Any) -> Any:
         if getattr(value, "AS_LIST", False):
             return list(written.values())
         return written | {name: to_json(getattr(value, name)) for name in getattr(value, "ALSO_WRITTEN", ())}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, Enum | Path):
+        return value.value if isinstance(value, Enum) else str(value)
     if isinstance(value, Mapping):
         return {to_json(key): to_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -155,8 +153,7 @@ def from_json(
         As the dataclasses raise it themselves.
     """
     hint: Any = kind
-    made = _reader(hint)(value, key, _How(complete, exact, given or {}))
-    return typing.cast(T, made)
+    return typing.cast(T, _reader(hint)(value, key, _How(complete, exact, given or {})))
 
 
 @contextlib.contextmanager
@@ -171,28 +168,6 @@ def damaged(error: type[ActiveSegError], what: str, action: str = "", **details:
 def shortly(error: Exception) -> str:
     """What is wrong, to be put into a sentence: without its full stop, and without what to do about it."""
     return (error.message if isinstance(error, ActiveSegError) else str(error) or type(error).__name__).rstrip(".")
-
-
-def check_depth(value: Any, key: str) -> None:
-    """Raise WrongField for values nested deeper than Python's writer of JSON goes."""
-    if is_deeper(value, _DEEPEST):
-        raise WrongField(f"'{key}' is nested deeper than {_DEEPEST} levels")
-
-
-def is_deeper(value: Any, limit: int) -> bool:
-    """Whether objects and lists are nested deeper than ``limit`` levels; found without recursion."""
-    level = [value]
-    for _ in range(limit):
-        level = [
-            entry
-            for container in level
-            if isinstance(container, Mapping | list | tuple)
-            for entry in (container.values() if isinstance(container, Mapping) else container)
-            if isinstance(entry, Mapping | list | tuple)
-        ]
-        if not level:
-            return False
-    return True
 
 
 @dataclass(frozen=True)
@@ -239,10 +214,9 @@ def _fields(kind: type) -> tuple[_Field, ...]:
 @functools.cache
 def _reader(hint: Any) -> _Reader:
     """How a value of that type is read. Raises TypeError for a type that records cannot hold."""
-    marks: tuple[Any, ...] = ()
+    marks: list[Any] = []
     if typing.get_origin(hint) is Annotated:
-        hint, *found = typing.get_args(hint)
-        marks = tuple(found)
+        hint, *marks = typing.get_args(hint)
     origin, inner = typing.get_origin(hint) or hint, typing.get_args(hint)
     if hint is Any or hint is object:
         return _anything
@@ -347,6 +321,12 @@ def _nothing(value: Any, key: str, how: _How) -> None:
         _wrong(value, key, "nothing")
 
 
+def check_depth(value: Any, key: str) -> None:
+    """Raise WrongField for values nested deeper than Python's writer of JSON goes."""
+    if is_deeper(value, _DEEPEST):
+        raise WrongField(f"'{key}' is nested deeper than {_DEEPEST} levels")
+
+
 def _anything(value: Any, key: str, how: _How) -> Any:
     check_depth(value, key)
     return value
@@ -403,8 +383,7 @@ def _choice(choices: tuple[tuple[Any, Any], ...], value: Any, key: str, how: _Ho
 
 
 def _at(key: str, name: str) -> str:
-    name = shortened(name, 60)
-    return f"{key}.{name}" if key else name
+    return f"{key}.{shortened(name, 60)}" if key else shortened(name, 60)
 
 
 def _named(key: str) -> str:
@@ -417,6 +396,4 @@ def _wrong(value: Any, key: str, wanted: str) -> typing.NoReturn:
 
 def _shown(value: Any) -> str:
     """Short, and printable everywhere."""
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    return shown(value, 60)
+    return "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else shown(value, 60)

@@ -33,20 +33,13 @@ from activeseg.dataset.layout import (
     schema_file,
 )
 from activeseg.dataset.listing import CaseEntry, Listing, read_schema
+from activeseg.dataset.new_dataset import new_dataset, present, remove_if_unused, write_text
 from activeseg.dataset.private_map import PrivateMap
 from activeseg.dataset.provenance import Origin, Provenance
 from activeseg.dataset.record import CaseRecord, Revision, StoredFile
 from activeseg.dataset.relabel import Names, check_nothing_is_lost, new_names, relabelled
-from activeseg.dataset.transaction import (
-    Change,
-    Step,
-    Transaction,
-    new_dataset,
-    present,
-    remove_if_unused,
-    sweep,
-    write_text,
-)
+from activeseg.dataset.sweeping import sweep
+from activeseg.dataset.transaction import Change, Step, Transaction
 from activeseg.io.images import read_label_map, read_volume
 from activeseg.system.folders import private_folder
 from activeseg.system.regular_files import own_file

@@ -16,9 +16,10 @@ from activeseg.dataset import voxels
 from activeseg.dataset.dataset import Dataset
 from activeseg.dataset.layout import LISTING, folder_to_create, history_file, label_file, record_file, schema_file
 from activeseg.dataset.listing import CaseEntry, Listing
+from activeseg.dataset.new_dataset import appearing_whole, write_text
 from activeseg.dataset.record import CaseRecord, Revision, StoredFile
 from activeseg.dataset.relabel import new_names, relabelled
-from activeseg.dataset.transaction import appearing_whole, locked, write_text
+from activeseg.dataset.transaction import locked
 from activeseg.io.images import read_label_map
 from activeseg.system.files import sync_to_disk
 from activeseg.system.regular_files import own_file

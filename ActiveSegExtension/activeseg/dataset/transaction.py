@@ -19,7 +19,6 @@ import json
 import os
 import shutil
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,22 +26,17 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.core.errors import ActiveSegError, DatasetError
-from activeseg.core.records import Count, Sha256, WrongField, from_json, to_json
-from activeseg.dataset.layout import FOLDERS, LISTING, check_folders, label_file, named_file, record_file
+from activeseg.core.records import Count, WrongField, from_json, to_json
+from activeseg.dataset.layout import LISTING, check_folders
 from activeseg.dataset.listing import Listing
 from activeseg.dataset.private_map import PrivateMap
+from activeseg.dataset.sweeping import COMMITTED, JOURNAL, LISTING_LIMIT, LOCK, Journal, sweep_locked
 from activeseg.system import file_lock
-from activeseg.system.files import check_replacing, is_staging_folder, new_folder, remove_abandoned, sync_to_disk
-from activeseg.system.regular_files import is_link, own_path, read_bytes, read_json
+from activeseg.system.files import check_replacing, sync_to_disk
+from activeseg.system.regular_files import own_path, read_bytes, read_json
 
 Step = Callable[[str], None]
-LISTING_LIMIT = 64 * 2**20
-_LOCK = ".lock"
 _WRITER = ".writer.json"
-_JOURNAL, _COMMITTED = "journal.json", "committed"
-_UNLOCKED_S = 600.0
-"""A staging folder whose lock was never made is waste when it is so old; making the lock takes milliseconds."""
-_PARENT_LOCK = ".activeseg-new-dataset.lock"
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ def locked(folder: Path, wait_s: float) -> Iterator[None]:
             "Try again when that is done, or end that program.",
         )
 
-    with file_lock.held(folder / _LOCK, wait_s, busy=busy, failed=lambda error: _failed(folder, error)):
+    with file_lock.held(folder / LOCK, wait_s, busy=busy, failed=lambda error: failed(folder, error)):
         try:
             with contextlib.suppress(OSError):
                 (folder / _WRITER).unlink(missing_ok=True)  # even a link: it is not followed
@@ -109,26 +103,6 @@ class Change:
     forgotten: str = ""
 
 
-@dataclass(frozen=True)
-class _Journal:
-    """What a staging folder says about its change: SHA-256 of the listing before and after it, and its files."""
-
-    before: Sha256
-    after: Sha256
-    places: tuple[str, ...]
-    obsolete: tuple[str, ...]
-    forgotten: str
-
-    @classmethod
-    def read(cls, path: Path) -> _Journal | None:
-        """None when there is none, or it is none of ours."""
-        try:
-            journal = from_json(cls, read_json(own_path(path.parent, path.name)))
-        except (ActiveSegError, WrongField):
-            return None
-        return journal if all(named_file(file) for file in (*journal.places, *journal.obsolete)) else None
-
-
 class Transaction:
     """One change: stage files; then, with the dataset ``locked``, commit. A context manager.
 
@@ -159,11 +133,11 @@ class Transaction:
             sweep_locked(self._folder, self._private)
             try:
                 self._staging.mkdir()
-                self._alive = file_lock.acquire(self._staging / _LOCK)
+                self._alive = file_lock.acquire(self._staging / LOCK)
                 check_replacing(self._folder)
             except OSError as error:
                 self._release()
-                raise _failed(self._folder, error) from error
+                raise failed(self._folder, error) from error
         self._step("staging folder made")
         return self
 
@@ -171,7 +145,7 @@ class Transaction:
         self._release()
         self._step("staging folder removed")
         if isinstance(error, OSError):
-            raise _failed(self._folder, error) from error
+            raise failed(self._folder, error) from error
 
     def _release(self) -> None:
         if self._alive is not None:
@@ -249,7 +223,7 @@ class Transaction:
                 f"The dataset '{self._folder.name}' was changed, but the disk does not confirm it: {error.strerror}.",
                 "Check the disk, then verify the dataset.",
             ) from error
-        (self._staging / _COMMITTED).touch()
+        (self._staging / COMMITTED).touch()
         self._step("journal closed")
         self._remove([self._folder / file for file in change.obsolete])
         if change.forgotten:
@@ -258,14 +232,14 @@ class Transaction:
 
     def _write_journal(self, text: str, change: Change) -> None:
         before = read_bytes(self._folder / LISTING, LISTING_LIMIT) if (self._folder / LISTING).is_file() else b""
-        journal = _Journal(
+        journal = Journal(
             hashlib.sha256(before).hexdigest(),
             hashlib.sha256(text.encode()).hexdigest(),
             tuple(change.places.values()),
             tuple(change.obsolete),
             change.forgotten,
         )
-        os.replace(self.stage_text(json.dumps(to_json(journal))), self._staging / _JOURNAL)
+        os.replace(self.stage_text(json.dumps(to_json(journal))), self._staging / JOURNAL)
         sync_to_disk(self._staging)
         sync_to_disk(self._folder)
         self._step("journal written")
@@ -280,240 +254,7 @@ class Transaction:
                 sync_to_disk(folder)
 
 
-def sweep(folder: Path, private: PrivateMap) -> tuple[str, ...]:
-    """Remove what crashed writers left; gives the names. Skipped while somebody writes, or without the right to.
-
-    Raises DatasetError when the dataset's folders are links.
-    """
-    check_folders(folder)
-    try:
-        lock = file_lock.acquire(folder / _LOCK)
-    except OSError:
-        return ()
-    if lock is None:
-        return ()
-    try:
-        return tuple(sweep_locked(folder, private))
-    finally:
-        lock.release()
-
-
-def sweep_locked(folder: Path, private: PrivateMap) -> list[str]:
-    """``sweep``, by the one who is the only writer."""
-    private.sweep()
-    removed = remove_abandoned(folder)
-    for staging in _staging_folders(folder):
-        if _is_alive(staging, never_locked=False):
-            continue
-        with contextlib.suppress(ActiveSegError):  # a private file that cannot be changed now: the journal stays
-            removed += _undo(folder, staging, private)
-            shutil.rmtree(staging, ignore_errors=True)
-            removed.append(staging.name)
-    return removed
-
-
-def _undo(folder: Path, staging: Path, private: PrivateMap) -> list[str]:
-    """Remove the files that the change of a process that is gone has left, in the dataset and in the private map."""
-    removed = []
-    for file in waste_of(folder, staging):
-        path = own_path(folder, file, DatasetError)
-        with contextlib.suppress(OSError):
-            path.unlink()
-            removed.append(file)
-    for parent in {(folder / file).parent for file in removed}:
-        with contextlib.suppress(OSError):
-            sync_to_disk(parent)
-    journal, committed = _journal_of(folder, staging)
-    if journal is None:
-        return removed
-    if committed and journal.forgotten and journal.forgotten not in Listing.read(folder).cases:
-        private.forget(journal.forgotten)
-    if not committed and _sha256_of_listing(folder) == journal.before:
-        private.forget_change(staging.name.removeprefix(".staging-"))
-    return removed
-
-
-def waste_of(folder: Path, staging: Path) -> list[str]:
-    """The files that a change has left, or is about to remove, by its journal; relative to the dataset's folder.
-
-    Of a change that was committed what it made obsolete, of another one what it had placed. When ``dataset.json`` is
-    neither of the two that the change knew, somebody put another one there, and nothing is known to be waste.
-    """
-    journal, committed = _journal_of(folder, staging)
-    if journal is None:
-        return []
-    now = _sha256_of_listing(folder)
-    if now not in ((journal.after,) if committed else (journal.before, journal.after)):
-        return []
-    files = journal.obsolete if committed or now == journal.after else journal.places
-    known = _listed(Listing.read(folder))
-    return [file for file in files if file not in known]
-
-
-def waste(folder: Path) -> set[str]:
-    """``waste_of`` all changes, those included that go on at this moment."""
-    return {file for staging in _staging_folders(folder) for file in waste_of(folder, staging)}
-
-
-def _listed(listing: Listing) -> set[str]:
-    """Images, current label map and record of each case; what a change may place or make obsolete."""
-    found: set[str] = set()
-    for name, entry in listing.cases.items():
-        found |= {*listing.images_of(name), label_file(name, entry.revision), record_file(name, entry.revision)}
-    return found
-
-
-def _journal_of(folder: Path, staging: Path) -> tuple[_Journal | None, bool]:
-    """The journal, and whether its change was committed for sure."""
-    return _Journal.read(staging / _JOURNAL), os.path.lexists(staging / _COMMITTED)
-
-
-def _sha256_of_listing(folder: Path) -> str:
-    try:
-        return hashlib.sha256(read_bytes(own_path(folder, LISTING), LISTING_LIMIT)).hexdigest()
-    except (OSError, ActiveSegError):
-        return ""
-
-
-@contextlib.contextmanager
-def present(folder: Path, wait_s: float) -> Iterator[None]:
-    """Be known to a process that would remove an empty dataset (``remove_if_unused``) as one who is about to write.
-
-    Raises DatasetError when the dataset is not there any more.
-    """
-    staging = folder / f".staging-{uuid.uuid4().hex}"
-    try:
-        with locked(folder, wait_s):
-            Listing.read(folder)
-            staging.mkdir()
-            alive = file_lock.acquire(staging / _LOCK)
-    except OSError as error:
-        raise _failed(folder, error) from error
-    try:
-        yield
-    finally:
-        if alive is not None:
-            alive.release()
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def remove_if_unused(folder: Path) -> None:
-    """Remove a dataset without a case, unless another process is about to write, or writes."""
-    with contextlib.suppress(ActiveSegError, OSError):
-        lock = file_lock.acquire(folder / _LOCK)
-        if lock is None:
-            return
-        try:
-            others = any(_is_alive(staging, never_locked=True) for staging in _staging_folders(folder))
-            if others or Listing.read(folder).cases or any(_held_files(folder)):
-                return
-            (folder / LISTING).unlink()  # from now on other processes see that there is none
-            shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            lock.release()
-        if not (folder / LISTING).exists():
-            shutil.rmtree(folder, ignore_errors=True)  # on Windows an open lock kept the folder
-
-
-def _held_files(folder: Path) -> Iterator[Path]:
-    for part in FOLDERS:
-        yield from (path for path in (folder / part).iterdir() if not path.is_dir() and "schema." not in path.name)
-
-
-@contextlib.contextmanager
-def new_dataset(place: Callable[[], Path], wait_s: float) -> Iterator[tuple[Path, Path]]:
-    """A folder to build a dataset in, with its sub-folders, and where it will lie; it appears whole if the block
-    succeeds.
-
-    ``place`` says where: it is asked while no other process makes a dataset in the same folder, so that no id is given
-    twice. Raises DatasetError when something appeared there meanwhile, or the disk refuses.
-    """
-    first = place()
-    parent = first.parent
-
-    def busy() -> DatasetError:
-        return DatasetError(f"Another program is making a dataset in '{parent}'.", "Try again when that is done.")
-
-    def failed(error: OSError) -> DatasetError:
-        return _failed(first, error)
-
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise failed(error) from error
-    lock = parent / _PARENT_LOCK
-    with file_lock.held(lock, wait_s, busy=busy, failed=failed, needed=False):
-        try:
-            target = place()
-            with appearing_whole(target) as staging:
-                yield staging, target
-        finally:
-            with contextlib.suppress(OSError):
-                lock.unlink()  # while it is held: who waits for it makes a new one
-
-
-@contextlib.contextmanager
-def appearing_whole(target: Path) -> Iterator[Path]:
-    """A folder to build a dataset in, with its sub-folders; it takes ``target``'s place if the block succeeds."""
-    alive = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep_beside(target.parent)
-        with new_folder(target) as staging:
-            try:
-                alive = file_lock.acquire(staging / _LOCK)
-                for part in FOLDERS:
-                    (staging / part).mkdir(parents=True, exist_ok=True)
-                yield staging
-                for part in FOLDERS:
-                    sync_to_disk(staging / part)
-            finally:
-                if alive is not None:
-                    alive.release()  # Windows renames no folder in which a file is open
-    except OSError as error:
-        if (target / LISTING).exists():
-            raise DatasetError(f"There is a dataset '{target.name}' already.", "Open that one.") from error
-        raise _failed(target, error) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file and wait until it is on disk."""
-    path.write_text(text, encoding="utf-8")
-    sync_to_disk(path)
-
-
-def _staging_folders(folder: Path) -> list[Path]:
-    """Folders that have the name of our staging folders and are no links."""
-    found = [path for path in folder.glob(".staging-*") if is_staging_folder(path.name)]
-    return sorted(path for path in found if not is_link(path) and path.is_dir())
-
-
-def _sweep_beside(folder: Path) -> None:
-    """Remove the staging folders of datasets whose makers are gone."""
-    for path in _staging_folders(folder):
-        if not _is_alive(path, never_locked=True):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_alive(staging: Path, never_locked: bool) -> bool:
-    """Whether the process that made this staging folder still holds its lock.
-
-    ``never_locked`` counts one without a lock as alive while it is young: its maker may not have come to locking it.
-    Who holds the lock under which such folders are made knows better.
-    """
-    lock = staging / _LOCK
-    if not lock.exists() or is_link(lock):
-        try:
-            return never_locked and time.time() - staging.stat().st_mtime < _UNLOCKED_S
-        except OSError:
-            return False
-    try:
-        return file_lock.is_held(lock)
-    except OSError:
-        return True
-
-
-def _failed(folder: Path, error: OSError) -> DatasetError:
+def failed(folder: Path, error: OSError) -> DatasetError:
     return DatasetError(
         f"The dataset '{folder.name}' could not be changed: {error.strerror or error}.",
         "Nothing was changed. Check the disk's free space and the folder's permissions.",

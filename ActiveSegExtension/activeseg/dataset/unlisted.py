@@ -14,7 +14,7 @@ from activeseg.core.errors import DatasetError
 from activeseg.dataset.layout import ENDING, HISTORY, IMAGES, LABELS, PROVENANCE, named_file
 from activeseg.dataset.listing import Listing
 from activeseg.dataset.record import CaseRecord
-from activeseg.dataset.transaction import waste
+from activeseg.dataset.sweeping import waste
 
 _SCHEMA = "schema."
 

@@ -1,4 +1,4 @@
-"""One picture of a result, for a glance: three views, the doubtful places, and what they are about."""
+"""One picture of a result, for a glance: three views, the regions to review, and what they are about."""
 
 from __future__ import annotations
 
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 WINDOW_HU = (-160.0, 240.0)  # the usual soft-tissue window: level 40, width 400
 _WIDTH, _HEIGHT, _DPI = 1920, 1180, 120
 _LEFT, _SIDE, _GAP, _VIEW_HEIGHT = 28, 1512, 18, 480  # pixels: margin, where the lists begin, between pictures
-_ZOOMED = 5
-_LISTED = 10
-_LEGEND_ENTRIES = 26
-_NAMED = 8  # structures named in a view
+_ZOOMED, _LISTED, _LEGEND_ENTRIES, _NAMED = 5, 10, 26, 8  # regions, regions, structures; structures named in a view
 _INK, _PAPER, _FAINT, _MARK = "#f2f2f2", "#101214", "#8a8f98", "#00e5ff"
 _FILL = 0.22
 _Window = tuple[tuple[int, int], tuple[int, int]]
@@ -64,14 +61,9 @@ class _Scene:
         uncertainty: Volume | None,
         shown_from: float,
     ) -> None:
-        import nibabel
-
-        self.geometry, self.schema, self.uncertainty = ct.geometry, schema, uncertainty
-        turn = nibabel.orientations.io_orientation(ct.geometry.ijk_to_ras)
-        self.axis_of = [int(a) for a in np.argsort(turn[:, 0])]  # canonical axis -> i, j or k
-        self.flipped = [turn[a, 1] < 0 for a in self.axis_of]
+        self._of_ct, self.geometry, self.schema = ct.geometry, ct.geometry.canonical(), schema
         self.ct, self.labels = self.canonical(ct.array), self.canonical(labels)
-        self.spacing = [ct.geometry.spacing_xyz[a] for a in self.axis_of]
+        self.uncertainty, self.spacing = uncertainty, self.geometry.spacing_xyz
         self.colors = np.zeros((len(schema) + 2, 3))
         for label in schema.labels:
             self.colors[label.value] = np.array(label.color) / 255
@@ -79,27 +71,18 @@ class _Scene:
 
     def canonical(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """An array (k, j, i) of the CT's grid, or of a box in it, as (x, y, z)."""
-        turned = array.transpose(2, 1, 0).transpose(self.axis_of)
-        return turned[tuple(slice(None, None, -1 if f else 1) for f in self.flipped)]
+        return self._of_ct.array_to_canonical(array).transpose(2, 1, 0)
 
     def canonical_box(self, region: FoundRegion) -> list[tuple[int, int]]:
         """The region's box as half-open ranges of x, y, z."""
-        ijk = region.box_kji[::-1]
-        return [self._span(n, ijk[a]) for n, a in enumerate(self.axis_of)]
-
-    def _span(self, axis: int, span: tuple[int, int]) -> tuple[int, int]:
-        size = self.ct.shape[axis]
-        return (size - span[1], size - span[0]) if self.flipped[axis] else span
+        corners = [[low, high - 1] for low, high in region.box_kji[::-1]]
+        there = np.rint(self.geometry.ijk_of_ras(self._of_ct.ras_of_ijk(np.transpose(corners)))).astype(int)
+        return [(int(at.min()), int(at.max()) + 1) for at in there.T]
 
     def index_of(self, point_ras: Sequence[float]) -> list[int]:
         """The voxel (x, y, z) of the turned arrays that holds a point."""
-        ijk = np.rint(self.geometry.ijk_of_ras(point_ras)).astype(int)
-        found = []
-        for axis, a in enumerate(self.axis_of):
-            size = self.ct.shape[axis]
-            n = int(np.clip(ijk[a], 0, size - 1))
-            found.append(size - 1 - n if self.flipped[axis] else n)
-        return found
+        at = np.rint(self.geometry.ijk_of_ras(point_ras)).astype(int)
+        return [int(n) for n in at.clip(0, np.array(self.ct.shape) - 1)]
 
     def middle(self) -> list[int]:
         """The middle of everything that was found, or of the volume."""
@@ -122,10 +105,7 @@ class _Scene:
         a, b = np.meshgrid(np.arange(shape[plane.across]), np.arange(shape[plane.up]), indexing="ij")
         xyz = np.zeros((3, *a.shape))
         xyz[plane.across], xyz[plane.up], xyz[plane.through] = a, b, at
-        ijk = np.zeros_like(xyz)
-        for axis, of in enumerate(self.axis_of):
-            ijk[of] = shape[axis] - 1 - xyz[axis] if self.flipped[axis] else xyz[axis]
-        there = self.uncertainty.geometry.ijk_of_ras(self.geometry.ras_of_ijk(np.moveaxis(ijk, 0, -1)))
+        there = self.uncertainty.geometry.ijk_of_ras(self.geometry.ras_of_ijk(np.moveaxis(xyz, 0, -1)))
         low = np.floor(there.reshape(-1, 3).min(axis=0)).astype(int)[::-1].clip(0)
         high = np.ceil(there.reshape(-1, 3).max(axis=0)).astype(int)[::-1] + 1
         part = self.uncertainty.array[tuple(slice(p, max(q, p + 1)) for p, q in zip(low, high, strict=True))]
