@@ -15,7 +15,7 @@ from activeseg.core.correction import RegionState
 from activeseg.core.errors import ActiveSegError, Cancelled, InputError
 from activeseg.samples.phantom import Domain, Phantom, make_phantom
 from ActiveSegModuleLib.engine.listener import Listener
-from ActiveSegModuleLib.logic.segmenting import PREVIEW_MODELS, Choice, Segmenting
+from ActiveSegModuleLib.logic.segmenting import Choice, Segmenting
 from ActiveSegModuleLib.scene.case import Case
 
 DEMO = Choice("demo", members=4)
@@ -167,12 +167,9 @@ def test_a_second_run_makes_a_node_of_its_own(segmenting: Segmenting, ct: Any) -
     assert one.name != other.name
 
 
-def test_a_preview_is_a_preview_until_the_result_takes_its_place(
-    segmenting: Segmenting, ct: Any, heard: Heard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_preview_is_a_preview_until_the_result_takes_its_place(segmenting: Segmenting, ct: Any, heard: Heard) -> None:
     """The engine tells of a label in both runs; only that of the model that was chosen is the result."""
-    monkeypatch.setitem(PREVIEW_MODELS, "demo", "hounsfield")
-    segmenting.start(ct, Choice("demo", members=2, preview=True))
+    segmenting.start(ct, Choice("demo", members=2, preview="hounsfield"))
     until(lambda: heard.cases)
     preview = heard.cases[0]
     assert preview.is_preview
@@ -190,10 +187,9 @@ def test_a_preview_is_a_preview_until_the_result_takes_its_place(
 
 
 def test_a_preview_that_stays_after_a_cancel_goes_with_the_next_result(
-    segmenting: Segmenting, ct: Any, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    segmenting: Segmenting, ct: Any, heard: Heard
 ) -> None:
-    monkeypatch.setitem(PREVIEW_MODELS, "demo", "hounsfield")
-    segmenting.start(ct, Choice("demo", members=4, preview=True))
+    segmenting.start(ct, Choice("demo", members=4, preview="hounsfield"))
     until(lambda: heard.cases)
     segmenting.cancel()
     assert [case.is_preview for case in Case.all_in(ct.GetScene())] == [True]
@@ -203,10 +199,9 @@ def test_a_preview_that_stays_after_a_cancel_goes_with_the_next_result(
 
 
 def test_a_preview_that_was_edited_is_hidden_and_told_instead_of_removed(
-    segmenting: Segmenting, ct: Any, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    segmenting: Segmenting, ct: Any, heard: Heard
 ) -> None:
-    monkeypatch.setitem(PREVIEW_MODELS, "demo", "hounsfield")
-    segmenting.start(ct, Choice("demo", members=4, preview=True))
+    segmenting.start(ct, Choice("demo", members=4, preview="hounsfield"))
     until(lambda: heard.cases)
     preview = heard.cases[0]
     preview.node.GetSegmentation().RemoveSegment(preview.node.GetSegmentation().GetNthSegmentID(0))

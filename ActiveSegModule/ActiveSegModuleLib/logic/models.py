@@ -31,7 +31,7 @@ _STATES = {
 
 @dataclass(frozen=True)
 class Model:
-    """A model to choose; ``structures`` are the names that it can segment."""
+    """A model to choose: ``structures`` are the names it can segment, ``coarser`` another model of the same ones."""
 
     name: str
     family: str
@@ -39,6 +39,7 @@ class Model:
     modality: str
     structures: tuple[str, ...]
     state: str
+    coarser: str = ""
 
     @property
     def title(self) -> str:
@@ -76,6 +77,11 @@ class Models:
     def named(self, name: str) -> Model | None:
         return self._listed.get(name)
 
+    def preview_of(self, model: Model) -> str:
+        """Name of the coarser model that answers many times sooner; empty for a model that is a coarser one itself."""
+        is_coarser = any(model.name == other.coarser for other in self._listed.values())
+        return "" if is_coarser else model.coarser
+
     def refresh(self, on_result: Callable[[], None], on_error: Callable[[ActiveSegError], None]) -> None:
         """Ask the engine. Folders of the user's that cannot be used any more are left out, but remembered."""
 
@@ -88,6 +94,7 @@ class Models:
                     entry["modality"],
                     tuple(entry["structures"]),
                     entry["state"],
+                    entry["coarser"],
                 )
                 for entry in result["models"]
                 if entry["family"] in FAMILIES

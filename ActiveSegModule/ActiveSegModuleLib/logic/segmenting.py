@@ -22,12 +22,6 @@ from ..scene.case import Case
 from ..scene.placement import geometry_of
 from ..scene.volume_node import volume_of
 
-PREVIEW_MODELS = {
-    "totalsegmentator:total": "totalsegmentator:total-fast",
-    "totalsegmentator:total_mr": "totalsegmentator:total_mr-fast",
-}
-"""Models that have a coarser one of the same structures, which answers many times sooner."""
-
 
 def _ignore(*_: Any) -> None:
     pass
@@ -43,7 +37,7 @@ class Choice:
     structures : names to segment; empty means all that the model knows
     focus : structures that the regions may be about; empty means all
     regions : how many places to list
-    preview : show the result of a coarser model first, where there is one
+    preview : name of the coarser model whose result is shown first; empty for none
     allow_coarser : take a coarser model when the memory is not enough
     usage_statistics : let TotalSegmentator tell its makers that it was used
     """
@@ -55,7 +49,7 @@ class Choice:
     structures: tuple[str, ...] = ()
     focus: tuple[str, ...] = ()
     regions: int = 10
-    preview: bool = False
+    preview: str = ""
     allow_coarser: bool = False
     usage_statistics: bool = False
 
@@ -181,9 +175,14 @@ class Segmenting:
     def _send(self, run: _Run, image: Mapping[str, Any]) -> None:
         params = {"image": image, "regions": run.choice.regions, "focus": list(run.choice.focus)}
         settings = run.choice.settings()
-        coarser = PREVIEW_MODELS.get(run.choice.model) if run.choice.preview else None
-        if coarser:
-            quick = {**params, "model": coarser, "regions": 0, "focus": [], "settings": {**settings, "members": 1}}
+        if run.choice.preview:
+            quick = {
+                **params,
+                "model": run.choice.preview,
+                "regions": 0,
+                "focus": [],
+                "settings": {**settings, "members": 1},
+            }
             preview = self._ask(
                 run,
                 "segment",

@@ -15,7 +15,7 @@ from activeseg.core.errors import ActiveSegError, Crashed
 
 from ..engine.signals import connect
 from ..logic.models import FAMILIES, Model
-from ..logic.segmenting import PREVIEW_MODELS, Choice, Running
+from ..logic.segmenting import Choice, Running
 from .check_list import CheckList
 
 LAST_MODEL = "ActiveSeg/model"
@@ -84,7 +84,7 @@ class SegmentingSection:
         ticked = len(self._structures.ticked)
         self._ui.structureCountLabel.text = _("{ticked} of {all}").format(ticked=ticked, all=len(names))
         self._ui.modelHelpLabel.text = model.help if model else _("Set up the engine to see the models.")
-        self._ui.previewCheckBox.enabled = model is not None and model.name in PREVIEW_MODELS
+        self._ui.previewCheckBox.enabled = model is not None and bool(self._panel.logic.models.preview_of(model))
         self.show_progress()
 
     def show_progress(self) -> None:
@@ -124,7 +124,7 @@ class SegmentingSection:
             structures=structures,
             focus=tuple(focus),
             regions=node.regionCount,
-            preview=node.preview,
+            preview=self._panel.logic.models.preview_of(model) if node.preview else "",
             allow_coarser=node.allowCoarser,
             usage_statistics=self._panel.usage_statistics,
         )
