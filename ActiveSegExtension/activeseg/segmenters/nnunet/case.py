@@ -99,22 +99,14 @@ def _as_stored_nifti(volume: Volume) -> OrientedImage:
 
 
 def _reoriented(volume: Volume) -> OrientedImage:
-    """Closest canonical RAS, by nibabel's own choice of axes (``NibabelIOWithReorient``), also where it assumes it."""
-    from nibabel import orientations
-
-    affine = volume.geometry.ijk_to_ras
-    to_ras = orientations.io_orientation(volume.geometry.nibabel_affine)
-    xyz = volume.array.transpose(2, 1, 0)
-    turned = orientations.apply_orientation(xyz, to_ras).transpose(2, 1, 0)
-    new_affine = affine @ orientations.inv_ornt_aff(to_ras, xyz.shape)
-    geometry = Geometry.from_ijk_to_ras(new_affine, turned.shape)
-    back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), to_ras)
-
-    def restore(labels: LabelArray) -> LabelArray:
-        return np.asarray(orientations.apply_orientation(labels.transpose(2, 1, 0), back).transpose(2, 1, 0))
-
+    """Closest canonical RAS, from where nibabel puts an image whose file leaves it open (``NibabelIOWithReorient``)."""
+    own = volume.geometry
+    seen = Geometry.from_ijk_to_ras(own.nibabel_affine, own.shape_kji)
+    turned = seen.canonical()
+    turn = np.round(np.linalg.inv(seen.ijk_to_ras) @ turned.ijk_to_ras)  # of indices, so that all are whole numbers
+    geometry = Geometry.from_ijk_to_ras(own.ijk_to_ras @ turn, turned.shape_kji)
     spacing = [float(np.float32(s)) for s in geometry.spacing_xyz[::-1]]
-    return OrientedImage(turned, spacing, geometry, restore)
+    return OrientedImage(seen.array_to_canonical(volume.array), spacing, geometry, seen.array_from_canonical)
 
 
 READERS: dict[str, Callable[[Volume], OrientedImage]] = {
