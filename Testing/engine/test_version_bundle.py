@@ -331,6 +331,13 @@ def test_a_list_of_names_without_sums(exported: Path, other: Project, tmp_path: 
     refused(other, packed(tmp_path / "t.zip", files, sha256=list(files)))
 
 
+@pytest.mark.parametrize("origin", [{"project": "a" * 200_000}, {"project": "\ud800"}, {"version": ["v0001"]}])
+def test_an_origin_that_no_record_could_keep(
+    exported: Path, other: Project, tmp_path: Path, origin: dict[str, Any]
+) -> None:
+    refused(other, packed(tmp_path / "theirs.zip", files_of(exported), **origin))
+
+
 @pytest.mark.parametrize("content", [b"", b"no zip at all", b"PK\x03\x04" + b"\0" * 100])
 def test_what_is_no_zip(other: Project, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "t.zip").write_bytes(content)

@@ -10,16 +10,17 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from activeseg.core.errors import ActiveSegError, InputError, ModelError
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
+from activeseg.core.records import Matches, Sha256, from_json, to_json
 from activeseg.dataset.record import StoredFile
 from activeseg.learning.project.project import VERSIONS, Project
-from activeseg.learning.project.version import MEASURED, MODEL, RECORD, ModelKind, Version, add_version
+from activeseg.learning.project.version import MEASURED, MODEL, RECORD, VERSION_ID, ModelKind, Version, add_version
 from activeseg.learning.training.parent_network import CHECKPOINT
 from activeseg.system.files import replacing, staging_folder
 from activeseg.system.regular_files import is_link, open_regular
@@ -27,10 +28,21 @@ from activeseg.system.regular_files import is_link, open_regular
 FORMAT = 1
 _MANIFEST = "activeseg-version.json"
 _NAME = re.compile(rf"{RECORD}|{MEASURED}|{MODEL}(/(?!\.)[\w.+-]+)+\.(json|pth)")
+_PROJECT = re.compile(r"[^\x00-\x1f]{1,255}")
 _MOST_FILES, _MOST_BYTES = 500, 16 << 30
 _BLOCK = 1 << 20
 _UNFIT = (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError)
 """What reading something else raises; RuntimeError for an encrypted file or too deep JSON."""
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """The list of files, and which project's version they are."""
+
+    format: int
+    project: Annotated[str, Matches(_PROJECT)]
+    version: Annotated[str, Matches(VERSION_ID)]
+    sha256: Mapping[str, Sha256]
 
 
 def export_version(project: Project, id: str, file: Path, progress: Progress | None = None) -> None:
@@ -48,10 +60,10 @@ def export_version(project: Project, id: str, file: Path, progress: Progress | N
         else StoredFile.of(path, path.name).sha256
         for path in paths
     }
-    manifest = {"format": FORMAT, "project": project.state.name, "version": version.id, "sha256": sums}
+    manifest = _Manifest(FORMAT, project.state.name, version.id, sums)
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file, ".zip") as fresh, zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_MANIFEST, json.dumps(manifest, indent=1))
+        archive.writestr(_MANIFEST, json.dumps(to_json(manifest), indent=1))
         for done, path in enumerate(paths):
             progress("export", done / len(paths), path.name)
             name = path.relative_to(folder).as_posix()
@@ -99,7 +111,7 @@ def import_version(project: Project, file: Path, progress: Progress | None = Non
         with open_regular(file) as opened, zipfile.ZipFile(opened) as archive:
             _check_stored(archive, os.fstat(opened.fileno()).st_size)
             manifest = _manifest(archive)
-            _extract(archive, manifest["sha256"], staging, progress)
+            _extract(archive, manifest.sha256, staging, progress)
         version = _record(staging)
         _check_structures(staging / MODEL, version)
         known = set(project.state.matching.values()) | set(project.state.matching)
@@ -108,7 +120,7 @@ def import_version(project: Project, file: Path, progress: Progress | None = Non
             raise InputError(f"The version's structures ({', '.join(names[:3])}, ...) are none of this project's.")
         _check_networks(staging / MODEL)
         (staging / RECORD).unlink()
-        origin = f"{manifest['project']} {manifest['version']}"
+        origin = f"{manifest.project} {manifest.version}"
         return add_version(versions, staging, lambda id: replace(version, id=id, imported=origin))
     except (zipfile.BadZipFile, zlib.error, *_UNFIT) as error:
         raise InputError(f"'{file}' is no version that can be imported: {error}.", "Export it again.") from error
@@ -125,14 +137,14 @@ def _check_stored(archive: zipfile.ZipFile, size: int) -> None:
         raise ValueError("its parts are larger than the file")
 
 
-def _manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
+def _manifest(archive: zipfile.ZipFile) -> _Manifest:
     if archive.getinfo(_MANIFEST).file_size > 1 << 20:
         raise ValueError("its list of files is too long")
-    manifest: dict[str, Any] = json.loads(archive.read(_MANIFEST))
-    if manifest["format"] != FORMAT:
-        raise ValueError(f"it has format {manifest['format']}, this ActiveSeg knows {FORMAT}")
+    manifest = from_json(_Manifest, json.loads(archive.read(_MANIFEST)))
+    if manifest.format != FORMAT:
+        raise ValueError(f"it has format {manifest.format}, this ActiveSeg knows {FORMAT}")
     names = set(archive.namelist()) - {_MANIFEST}
-    if names != set(manifest["sha256"]) or len(names) > _MOST_FILES:
+    if names != set(manifest.sha256) or len(names) > _MOST_FILES:
         raise ValueError("it holds other files than it says")
     for name in names:
         if not _NAME.fullmatch(name) or ".." in name:

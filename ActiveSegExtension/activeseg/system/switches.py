@@ -1,7 +1,7 @@
 """Variables of the environment with which users of nnU-Net change what it does: here they change nothing.
 
 ``nnUNet_compile`` wraps the network, so that its weights no longer fit; ``nnUNet_wandb_enabled`` sends what a training
-does to somebody's server; a ``nnUNet_def_n_proc`` that is no number ends the import.
+does to a server elsewhere; a ``nnUNet_def_n_proc`` that is no number ends the import.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def reviewed_voxels(
 ) -> npt.NDArray[np.bool_]:
     """Voxels (k, j, i) of a case that a person vouches for.
 
-    All but ``ignore`` of a truth, and of a case that was reviewed as a whole (``whole``: somebody said so later); else
+    All but ``ignore`` of a truth, and of a case that was reviewed as a whole (``whole``: marked so later); else
     the boxes of the reviewed regions, of this revision and of earlier ones. What was edited outside of them is not
     known any more, and does not count.
     """

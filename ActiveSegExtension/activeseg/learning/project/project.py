@@ -247,7 +247,7 @@ class Project:
         return hmac.new(self._secret().encode(), data, "sha256").hexdigest()
 
     def mark_reviewed(self, case: str) -> ProjectState:
-        """Say that somebody went through all of a held-out case, so that all of it measures versions.
+        """Mark a held-out case as reviewed as a whole, so that all of it measures versions.
 
         Raises InputError for a case that is not held out.
         """

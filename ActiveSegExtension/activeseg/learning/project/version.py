@@ -147,7 +147,7 @@ def add_version(versions: Path, staging: Path, make: Callable[[str], Version]) -
             os.rename(staging, versions / version.id)
         except OSError:
             if not (versions / version.id).exists():
-                raise  # else somebody else was quicker
+                raise  # else another process was quicker
         else:
             sync_to_disk(versions)
             sync_to_disk(versions.parent)

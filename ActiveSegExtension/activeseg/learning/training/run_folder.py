@@ -252,7 +252,7 @@ class RunFolder:
         def busy() -> EngineError:
             return EngineError(f"The fine-tuning {self.id} runs already.")
 
-        wait_s = 2.0  # somebody may just be looking whether it is alive
+        wait_s = 2.0  # another process may just be looking whether it is alive
         return file_lock.held(self.folder / _ALIVE, wait_s, busy=busy, failed=self._unknown)
 
     def _unknown(self, error: OSError) -> DatasetError:
@@ -338,7 +338,7 @@ def _json_object(path: Path) -> Any:
 
 
 def _patiently(work: Callable[[], T]) -> T:
-    """Again after a moment when somebody else is just replacing or reading the file: on Windows, and on some network
+    """Again after a moment when another process is just replacing or reading the file: on Windows, and on some network
     and overlay file systems, the one gets in the other's way."""
     for _ in range(20):
         with contextlib.suppress(FileNotFoundError, PermissionError):
