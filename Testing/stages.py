@@ -110,7 +110,11 @@ STAGES: tuple[Check | Tests, ...] = (
         "types",
         ENGINE,
         "ActiveSegExtension",
-        (("-m", "mypy", "activeseg"), ("-m", "mypy", "../Testing/environments.py", "../Testing/stages.py")),
+        (
+            ("-m", "mypy", "activeseg"),
+            ("-m", "mypy", "--config-file", "../ActiveSegModule/mypy.ini", "-p", "ActiveSegModuleLib"),
+            ("-m", "mypy", "../Testing/environments.py", "../Testing/stages.py"),
+        ),
     ),
     Tests("contract", ENGINE, ("contract",)),
     Tests("unit", ENGINE, ("unit",)),

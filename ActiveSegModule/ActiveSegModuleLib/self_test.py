@@ -22,9 +22,10 @@ import slicer
 
 from . import sample_data
 from .panel.exporting import LAST_DATASET
-from .panel.segmenting import LAST_MODEL
+from .panel.models import LAST_MODEL
 from .scene.case import Case
 from .scene.labelmap import array_of
+from .scene.regions import RegionTable
 
 OUTPUT = "ACTIVESEG_TEST_OUTPUT"
 MODULE = "ActiveSegModule"
@@ -74,6 +75,12 @@ class SelfTest:
         assert case is not None
         return case
 
+    @property
+    def regions(self) -> RegionTable:
+        found = self.case.regions
+        assert found is not None
+        return found
+
     def segment(self) -> None:
         """Load the phantom, choose the demo model, press the large button."""
         self._load_phantom()
@@ -85,10 +92,10 @@ class SelfTest:
         self._wait(lambda: self.widget.logic.segmenting.running is None)
         self._wait(lambda: self.widget.logic.review.case is not None)
         self._drafts.add(self.case.id)
-        self._assert.assertEqual(self.widget.message.text, "")
+        self._assert.assertEqual(self.widget.panel.message.text, "")
         self._assert.assertIn("liver", self.case.decided)
         self._assert.assertEqual(self.case.node.GetSegmentation().GetNumberOfSegments(), len(self.case.decided))
-        self._assert.assertEqual(self.ui.regionTable.rowCount, len(self.case.regions.regions))
+        self._assert.assertEqual(self.ui.regionTable.rowCount, len(self.regions.regions))
         self._assert.assertIn("variance", self.case.uncertainty)
         self._picture("1_segmented")
 
@@ -100,28 +107,28 @@ class SelfTest:
         self._assert.assertEqual(self.widget.logic.review.current, 2)
         self.ui.previousButton.click()
         self._assert.assertEqual(self.widget.logic.review.current, 1)
-        number = next(r.number for r in self.case.regions.regions if self.case.alternatives(r.number))
+        number = next(r.number for r in self.regions.regions if self.case.alternatives(r.number))
         self._select_region(number)
-        buttons = self.widget.review.alternative_buttons
+        buttons = self.widget.panel.review.alternative_buttons
         self._assert.assertEqual(len(buttons), len(self.case.alternatives(number)))
         before = self.case.read_back().labels
         buttons[0].click()
         self._pump()
         self._assert.assertTrue((self.case.read_back().labels != before).any())
-        self._assert.assertEqual(str(self.case.regions.states()[number]), "corrected")
+        self._assert.assertEqual(str(self.regions.states()[number]), "corrected")
         self._picture("3_alternative_taken")
         self.ui.undoButton.click()
         self._pump()
         self._assert.assertTrue((self.case.read_back().labels == before).all())
-        self._assert.assertEqual(str(self.case.regions.states()[number]), "open")
-        self.widget.review.alternative_buttons[0].click()
+        self._assert.assertEqual(str(self.regions.states()[number]), "open")
+        self.widget.panel.review.alternative_buttons[0].click()
         self._pump()
         self.ui.acceptButton.click()
-        self._assert.assertEqual(str(self.case.regions.states()[number]), "corrected")
+        self._assert.assertEqual(str(self.regions.states()[number]), "corrected")
         skipped = self.widget.logic.review.current
         self._assert.assertNotEqual(skipped, number)
         self.ui.skipButton.click()
-        self._assert.assertEqual(str(self.case.regions.states()[skipped]), "skipped")
+        self._assert.assertEqual(str(self.regions.states()[skipped]), "skipped")
         self._assert.assertTrue(self.ui.reviewedLabel.text.startswith("2 "))
 
     def edit(self) -> None:
@@ -129,10 +136,10 @@ class SelfTest:
         self.ui.editButton.click()
         self._pump()
         self._picture("4_editor")
-        editor = self.widget.editing.editor
+        editor = self.widget.panel.editing.editor
         self._assert.assertIs(editor.segmentationNode(), self.case.node)
         number = self.widget.logic.review.current
-        box = self.case.regions.region(number).box_kji
+        box = self.regions.region(number).box_kji
         editor.saveStateForUndo()
         logic = slicer.vtkSlicerSegmentEditorLogic()
         logic.SetMRMLScene(slicer.mrmlScene)
@@ -146,7 +153,7 @@ class SelfTest:
         logic.ModifySegmentByLabelmap(
             self.case.node, segment_id, logic.GetModifierLabelmap(), logic.ModificationModeAdd, False, False
         )
-        self._wait(lambda: str(self.case.regions.states()[number]) == "corrected")
+        self._wait(lambda: str(self.regions.states()[number]) == "corrected")
 
     def export(self) -> None:
         """Ask what will be written, then write it, and find it in the dataset."""
@@ -156,7 +163,7 @@ class SelfTest:
         self.ui.learnSection.collapsed = False
         self.ui.summaryButton.click()
         self._wait(lambda: self.ui.summaryButton.enabled)
-        self._assert.assertEqual(self.widget.message.text, "")
+        self._assert.assertEqual(self.widget.panel.message.text, "")
         self._assert.assertIn("liver", str(self.ui.summaryBrowser.plainText))
         self._assert.assertFalse(dataset.exists())
         self.ui.exportButton.click()
@@ -166,7 +173,7 @@ class SelfTest:
 
     def save_reopen_and_export_again(self) -> None:
         """A saved scene has everything; its export updates the same case of the dataset."""
-        states, identity = self.case.regions.states(), self.case.id
+        states, identity = self.regions.states(), self.case.id
         scene = self._folder / "day.mrb"
         self._assert.assertTrue(slicer.util.saveScene(str(scene)))
         slicer.mrmlScene.Clear()
@@ -175,11 +182,11 @@ class SelfTest:
         self._enter()
         self._wait(lambda: self.widget.logic.review.case is not None)
         self._assert.assertEqual(self.case.id, identity)
-        self._assert.assertEqual(self.case.regions.states(), states)
+        self._assert.assertEqual(self.regions.states(), states)
         self._wait(lambda: self.ui.exportButton.enabled)
         self.ui.exportButton.click()
         self._wait(lambda: self.ui.exportButton.enabled)
-        self._assert.assertEqual(self.widget.message.text, "")
+        self._assert.assertEqual(self.widget.panel.message.text, "")
         self._assert.assertEqual(self.ui.datasetTable.rowCount, 1)
         self._picture("6_reopened")
 
@@ -208,7 +215,7 @@ class SelfTest:
         self._assert.assertEqual(self._errors, [])
 
     def _enter(self) -> None:
-        """Without a main window the module is not entered."""
+        """Without a main window Slicer does not enter the module."""
         if self.widget.parameterNode is None:
             self.widget.enter()
 
@@ -230,7 +237,7 @@ class SelfTest:
         while not condition():
             self._assert.assertEqual(self._errors, [])
             self._assert.assertLess(
-                time.monotonic(), end, f"Waited in vain; the panel says: {self.widget.message.text}"
+                time.monotonic(), end, f"Waited in vain; the panel says: {self.widget.panel.message.text}"
             )
             self._pump()
 

@@ -137,7 +137,7 @@ def measure(
     started = time.perf_counter()
     large = Case.create(user.core.scene, ct, Volume(labels, geometry), record, "Large")
     into_scene = time.perf_counter() - started
-    user.widget.choose(large)
+    user.widget.panel.choose(large)
     until(lambda: user.case == large)
     started = time.perf_counter()
     slicer_import(user.core, ct, labels)

@@ -158,6 +158,48 @@ def test_that_check_can_fail(source):
     assert list(untranslated(source))
 
 
+# Names.
+
+VIEW_ONLY = {
+    "panel": "puts the sections together",
+    "section": "what sections know of the panel",
+    "current_case": "turns selectors and views to a case; what belongs to it is in scene/case",
+    "case_observer": "observes a case for the panel",
+    "editing": "Slicer's own editor; what keeps it inside of a region is in scene/region_mask",
+    "at_start": "a button in the status bar about what logic/drafts and logic/training know",
+    "installation_texts": "the words of installation",
+    "message": "the bar at the top",
+    "question": "a dialog",
+    "check_list": "a list to tick",
+}
+"""Files of the panel without logic of their own, and why."""
+
+LOGIC_ONLY = {"parts": "puts the logic together", "warming": "is never seen"}
+FOLDERS = {
+    name: {p.stem for p in (MODULE / "ActiveSegModuleLib" / name).glob("[a-z]*.py")} for name in ("panel", "logic")
+}
+
+
+def test_logic_and_panel_of_a_section_have_the_same_name():
+    assert FOLDERS["panel"] - set(VIEW_ONLY) == FOLDERS["logic"] - set(LOGIC_ONLY)
+    assert set(VIEW_ONLY) <= FOLDERS["panel"]
+    assert not set(VIEW_ONLY) & FOLDERS["logic"]
+
+
+def test_logic_knows_no_widgets():
+    for path in (MODULE / "ActiveSegModuleLib" / "logic").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert "panel" not in (node.module or ""), path
+            elif isinstance(node, ast.Import):
+                assert not {alias.name for alias in node.names} & {"qt", "ctk"}, path
+
+
+@pytest.mark.parametrize("path", sorted(MODULE.rglob("*.py")), ids=relative)
+def test_a_file_of_the_module_fits_on_a_few_screens(path):
+    assert len(path.read_text("utf-8").splitlines()) <= 400
+
+
 # Imports.
 
 

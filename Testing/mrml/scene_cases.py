@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from activeseg.core.geometry import Geometry
 from activeseg.core.labels import Code, LabelSchema, Terminology
 from activeseg.core.volume import Volume
 from ActiveSegModuleLib.scene import case as prediction_case
-from ActiveSegModuleLib.scene.segmentation import SegmentationNode
+from ActiveSegModuleLib.scene.segmentation import DECIDED_ATTRIBUTE, SCHEMA_ATTRIBUTE, SegmentationNode, ct_of
 
 SHAPE = (24, 30, 36)
 ANATOMY = Code("SCT", "123037004", "Anatomical Structure")
@@ -48,6 +49,12 @@ def boxes() -> np.ndarray:
     labels[13:20, 5:15, 20:36] = 3
     labels[20:24, 20:28, 20:30] = 4
     return labels
+
+
+def from_scene(node: Any) -> SegmentationNode:
+    """A segmentation that was loaded with its scene."""
+    schema = LabelSchema.from_dict(json.loads(node.GetAttribute(SCHEMA_ATTRIBUTE)))
+    return SegmentationNode(node, ct_of(node), schema, json.loads(node.GetAttribute(DECIDED_ATTRIBUTE)))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from scene_cases import PLAIN, SCHEMA, oblique
+from scene_cases import PLAIN, SCHEMA, from_scene, oblique
 
 from activeseg.core.labels import LabelSchema
 from activeseg.core.segments.matching import MatchedBy
@@ -22,7 +22,7 @@ def test_scene_bundle_brings_everything_back(core, make_case, tmp_path, geometry
     case.segment("liver").SetName("renamed")
     core.save(tmp_path / "scene.mrb")
     core.load(tmp_path / "scene.mrb")
-    wrapped = SegmentationNode.wrap(core.node("vtkMRMLSegmentationNode", "Prediction"))
+    wrapped = from_scene(core.node("vtkMRMLSegmentationNode", "Prediction"))
     assert wrapped.ct_node is core.node("vtkMRMLScalarVolumeNode", "CT")
     assert wrapped.schema == SCHEMA
     assert wrapped.provenance("PredictionId") == "p-1"
@@ -57,7 +57,7 @@ def test_names_with_special_characters_survive_files_and_scenes(core, case, tmp_
     assert np.array_equal(back.labels, case.labels)
     core.save(tmp_path / "awkward.mrb")
     core.load(tmp_path / "awkward.mrb")
-    wrapped = SegmentationNode.wrap(core.node("vtkMRMLSegmentationNode", "Awkward"))
+    wrapped = from_scene(core.node("vtkMRMLSegmentationNode", "Awkward"))
     assert wrapped.schema == AWKWARD
     back = wrapped.read_back(case.original)
     assert {segment.by for segment in back.segments} == {MatchedBy.TAG}

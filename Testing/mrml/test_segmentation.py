@@ -84,22 +84,6 @@ def test_node_tells_where_it_came_from(case):
     assert LabelSchema.from_dict(json.loads(case.segmentation.node.GetAttribute("ActiveSeg.Schema"))) == SCHEMA
 
 
-def test_wrapping_a_node_gives_back_ct_schema_and_decided(case):
-    wrapped = SegmentationNode.wrap(case.segmentation.node)
-    assert wrapped.ct_node is case.ct
-    assert wrapped.schema == SCHEMA
-    assert wrapped.decided == SCHEMA.names
-
-
-def test_wrapping_a_strange_segmentation_says_what_is_missing(core):
-    node = core.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
-    with pytest.raises(InputError, match="which CT"):
-        SegmentationNode.wrap(node)
-    ct = core.add_volume(np.zeros(SHAPE, np.int16), PLAIN)
-    with pytest.raises(InputError, match="which structures"):
-        SegmentationNode.wrap(node, ct)
-
-
 @pytest.mark.parametrize(
     ("labels", "decided", "message"),
     [

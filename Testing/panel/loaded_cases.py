@@ -50,7 +50,7 @@ def stroke(editor: Any, case: Any, place: Any) -> None:
     """A stroke of the panel's own editor, in the structure that is chosen there."""
     from ActiveSegModuleLib.scene.labelmap import array_of
 
-    logic = editor._logic
+    logic = editor.logic
     editor.saveStateForUndo()
     logic.ResetModifierLabelmapToDefault()
     array_of(logic.GetModifierLabelmap())[place] = 1

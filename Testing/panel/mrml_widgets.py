@@ -141,8 +141,8 @@ class qMRMLSegmentEditorWidget(QtWidgets.QWidget):  # noqa: N801
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self.unorderedEffectsVisible = True
-        self._logic = slicer.vtkSlicerSegmentEditorLogic()
-        self._logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+        self.logic = slicer.vtkSlicerSegmentEditorLogic()
+        self.logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
         self._node: Any = None
         self._segmentation: Any = None
         self._source: Any = None
@@ -154,21 +154,21 @@ class qMRMLSegmentEditorWidget(QtWidgets.QWidget):  # noqa: N801
 
     def setMRMLScene(self, scene: Any) -> None:  # noqa: N802
         assert self._node is not None or scene is None, "the node comes first"
-        self._logic.SetMRMLScene(scene)
+        self.logic.SetMRMLScene(scene)
         if scene is not None:
-            self._logic.SetSegmentEditorNode(self._node)
+            self.logic.SetSegmentEditorNode(self._node)
             _observe(scene, scene.EndCloseEvent, self._forget)
 
     def setMRMLSegmentEditorNode(self, node: Any) -> None:  # noqa: N802
         self._node = node
-        self._logic.SetSegmentEditorNode(node)
+        self.logic.SetSegmentEditorNode(node)
 
     def mrmlSegmentEditorNode(self) -> Any:  # noqa: N802
         return self._node
 
     def setSegmentationNode(self, node: Any) -> None:  # noqa: N802
         self._segmentation = node
-        self._logic.SetSegmentationNode(node)
+        self.logic.SetSegmentationNode(node)
 
     def segmentationNode(self) -> Any:  # noqa: N802
         present = self._segmentation is not None and slicer.mrmlScene.IsNodePresent(self._segmentation)
@@ -176,30 +176,30 @@ class qMRMLSegmentEditorWidget(QtWidgets.QWidget):  # noqa: N801
 
     def setSourceVolumeNode(self, node: Any) -> None:  # noqa: N802
         self._source = node
-        self._logic.SetSourceVolumeNode(node)
+        self.logic.SetSourceVolumeNode(node)
 
     def sourceVolumeNode(self) -> Any:  # noqa: N802
         present = self._source is not None and slicer.mrmlScene.IsNodePresent(self._source)
         return self._source if present else None
 
     def setCurrentSegmentID(self, segment_id: str) -> None:  # noqa: N802
-        self._logic.SetCurrentSegmentID(segment_id)
+        self.logic.SetCurrentSegmentID(segment_id)
 
     def currentSegmentID(self) -> str:  # noqa: N802
-        return str(self._logic.GetCurrentSegmentID())
+        return str(self.logic.GetCurrentSegmentID())
 
     def setUndoEnabled(self, enabled: bool) -> None:  # noqa: N802
         if not enabled:
-            self._logic.ClearUndoState()
+            self.logic.ClearUndoState()
 
     def saveStateForUndo(self) -> None:  # noqa: N802
-        self._logic.SaveStateForUndo()
+        self.logic.SaveStateForUndo()
 
     def undo(self) -> None:
-        self._logic.Undo()
+        self.logic.Undo()
 
     def redo(self) -> None:
-        self._logic.Redo()
+        self.logic.Redo()
 
     def _forget(self) -> None:
         self._segmentation = self._source = None

@@ -35,7 +35,7 @@ def view(slicer_core: Any) -> Any:
 
 def arrive(user: User, case: Any) -> None:
     """The engine's answer is told to the panel."""
-    user.widget.case_changed(case)
+    user.widget.panel.case_changed(case)
     until(lambda: user.case == case)
 
 
@@ -91,7 +91,7 @@ def test_a_second_segmentation_hides_the_first(user: User, view: Any) -> None:
     ct = load_ct(user, "CT")
     arrive(user, make_case(user, ct, "first"))
     second = make_case(user, ct, "second")
-    user.widget.case_changed(second)
+    user.widget.panel.case_changed(second)
     assert visible(user) == {"second"}
     until(lambda: user.case == second)
     assert visible(user) == {"second"}
@@ -102,11 +102,11 @@ def test_a_segmentation_that_arrives_for_another_ct_waits_hidden(user: User, vie
     user.node.ct = second_ct
     until(lambda: view.GetBackgroundVolumeID() == second_ct.GetID())
     late = make_case(user, first_ct, "late")
-    user.widget.case_changed(late)
-    user.widget.update()
+    user.widget.panel.case_changed(late)
+    user.widget.panel.update()
     assert user.node.ct is second_ct
     assert visible(user) == set()
-    assert "late is ready" in user.widget.message.text
+    assert "late is ready" in user.widget.panel.message.text
     user.node.ct = first_ct
     until(lambda: user.case == late)
     assert visible(user) == {"late"}
@@ -165,7 +165,7 @@ def test_a_list_that_is_replaced_begins_again(user: User, view: Any) -> None:
     user.ui.nextButton.click()
     assert user.logic.review.current == 2
     case.set_regions([OTHER_REGION], patches(), PLAIN)
-    user.widget.case_changed(case)
+    user.widget.panel.case_changed(case)
     until(lambda: user.ui.regionTable.rowCount == 1)
     assert user.logic.review.current == 2, "the only one of the new list"
     frame = user.core.scene.GetFirstNodeByClass("vtkMRMLMarkupsROINode")
@@ -178,7 +178,7 @@ def test_the_measure_becomes_that_of_more_members_unless_the_user_chose(user: Us
     arrive(user, case)
     assert (user.node.measure, user.node.threshold) == ("entropy", 0.8)
     case.update_record({**case.record, "measure": "variance", "threshold": 0.25})
-    user.widget.case_changed(case)
+    user.widget.panel.case_changed(case)
     until(lambda: user.node.measure == "variance")
     assert user.node.threshold == 0.25
     until(lambda: view.GetForegroundVolumeID() == case.uncertainty["variance"].node.GetID())
@@ -187,8 +187,8 @@ def test_the_measure_becomes_that_of_more_members_unless_the_user_chose(user: Us
     arrive(user, other)
     user.node.threshold = 0.6  # the user's own
     other.update_record({**other.record, "measure": "variance", "threshold": 0.25})
-    user.widget.case_changed(other)
-    user.widget.update()
+    user.widget.panel.case_changed(other)
+    user.widget.panel.update()
     assert (user.node.measure, user.node.threshold) == ("entropy", 0.6)
 
 
@@ -240,7 +240,7 @@ def test_a_case_of_a_dataset_says_why_its_table_is_empty_and_can_be_edited(user:
     assert user.ui.editButton.enabled
     user.ui.editButton.click()
     assert not user.ui.editSection.collapsed
-    assert user.widget.editing.editor.segmentationNode() is case.node
+    assert user.widget.panel.editing.editor.segmentationNode() is case.node
 
 
 def test_a_case_that_is_open_is_not_opened_twice(user: User, view: Any) -> None:
@@ -266,7 +266,7 @@ def test_a_ct_that_was_deleted_and_is_loaded_again_is_taken(user: User, view: An
     user.node.ct = again
     until(lambda: user.case == case)
     assert case.ct_node is again
-    assert "belong together again" in user.widget.message.text
+    assert "belong together again" in user.widget.panel.message.text
     assert user.ui.caseLabel.text == ""
 
 
@@ -305,7 +305,7 @@ def test_a_view_that_turns_to_what_was_predicted_is_put_right(user: User, view: 
 
 def editor_of(user: User) -> Any:
     user.ui.editButton.click()
-    return user.widget.editing.editor
+    return user.widget.panel.editing.editor
 
 
 EVERYWHERE = (slice(None), slice(None), slice(None))
@@ -364,9 +364,9 @@ def test_all_ticks_only_what_the_search_shows(user: User) -> None:
     from ActiveSegModuleLib.logic.models import Model
 
     names = ("kidney_left", "kidney_right", "liver")
-    user.logic.models._listed["demo"] = Model("demo", "demo", "Demo", "CT", names, "ready")
+    user.logic.models.offer(Model("demo", "demo", "Demo", "CT", names, "ready"))
     user.node.model = "demo"
-    user.widget.segmenting.list_models()
+    user.widget.panel.models.show_list()
     user.ui.structureNoneButton.click()
     assert user.node.structures == "-"
     user.ui.structureSearch.text = "kid"
@@ -380,10 +380,10 @@ def test_all_ticks_only_what_the_search_shows(user: User) -> None:
 def test_the_model_that_was_chosen_last_is_chosen_in_the_next_scene_and_after_a_restart(user: User) -> None:
     from ActiveSegModuleLib.logic.models import Model
 
-    models = user.logic.models._listed
+    models = user.logic.models
     for name in ("totalsegmentator:total-fast", "demo"):
-        models[name] = Model(name, name.partition(":")[0], name, "CT", ("liver",), "ready")
-    user.widget.segmenting.list_models()
+        models.offer(Model(name, name.partition(":")[0], name, "CT", ("liver",), "ready"))
+    user.widget.panel.models.show_list()
     assert user.node.model == "totalsegmentator:total-fast"
     selector = user.ui.modelSelector
     selector.setCurrentIndex(selector.findData("demo"))
@@ -392,11 +392,11 @@ def test_the_model_that_was_chosen_last_is_chosen_in_the_next_scene_and_after_a_
     until(lambda: user.node is not None and user.node.model == "demo")
 
     later = "project:/data/mine"  # listed only when its project has been read
-    user.widget.settings.setValue("ActiveSeg/model", later)
+    user.widget.panel.settings.setValue("ActiveSeg/model", later)
     user.core.scene.Clear(0)
     until(lambda: user.node is not None and user.node.model == "totalsegmentator:total-fast")
-    models[later] = Model(later, "project", "mine", "CT", ("liver",), "ready")
-    user.widget.segmenting.list_models()
+    models.offer(Model(later, "project", "mine", "CT", ("liver",), "ready"))
+    user.widget.panel.models.show_list()
     assert user.node.model == later
 
 
@@ -423,7 +423,7 @@ def test_deleting_a_clone_leaves_the_other_what_both_refer_to(user: User, view: 
     clone = user.core.scene.AddNode(clone)
     until(lambda: visible(user) == {"case"})
     user.core.scene.RemoveNode(clone)
-    user.widget.update()
+    user.widget.panel.update()
     pump()
     assert case.original_node is not None
     assert len(case.regions.regions) == 2
@@ -437,7 +437,7 @@ def test_a_stroke_belongs_to_its_case_even_when_the_user_turns_away_at_once(two:
     user.ui.caseSelector.setCurrentNode(first.node)
     until(lambda: user.case == first)
     told: list[Any] = []
-    user.widget.keeping.edited = told.append
+    user.widget.panel.keeping.edited = told.append
     user.paint(first, "liver", ((5, 6), (15, 17), (3, 6)))
     user.node.segmentation = second.node
     until(lambda: user.case == second)
@@ -466,8 +466,8 @@ def test_what_an_unknown_segment_is_must_be_said_for_each_case(two: Any, user: U
     user.node.dataset = "/nowhere/Dataset801_X"
 
     def export() -> None:
-        user.widget.exporting._start(True)
-        until(lambda: not user.widget.exporting._busy)
+        user.widget.panel.exporting.start(True)
+        until(lambda: not user.widget.panel.exporting.busy)
 
     second.node.GetSegmentation().AddEmptySegment("Segment_1", "tumour")
     export()
@@ -508,14 +508,14 @@ class Kept:
 def kept(user: User, monkeypatch: pytest.MonkeyPatch) -> Kept:
     kinds = type(user.logic.installation)
     monkeypatch.setattr(kinds, "obstacle", property(lambda _self: None))
-    monkeypatch.setattr(user.widget, "engine_changed", lambda: None)
+    monkeypatch.setattr(user.widget.panel, "engine_changed", lambda: None)
     monkeypatch.setattr(user.logic.drafts, "discard", lambda *_: None)
     return Kept(user)
 
 
 def test_each_edited_case_gets_its_draft_however_long_another_one_takes(two: Any, user: User, kept: Kept) -> None:
     _, first, _, second = two
-    keeping = user.widget.keeping
+    keeping = user.widget.panel.keeping
     keeping.edited(first)
     keeping.save()
     keeping.edited(first)  # while it is being saved
@@ -530,7 +530,7 @@ def test_a_case_whose_draft_failed_is_tried_again_beside_another(two: Any, user:
     from activeseg.core.errors import InputError
 
     _, first, _, second = two
-    keeping = user.widget.keeping
+    keeping = user.widget.panel.keeping
     keeping.edited(first)
     keeping.save()
     keeping.edited(second)
@@ -544,8 +544,8 @@ def test_a_case_whose_draft_failed_is_tried_again_beside_another(two: Any, user:
 def test_an_export_makes_no_draft_superfluous_but_its_own(two: Any, user: User, kept: Kept) -> None:
     """And not even that, when the case was edited after the button was pressed."""
     _, first, _, _ = two
-    keeping = user.widget.keeping
-    exporting = user.widget.exporting
+    keeping = user.widget.panel.keeping
+    exporting = user.widget.panel.exporting
     ends: list[Any] = []
     user.logic.exporting.export = lambda case, choice, done, *_: ends.append(done)
     user.node.dataset = "/nowhere/Dataset801_X"
@@ -554,30 +554,30 @@ def test_an_export_makes_no_draft_superfluous_but_its_own(two: Any, user: User, 
     from ActiveSegModuleLib.logic.exporting import Export
 
     def export() -> None:
-        exporting._start(True)
+        exporting.start(True)
         until(lambda: ends)
 
     export()
     user.node.segmentation = first.node
     until(lambda: user.case == first)
     keeping.edited(first)
-    keeping._after_edit.stop()
-    ends.pop()(Export(Path("/nowhere/Dataset801_X"), "CT_0001", (), {}))
+    keeping.after_edit.stop()
+    ends.pop()(Export(Path("/nowhere/Dataset801_X"), "CT_0001", ()))
     keeping.save()
     assert kept.names == ["one"], "the other case was edited meanwhile"
     kept.answer()
 
     export()
     keeping.edited(first)
-    keeping._after_edit.stop()
-    ends.pop()(Export(Path("/nowhere/Dataset801_X"), "CT_0002", (), {}))
+    keeping.after_edit.stop()
+    ends.pop()(Export(Path("/nowhere/Dataset801_X"), "CT_0002", ()))
     keeping.save()
     assert kept.names == ["one", "one"], "it was edited after the export began"
     kept.answer()
 
     keeping.edited(first)
     export()
-    ends.pop()(Export(Path("/nowhere/Dataset801_X"), "CT_0003", (), {}))
+    ends.pop()(Export(Path("/nowhere/Dataset801_X"), "CT_0003", ()))
     keeping.save()
     assert kept.names == ["one", "one"], "all of it lies in the dataset"
 
@@ -598,9 +598,9 @@ def test_what_comes_while_another_module_is_shown_is_there_on_coming_back(two: A
 
     _, first, _, _ = two
     user.module.exit()
-    user.widget.exporting._opened(first)
-    user.widget.exporting._done(Export(Path("/nowhere/Dataset801_X"), "CT_0001", (), {}), None)
-    user.widget.exporting._failed(InputError("The disk is full."))
+    user.widget.panel.exporting.opened(first)
+    user.widget.panel.exporting.done(Export(Path("/nowhere/Dataset801_X"), "CT_0001", ()), None)
+    user.widget.panel.exporting.failed(InputError("The disk is full."))
     assert visible(user) == {"one"}
     user.module.enter()
     until(lambda: user.case == first)
@@ -610,16 +610,16 @@ def test_what_comes_while_another_module_is_shown_is_there_on_coming_back(two: A
 def test_a_draft_that_comes_after_later_was_pressed_leaves_the_next_one_offered(user: User, view: Any) -> None:
     from types import SimpleNamespace
 
-    bar = user.widget.draftBar
+    bar = user.widget.panel.drafts
     ct = load_ct(user, "CT")
     case = make_case(user, ct, "case")
-    bar._left = [SimpleNamespace(id=case.id), SimpleNamespace(id="next")]
-    bar._show = lambda: None
+    bar.left = [SimpleNamespace(id=case.id), SimpleNamespace(id="next")]
+    bar.update = lambda: None  # they are no drafts that could be shown
     user.logic.drafts.open = lambda *_: None
     user.ui.draftOpenButton.click()
     user.ui.draftLaterButton.click()
-    bar._opened(case)
-    assert [draft.id for draft in bar._left] == ["next"]
+    bar.opened(case)
+    assert [draft.id for draft in bar.left] == ["next"]
 
 
 def test_choosing_no_ct_leaves_nothing_to_review(two: Any, user: User, view: Any) -> None:
@@ -633,7 +633,7 @@ def test_a_case_that_arrived_elsewhere_and_lost_its_ct_keeps_nobody_out(user: Us
     ct = load_ct(user, "CT")
     case = make_case(user, ct, "case")
     user.module.exit()
-    user.widget.case_changed(case)
+    user.widget.panel.case_changed(case)
     user.core.scene.RemoveNode(ct)
     user.module.enter()
     until(lambda: "no longer in the scene" in user.ui.caseLabel.text)
@@ -642,7 +642,7 @@ def test_a_case_that_arrived_elsewhere_and_lost_its_ct_keeps_nobody_out(user: Us
 
 def test_two_choices_in_one_turn_show_the_second_alone(two: Any, user: User, view: Any) -> None:
     _, first, _, second = two
-    user.widget.choose(first)
+    user.widget.panel.choose(first)
     user.node.segmentation = second.node
     until(lambda: user.case == second and visible(user) == {"two"})
 
@@ -655,7 +655,7 @@ def test_a_segmentation_that_is_edited_on_another_volumes_grid_still_belongs_to_
     arrive(user, make_case(user, ct, "case"))
     finer = Geometry((20, 20, 20), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
     user.case.node.SetReferenceImageGeometryParameterFromVolumeNode(load_ct(user, "part of it", finer))
-    user.widget.update()
+    user.widget.panel.update()
     assert user.case.ct_node is ct
     assert (user.case.read_back().labels == boxes()).all()
     user.core.save(tmp_path / "scene.mrb")
@@ -672,7 +672,7 @@ def test_a_map_that_comes_after_its_ct_was_removed_breaks_nothing(user: User, vi
     arrive(user, case)
     user.core.scene.RemoveNode(ct)
     late = Volume(np.full(PLAIN.shape_kji, 0.5, np.float32), PLAIN)
-    user.logic.segmenting._add_uncertainty(case, "mutual_information", late, True)
+    user.logic.segmenting.add_uncertainty(case, "mutual_information", late, True)
     assert set(case.uncertainty) == {"variance", "entropy"}
 
 
@@ -683,13 +683,13 @@ def test_what_would_be_written_of_one_case_is_not_told_of_another(two: Any, user
     from ActiveSegModuleLib.logic.exporting import Export
 
     _, first, _, second = two
-    exporting, browser = user.widget.exporting, user.ui.summaryBrowser
+    exporting, browser = user.widget.panel.exporting, user.ui.summaryBrowser
     ends: list[Any] = []
     user.logic.exporting.export = user.logic.exporting.summarise = lambda *given: ends.append(given)
     user.node.dataset = "/nowhere/Dataset801_X"
 
     def start(store: bool) -> Any:
-        exporting._start(store)
+        exporting.start(store)
         until(lambda: ends)
         return ends.pop()
 
@@ -699,21 +699,21 @@ def test_what_would_be_written_of_one_case_is_not_told_of_another(two: Any, user
     _case, _choice, done, failed, _progress = start(False)
     user.node.segmentation = first.node
     until(lambda: user.case == first)
-    done(Export(Path("/nowhere/Dataset801_X"), "", ("about two",), {}))
+    done(Export(Path("/nowhere/Dataset801_X"), "", ("about two",)))
     assert not shown()
-    assert not exporting._busy
+    assert not exporting.busy
 
     _case, _choice, done, failed, _progress = start(False)
-    user.widget.case_changed_by_user()
-    done(Export(Path("/nowhere/Dataset801_X"), "", ("about one before the edit",), {}))
+    user.widget.panel.case_changed_by_user()
+    done(Export(Path("/nowhere/Dataset801_X"), "", ("about one before the edit",)))
     assert not shown()
 
     _case, _choice, done, failed, _progress = start(True)
     user.node.segmentation = second.node
     until(lambda: user.case == second)
-    done(Export(Path("/nowhere/Dataset801_X"), "CT_0001", ("about one",), {}))
+    done(Export(Path("/nowhere/Dataset801_X"), "CT_0001", ("about one",)))
     assert not shown()
-    assert user.widget.message.text == "one: Stored as CT_0001 in Dataset801_X"
+    assert user.widget.panel.message.text == "one: Stored as CT_0001 in Dataset801_X"
 
     _case, _choice, done, failed, _progress = start(False)
     second.node.GetSegmentation().AddEmptySegment("Segment_1", "tumour")

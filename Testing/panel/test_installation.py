@@ -46,14 +46,14 @@ class Setup(User):
         super().__init__(module, core)
         self.notices: list[str] = []
         self.questions: list[str] = []
-        tell = self.widget.message.notice
+        tell = self.widget.panel.message.notice
 
         def notice(text: str, *action: Any) -> None:
             self.notices.append(text)
             tell(text, *action)
 
-        monkeypatch.setattr(self.widget.message, "notice", notice)
-        monkeypatch.setattr(self.widget, "confirm", self.agree)
+        monkeypatch.setattr(self.widget.panel.message, "notice", notice)
+        monkeypatch.setattr(self.widget.panel, "confirm", self.agree)
 
     def agree(self, question: str, _yes: str = "") -> bool:
         self.questions.append(question)
@@ -75,7 +75,7 @@ class Setup(User):
     def install(self, wheels: Path) -> None:
         self.come_from(wheels)
         self.ui.installButton.click()
-        until(lambda: "The engine is installed." in self.notices or self.widget.message.text)
+        until(lambda: "The engine is installed." in self.notices or self.widget.panel.message.text)
         until(self.is_free)
 
 
@@ -101,7 +101,7 @@ def user(slicer_core: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 @pytest.fixture
 def installed(user: Setup, wheels: Path) -> Setup:
     user.install(wheels)
-    assert user.logic.installation.python is not None, user.widget.message.text
+    assert user.logic.installation.python is not None, user.widget.panel.message.text
     return user
 
 
@@ -128,7 +128,7 @@ def test_while_the_engine_is_installed_nothing_starts_one_and_the_reason_is_said
     assert user.ui.engineStageLabel.text == "Looking at what an installation needs"
     assert "being" not in user.state()
     until(lambda: user.state().startswith("The engine is being installed"))
-    user.widget.update()
+    user.widget.panel.update()
     assert not user.ui.segmentButton.enabled
     assert "being installed" in user.ui.segmentButton.toolTip
     with pytest.raises(EngineError, match="being installed"):
@@ -193,7 +193,7 @@ def test_a_failure_of_the_engine_finds_the_damage_behind_it(installed: Setup) ->
     (packages(user) / "bronchus" / "__init__.py").unlink()
     user.logic.installation.suspect(EngineError("The job failed for an unexpected reason (AttributeError)."))
     until(lambda: user.logic.installation.damage)
-    assert "bronchus/__init__.py" in user.widget.message.text
+    assert "bronchus/__init__.py" in user.widget.panel.message.text
     assert user.ui.messageActionButton.text == "Repair..."
 
 
@@ -270,10 +270,10 @@ def test_a_python_of_the_variable_that_lacks_packages_can_be_replaced(
     module = LoadedModule(MODULE)
     try:
         user = Setup(module, slicer_core, monkeypatch)
-        user.widget.installation.update()
+        user.widget.panel.installation.update()
         assert not user.ui.installButton.enabled
         user.logic.installation.suspect(EngineError("The package 'torch' is missing.", "Repair it.", cause="imports"))
-        assert "The package 'torch' is missing." in user.widget.message.text
+        assert "The package 'torch' is missing." in user.widget.panel.message.text
         assert user.state_is_red()
         assert not user.ui.repairButton.enabled, "it is not ours to repair"
         assert user.ui.installButton.enabled
@@ -283,13 +283,15 @@ def test_a_python_of_the_variable_that_lacks_packages_can_be_replaced(
 
 
 def test_an_error_about_weights_or_a_licence_has_a_button_that_helps(user: Setup) -> None:
-    user.widget.show_error(ModelError("The weights could not be downloaded.", "Unzip them by hand.", url="https://x/a"))
+    user.widget.panel.show_error(
+        ModelError("The weights could not be downloaded.", "Unzip them by hand.", url="https://x/a")
+    )
     assert user.ui.messageActionButton.text == "Add weights from a file..."
-    user.widget.show_error(ModelError("It needs a licence.", "Get one.", licence_page="https://x"))
+    user.widget.panel.show_error(ModelError("It needs a licence.", "Get one.", licence_page="https://x"))
     assert user.ui.messageActionButton.text == "Enter the licence number"
     user.ui.messageActionButton.click()
     assert not user.ui.weightsBox.collapsed
-    user.widget.show_error(ModelError("It is damaged.", "Choose another."))
+    user.widget.panel.show_error(ModelError("It is damaged.", "Choose another."))
     assert not user.ui.messageActionButton.isVisibleTo(user.ui.messageFrame)
 
 

@@ -27,22 +27,22 @@ def project(user: User, tmp_path: Path) -> Path:
     user.node.project = str(folder)
     until(lambda: user.ui.projectNewButton.enabled)
     user.ui.projectNewButton.click()
-    until(lambda: user.logic.learning.summary)
+    until(lambda: user.logic.project.summary)
     for seed, patient in ((12, "one"), (13, "two")):
         user.core.scene.Clear(0)
         user.load_ct(seed, patient)
         assert user.node.project == str(folder), "a closed scene takes neither along"
-        assert user.node.dataset == user.logic.learning.summary["dataset"]
+        assert user.node.dataset == user.logic.project.summary["dataset"]
         user.segment("1")
         user.ui.patientEdit.text = patient
         user.node.review = type(user.node.review)["ALL"]
         user.export(Path(user.node.dataset))
-    until(lambda: len(user.logic.learning.summary["cases"]) == 2)
+    until(lambda: len(user.logic.project.summary["cases"]) == 2)
     return folder
 
 
 def test_a_project_is_begun_trained_and_its_version_chosen_by_hand(user: User, project: Path) -> None:
-    summary = user.logic.learning.summary
+    summary = user.logic.project.summary
     assert list(summary["cases"].values()) == ["train", "held out"]
     assert "1 corrected case is waiting" in user.ui.projectLabel.text
     user.ui.epochsSpin.value, user.ui.iterationsSpin.value, user.ui.trainMembersSpin.value = 2, 1, 1
@@ -52,15 +52,15 @@ def test_a_project_is_begun_trained_and_its_version_chosen_by_hand(user: User, p
     assert "2 epochs of 1" in user.ui.planBrowser.toPlainText()
     until(lambda: user.ui.finetuneButton.enabled)
     user.ui.finetuneButton.click()
-    until(lambda: user.logic.learning.runs)
+    until(lambda: user.logic.training.runs)
     assert user.ui.trainingFrame.isVisibleTo(user.ui.projectBox)
-    until(lambda: user.logic.learning.run["stage"] == "done")
+    until(lambda: user.logic.training.run["stage"] == "done")
     until(lambda: user.ui.versionsTable.rowCount == 2)
-    assert len(user.logic.learning.epochs) == 2
+    assert len(user.logic.training.epochs) == 2
     assert user.core.scene.GetFirstNodeByClass("vtkMRMLPlotChartNode").GetNumberOfPlotSeriesNodes() == 2
     assert not user.ui.trainingFrame.isVisibleTo(user.ui.projectBox)
-    assert "v0001" in user.widget.message.text
-    if user.logic.learning.summary["current"] == "base":
+    assert "v0001" in user.widget.panel.message.text
+    if user.logic.project.summary["current"] == "base":
         user.ui.versionsTable.selectRow(1)
         until(lambda: user.ui.versionPromoteButton.enabled)
         user.ui.versionPromoteButton.click()
@@ -71,7 +71,7 @@ def test_a_project_is_begun_trained_and_its_version_chosen_by_hand(user: User, p
     until(lambda: user.logic.segmenting.running is None)
     assert user.logic.segmenting.last_case.record["model"] == f"project:{project}@v0001"
     user.ui.versionRollbackButton.click()
-    until(lambda: user.logic.learning.summary["current"] == "base")
+    until(lambda: user.logic.project.summary["current"] == "base")
 
 
 def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
@@ -80,25 +80,25 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
     user.ui.epochsSpin.value, user.ui.iterationsSpin.value, user.ui.trainMembersSpin.value = 30, 20, 1
     until(lambda: user.ui.finetuneButton.enabled)
     user.ui.finetuneButton.click()
-    until(lambda: user.logic.learning.run.get("stage") == "training")
+    until(lambda: user.logic.training.run.get("stage") == "training")
     user.ui.trainingPauseButton.click()
-    until(lambda: user.logic.learning.run.get("paused"))
+    until(lambda: user.logic.training.run.get("paused"))
     user.widget.cleanup()
     again = LoadedModule(ROOT / "ActiveSegModule" / "ActiveSegModule.py")
     try:
         again.enter()
         later = User(again, slicer_core)
-        until(lambda: later.logic.learning.run.get("stage") == "stopped")
-        assert later.ui.trainingPauseButton.text == "Go on"
+        until(lambda: later.logic.training.run.get("stage") == "stopped")
+        assert later.ui.trainingPauseButton.text == "Resume"
         assert later.ui.trainingFrame.isVisibleTo(later.ui.projectBox)
-        until(lambda: "training of livers has stopped" in later.widget.message.text)
+        until(lambda: "training of livers has stopped" in later.widget.panel.message.text)
         later.ui.projectBox.collapsed = True
         later.ui.messageActionButton.click()
         assert not later.ui.projectBox.collapsed
         until(lambda: later.ui.finetuneButton.enabled)
         later.ui.trainingPauseButton.click()
-        until(lambda: later.logic.learning.run["stage"] == "training")
-        later.logic.learning.leave = lambda go_on: None  # as when Slicer is killed: nobody tells the training
+        until(lambda: later.logic.training.run["stage"] == "training")
+        later.logic.training.leave = lambda go_on: None  # as when Slicer is killed: nobody tells the training
     finally:
         again.close()
         user.widget.cleanup = lambda: None
@@ -107,16 +107,16 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
     try:
         again.enter()
         later = User(again, slicer_core)
-        until(lambda: "training of livers is going on" in later.widget.message.text)
+        until(lambda: "training of livers is going on" in later.widget.panel.message.text)
         assert later.ui.trainingFrame.isVisibleTo(later.ui.projectBox)
         until(lambda: later.ui.trainingCancelButton.enabled)
         asked: list[str] = []
-        monkeypatch.setattr(later.widget, "confirm", lambda question, _yes: asked.append(question))
+        monkeypatch.setattr(later.widget.panel, "confirm", lambda question, _yes: asked.append(question))
         later.ui.trainingCancelButton.click()
         assert "is lost" in asked[0]
         monkeypatch.undo()
         later.ui.trainingCancelButton.click()
-        until(lambda: later.logic.learning.run["stage"] == "cancelled")
+        until(lambda: later.logic.training.run["stage"] == "cancelled")
     finally:
         again.close()
     assert list((project / "versions").glob("v*")) == []
@@ -128,7 +128,7 @@ def test_what_cannot_be_read_as_a_number_is_told(user: User, project: Path) -> N
     until(lambda: user.ui.planButton.enabled)
     user.ui.rateEdit.text = "fast"
     user.ui.planButton.click()
-    assert "'fast'" in user.widget.message.text
+    assert "'fast'" in user.widget.panel.message.text
 
 
 def test_a_matching_that_cannot_be_is_told_and_taken_back(user: User, project: Path) -> None:
@@ -136,6 +136,6 @@ def test_a_matching_that_cannot_be_is_told_and_taken_back(user: User, project: P
     assert selector.currentData == "spleen"
     selector.setCurrentIndex(selector.findData("liver"))
     selector.activated.emit(selector.currentIndex)
-    until(lambda: "liver" in user.widget.message.text)
+    until(lambda: "liver" in user.widget.panel.message.text)
     assert user.ui.matchTable.cellWidget(0, 1).currentData == "spleen"
-    assert user.logic.learning.summary["matching"]["spleen"] == "spleen"
+    assert user.logic.project.summary["matching"]["spleen"] == "spleen"

@@ -30,7 +30,7 @@ def user(slicer_core: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
     monkeypatch.delenv(ENGINE_PYTHON, raising=False)
     module = LoadedModule(MODULE)
     monkeypatch.setattr(type(module.widget.logic.installation), "obstacle", property(lambda _self: None))
-    monkeypatch.setattr(module.widget, "engine_changed", lambda: None)
+    monkeypatch.setattr(module.widget.panel, "engine_changed", lambda: None)
     module.enter()
     yield User(module, slicer_core)
     module.close()
@@ -115,21 +115,21 @@ class Clicks:
             name = f"case{self.number} of {ct_name}"
             case = make_case(self.user, ct, name, self.geometries[ct_name], preview)
             self.kept[case.id] = self.content(case)
-            self.user.widget.case_changed(case)
+            self.user.widget.panel.case_changed(case)
         return set()
 
     def final(self) -> set[Any]:
         """What a preview stood for is there."""
         for case in self.cases():
             if case.is_preview and case.has_ct:
-                self.user.logic.segmenting._remove_previews(case.ct_node)
+                self.user.logic.segmenting.remove_previews(case.ct_node)
                 break
         return set()
 
     def more_members(self) -> set[Any]:
         cases = [case for case in self.cases() if case.has_ct]
         if cases:
-            self.user.widget.case_changed(self.random.choice(cases))
+            self.user.widget.panel.case_changed(self.random.choice(cases))
         return set()
 
     def choose_ct(self) -> set[Any]:
@@ -161,7 +161,7 @@ class Clicks:
         if not self.entered or case is None or not self.ui.editButton.enabled:
             return set()
         self.ui.editButton.click()
-        editor = self.user.widget.editing.editor
+        editor = self.user.widget.panel.editing.editor
         assert editor.segmentationNode() is case.node
         if editor.currentSegmentID():
             start = [self.random.randrange(0, size - 4) for size in PLAIN.shape_kji]
@@ -184,7 +184,7 @@ class Clicks:
         return {case.node}
 
     def take_alternative(self) -> set[Any]:
-        case, buttons = self.user.case, self.user.widget.review.alternative_buttons
+        case, buttons = self.user.case, self.user.widget.panel.review.alternative_buttons
         if not self.entered or case is None or not buttons or not self.ui.editButton.enabled:
             return set()
         buttons[0].click()
@@ -265,7 +265,7 @@ class Clicks:
             self.scene.Clear(0)
             self.views = [self.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode") for _ in range(2)]
             self.waiting.clear()
-            self.user.widget.keeping._saving = False
+            self.user.widget.panel.keeping.saving = False
         return set()
 
     def answer(self) -> set[Any]:
@@ -294,9 +294,9 @@ class Clicks:
     def settle(self) -> None:
         widget = self.user.widget
         pump()
-        if widget._editTimer.isActive():
-            widget._editTimer.stop()
-            widget.note_edits()
+        if widget.panel.edit_timer.isActive():
+            widget.panel.edit_timer.stop()
+            widget.panel.segmentation_edited()
         pump()
 
     def check(self) -> None:
@@ -305,7 +305,7 @@ class Clicks:
         widget, node = self.user.widget, self.user.node
         for case in self.cases():
             if self.kept.get(case.id) != self.content(case):
-                due = case.id in widget.keeping._due
+                due = case.id in widget.panel.keeping.due
                 assert due, f"{case.name} has edits that are in no draft and due for none"
         if not self.entered:
             return
@@ -329,15 +329,15 @@ class Clicks:
         assert self.ui.regionTable.rowCount == len(rows)
         frames = self.scene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode")
         assert frames <= 1
-        editing = widget.editing
-        if editing._editor is not None:
-            edited = editing._editor.mrmlSegmentEditorNode().GetSegmentationNode()
+        editing = widget.panel.editing
+        if editing.made_editor is not None:
+            edited = editing.made_editor.mrmlSegmentEditorNode().GetSegmentationNode()
             can_edit = chosen is not None and chosen.has_ct and not chosen.is_preview
             assert edited is (chosen.node if can_edit else None)
             if can_edit:
-                source = editing._editor.mrmlSegmentEditorNode().GetSourceVolumeNode()
-                confined = editing._mask.node is not None
-                assert source is (editing._mask.node if confined else chosen.ct_node)
+                source = editing.made_editor.mrmlSegmentEditorNode().GetSourceVolumeNode()
+                confined = editing.mask.node is not None
+                assert source is (editing.mask.node if confined else chosen.ct_node)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -346,7 +346,7 @@ def test_whatever_is_clicked_nothing_is_lost_or_shown_over_another_patient(user:
     try:
         for _ in range(STEPS):
             clicks.step()
-            errors = user.widget.message.text
+            errors = user.widget.panel.message.text
             assert "Traceback" not in errors
     except Exception:
         print("\n".join(clicks.log))

@@ -63,7 +63,7 @@ def test_a_folder_that_nnunet_trained_can_be_added(user: User) -> None:
     user.ui.modelAddButton.click()
     until(lambda: user.node.model == f"nnunet:{folder}")
     until(lambda: "demo_model" in user.ui.modelSelector.currentText)
-    assert "liver" in user.widget.segmenting.model.structures
+    assert "liver" in user.widget.panel.segmenting.model.structures
 
 
 def test_structures_are_found_by_words_and_kept_in_the_scene(user: User) -> None:
@@ -162,7 +162,7 @@ def test_edits_can_be_confined_to_the_region(user: User) -> None:
     case = user.segment()
     user.ui.nextButton.click()
     user.ui.editButton.click()
-    editor = user.widget.editing.editor
+    editor = user.widget.panel.editing.editor
     assert editor.sourceVolumeNode() is case.ct_node
     user.ui.confineCheckBox.checked = True
     until(lambda: editor.sourceVolumeNode() is not case.ct_node)
@@ -179,7 +179,7 @@ def test_regions_are_listed_anew_for_focus_structures(user: User) -> None:
     until(lambda: user.ui.focusCountLabel.text == "1 ticked")
     user.ui.focusApplyButton.click()
     until(lambda: user.ui.focusApplyButton.enabled)
-    assert user.widget.message.text == ""
+    assert user.widget.panel.message.text == ""
     assert case.regions.regions
     assert all("liver" in region.structures for region in case.regions.regions)
 
@@ -193,7 +193,7 @@ def test_progress_can_be_seen_and_cancelled(user: User) -> None:
     user.ui.cancelButton.click()
     until(lambda: user.ui.segmentButton.enabled)
     assert cases_of(user) == []
-    assert user.widget.message.text == ""
+    assert user.widget.panel.message.text == ""
 
 
 def test_an_engine_that_crashes_is_one_message_with_a_button_that_tries_again(user: User) -> None:
@@ -202,13 +202,13 @@ def test_an_engine_that_crashes_is_one_message_with_a_button_that_tries_again(us
     user.press_segment()
     user.reach("network")
     psutil.Process(user.logic.engine.engine["pid"]).kill()
-    until(lambda: user.widget.message.text)
-    assert "ended unexpectedly" in user.widget.message.text
+    until(lambda: user.widget.panel.message.text)
+    assert "ended unexpectedly" in user.widget.panel.message.text
     assert user.ui.messageActionButton.text == "Try again"
     user.ui.messageActionButton.click()
     until(lambda: user.case is not None)
     until(lambda: user.logic.segmenting.running is None)
-    assert user.widget.message.text == ""
+    assert user.widget.panel.message.text == ""
 
 
 def test_closing_the_scene_ends_the_run_in_peace(user: User) -> None:
@@ -218,7 +218,7 @@ def test_closing_the_scene_ends_the_run_in_peace(user: User) -> None:
     user.reach("network")
     user.core.scene.Clear(False)
     assert user.logic.segmenting.running is None
-    assert user.widget.message.text == ""
+    assert user.widget.panel.message.text == ""
     user.load_ct()
     assert user.segment("1") is not None
 
@@ -253,7 +253,7 @@ def test_removing_the_ct_in_the_middle_is_told_once(user: User) -> None:
     user.reach("network")
     user.core.scene.RemoveNode(ct)
     until(lambda: user.logic.segmenting.running is None)
-    assert "removed while it was segmented" in user.widget.message.text
+    assert "removed while it was segmented" in user.widget.panel.message.text
     assert cases_of(user) == []
 
 
@@ -262,12 +262,12 @@ def test_removing_the_ct_of_a_case_is_told_and_nothing_breaks(user: User) -> Non
     user.segment()
     user.ui.editButton.click()  # so that there is an editor
     user.ui.editSection.collapsed = False
-    user.widget.update()
+    user.widget.panel.update()
     user.core.scene.RemoveNode(ct)
     user.ui.nextButton.click()
-    assert "no longer in the scene" in user.widget.message.text
-    user.widget.update()
-    user.widget.note_edits()
+    assert "no longer in the scene" in user.widget.panel.message.text
+    user.widget.panel.update()
+    user.widget.panel.segmentation_edited()
     user.widget.exit()
     user.widget.enter()
     assert not user.ui.editSection.enabled
@@ -338,7 +338,7 @@ def test_corrections_after_a_crash_are_offered_and_restored(user: User, slicer_c
     until(lambda: user.draft_of(case).get("state", {}).get("reviewed") == 2)
 
     slicer_core.scene.Clear(False)
-    user.widget.draftBar.offer()  # as after a new start
+    user.widget.panel.drafts.offer()  # as after a new start
     until(lambda: user.ui.draftFrame.isVisibleTo(user.ui.draftFrame.parent()))
     assert "Phantom" in user.ui.draftLabel.text
     assert "2 of" in user.ui.draftLabel.text
@@ -358,7 +358,7 @@ def test_a_discarded_draft_is_gone(user: User) -> None:
     folder = user.logic.drafts.folder_of(case.id)
     until(lambda: user.draft_of(case).get("has_edits"))
     user.core.scene.Clear(False)
-    user.widget.draftBar.offer()
+    user.widget.panel.drafts.offer()
     until(lambda: user.ui.draftFrame.isVisibleTo(user.ui.draftFrame.parent()))
     user.ui.draftDiscardButton.click()
     until(lambda: not folder.exists())
@@ -383,7 +383,7 @@ def test_a_case_is_exported_listed_opened_again_and_updated(user: User, tmp_path
     user.paint(case, "aorta", case.regions.regions[0].box_kji)
     dataset = tmp_path / "Dataset801_Test"
     user.export(dataset)
-    assert user.widget.message.text == ""
+    assert user.widget.panel.message.text == ""
     until(lambda: user.ui.datasetTable.rowCount == 1)
     name = user.ui.datasetTable.item(0, 0).text()
     assert not user.logic.drafts.folder_of(case.id).exists()
@@ -397,7 +397,7 @@ def test_a_case_is_exported_listed_opened_again_and_updated(user: User, tmp_path
     box = ((2, 6), (2, 6), (2, 6))
     user.paint(opened, "spleen", box)
     user.export(dataset)
-    assert user.widget.message.text == ""
+    assert user.widget.panel.message.text == ""
     until(lambda: user.ui.datasetTable.rowCount == 1 and user.ui.datasetTable.item(0, 1).text() == "2")
 
 
@@ -407,14 +407,14 @@ def test_a_segment_that_nobody_knows_has_to_be_named_or_left_out(user: User, tmp
     user.add_segment(case, "something")
     dataset = tmp_path / "Dataset801_Test"
     user.export(dataset)
-    assert "'something'" in user.widget.message.text
+    assert "'something'" in user.widget.panel.message.text
     assert not dataset.exists()
     table = user.ui.unclearTable
     assert table.item(0, 0).text() == "something"
     selector = table.cellWidget(0, 1)
     selector.setCurrentIndex(selector.findData("-"))
     user.export(dataset)
-    assert user.widget.message.text == ""
+    assert user.widget.panel.message.text == ""
     assert (dataset / "dataset.json").is_file()
 
 
@@ -450,7 +450,7 @@ def test_without_an_engine_the_panel_says_how_to_get_one(without_engine: User) -
     assert not user.ui.engineSection.collapsed
     assert not user.ui.segmentButton.enabled
     assert user.ui.installButton.enabled
-    assert "not installed" in user.widget.message.text
+    assert "not installed" in user.widget.panel.message.text
     assert user.ui.messageActionButton.text == "Set up the engine"
 
 
@@ -459,10 +459,10 @@ def test_what_an_installation_needs_is_told_before_anything_is_done(
 ) -> None:
     user = without_engine
     asked: list[str] = []
-    monkeypatch.setattr(user.widget, "confirm", lambda question, _yes: asked.append(question))
+    monkeypatch.setattr(user.widget.panel, "confirm", lambda question, _yes: asked.append(question))
     user.ui.installButton.click()
-    until(lambda: asked or user.widget.message.text)
-    assert user.widget.message.text == ""
+    until(lambda: asked or user.widget.panel.message.text)
+    assert user.widget.panel.message.text == ""
     assert "GiB" in asked[0] or "GB" in asked[0]
     assert str(user.logic.installation.folder) in asked[0]
     assert not user.logic.installation.folder.exists()
@@ -474,8 +474,8 @@ def test_a_python_that_does_not_suit_is_refused_in_words(without_engine: User) -
     user = without_engine
     FileDialog.answer = sys.executable
     user.ui.ownPythonButton.click()
-    until(lambda: user.widget.message.text)
-    assert "does not suit" in user.widget.message.text
+    until(lambda: user.widget.panel.message.text)
+    assert "does not suit" in user.widget.panel.message.text
     assert user.logic.installation.python is None
 
 
@@ -486,8 +486,8 @@ def test_the_users_own_python_is_used_and_forgotten(
     monkeypatch.delenv(ENGINE_PYTHON)
     FileDialog.answer = str(engine_python)
     user.ui.ownPythonButton.click()
-    until(lambda: user.logic.installation.python is not None or user.widget.message.text)
-    assert user.widget.message.text == ""
+    until(lambda: user.logic.installation.python is not None or user.widget.panel.message.text)
+    assert user.widget.panel.message.text == ""
     until(lambda: user.logic.models.named("demo") is not None)
     assert "Your own Python" in user.ui.engineDetailsLabel.text
     user.ui.removeButton.click()
@@ -533,8 +533,8 @@ def test_turning_to_another_case_while_uncertainty_is_refined_lasts(user: User) 
     user.node.segmentation = first.node
     until(lambda: user.case == first)
     until(lambda: user.logic.segmenting.running is None)
-    user.widget.case_changed(second)
-    user.widget.update()
+    user.widget.panel.case_changed(second)
+    user.widget.panel.update()
     assert user.case == first
 
 
@@ -581,7 +581,7 @@ def test_a_draft_that_failed_is_tried_again(user: User, monkeypatch: pytest.Monk
     monkeypatch.setattr(user.logic.drafts, "save", save)
     user.ui.nextButton.click()
     user.ui.acceptButton.click()
-    user.widget.keeping.save()
+    user.widget.panel.keeping.save()
     assert len(saved) == 2
 
 
@@ -592,8 +592,8 @@ def test_a_stroke_alone_is_in_the_draft_soon_and_at_once_when_the_region_changes
     until(lambda: user.draft_of(case).get("has_edits"))
     user.paint(case, "liver", ((2, 5), (8, 11), (2, 5)))
     before = user.draft_of(case)["edits"]
-    until(lambda: user.widget.keeping._due)
-    user.widget.keeping._after_edit.stop()  # so that only the change of the region can be the reason
+    until(lambda: user.widget.panel.keeping.due)
+    user.widget.panel.keeping.after_edit.stop()  # so that only the change of the region can be the reason
     user.ui.nextButton.click()
     until(lambda: user.draft_of(case).get("edits") not in (None, before))
 
@@ -613,10 +613,10 @@ def test_the_patient_stays_with_the_case_and_the_name_is_one_that_nnunet_can_hav
     assert user.ui.patientEdit.text == "4711"
 
     asked, stages = [], []
-    monkeypatch.setattr(user.widget, "confirm", lambda question, _yes: asked.append(question) or len(asked) > 1)
-    show = user.widget.exporting._show_progress
+    monkeypatch.setattr(user.widget.panel, "confirm", lambda question, _yes: asked.append(question) or len(asked) > 1)
+    show = user.widget.panel.exporting.show_progress
     monkeypatch.setattr(
-        user.widget.exporting, "_show_progress", lambda stage, part: (show(stage, part), stages.append(stage))
+        user.widget.panel.exporting, "_show_progress", lambda stage, part: (show(stage, part), stages.append(stage))
     )
     user.export(tmp_path / "Dataset802_Pr\u00fcfung")
     assert "'Dataset802_Prufung'" in asked[0]

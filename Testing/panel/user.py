@@ -62,14 +62,14 @@ class User:
 
     def press_segment(self) -> None:
         self.ui.segmentButton.click()
-        assert self.logic.segmenting.running is not None, self.widget.message.text
+        assert self.logic.segmenting.running is not None, self.widget.panel.message.text
 
     def segment(self, members: str = "2") -> Any:
         """To its end; the case that is reviewed then."""
         self.choose_demo(members)
         self.press_segment()
         until(lambda: self.logic.segmenting.running is None)
-        assert self.widget.message.text == ""
+        assert self.widget.panel.message.text == ""
         until(lambda: self.case is not None and self.ui.regionTable.rowCount)
         return self.case
 

@@ -21,8 +21,8 @@ from watched_process import WatchedProcess, until
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import InputError
 from activeseg.core.volume import Volume
-from ActiveSegModuleLib.engine.engine import Engine
 from ActiveSegModuleLib.engine.engine_process import Listeners
+from ActiveSegModuleLib.engine.installed_engine import InstalledEngine
 from ActiveSegModuleLib.logic.drafts import Drafts, OfferedDraft
 from ActiveSegModuleLib.logic.installation import FOLDER, Installation
 from ActiveSegModuleLib.scene.case import Case
@@ -233,7 +233,7 @@ def test_saving_starts_an_engine_that_has_ended(
 def without_engine(folder: Path, tmp_path: Path) -> Iterator[Drafts]:
     """As in a Slicer whose engine was removed."""
     settings = Settings({FOLDER: str(tmp_path / "nothing")})
-    engine = Engine(
+    engine = InstalledEngine(
         QtCore, Installation(QtCore, settings, lambda: None, environment={}), tmp_path / "home", {}, Listeners()
     )
     yield Drafts(engine, folder, settings=settings)

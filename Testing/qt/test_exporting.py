@@ -10,6 +10,7 @@ from asked import Asked
 from slicer_application import SlicerCore
 from watched_process import WatchedProcess, until
 
+from activeseg.core.correction import Review
 from activeseg.core.errors import InputError
 from ActiveSegModuleLib.logic.drafts import Drafts
 from ActiveSegModuleLib.logic.exporting import ExportChoice, Exporting
@@ -29,7 +30,7 @@ def exporting(core: SlicerCore, process: WatchedProcess, drafts: Drafts) -> Expo
 
 @pytest.fixture
 def choice(tmp_path: Path) -> ExportChoice:
-    return ExportChoice(tmp_path / "Dataset801_Bones", "all")
+    return ExportChoice(tmp_path / "Dataset801_Bones", Review.ALL)
 
 
 def test_a_segment_that_was_named_and_then_deleted_is_no_obstacle(
@@ -40,7 +41,7 @@ def test_a_segment_that_was_named_and_then_deleted_is_no_obstacle(
     added = case.node.GetSegmentation().AddEmptySegment("", "lump")
     with pytest.raises(InputError, match="'lump'"):
         exporting.summarise(case, choice, lambda _: None, lambda _: None)
-    said = ExportChoice(choice.dataset, "all", mapping={added: "fat"})
+    said = ExportChoice(choice.dataset, Review.ALL, mapping={added: "fat"})
     assert Asked().result(exporting.summarise, case, said).sentences
     case.node.GetSegmentation().RemoveSegment(added)
     assert Asked().result(exporting.summarise, case, said).sentences

@@ -16,8 +16,8 @@ from settings import Settings
 from watched_process import until
 
 from activeseg.core.errors import ActiveSegError, Cancelled, EngineError, InputError
-from ActiveSegModuleLib.engine.engine import Engine
 from ActiveSegModuleLib.engine.engine_process import Listeners
+from ActiveSegModuleLib.engine.installed_engine import InstalledEngine
 from ActiveSegModuleLib.logic.installation import FOLDER, Installation, Origin, Sources
 
 
@@ -202,7 +202,7 @@ def test_while_the_environment_is_changed_no_engine_starts_in_it(installation: I
     assert installation.obstacle.details["cause"] == "missing", "a plan changes nothing"
     looked.wait()
     answers = do(installation, "remove")
-    engine = Engine(QtCore, installation, tmp_path / "home", {}, Listeners())
+    engine = InstalledEngine(QtCore, installation, tmp_path / "home", {}, Listeners())
     with pytest.raises(EngineError, match="is being removed"):
         engine.request("system.info")
     answers.wait()
@@ -253,7 +253,7 @@ def test_who_waits_for_an_engine_that_is_stopped_is_told_once(
 ) -> None:
     """Else a section of the panel would wait for ever, with its buttons off."""
     installation = of(tmp_path, made, ACTIVESEG_ENGINE_PYTHON=str(engine_python))
-    engine = Engine(QtCore, installation, tmp_path / "home", dict(os.environ), Listeners())
+    engine = InstalledEngine(QtCore, installation, tmp_path / "home", dict(os.environ), Listeners())
     answers = Answers()
     engine.request("system.info", on_result=answers.results.append, on_error=answers.errors.append)
     engine.shutdown()

@@ -10,7 +10,7 @@ import demo_scene
 import numpy as np
 import pytest
 import vtk
-from scene_cases import PLAIN, SCHEMA, boxes, oblique
+from scene_cases import PLAIN, SCHEMA, boxes, from_scene, oblique
 from slicer_application import SlicerCore
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -19,7 +19,6 @@ from activeseg.core.volume import Volume
 from activeseg.io.images import write_volume
 from activeseg.io.seg_nrrd import write_segmentation
 from ActiveSegModuleLib.scene.regions import RegionTable
-from ActiveSegModuleLib.scene.segmentation import SegmentationNode
 from ActiveSegModuleLib.scene.uncertainty import UncertaintyVolume
 
 
@@ -94,8 +93,8 @@ def test_scene_opens_with_everything_at_the_worst_region(tmp_path, monkeypatch, 
     core = SlicerCore.start()
     core.load(out / "scene.mrb")
     ct = core.node("vtkMRMLScalarVolumeNode", "CT")
-    predicted = SegmentationNode.wrap(core.node("vtkMRMLSegmentationNode", "Prediction"))
-    edited = SegmentationNode.wrap(core.node("vtkMRMLSegmentationNode", "Corrected"))
+    predicted = from_scene(core.node("vtkMRMLSegmentationNode", "Prediction"))
+    edited = from_scene(core.node("vtkMRMLSegmentationNode", "Corrected"))
     original = Volume(boxes(), geometry)
     assert predicted.provenance("Model") == "hounsfield"
     assert predicted.read_back(original).sentences() == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO
@@ -28,7 +28,7 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> str:
     return str(path)
 
 
-def writing_array(path: Path, array: npt.NDArray[Any]) -> Iterator[None]:
+def writing_array(path: Path, array: npt.NDArray[Any]) -> Generator[None, None, None]:
     """Write ``.npy`` by and by: ``PART_BYTES`` with each step of the iterator. Raises OSError."""
     array = np.ascontiguousarray(array)
     with path.open("wb") as file:

@@ -15,6 +15,7 @@ from typing import Any
 
 from activeseg.client.engine_client import (
     TAIL_LINES,
+    CrashedEvent,
     EngineClient,
     EstimateEvent,
     Event,
@@ -30,14 +31,11 @@ from activeseg.client.subprocess_engine import tail
 from activeseg.core.errors import ActiveSegError, EngineError
 from activeseg.system.processes import exit_reason
 
+from .engine import OnError, OnNotice, OnProgress, ignore
 from .later import Later
 from .signals import connect
 
 _STDERR_BYTES = 8192
-
-
-def _ignore(*_: Any) -> None:
-    pass
 
 
 def _show(error: Exception) -> None:
@@ -57,18 +55,18 @@ class Listeners:
     exception : with what a callback raised, and with errors of requests that have no ``on_error``
     """
 
-    started: Callable[[Mapping[str, Any]], None] = _ignore
-    ended: Callable[[ActiveSegError, tuple[str, ...]], None] = _ignore
-    log: Callable[[str], None] = _ignore
+    started: Callable[[Mapping[str, Any]], None] = ignore
+    ended: Callable[[ActiveSegError, tuple[str, ...]], None] = ignore
+    log: Callable[[str], None] = ignore
     exception: Callable[[Exception], None] = _show
 
 
 @dataclass(frozen=True)
 class _Callbacks:
     result: Callable[[Any], None]
-    error: Callable[[ActiveSegError], None] | None
-    progress: Callable[[ProgressEvent], None]
-    notice: Callable[[EstimateEvent | NoticeEvent | LabelEvent], None]
+    error: OnError | None
+    progress: OnProgress
+    notice: OnNotice
 
 
 @dataclass(frozen=True)
@@ -153,16 +151,12 @@ class EngineProcess:
         self,
         method: str,
         params: Mapping[str, Any] | None = None,
-        on_result: Callable[[Any], None] = _ignore,
-        on_error: Callable[[ActiveSegError], None] | None = None,
-        on_progress: Callable[[ProgressEvent], None] = _ignore,
-        on_notice: Callable[[EstimateEvent | NoticeEvent | LabelEvent], None] = _ignore,
+        on_result: Callable[[Any], None] = ignore,
+        on_error: OnError | None = None,
+        on_progress: OnProgress = ignore,
+        on_notice: OnNotice = ignore,
     ) -> str:
-        """Ask, and go on; the id is for ``cancel``.
-
-        Either ``on_result`` or ``on_error`` is called once, unless ``shutdown`` comes first. Raises EngineError after
-        ``shutdown``, and for parameters that JSON cannot say or that are too long for a message.
-        """
+        """See ``Engine.request``. Raises EngineError after ``shutdown``."""
         self._refuse_after_shutdown()
         id, line = self._client.request(method, params)
         self._callbacks[id] = _Callbacks(on_result, on_error, on_progress, on_notice)
@@ -174,14 +168,14 @@ class EngineProcess:
         return id
 
     def cancel(self, id: str) -> None:
-        """Ask to end a job; its own ``on_error`` then gets a Cancelled. Does nothing when it has been answered."""
+        """See ``Engine.cancel``."""
         if id in self._client.pending:
-            self.request("cancel", {"job": id}, on_error=_ignore)  # the answer may have crossed this on its way
+            self.request("cancel", {"job": id}, on_error=ignore)  # the answer may have crossed this on its way
 
     def shutdown(self, timeout_s: float = 5.0) -> None:
         """End the engine and all that it started, for good, and wait until it is gone; nothing is called back any more.
 
-        An engine that does not end by itself within ``timeout_s`` is killed; its own processes end with it.
+        An engine that does not end within ``timeout_s`` is killed; its own processes end with it.
         """
         self._shut_down = True
         self.later.close()
@@ -251,11 +245,12 @@ class EngineProcess:
         """The process is gone; ``error`` None makes it a crash."""
         if self._shut_down:
             return
-        *failures, crashed = self._client.closed(reason, log_tail)
-        error = error or crashed.error
+        for told in self._client.closed(reason, log_tail):
+            if isinstance(told, Failure):
+                self._events.append(Failure(told.id, told.method, error or told.error))
+            elif isinstance(told, CrashedEvent):
+                self._events.append(_Lost(error or told.error, log_tail))
         self._waiting.clear()
-        self._events.extend(Failure(failure.id, failure.method, error) for failure in failures)
-        self._events.append(_Lost(error, log_tail))
         self._deliver_soon()
 
     def _write(self, line: bytes) -> None:

@@ -6,15 +6,18 @@ import contextlib
 import errno
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from activeseg.core.errors import ActiveSegError, InputError
+from activeseg.client.messages.images import ArrayFile
+from activeseg.core.errors import InputError
 from activeseg.core.volume import Volume
 from activeseg.io.npy import writing_array
+
+from .engine import Engine, OnError
 
 
 class Inbox:
@@ -23,33 +26,33 @@ class Inbox:
     Say what goes in, ``fill`` it, send the request, and ``remove`` the files when it has been answered.
     """
 
-    def __init__(self, engine: Any) -> None:
-        """``engine`` is an EngineProcess that has answered already: before that it has no folder."""
+    def __init__(self, engine: Engine) -> None:
+        """The engine has answered already: before that it has no folder."""
         self._folder = Path(engine.engine["inbox"])
         self._later = engine.later
         self._files: list[Path] = []
-        self._to_write: list[Iterator[None]] = []
+        self._to_write: list[Generator[None]] = []
         self._bytes = 0  # that will be written
         self._removed = False
 
-    def volume(self, volume: Volume) -> dict[str, Any]:
+    def volume(self, volume: Volume) -> ArrayFile:
         """What a message says about a volume that goes in."""
-        return {"array": self.array(volume.array), "geometry": volume.geometry.to_dict()}
+        return ArrayFile(self.array(volume.array), volume.geometry)
 
-    def array(self, array: npt.NDArray[Any]) -> str:
+    def array(self, array: npt.NDArray[Any]) -> Path:
         """The path, for a message, of an array that goes in. It must not change until it is written."""
         path = self._new(".npy")
         self._bytes += array.nbytes
         self._to_write.append(writing_array(path, array))
-        return str(path)
+        return path
 
-    def bytes(self, content: bytes, suffix: str) -> str:
+    def bytes(self, content: bytes, suffix: str) -> Path:
         """Write a small file at once; its path for a message. Raises OSError."""
         path = self._new(suffix)
         path.write_bytes(content)
-        return str(path)
+        return path
 
-    def fill(self, on_done: Callable[[], None], on_error: Callable[[ActiveSegError], None]) -> None:
+    def fill(self, on_done: Callable[[], None], on_error: OnError) -> None:
         """Write the arrays part by part, so that a large CT never holds up the event loop, unless ``remove`` comes.
 
         A disk that has no room for them is told before anything is written.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from activeseg.core.errors import ActiveSegError
 
 from ..scene.case import Case
@@ -25,14 +22,8 @@ class Listener:
     def error(self, error: ActiveSegError) -> None:
         """Something failed."""
 
-    def engine_started(self, about: Mapping[str, Any]) -> None:
-        """The engine is there; ``about`` as in the answer to ``hello``."""
-
-    def engine_ended(self, error: ActiveSegError, log_tail: tuple[str, ...]) -> None:
-        """The engine was lost; whoever waits for an answer hears of it separately."""
+    def engine_state_changed(self) -> None:
+        """The engine was started or lost, or its environment is being changed, or was."""
 
     def log_line(self, line: str) -> None:
         """The engine's log has one more line."""
-
-    def installation_changed(self) -> None:
-        """The engine's environment is being changed, or was."""

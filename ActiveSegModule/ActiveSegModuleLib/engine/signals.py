@@ -15,3 +15,12 @@ def connect(sender: Any, signature: str, slot: Callable[..., None]) -> None:
         getattr(sender, signature.partition("(")[0]).connect(slot)
     elif not sender.connect(signature, slot):
         raise AttributeError(f"This Qt's {type(sender).__name__} has no signal '{signature}'.")
+
+
+def timer(qt: Any, interval_ms: int, slot: Callable[..., None], once: bool = False) -> Any:
+    """A QTimer, not started yet, that calls ``slot``."""
+    made = qt.QTimer()
+    made.setSingleShot(once)
+    made.setInterval(interval_ms)
+    connect(made, "timeout()", slot)
+    return made

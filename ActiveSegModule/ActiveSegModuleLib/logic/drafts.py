@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,31 @@ from typing import Any
 import numpy as np
 
 from activeseg.client.kept_drafts import KeptDraft, drafts_in, remove_draft
+from activeseg.client.messages.drafts import (
+    DraftBase,
+    DraftDiscardRequest,
+    DraftLayers,
+    DraftListRequest,
+    DraftRegions,
+    DraftSaveRequest,
+)
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import ActiveSegError, EngineError, InputError
 from activeseg.core.segments.matching import segment_id_of
 from activeseg.core.volume import Volume
 
-from ..engine.inbox import Inbox, file_error
+from ..engine.asking import ask, send, tried, when_ready
+from ..engine.engine import Engine, OnError, ignore
+from ..engine.inbox import Inbox
 from ..scene.case import Case
 from ..scene.layers import Snapshot, put, same_voxels, take
 from ..scene.placement import geometry_of
 from ..scene.volume_node import add_volume, volume_of
 
-OnError = Callable[[ActiveSegError], None]
 UNTOUCHED_FOR = datetime.timedelta(days=1)
 """A draft in which nothing was edited is removed after so long: the scene can write it again, and it holds a CT."""
 
 _SAVED_IN_SCENE = "ActiveSeg/draftsSavedInScene"
-
-
-def _ignore(*_: Any) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class OfferedDraft:
     id : of its case
     name, ct_name : of the segmentation and its CT as they were called
     saved : when, in UTC
-    reviewed, regions : how many places had been decided on, of how many
+    reviewed, regions : how many regions had been decided on, of how many
     size : bytes on disk
     """
 
@@ -64,14 +69,15 @@ class Drafts:
     """One draft for each case, under the case's id; only the engine writes in ``folder``."""
 
     def __init__(
-        self, engine: Any, folder: Path, notice: Callable[[str], None] = _ignore, settings: Any = None
+        self, engine: Engine, folder: Path, notice: Callable[[str], None] = ignore, settings: Any = None
     ) -> None:
         """
         Parameters
         ----------
-        engine : an EngineProcess
-        notice : is told what of a segmentation cannot be saved as it is
-        settings : as QSettings; remembers which drafts lie in a saved scene as well. None: nobody does
+        notice
+            Is told what of a segmentation cannot be saved as it is
+        settings
+            As QSettings; remembers which drafts lie in a saved scene as well. None: nothing is remembered
         """
         self._engine = engine
         self._folder = folder
@@ -89,21 +95,13 @@ class Drafts:
             saving = _Saving(self._engine, self.folder_of(case.id), case)
             for sentence in saving.snapshot.told:
                 self._notice(sentence)
-            if self._engine.engine:
-                saving.send(on_done, on_error)
-            else:  # its answer says that the engine is there, and where it takes files
-                self._ask("system.info", {}, lambda _: saving.send(on_done, on_error), on_error)
+            when_ready(self._engine, lambda: saving.send(on_done, on_error), on_error)
 
-        _tried(start, on_error)
+        tried(start, on_error)
 
     def offered(self) -> list[OfferedDraft]:
-        """The drafts whose edits lie nowhere else, the one saved last first. Takes milliseconds; starts nothing."""
-        in_scene = self._saved_in_scene()
-        return [
-            _offered(draft)
-            for draft in drafts_in(self._folder)
-            if draft.has_edits and draft.saved != in_scene.get(draft.id)
-        ]
+        """See ``offered_drafts``."""
+        return offered_drafts(self._folder, self._settings)
 
     def note_saved(self, case: Case) -> None:
         """Look whether the scene was saved since the case was edited: then its draft holds nothing more."""
@@ -113,8 +111,8 @@ class Drafts:
         try:
             saved = KeptDraft.open(record.parent).saved
         except InputError:
-            return  # whoever opens it is told
-        known = self._saved_in_scene()
+            return  # told when it is opened
+        known = _saved_in_scene(self._settings)
         if known.get(case.id) != saved:
             there = {id: when for id, when in known.items() if self.folder_of(id).is_dir()}
             self._settings.setValue(_SAVED_IN_SCENE, json.dumps({**there, case.id: saved}))
@@ -124,9 +122,12 @@ class Drafts:
         old = datetime.datetime.now(datetime.UTC) - UNTOUCHED_FOR
         kept = {draft.id for draft in self.offered()}
         idle = [draft.id for draft in drafts_in(self._folder) if draft.saved_at < old and draft.id not in kept]
-        self._ask("draft.list", {"folder": str(self._folder)}, _ignore, _ignore)
+        tried(lambda: ask(self._engine, DraftListRequest(folder=self._folder), on_error=ignore), ignore)
         for id in idle:
-            self._ask("draft.discard", {"draft": str(self.folder_of(id))}, _ignore, _ignore)
+            self._discard(self.folder_of(id))
+
+    def _discard(self, folder: Path) -> None:
+        tried(lambda: ask(self._engine, DraftDiscardRequest(draft=folder), on_error=ignore), ignore)
 
     def open(self, id: str, scene: Any, on_result: Callable[[Case], None], on_error: OnError) -> None:
         """Bring a draft back into the scene, with its CT; it stays a draft."""
@@ -148,41 +149,43 @@ class Drafts:
                 else:
                     on_result(opening.show(scene))
 
-            _tried(step, on_error)
+            tried(step, on_error)
 
-        _tried(start, on_error)
+        tried(start, on_error)
 
     def discard(self, id: str, on_done: Callable[[], None], on_error: OnError) -> None:
         """Remove a draft for good; nothing happens when there is none."""
         folder = self.folder_of(id)
         try:
-            self._engine.request(
-                "draft.discard", {"draft": str(folder)}, on_result=lambda _: on_done(), on_error=on_error
-            )
+            ask(self._engine, DraftDiscardRequest(draft=folder), lambda _: on_done(), on_error)
         except EngineError:  # none can be started
 
             def remove() -> None:
                 remove_draft(folder)
                 on_done()
 
-            _tried(remove, on_error)
+            tried(remove, on_error)
 
-    def _saved_in_scene(self) -> dict[str, str]:
-        """Ids of cases, and when the draft was saved whose edits are in a saved scene, too."""
-        try:
-            known = json.loads(str(self._settings.value(_SAVED_IN_SCENE) or "{}")) if self._settings else {}
-        except ValueError:
-            return {}
-        return known if isinstance(known, dict) else {}
 
-    def _ask(self, method: str, params: Mapping[str, Any], on_result: Callable[[Any], None], on_error: OnError) -> None:
-        _tried(lambda: self._engine.request(method, params, on_result=on_result, on_error=on_error), on_error)
+def offered_drafts(folder: Path, settings: Any) -> list[OfferedDraft]:
+    """The drafts whose edits lie nowhere else, the one saved last first. Takes milliseconds; starts nothing."""
+    in_scene = _saved_in_scene(settings)
+    return [_offered(draft) for draft in drafts_in(folder) if draft.has_edits and draft.saved != in_scene.get(draft.id)]
+
+
+def _saved_in_scene(settings: Any) -> dict[str, str]:
+    """Ids of cases, and when the draft was saved whose edits are in a saved scene, too."""
+    try:
+        known = json.loads(str(settings.value(_SAVED_IN_SCENE) or "{}")) if settings else {}
+    except ValueError:
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 class _Saving:
     """A case as it was at one moment, on its way to the engine."""
 
-    def __init__(self, engine: Any, folder: Path, case: Case) -> None:
+    def __init__(self, engine: Engine, folder: Path, case: Case) -> None:
         self.snapshot = take(case.node)
         self._engine = engine
         self._folder = folder
@@ -201,44 +204,36 @@ class _Saving:
 
     def send(self, on_done: Callable[[], None], on_error: OnError, with_base: bool = False) -> None:
         """The base goes along only when the engine has none yet: it holds a CT."""
-        inbox = Inbox(self._engine)
-
-        def done(_: Any) -> None:
-            inbox.remove()
-            on_done()
 
         def failed(error: ActiveSegError) -> None:
-            inbox.remove()
             if error.details.get("missing") == "base" and not with_base:
                 self.send(on_done, on_error, with_base=True)
             else:
                 on_error(error)
 
-        def ask(params: Mapping[str, Any]) -> None:
-            _tried(lambda: self._engine.request("draft.save", params, on_result=done, on_error=failed), failed)
+        send(
+            self._engine,
+            lambda inbox: self._request(inbox, with_base),
+            on_result=lambda _: on_done(),
+            on_error=failed,
+        )
 
-        def fill() -> None:
-            params = self._params(inbox, with_base)
-            inbox.fill(lambda: ask(params), failed)
-
-        _tried(fill, failed)
-
-    def _params(self, inbox: Inbox, with_base: bool) -> dict[str, Any]:
-        files = [inbox.array(array) for array in self.snapshot.arrays]
-        params: dict[str, Any] = {
-            "draft": str(self._folder),
-            "state": self._state,
-            "has_edits": self._has_edits,
-            "layers": {"json": self.snapshot.json, "arrays": files},
-        }
+    def _request(self, inbox: Inbox, with_base: bool) -> DraftSaveRequest:
+        files = tuple(inbox.array(array) for array in self.snapshot.arrays)
+        regions = None
         if self._regions is not None:
             entries, patches = self._regions
-            params["regions"] = {"entries": entries, "alternatives": inbox.bytes(patches, ".npz")}
-        if with_base:
-            params["base"] = self._base(inbox, params.get("regions"))
-        return params
+            regions = DraftRegions(entries=tuple(entries), alternatives=inbox.bytes(patches, ".npz"))
+        return DraftSaveRequest(
+            draft=self._folder,
+            state=self._state,
+            has_edits=self._has_edits,
+            layers=DraftLayers(json=self.snapshot.json, arrays=files),
+            regions=regions,
+            base=self._base(inbox, regions) if with_base else None,
+        )
 
-    def _base(self, inbox: Inbox, regions: Any) -> dict[str, Any]:
+    def _base(self, inbox: Inbox, regions: DraftRegions | None) -> DraftBase:
         case, record = self._case, self._case.record
         if case.image_has_changed:
             raise InputError(
@@ -246,13 +241,16 @@ class _Saving:
                 "Show the frame of the sequence that was segmented, or segment this image.",
             )
         labels = Volume(case.original_on_ct(), geometry_of(case.ct_node))
-        base = {"record": record, "labels": inbox.volume(labels), "image": inbox.volume(volume_of(case.ct_node))}
         uncertainty = case.uncertainty.get(record.get("measure", ""))
-        if uncertainty is not None:
-            base["uncertainty"] = inbox.volume(Volume(uncertainty.array(), geometry_of(uncertainty.node)))
-        if regions is not None:
-            base["regions"] = regions
-        return base
+        return DraftBase(
+            record=record,
+            labels=inbox.volume(labels),
+            image=inbox.volume(volume_of(case.ct_node)),
+            uncertainty=inbox.volume(Volume(uncertainty.array(), geometry_of(uncertainty.node)))
+            if uncertainty is not None
+            else None,
+            regions=regions,
+        )
 
 
 def _regions(case: Case) -> tuple[list[dict[str, Any]], bytes] | None:
@@ -276,7 +274,7 @@ def _is_as_made(case: Case, snapshot: Snapshot) -> bool:
     made = names.items() <= found.items() and len(found) - len(names) in (0, 1)  # 1: what a dataset's case ignores
     try:
         return made and same_voxels(snapshot, case.original.array)
-    except InputError:  # it was removed from the scene, so nobody can tell
+    except InputError:  # it was removed from the scene, so it cannot be told
         return False
 
 
@@ -333,13 +331,3 @@ class _Opening:
         if self._snapshot is not None:
             put(case.node, self._snapshot)
         return case
-
-
-def _tried(work: Callable[[], object], on_error: OnError) -> None:
-    """Do it, and tell what went wrong in the way of an answer."""
-    try:
-        work()
-    except ActiveSegError as error:
-        on_error(error)
-    except OSError as error:
-        on_error(file_error(error))

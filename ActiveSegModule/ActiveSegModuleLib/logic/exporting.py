@@ -10,20 +10,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from activeseg.client.engine_client import ProgressEvent
-from activeseg.core.errors import ActiveSegError, InputError
-from activeseg.core.geometry import Geometry
+from activeseg.client.messages.datasets import (
+    DatasetOpenRequest,
+    DatasetOpenResult,
+    DatasetRemoveRequest,
+    DatasetShowRequest,
+    DatasetShowResult,
+    ExportRequest,
+    ExportResult,
+)
+from activeseg.core.correction import Review
+from activeseg.core.errors import InputError
 from activeseg.core.labels import LabelSchema
 from activeseg.core.segments.read_back import EditedSegment, EditedSegmentation
 from activeseg.core.volume import Volume
-from activeseg.io.npy import read_array
 
-from ..engine.inbox import Inbox, file_error
+from ..engine.asking import ask, fetch, send
+from ..engine.engine import Engine, OnError, ignore
+from ..engine.inbox import Inbox
 from ..scene.case import Case
 from ..scene.volume_node import add_volume
 from .drafts import Drafts
 
-OnError = Callable[[ActiveSegError], None]
 OnProgress = Callable[[str, float], None]
 """Gets a stage, and how much of the whole is done, 0 to 1."""
 
@@ -31,25 +39,21 @@ _FOLDER_NAME = re.compile(r"Dataset(\d{3})_(\w[\w-]*)", re.ASCII)
 _NUMBERED = re.compile(r"(Dataset\d{3})_+(.+)", re.DOTALL)
 
 
-def _ignore(*_: Any) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class ExportChoice:
-    """Where a correction goes, and what of it counts as truth.
+    """Where a correction goes, and what of it is used as ground truth.
 
     Attributes
     ----------
     dataset : folder of an nnU-Net dataset (``Dataset801_Name``); it is made if it is not there. See ``nnunet_folder``
-    review : what counts of that which nobody looked at: ``all``, ``regions`` or ``none``
+    review : how voxels that were not reviewed are treated
     annotator : kept with the case; may be empty
     patient : whose CT it is, for the private file; empty leaves what is known
     mapping : for segments that were not recognised, segment id -> name of a structure, or None to leave it out
     """
 
     dataset: Path
-    review: str = "regions"
+    review: Review = Review.REGIONS
     annotator: str = ""
     mapping: Mapping[str, str | None] = field(default_factory=dict)
     patient: str = ""
@@ -63,18 +67,16 @@ class Export:
     ----------
     case : neutral name in the dataset; empty when nothing was stored yet
     sentences : for the user to read, most important first
-    details : the engine's whole answer
     """
 
     dataset: Path
     case: str
     sentences: tuple[str, ...]
-    details: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class DatasetCase:
-    """A case of a dataset; ``waiting``: structures that nobody has annotated in it yet."""
+    """A case of a dataset; ``waiting``: structures that are not annotated in it yet."""
 
     name: str
     revision: int
@@ -84,8 +86,7 @@ class DatasetCase:
 class Exporting:
     """What the Learn section does."""
 
-    def __init__(self, scene: Any, engine: Any, drafts: Drafts) -> None:
-        """``engine`` is an EngineProcess."""
+    def __init__(self, scene: Any, engine: Engine, drafts: Drafts) -> None:
         self._scene = scene
         self._engine = engine
         self._drafts = drafts
@@ -100,7 +101,7 @@ class Exporting:
         choice: ExportChoice,
         on_result: Callable[[Export], None],
         on_error: OnError,
-        on_progress: OnProgress = _ignore,
+        on_progress: OnProgress = ignore,
     ) -> None:
         """What ``export`` would write; nothing is stored. Raises InputError as ``export`` does."""
         self._export(case, choice, False, on_result, on_error, on_progress)
@@ -111,7 +112,7 @@ class Exporting:
         choice: ExportChoice,
         on_result: Callable[[Export], None],
         on_error: OnError,
-        on_progress: OnProgress = _ignore,
+        on_progress: OnProgress = ignore,
     ) -> None:
         """Store a case; its draft is discarded when that is done.
 
@@ -122,15 +123,10 @@ class Exporting:
     def cases(self, dataset: Path, on_result: Callable[[list[DatasetCase]], None], on_error: OnError) -> None:
         """The cases of a dataset, by name."""
 
-        def listed(shown: Mapping[str, Any]) -> None:
-            on_result(
-                [
-                    DatasetCase(name, int(entry["revision"]), tuple(entry["waiting"]))
-                    for name, entry in sorted(shown["cases"].items())
-                ]
-            )
+        def listed(shown: DatasetShowResult) -> None:
+            on_result([DatasetCase(name, case.revision, case.waiting) for name, case in sorted(shown.cases.items())])
 
-        self._engine.request("dataset.show", {"dataset": str(dataset)}, on_result=listed, on_error=on_error)
+        ask(self._engine, DatasetShowRequest(dataset=dataset), listed, on_error)
 
     def open_case(self, dataset: Path, name: str, on_result: Callable[[Case], None], on_error: OnError) -> None:
         """Bring a case back into the scene to correct it further; its export goes to the same case.
@@ -142,22 +138,15 @@ class Exporting:
             on_result(there)
             return
 
-        def opened(result: Mapping[str, Any]) -> None:
-            try:  # it may have been asked for twice before the first one came
-                on_result(self._opened(dataset, name) or self._put(dataset, result))
-            except (ActiveSegError, OSError) as error:
-                on_error(error if isinstance(error, ActiveSegError) else file_error(error))
-            finally:
-                self._engine.request("job.release", {"job": job}, on_error=lambda _: None)
+        def opened(result: DatasetOpenResult) -> None:
+            # It may have been asked for twice before the first one came.
+            on_result(self._opened(dataset, name) or self._put(dataset, result))
 
-        job = self._engine.request(
-            "dataset.open", {"dataset": str(dataset), "case": name}, on_result=opened, on_error=on_error
-        )
+        fetch(self._engine, DatasetOpenRequest(dataset=dataset, case=name), opened, on_error)
 
     def remove_case(self, dataset: Path, name: str, on_result: Callable[[], None], on_error: OnError) -> None:
         """Remove a case with its history from a dataset. The caller has asked the user."""
-        params = {"dataset": str(dataset), "case": name}
-        self._engine.request("dataset.remove", params, on_result=lambda _: on_result(), on_error=on_error)
+        ask(self._engine, DatasetRemoveRequest(dataset=dataset, case=name), lambda _: on_result(), on_error)
 
     def _export(
         self,
@@ -190,62 +179,40 @@ class Exporting:
         if not str(choice.dataset) or choice.dataset == Path():
             raise InputError("No dataset is chosen.", "Name a folder such as Dataset801_Liver.")
 
-        def send() -> None:
-            inbox = Inbox(self._engine)
-            method, params = self._request(case, choice, found, store, inbox)
+        def done(result: ExportResult) -> None:
+            if store:
+                self._drafts.discard(case.id, ignore, ignore)
+            on_result(Export(result.dataset, result.case or "", (*changed, *found.sentences(), *result.sentences)))
 
-            def done(result: Mapping[str, Any]) -> None:
-                inbox.remove()
-                sentences = (*changed, *found.sentences(), *result.get("sentences", ()))
-                exported = Export(Path(result["dataset"]), str(result.get("case") or ""), sentences, result)
-                if store:
-                    self._drafts.discard(case.id, lambda: None, lambda _: None)
-                on_result(exported)
-
-            def failed(error: ActiveSegError) -> None:
-                inbox.remove()
-                on_error(error)
-
-            def progressed(event: ProgressEvent) -> None:
-                on_progress(event.stage, event.fraction)
-
-            def ask() -> None:
-                try:
-                    self._engine.request(method, params, on_result=done, on_error=failed, on_progress=progressed)
-                except ActiveSegError as error:
-                    failed(error)
-
+        def hand_over() -> None:
             on_progress("hand over", 0.0)
-            inbox.fill(ask, failed)
-
-        def try_to_send() -> None:
-            try:
-                send()
-            except ActiveSegError as error:  # something was removed from the scene meanwhile
-                on_error(error)
+            send(
+                self._engine,
+                lambda inbox: self._request(case, choice, found, store, inbox),
+                done,
+                on_error,
+                lambda event: on_progress(event.stage, event.fraction),
+            )
 
         on_progress("draft", 0.0)
-        self._drafts.save(case, try_to_send, on_error)
+        self._drafts.save(case, hand_over, on_error)
 
     def _request(
         self, case: Case, choice: ExportChoice, found: EditedSegmentation, store: bool, inbox: Inbox
-    ) -> tuple[str, dict[str, Any]]:
-        edited = inbox.volume(Volume(found.labels, found.geometry))
-        draft = self._drafts.folder_of(case.id)
+    ) -> ExportRequest:
         table = case.regions
-        states = {str(number): str(state) for number, state in table.states().items()} if table is not None else {}
-        return "export", {
-            "draft": str(draft),
-            "edited": edited,
-            "dataset": str(choice.dataset),
-            "review": choice.review,
-            "states": states,
-            "annotator": choice.annotator,
-            "patient": choice.patient,
-            "notes": case.notes,
-            "seconds": case.seconds,
-            "store": store,
-        }
+        return ExportRequest(
+            draft=self._drafts.folder_of(case.id),
+            edited=inbox.volume(Volume(found.labels, found.geometry)),
+            dataset=choice.dataset,
+            review=choice.review,
+            states=table.states() if table is not None else {},
+            annotator=choice.annotator,
+            patient=choice.patient,
+            notes=case.notes,
+            seconds=case.seconds,
+            store=store,
+        )
 
     def _opened(self, dataset: Path, name: str) -> Case | None:
         """The case of that dataset if it is in the scene, whatever way to the folder was written."""
@@ -255,20 +222,16 @@ class Exporting:
                 return case
         return None
 
-    def _put(self, dataset: Path, result: Mapping[str, Any]) -> Case:
+    def _put(self, dataset: Path, result: DatasetOpenResult) -> Case:
         """The opened case as a CT and a segmentation."""
-        image = next(iter(result["images"].values()))
-        name = str(result["case"])
-        ct_node = add_volume(
-            self._scene, Volume(read_array(image["array"]), Geometry.from_dict(image["geometry"])), name
-        )
-        labels = Volume(
-            read_array(result["labels"]["array"]), Geometry.from_dict(result["labels"]["geometry"]), "labels"
-        )
-        schema = LabelSchema.from_dict(result["schema"])
+        image = next(iter(result.images.values()))
+        name = result.case
+        ct_node = add_volume(self._scene, image.read(), name)
+        labels = result.labels.read("labels")
+        schema = LabelSchema.from_dict(result.schema)
         record = {
             "schema": schema.to_dict(),
-            "decided": [n for n in schema.names if n not in result["waiting"]],
+            "decided": [n for n in schema.names if n not in result.waiting],
             "origin": {"dataset": str(dataset), "case": name},
         }
         return Case.create(self._scene, ct_node, labels, record, self._scene.GenerateUniqueName(f"{name} segmentation"))

@@ -1,6 +1,6 @@
 """The engine's environment: which Python the engine gets, and what is installed, by a process that can be watched.
 
-Nothing here asks the user, and nothing is changed by itself: the panel shows ``plan`` and asks before ``install``.
+Nothing here asks the user, and nothing is changed without a call: the panel shows ``plan`` and asks before ``install``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.client.environment.environment import EngineEnvironment, default_folder
-from activeseg.client.environment_command import PROXY, command
+from activeseg.client.environment.plan import PROXY
+from activeseg.client.environment_command import command
 from activeseg.core.errors import ActiveSegError, EngineError, InputError, Remedy
 
 from ..engine.later import Later
@@ -269,7 +270,7 @@ class Installation:
             self._process.closeWriteChannel()
 
     def shutdown(self, timeout_s: float = 5.0) -> None:
-        """End what is being done and wait until it is gone; nobody is called back."""
+        """End what is being done and wait until it is gone; no callback is called."""
         process, self._process, self._action = self._process, None, None
         if process is not None and process.state() != self._qt.QProcess.ProcessState.NotRunning:
             process.closeWriteChannel()

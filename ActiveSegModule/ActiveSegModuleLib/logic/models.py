@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activeseg.core.errors import ActiveSegError, InputError
+from activeseg.client.messages.learning import ProjectResult
+from activeseg.client.messages.segmenting import (
+    ModelCheckRequest,
+    ModelCheckResult,
+    ModelListRequest,
+    ModelListResult,
+)
+from activeseg.core.errors import InputError
 from activeseg.core.labels import LabelSchema
+from activeseg.core.segmenter import ModelInfo
+
+from ..engine.asking import ask, tried
+from ..engine.engine import Engine, OnError, ignore
 
 FAMILIES = {
     "project": "Project",
@@ -30,16 +41,8 @@ _STATES = {
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model to choose: ``structures`` are the names it can segment, ``coarser`` another model of the same ones."""
-
-    name: str
-    family: str
-    description: str
-    modality: str
-    structures: tuple[str, ...]
-    state: str
-    coarser: str = ""
+class Model(ModelInfo):
+    """A model to choose, as the user reads of it."""
 
     @property
     def title(self) -> str:
@@ -61,8 +64,8 @@ class Model:
 class Models:
     """The list, as it was last asked for."""
 
-    def __init__(self, engine: Any, settings: Any) -> None:
-        """``engine`` as EngineProcess; ``settings`` as QSettings, which remembers folders of nnU-Net models."""
+    def __init__(self, engine: Engine, settings: Any) -> None:
+        """``settings`` as QSettings, which remembers folders of nnU-Net models."""
         self._engine = engine
         self._settings = settings
         self._listed: dict[str, Model] = {}
@@ -82,34 +85,30 @@ class Models:
         is_coarser = any(model.name == other.coarser for other in self._listed.values())
         return "" if is_coarser else model.coarser
 
-    def refresh(self, on_result: Callable[[], None], on_error: Callable[[ActiveSegError], None]) -> None:
+    def offer(self, model: Model) -> None:
+        """Add a model to the list, or another state of one."""
+        self._listed[model.name] = model
+
+    def refresh(self, on_result: Callable[[], None], on_error: OnError) -> None:
         """Ask the engine. Folders of the user's that cannot be used any more are left out, but remembered."""
 
-        def listed(result: Mapping[str, Any]) -> None:
+        def listed(result: ModelListResult) -> None:
             self._listed = {
-                entry["name"]: Model(
-                    entry["name"],
-                    entry["family"],
-                    entry["description"],
-                    entry["modality"],
-                    tuple(entry["structures"]),
-                    entry["state"],
-                    entry["coarser"],
+                info.name: Model(
+                    info.name, info.family, info.description, info.modality, info.structures, info.state, info.coarser
                 )
-                for entry in result["models"]
-                if entry["family"] in FAMILIES
+                for info in result.models
+                if info.family in FAMILIES
             }
             if self._project is not None:
                 self._listed[self._project.name] = self._project
             on_result()
             for folder in self._folders():
-                self._check(folder, lambda _: on_result(), lambda _: None)
+                self._check(folder, lambda _: on_result(), ignore)
 
-        self._ask("models.list", {}, listed, on_error)
+        tried(lambda: ask(self._engine, ModelListRequest(), listed, on_error), on_error)
 
-    def add_folder(
-        self, folder: Path, on_result: Callable[[Model], None], on_error: Callable[[ActiveSegError], None]
-    ) -> None:
+    def add_folder(self, folder: Path, on_result: Callable[[Model], None], on_error: OnError) -> None:
         """Offer the nnU-Net model in a folder from now on; an error says why it cannot be used."""
 
         def usable(model: Model) -> None:
@@ -118,70 +117,41 @@ class Models:
 
         self._check(str(folder), usable, on_error)
 
-    def add_weights(
-        self, file: Path, on_result: Callable[[str], None], on_error: Callable[[ActiveSegError], None]
-    ) -> None:
-        """Put a zip of TotalSegmentator's weights where it looks; ``on_result`` gets the model's folder name."""
-        self._ask("weights.add", {"file": str(file)}, lambda result: on_result(str(result["model"])), on_error)
+    def offer_project(self, summary: ProjectResult, on_result: Callable[[], None], on_error: OnError) -> None:
+        """Offer the current version of a project, in place of another project's."""
+        name = f"project:{summary.project}"
 
-    def set_licence(
-        self, number: str, on_result: Callable[[], None], on_error: Callable[[ActiveSegError], None]
-    ) -> None:
-        """Keep the user's licence number for TotalSegmentator."""
-        self._ask("licence.set", {"number": number}, lambda _result: on_result(), on_error)
-
-    def offer_project(
-        self, summary: Mapping[str, Any], on_result: Callable[[], None], on_error: Callable[[ActiveSegError], None]
-    ) -> None:
-        """Offer the current version of a project, in place of another project's; ``summary`` is the engine's."""
-        name = f"project:{summary['project']}"
-
-        def checked(result: Mapping[str, Any]) -> None:
+        def checked(result: ModelCheckResult) -> None:
             if self._project is not None:
                 self._listed.pop(self._project.name, None)
-            names = LabelSchema.from_dict(result["schema"]).names
-            told = f"Version '{summary['current']}' of the project {summary['name']}"
-            self._project = Model(name, "project", told, result["channels"][0], names, "ready")
-            self._listed[name] = self._project
+            names = LabelSchema.from_dict(result.schema).names
+            told = f"Version '{summary.current}' of the project {summary.name}"
+            self._project = Model(name, "project", told, result.channels[0], names, "ready")
+            self.offer(self._project)
             on_result()
 
-        self._ask("models.check", {"model": name}, checked, on_error)
-
-    def _ask(
-        self,
-        method: str,
-        params: Mapping[str, Any],
-        on_result: Callable[[Mapping[str, Any]], None],
-        on_error: Callable[[ActiveSegError], None],
-    ) -> None:
-        try:
-            self._engine.request(method, params, on_result=on_result, on_error=on_error)
-        except ActiveSegError as error:
-            on_error(error)
+        tried(lambda: ask(self._engine, ModelCheckRequest(model=name), checked, on_error), on_error)
 
     def _folders(self) -> list[str]:
         return [folder for folder in str(self._settings.value(_FOLDERS) or "").split("\n") if folder]
 
-    def _check(
-        self, folder: str, on_result: Callable[[Model], None], on_error: Callable[[ActiveSegError], None]
-    ) -> None:
-        def checked(result: Mapping[str, Any]) -> None:
-            if len(result["channels"]) != 1:
+    def _check(self, folder: str, on_result: Callable[[Model], None], on_error: OnError) -> None:
+        def checked(result: ModelCheckResult) -> None:
+            if len(result.channels) != 1:
                 on_error(
                     InputError(
-                        f"The model in '{folder}' needs {len(result['channels'])} images; the panel gives it one.",
+                        f"The model in '{folder}' needs {len(result.channels)} images; the panel gives it one.",
                         "Use it on the command line or from Python, which take an image for each channel.",
                     )
                 )
                 return
-            names = LabelSchema.from_dict(result["schema"]).names
-            model = Model(
-                f"nnunet:{folder}", "nnunet", f"nnU-Net model in {folder}", result["channels"][0], names, "ready"
-            )
-            self._listed[model.name] = model
+            names = LabelSchema.from_dict(result.schema).names
+            model = Model(name, "nnunet", f"nnU-Net model in {folder}", result.channels[0], names, "ready")
+            self.offer(model)
             on_result(model)
 
-        self._ask("models.check", {"model": f"nnunet:{folder}"}, checked, on_error)
+        name = f"nnunet:{folder}"
+        tried(lambda: ask(self._engine, ModelCheckRequest(model=name), checked, on_error), on_error)
 
 
 def found(names: Iterable[str], text: str) -> list[str]:

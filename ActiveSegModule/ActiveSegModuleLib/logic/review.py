@@ -1,4 +1,4 @@
-"""From one uncertain place to the next: what the user looks at, takes over, accepts or skips. No widgets."""
+"""From one region to review to the next: what the user looks at, takes over, accepts or skips. No widgets."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import InputError
 
-from ..scene.alternatives import apply_alternative
-from ..scene.case import Case, OfferedAlternative
+from ..scene.alternatives import OfferedAlternative, apply_alternative
+from ..scene.case import Case
 from ..scene.hierarchy import place_under
 from ..scene.preview import AlternativePreview
 from ..scene.regions import RegionBox, RegionTable
@@ -130,7 +130,7 @@ class Review:
         self._work()
 
     def first(self) -> int | None:
-        """Go to the worst region that nobody has decided on, or the worst of all; None when there are none."""
+        """Go to the worst open region, or the worst of all; None when there are none."""
         number = self.next_open()
         return number if number is not None else self.next()
 
@@ -143,7 +143,7 @@ class Review:
         return self._step(-1)
 
     def next_open(self) -> int | None:
-        """Go to the next region that nobody has decided on; None, and nothing moves, when there is none."""
+        """Go to the next open region; None, and nothing moves, when there is none."""
         rows = self.rows()
         numbers = [row.number for row in rows]
         at = numbers.index(self._current) + 1 if self._current in numbers else 0
@@ -161,7 +161,7 @@ class Review:
         self._set(number, RegionState.CORRECTED if differs else RegionState.ACCEPTED)
 
     def skip(self) -> None:
-        """Leave the current region undecided: it does not count as truth."""
+        """Leave the current region undecided: it is not used as ground truth."""
         _, number = self._at_region()
         self.note_edits()
         self._set(number, RegionState.SKIPPED)
@@ -193,7 +193,7 @@ class Review:
     def note_edits(self) -> set[int]:
         """Bring states up to date with the segmentation; gives the numbers of regions that changed their state.
 
-        An edit in the current region makes it corrected. One elsewhere leaves states as they are: nobody looked there.
+        An edit in the current region makes it corrected. One elsewhere leaves states as they are.
         What a region held is remembered with the state that it had then, so an undo or a redo, from wherever, brings
         that back. Takes a few milliseconds, so it can follow every stroke. Raises InputError when the CT was removed.
         """

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from activeseg.client.engine_client import EstimateEvent, LabelEvent, NoticeEvent, ProgressEvent
+from activeseg.client.messages.calls import result_of
+from activeseg.client.messages.images import ArrayFile
+from activeseg.client.messages.segmenting import RegionsRequest, RegionsResult, SegmentRequest, SegmentResult
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import ActiveSegError, Cancelled, InputError
-from activeseg.core.geometry import Geometry
+from activeseg.core.segmenter import Mode, Settings
 from activeseg.core.volume import Volume
 from activeseg.io.npy import read_array
 
-from ..engine.inbox import Inbox, file_error
+from ..engine.asking import as_told, fetch, when_ready
+from ..engine.engine import Engine, OnError
+from ..engine.inbox import Inbox
 from ..engine.listener import Listener
-from ..engine.results import labels_of, patches_of
+from ..engine.results import labels_of, patches_in
 from ..scene.case import Case
 from ..scene.placement import geometry_of
 from ..scene.volume_node import volume_of
 
-
-def _ignore(*_: Any) -> None:
-    pass
+OnResult = Callable[[SegmentResult], None]
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,20 @@ class Choice:
 
     Attributes
     ----------
-    model : as the engine names it; ``device``, ``members`` and ``mode`` as in its settings
-    structures : names to segment; empty means all that the model knows
-    focus : structures that the regions may be about; empty means all
-    regions : how many places to list
-    preview : name of the coarser model whose result is shown first; empty for none
-    allow_coarser : take a coarser model when the memory is not enough
-    usage_statistics : let TotalSegmentator tell its makers that it was used
+    model, device, members, mode
+        As the engine names them, see ``activeseg.core.segmenter.Settings``
+    structures
+        Names to segment; empty means all that the model knows
+    focus
+        Structures that the regions may be about; empty means all
+    regions
+        How many regions to review to list
+    preview
+        A coarser model, whose result is shown first; empty: none
+    allow_coarser
+        Take a coarser model when memory runs out
+    usage_statistics
+        Let TotalSegmentator tell its developers that it was used
     """
 
     model: str
@@ -53,15 +64,15 @@ class Choice:
     allow_coarser: bool = False
     usage_statistics: bool = False
 
-    def settings(self) -> dict[str, Any]:
-        """The engine's ``settings``."""
-        return {
-            "device": self.device,
-            "members": self.members,
-            "mode": self.mode,
-            "structures": list(self.structures),
-            "usage_statistics": self.usage_statistics,
-        }
+    def settings(self) -> Settings:
+        """What the engine needs to know of it."""
+        return Settings(
+            device=self.device,
+            members=self.members,
+            mode=Mode(self.mode),
+            structures=self.structures,
+            usage_statistics=self.usage_statistics,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,15 +100,15 @@ class Segmenting:
     def __init__(
         self,
         scene: Any,
-        engine: Any,
+        engine: Engine,
         drafts: Path,
         listener: Listener,
     ) -> None:
         """
         Parameters
         ----------
-        engine : an EngineProcess
-        drafts : the folder in which the engine keeps a copy of each case, for what a crash would lose
+        drafts
+            The folder in which the engine keeps a copy of each case, for what a crash would lose
         """
         self._scene = scene
         self._engine = engine
@@ -124,9 +135,12 @@ class Segmenting:
             raise InputError(f"'{ct_node.GetName()}' is a colour image.", "Choose a CT.")
         self._run = run = _Run(ct_node, choice, Running(ct_node.GetName(), choice.model))
         self._listener.segmenting_changed()
+
+        def hand_over() -> None:
+            self._engine.later(lambda: self._go_on(run, lambda: self._hand_over(run)))
+
         try:
-            # Its answer also says that the engine is there, and where it takes files.
-            self._ask(run, "system.info", {}, lambda _: self._hand_over(run))
+            when_ready(self._engine, hand_over, lambda error: self._failed(run, error))
         except ActiveSegError:
             self._end(run)
             raise
@@ -146,25 +160,19 @@ class Segmenting:
         focus: tuple[str, ...],
         count: int,
         on_done: Callable[[], None],
-        on_error: Callable[[ActiveSegError], None],
+        on_error: OnError,
     ) -> None:
-        """Find the uncertain places of a case anew, in some structures only (empty: in all), in place of its list.
+        """Find the regions to review of a case again, in some structures only (empty: in all), in place of its list.
 
         The error says so when the engine has forgotten what the members said about the case.
         """
 
-        def found(result: Mapping[str, Any]) -> None:
-            try:
-                if self._scene.IsNodePresent(case.node):
-                    case.set_regions(result["regions"], patches_of(result), Geometry.from_dict(result["geometry"]))
-                    on_done()
-            except (ActiveSegError, OSError) as error:
-                on_error(_as_told(error))
-            finally:
-                self._engine.request("job.release", {"job": job}, on_error=_ignore)
+        def found(result: RegionsResult) -> None:
+            if self._scene.IsNodePresent(case.node):
+                case.set_regions(result.regions, patches_in(result.regions_folder), result.geometry)
+                on_done()
 
-        params = {"draft": str(self._drafts / case.id), "focus": list(focus), "regions": count}
-        job = self._engine.request("regions.find", params, on_result=found, on_error=on_error)
+        fetch(self._engine, RegionsRequest(draft=self._drafts / case.id, focus=focus, regions=count), found, on_error)
 
     def _hand_over(self, run: _Run) -> None:
         """The CT to the engine, then the request."""
@@ -172,70 +180,56 @@ class Segmenting:
         image = inbox.volume(volume_of(self._ct_of(run)))
         inbox.fill(lambda: self._go_on(run, lambda: self._send(run, image)), lambda error: self._fail(run, error))
 
-    def _send(self, run: _Run, image: Mapping[str, Any]) -> None:
-        params = {"image": image, "regions": run.choice.regions, "focus": list(run.choice.focus)}
-        settings = run.choice.settings()
-        if run.choice.preview:
-            quick = {
-                **params,
-                "model": run.choice.preview,
-                "regions": 0,
-                "focus": [],
-                "settings": {**settings, "members": 1},
-            }
-            preview = self._ask(
+    def _send(self, run: _Run, image: ArrayFile) -> None:
+        choice, settings = run.choice, run.choice.settings()
+        if choice.preview:
+            self._ask(
                 run,
-                "segment",
-                quick,
-                lambda result: self._previewed(run, preview, result),
-                lambda error: self._listener.notice(f"There is no preview: {error}"),
+                SegmentRequest(model=choice.preview, image=image, settings=replace(settings, members=1), regions=0),
                 lambda result: self._preview(run, result),
+                on_label=lambda result: self._preview(run, result),
+                on_error=lambda error: self._listener.notice(f"There is no preview: {error}"),
             )
-        job = self._ask(
+        self._ask(
             run,
-            "segment",
-            {
-                **params,
-                "model": run.choice.model,
-                "settings": settings,
-                "allow_coarser": run.choice.allow_coarser,
-                "label_first": True,
-                "draft": str(self._drafts / run.id),
-            },
-            lambda result: self._finish(run, job, result),
+            SegmentRequest(
+                model=choice.model,
+                image=image,
+                settings=settings,
+                focus=choice.focus,
+                regions=choice.regions,
+                allow_coarser=choice.allow_coarser,
+                label_first=True,
+                draft=self._drafts / run.id,
+            ),
+            lambda result: self._finish(run, result),
             on_label=lambda result: self._show(run, result),
         )
 
     def _ask(
         self,
         run: _Run,
-        method: str,
-        params: Mapping[str, Any],
-        on_result: Callable[[Any], None],
-        on_error: Callable[[ActiveSegError], None] | None = None,
-        on_label: Callable[[Any], None] = _ignore,
-    ) -> str:
-        """A request of this run; once the run has ended nobody hears of its answer. ``on_label``: of a first label."""
-
-        def answered(result: Any) -> None:
-            self._go_on(run, lambda: on_result(result))
-
-        def failed(error: ActiveSegError) -> None:
-            if run is self._run:
-                (on_error or (lambda e: self._fail(run, e)))(error)
-
-        job = str(
-            self._engine.request(
-                method,
-                params,
-                on_result=answered,
-                on_error=failed,
+        request: SegmentRequest,
+        on_result: OnResult,
+        on_label: OnResult,
+        on_error: OnError | None = None,
+    ) -> None:
+        """A segmentation for this run; once the run has ended nothing is told of it. ``on_label``: of a first label."""
+        run.jobs.append(
+            fetch(
+                self._engine,
+                request,
+                lambda result: self._go_on(run, lambda: on_result(result)),
+                lambda error: self._failed(run, error, on_error),
                 on_progress=lambda event: self._progress(run, event),
                 on_notice=lambda event: self._notice(run, event, on_label),
             )
         )
-        run.jobs.append(job)
-        return job
+
+    def _failed(self, run: _Run, error: ActiveSegError, on_error: OnError | None = None) -> None:
+        """A request of the run failed; that ends it, unless ``on_error`` is told instead."""
+        if run is self._run:
+            (on_error or (lambda e: self._fail(run, e)))(error)
 
     def _ct_of(self, run: _Run) -> Any:
         if not self._scene.IsNodePresent(run.ct_node):
@@ -255,29 +249,23 @@ class Segmenting:
             run.tell(stage=event.stage, fraction=event.fraction, eta_s=event.eta_s, text=event.text)
             self._listener.segmenting_changed()
 
-    def _notice(
-        self, run: _Run, event: EstimateEvent | NoticeEvent | LabelEvent, on_label: Callable[[Any], None]
-    ) -> None:
+    def _notice(self, run: _Run, event: EstimateEvent | NoticeEvent | LabelEvent, on_label: OnResult) -> None:
         if isinstance(event, NoticeEvent):
             self._go_on(run, lambda: self._listener.notice(event.text))
         elif isinstance(event, LabelEvent):
-            self._go_on(run, lambda: on_label(event.result))
+            self._go_on(run, lambda: on_label(result_of(SegmentRequest, event.result)))
 
-    def _preview(self, run: _Run, result: Mapping[str, Any]) -> None:
+    def _preview(self, run: _Run, result: SegmentResult) -> None:
         """The coarser model's label, until the one that was asked for is there."""
         if run.case is None and not run.previewed:
             run.previewed = True
             ct_node, labels = self._ct_of(run), labels_of(result)
-            self._remove_previews(ct_node)
+            self.remove_previews(ct_node)
             name = self._scene.GenerateUniqueName(f"{run.state.ct_name} preview")
-            preview = Case.create(self._scene, ct_node, labels, result["record"], name, preview=True)
+            preview = Case.create(self._scene, ct_node, labels, result.record, name, preview=True)
             self._listener.case_changed(preview)
 
-    def _previewed(self, run: _Run, job: str, result: Mapping[str, Any]) -> None:
-        self._preview(run, result)
-        self._engine.request("job.release", {"job": job}, on_error=_ignore)
-
-    def _remove_previews(self, ct_node: Any) -> None:
+    def remove_previews(self, ct_node: Any) -> None:
         """Out of the scene with a CT's previews; what the user drew into one is hidden instead, and told."""
         for case in Case.all_in(self._scene):
             if not case.is_preview or not case.has_ct or case.ct_node is not ct_node:
@@ -288,48 +276,47 @@ class Segmenting:
             else:
                 case.remove()
 
-    def _show(self, run: _Run, result: Mapping[str, Any]) -> None:
+    def _show(self, run: _Run, result: SegmentResult) -> None:
         """The label at once; the rest, read now because the engine may remove it, in turns of the event loop."""
         ct_node, labels = self._ct_of(run), labels_of(result)
-        self._remove_previews(ct_node)
+        self.remove_previews(ct_node)
         name = self._scene.GenerateUniqueName(f"{run.state.ct_name} segmentation")
-        run.case = Case.create(self._scene, ct_node, labels, result["record"], name, run.id)
-        run.shown_members = len(result["record"]["members"])
+        run.case = Case.create(self._scene, ct_node, labels, result.record, name, run.id)
+        run.shown_members = len(result.record["members"])
         run.tell(label_shown=True)
         self._listener.case_changed(run.case)
         self._listener.segmenting_changed()
         self._complete(run, result)
 
-    def _complete(self, run: _Run, result: Mapping[str, Any]) -> None:
+    def _complete(self, run: _Run, result: SegmentResult) -> None:
         """Uncertainty and regions of a result into the case that shows its label."""
         case = run.case
         assert case is not None
         table = case.regions
         if table is None or all(state is RegionState.OPEN for state in table.states().values()):
-            case.set_regions(result["regions"], patches_of(result), Geometry.from_dict(result["geometry"]))
+            case.set_regions(result.regions, patches_in(result.regions_folder), result.geometry)
         else:
             self._listener.notice("The list of regions stays as it is, because you have begun to review it.")
-        geometry, default = Geometry.from_dict(result["measures_geometry"]), result["record"]["measure"]
-        for measure in sorted(result["measures"], key=lambda name: name != default):
-            volume = Volume(read_array(result["measures"][measure]), geometry)
-            self._engine.later(lambda m=measure, v=volume: self._add_uncertainty(case, m, v, m == default))
+        geometry, default = result.measures_geometry or result.geometry, str(result.record["measure"])
+        for measure in sorted(result.measures, key=lambda name: name != default):
+            volume = Volume(read_array(result.measures[measure]), geometry)
+            self._engine.later(partial(self.add_uncertainty, case, measure, volume, measure == default))
 
-    def _add_uncertainty(self, case: Case, measure: str, volume: Volume, shown: bool) -> None:
+    def add_uncertainty(self, case: Case, measure: str, volume: Volume, shown: bool) -> None:
         if self._scene.IsNodePresent(case.node) and case.has_ct:
             case.add_uncertainty(measure, volume, shown)
             self._listener.case_changed(case)
 
-    def _finish(self, run: _Run, job: str, result: Mapping[str, Any]) -> None:
+    def _finish(self, run: _Run, result: SegmentResult) -> None:
         if run.case is None:
             self._show(run, result)
-        elif self._scene.IsNodePresent(run.case.node) and len(result["record"]["members"]) != run.shown_members:
-            run.case.update_record(result["record"])
+        elif self._scene.IsNodePresent(run.case.node) and len(result.record["members"]) != run.shown_members:
+            run.case.update_record(result.record)
             self._complete(run, result)
-        self._engine.request("job.release", {"job": job}, on_error=_ignore)
         self._engine.later(lambda: self._end(run))  # when all maps are in the scene
 
     def _fail(self, run: _Run, error: ActiveSegError | OSError) -> None:
-        told = _as_told(error)
+        told = as_told(error)
         self._end(run, told)
         for job in run.jobs:
             self._engine.cancel(job)
@@ -362,7 +349,3 @@ class _Run:
 
     def tell(self, **changes: Any) -> None:
         self.state = replace(self.state, **changes)
-
-
-def _as_told(error: ActiveSegError | OSError) -> ActiveSegError:
-    return error if isinstance(error, ActiveSegError) else file_error(error)

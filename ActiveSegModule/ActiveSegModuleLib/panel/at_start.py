@@ -10,9 +10,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..engine.signals import connect
-from ..logic.drafts import Drafts
-from ..logic.learning import ENDED
-from .learning import training_seen
+from ..logic.drafts import offered_drafts
+from ..logic.training import ENDED, training_seen
 
 _NAME = "ActiveSegLeftFromLastTime"
 _OPENED = "ActiveSegOpened"
@@ -51,7 +50,7 @@ def withdraw() -> None:
 
 
 def _text(folder: Path, settings: Any) -> str:
-    drafts = Drafts(None, folder, settings=settings).offered()
+    drafts = offered_drafts(folder, settings)
     if drafts:
         return _("ActiveSeg: unsaved corrections of {count} case(s)").format(count=len(drafts))
     seen = training_seen(settings)

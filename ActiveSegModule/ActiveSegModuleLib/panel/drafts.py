@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
 from activeseg.core.errors import ActiveSegError
 
-from ..engine.signals import connect
+from ..engine.signals import connect, timer
 from ..logic.drafts import OfferedDraft
 from ..scene.case import Case
+from .section import Panel, Section
 
 AFTER_EDIT_MS = 3_000
 LOOK_MS = 10_000
@@ -22,32 +22,32 @@ RETRY_MS = 120_000
 class DraftKeeping:
     """Keeps a draft of what the user edits: a few seconds after the last stroke, and with each step of the review.
 
-    ``panel`` is the module's widget. A crash then costs seconds of work.
+    A crash then costs seconds of work.
     """
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self._drafts = panel.logic.drafts
-        self._due: dict[str, Case] = {}  # by id, in the order in which they were edited
+        self.due: dict[str, Case] = {}  # by id, in the order in which they were edited
         self._edits: Counter[str] = Counter()  # of each case, to tell whether it was edited in between
-        self._saving = False
+        self.saving = False
         self._kept: set[str] = set()  # cases of this scene whose draft holds what the scene holds, or held
         self._timers = [
-            self._timer(AFTER_EDIT_MS, self.save_soon, once=True),
-            self._timer(LOOK_MS, self.look_for_saved_scene),
-            self._timer(RETRY_MS, self.save),
+            timer(qt, AFTER_EDIT_MS, self.save_soon, once=True),
+            timer(qt, LOOK_MS, self.look_for_saved_scene),
+            timer(qt, RETRY_MS, self.save),
         ]
-        self._after_edit = self._timers[0]
-        for timer in self._timers[1:]:
-            timer.start()
+        self.after_edit = self._timers[0]
+        for due in self._timers[1:]:
+            due.start()
 
     def edited(self, case: Case) -> None:
         """Something in the case is not in its draft."""
-        if self._due.keys() - {case.id}:
+        if self.due.keys() - {case.id}:
             self.save()
         self._edits[case.id] += 1
-        self._due[case.id] = case
-        self._after_edit.start()
+        self.due[case.id] = case
+        self.after_edit.start()
 
     def edits_of(self, case: Case) -> int:
         """How often a case was edited; to be given to ``exported``."""
@@ -56,26 +56,26 @@ class DraftKeeping:
     def exported(self, case: Case, edits: int) -> None:
         """What a case held after so many edits lies in a dataset, and its draft is gone."""
         if self._edits[case.id] == edits:
-            self._due.pop(case.id, None)
+            self.due.pop(case.id, None)
         else:
-            self._due[case.id] = case
-            self._after_edit.start()
+            self.due[case.id] = case
+            self.after_edit.start()
 
     def save_soon(self) -> None:
         """Save, unless the user is in the middle of a stroke: it would stutter."""
         if _mouse_is_pressed():
-            self._after_edit.start()
+            self.after_edit.start()
         else:
             self.save()
 
     def save(self) -> None:
         """Save what was edited since the last draft. One at a time: what is edited meanwhile is saved after it."""
-        if self._saving or self._panel.logic.installation.obstacle is not None:
+        if self.saving or self._panel.logic.installation.obstacle is not None:
             return
-        self._due = {id: case for id, case in self._due.items() if self._panel.in_scene(case.node)}
-        if self._due:
-            case = self._due.pop(next(iter(self._due)))
-            self._saving = True
+        self.due = {id: case for id, case in self.due.items() if self._panel.scene.IsNodePresent(case.node)}
+        if self.due:
+            case = self.due.pop(next(iter(self.due)))
+            self.saving = True
             self._drafts.save(case, lambda: self._saved(case), lambda error: self._failed(case, error))
 
     def restored(self, case: Case) -> None:
@@ -90,45 +90,38 @@ class DraftKeeping:
 
     def scene_closes(self) -> None:
         """Another scene's cases are other ones, even under the same id."""
-        self._due = {id: case for id, case in self._due.items() if case.is_modified}  # not what was saved just now
+        self.due = {id: case for id, case in self.due.items() if case.is_modified}  # not what was saved just now
         self.save()
         self.look_for_saved_scene()
         self._kept.clear()
 
     def stop(self) -> None:
         """Slicer is closed, or the module reloaded."""
-        for timer in self._timers:
-            timer.stop()
-        self._due.clear()
+        for due in self._timers:
+            due.stop()
+        self.due.clear()
 
     def _saved(self, case: Case) -> None:
-        self._saving = False
-        if self._panel.in_scene(case.node):
+        self.saving = False
+        if self._panel.scene.IsNodePresent(case.node):
             self._kept.add(case.id)
         self.save()
 
     def _failed(self, case: Case, error: ActiveSegError) -> None:
-        self._saving = False
-        if self._panel.in_scene(case.node):  # else nobody can do anything about it
-            self._due[case.id] = case  # tried again in two minutes, and with the next edit
+        self.saving = False
+        if self._panel.scene.IsNodePresent(case.node):  # else nothing can be done about it
+            self.due[case.id] = case  # tried again in two minutes, and with the next edit
             self._panel.show_error(error)
 
-    def _timer(self, interval_ms: int, function: Any, once: bool = False) -> Any:
-        timer = qt.QTimer()
-        timer.setSingleShot(once)
-        timer.setInterval(interval_ms)
-        connect(timer, "timeout()", function)
-        return timer
 
+class DraftsSection(Section):
+    """One draft after the other, the newest first; once for each start of Slicer."""
 
-class DraftsSection:
-    """``panel`` is the module's widget. One draft after the other, the newest first; once for each start of Slicer."""
-
-    def __init__(self, panel: Any) -> None:
-        self._panel = panel
-        self._ui = ui = panel.ui
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        ui = self._ui
         self._drafts = panel.logic.drafts
-        self._left: list[OfferedDraft] = []
+        self.left: list[OfferedDraft] = []
         connect(ui.draftOpenButton, "clicked()", self._on_open)
         connect(ui.draftDiscardButton, "clicked()", self._on_discard)
         connect(ui.draftLaterButton, "clicked()", self._next)
@@ -137,15 +130,16 @@ class DraftsSection:
     def offer(self) -> None:
         """Offer what there is; no engine is needed for that."""
         here = {case.id for case in Case.all_in(self._panel.scene)}
-        self._left = [draft for draft in self._drafts.offered() if draft.id not in here]
-        self._show()
+        self.left = [draft for draft in self._drafts.offered() if draft.id not in here]
+        self.update()
 
-    def _show(self) -> None:
-        self._ui.draftFrame.setVisible(bool(self._left))
+    def update(self) -> None:
+        """Show the next draft, if there is one."""
+        self._ui.draftFrame.setVisible(bool(self.left))
         for button in (self._ui.draftOpenButton, self._ui.draftDiscardButton):
             button.enabled = True
-        if self._left:
-            draft = self._left[0]
+        if self.left:
+            draft = self.left[0]
             text = _("Unsaved corrections of {ct}, from {time}: {done} of {total} regions reviewed. Restore them?")
             if not draft.regions:
                 text = _("Unsaved corrections of {ct}, from {time}. Restore them?")
@@ -155,31 +149,31 @@ class DraftsSection:
             )
 
     def _next(self) -> None:
-        del self._left[:1]
-        self._show()
+        del self.left[:1]
+        self.update()
 
     def _drop(self, id: str) -> None:
         """It was restored or deleted; the user may have gone on to another one meanwhile."""
-        self._left = [draft for draft in self._left if draft.id != id]
-        self._show()
+        self.left = [draft for draft in self.left if draft.id != id]
+        self.update()
 
     def _on_open(self) -> None:
         for button in (self._ui.draftOpenButton, self._ui.draftDiscardButton):
             button.enabled = False
         self._panel.message.clear()
-        self._drafts.open(self._left[0].id, self._panel.scene, self._opened, self._failed)
+        self._drafts.open(self.left[0].id, self._panel.scene, self.opened, self._failed)
 
-    def _opened(self, case: Case) -> None:
+    def opened(self, case: Case) -> None:
         self._drop(case.id)
-        self._panel.keeping.restored(case)
+        self._panel.case_restored(case)
         self._panel.choose(case)
 
     def _failed(self, error: ActiveSegError) -> None:
-        self._show()
+        self.update()
         self._panel.show_error(error)
 
     def _on_discard(self) -> None:
-        draft = self._left[0]
+        draft = self.left[0]
         question = _("Delete the unsaved corrections of {name} for good?").format(name=draft.name)
         if self._panel.confirm(question, _("Delete")):
             self._drafts.discard(draft.id, lambda: self._drop(draft.id), self._failed)

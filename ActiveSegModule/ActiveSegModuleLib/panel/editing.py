@@ -7,23 +7,23 @@ from typing import Any
 import qt
 import slicer
 
-from activeseg.core.errors import ActiveSegError
+from activeseg.core.errors import ActiveSegError, InputError
 
 from ..engine.signals import connect
 from ..scene.case import Case
 from ..scene.region_mask import RegionMask
+from .section import Panel, Section
 
 _NODE_TAG = "ActiveSegEditor"
 
 
-class EditingSection:
-    """``panel`` is the module's widget. The editor is made when it is first needed."""
+class EditingSection(Section):
+    """The editor is made when it is first needed."""
 
-    def __init__(self, panel: Any) -> None:
-        self._panel = panel
-        self._ui = panel.ui
-        self._editor: Any = None
-        self._mask = RegionMask(panel.scene)
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        self.made_editor: Any = None
+        self.mask = RegionMask(panel.scene)
         self._entered = False
         self._edited_elsewhere = False
         self._region: tuple[str, int | None] | None = None  # whose structure was chosen in the editor
@@ -32,59 +32,59 @@ class EditingSection:
     @property
     def editor(self) -> Any:
         """The qMRMLSegmentEditorWidget, with the case that is reviewed in it."""
-        if self._editor is None:
-            self._editor = self._made()
+        if self.made_editor is None:
+            self.made_editor = self._made()
             if self._entered:
                 self.enter()
-            self._give_case_to(self._editor)
+            self._give_case_to(self.made_editor)
             self.follow_region()
-        self._give_case_to(self._editor)
-        return self._editor
+        self._give_case_to(self.made_editor)
+        return self.made_editor
 
     def update(self) -> None:
         """Follow the case; only when the section is open or was before."""
         case = self._case
         self._ui.editSection.enabled = case is not None
-        if self._editor is None and (case is None or self._ui.editSection.collapsed):
+        if self.made_editor is None and (case is None or self._ui.editSection.collapsed):
             return
         self._give_case_to(self.editor)
-        node = self._panel.parameterNode
-        if node is not None and node.confine != (self._mask.node is not None):
+        node = self._panel.parameter_node
+        if node is not None and node.confine != (self.mask.node is not None):
             self.confine()
 
     def enter(self) -> None:
         self._entered = True
-        if self._editor is not None:
-            self._editor.setMRMLSegmentEditorNode(self._node())
-            self._editor.setupViewObservations()
-            self._editor.installKeyboardShortcuts()
-            self._give_case_to(self._editor)
+        if self.made_editor is not None:
+            self.made_editor.setMRMLSegmentEditorNode(self._node())
+            self.made_editor.setupViewObservations()
+            self.made_editor.installKeyboardShortcuts()
+            self._give_case_to(self.made_editor)
             if self._edited_elsewhere:  # an undo here would take those edits back, too: it restores the whole
-                self._editor.setUndoEnabled(False)
-                self._editor.setUndoEnabled(True)
+                self.made_editor.setUndoEnabled(False)
+                self.made_editor.setUndoEnabled(True)
             self.confine()
         self._edited_elsewhere = False
 
     def exit(self) -> None:
         self._entered = False
-        if self._editor is not None:
-            self._editor.setActiveEffect(None)
-            self._editor.uninstallKeyboardShortcuts()
-            self._editor.removeViewObservations()
+        if self.made_editor is not None:
+            self.made_editor.setActiveEffect(None)
+            self.made_editor.uninstallKeyboardShortcuts()
+            self.made_editor.removeViewObservations()
 
     def note_edit(self) -> None:
         """The segmentation was edited; by another editor, when this module is not shown."""
         self._edited_elsewhere |= not self._entered
 
     def scene_closes(self) -> None:
-        if self._editor is not None:
-            self._editor.setActiveEffect(None)
+        if self.made_editor is not None:
+            self.made_editor.setActiveEffect(None)
 
     def cleanup(self) -> None:
-        if self._editor is not None:
-            self._editor.setActiveEffect(None)
-            self._editor.setMRMLScene(None)
-            self._editor = None
+        if self.made_editor is not None:
+            self.made_editor.setActiveEffect(None)
+            self.made_editor.setMRMLScene(None)
+            self.made_editor = None
 
     def select_structure(self, name: str) -> None:
         """Make a structure's segment the one that is edited; none, when it has none: never the one before."""
@@ -102,25 +102,24 @@ class EditingSection:
         """Turn to the current region: its structure is edited, only inside of it where that is ticked."""
         review, case = self._panel.logic.review, self._case
         region = (case.id, review.current) if case is not None else None
-        if self._editor is not None:
-            self._give_case_to(self._editor)
-        if self._editor is not None and region != self._region:
+        if self.made_editor is not None:
+            self._give_case_to(self.made_editor)
+        if self.made_editor is not None and region != self._region:
             self._region = region
             row = next((row for row in review.rows() if row.number == review.current), None)
             if row is not None and row.structures:
                 self.select_structure(row.structures[0])
         self.confine()
 
-    def undo(self) -> None:
-        self.editor.undo()
-
-    def redo(self) -> None:
-        self.editor.redo()
+    def step(self, what: str) -> None:
+        """``undo`` or ``redo``."""
+        {"undo": self.editor.undo, "redo": self.editor.redo}[what]()
 
     def take_alternative(self, index: int) -> None:
         """Write an alternative of the current region into the segmentation, as one step of this editor's undo."""
-        review, editor = self._panel.logic.review, self.editor
-        case = review.case
+        review, editor, case = self._panel.logic.review, self.editor, self._case
+        if case is None:
+            raise InputError("There is no segmentation that can be edited.", "Choose one, and load its CT.")
         logic = slicer.vtkSlicerSegmentEditorLogic()
         logic.SetMRMLScene(self._panel.scene)
         logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
@@ -131,24 +130,24 @@ class EditingSection:
 
     def confine(self) -> None:
         """Let edits happen only in the current region where that is ticked, everywhere else."""
-        review, node = self._panel.logic.review, self._panel.parameterNode
+        review, node = self._panel.logic.review, self._panel.parameter_node
         case = self._case
-        if self._editor is None or node is None:
+        if self.made_editor is None or node is None:
             return
         if case is None or case.regions is None or review.current is None or not node.confine:
-            if self._mask.node is not None:
-                self._mask.lift(self._node())
-                self._editor.setSourceVolumeNode(case.ct_node if case is not None else None)
+            if self.mask.node is not None:
+                self.mask.lift(self._node())
+                self.made_editor.setSourceVolumeNode(case.ct_node if case is not None else None)
             return
         try:
             box = case.regions.region(review.current).box_kji
-            source = self._mask.confine(self._node(), case.ct_node, box)
+            source = self.mask.confine(self._node(), case.ct_node, box)
         except ActiveSegError as error:
             node.confine = False
             self._panel.show_error(error)
             return
-        self._editor.setSourceVolumeNode(source)
-        self._mask.switch_on(self._node())
+        self.made_editor.setSourceVolumeNode(source)
+        self.mask.switch_on(self._node())
 
     @property
     def _case(self) -> Case | None:
@@ -185,7 +184,7 @@ class EditingSection:
         return node
 
     def _source_of(self, case: Case) -> Any:
-        return self._mask.node or case.ct_node
+        return self.mask.node or case.ct_node
 
     def _give_case_to(self, editor: Any) -> None:
         """The case's nodes into the editor, where it has others; a closed scene took its node away, too."""
@@ -194,8 +193,8 @@ class EditingSection:
             editor.setMRMLSegmentEditorNode(node)
         wanted = case.node if case is not None else None
         if node.GetSegmentationNode() is not wanted:
-            if self._mask.node is not None:
-                self._mask.lift(node)
+            if self.mask.node is not None:
+                self.mask.lift(node)
             editor.setSegmentationNode(wanted)
         source = self._source_of(case) if case is not None else None
         if node.GetSourceVolumeNode() is not source:

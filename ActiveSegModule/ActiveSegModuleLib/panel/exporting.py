@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import Enum
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,37 +12,55 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from activeseg.core.correction import Review
 from activeseg.core.errors import ActiveSegError, InputError
 
 from ..engine.signals import connect
 from ..logic.exporting import DatasetCase, Export, ExportChoice, nnunet_folder
 from ..scene.case import Case
 from ..scene.hierarchy import patient_of
+from .section import Panel, Section
 
 ANNOTATOR = "ActiveSeg/annotator"
 LAST_DATASET = "ActiveSeg/dataset"
 
 
-class ExportingSection:
-    """``panel`` is the module's widget."""
+class WhatCounts(Enum):
+    """How voxels that were not reviewed are treated (the engine's ``review``)."""
 
-    def __init__(self, panel: Any) -> None:
-        self._panel = panel
-        self._ui = ui = panel.ui
+    REGIONS = "regions"
+    ALL = "all"
+    NONE = "none"
+
+    def label(self) -> str:
+        """The text of the choice."""
+        return {
+            WhatCounts.REGIONS: _("Use where the model is confident"),
+            WhatCounts.ALL: _("Use all: I reviewed the whole case"),
+            WhatCounts.NONE: _("Ignore all outside of reviewed regions"),
+        }[self]
+
+
+class ExportingSection(Section):
+    """What is exported, where to, and what lies there."""
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        ui = self._ui
         self._exporting = panel.logic.exporting
         self._case: Case | None = None
         self._filled: Any = None
         self._listed_dataset = ""
         self._shown_dataset = ""
-        self._busy = False
+        self.busy = False
         ui.annotatorEdit.text = str(panel.settings.value(ANNOTATOR) or "")
         connect(ui.annotatorEdit, "editingFinished()", self._on_annotator)
         connect(ui.notesEdit, "textChanged()", self._on_notes)
         connect(ui.patientEdit, "editingFinished()", self._on_patient)
         connect(ui.datasetBrowseButton, "clicked()", self._on_browse)
         connect(ui.datasetEdit, "editingFinished()", self._on_dataset)
-        connect(ui.summaryButton, "clicked()", lambda: self._start(False))
-        connect(ui.exportButton, "clicked()", lambda: self._start(True))
+        connect(ui.summaryButton, "clicked()", lambda: self.start(False))
+        connect(ui.exportButton, "clicked()", lambda: self.start(True))
         connect(ui.casesRefreshButton, "clicked()", self.list_cases)
         connect(ui.caseOpenButton, "clicked()", self._on_open)
         connect(ui.caseRemoveButton, "clicked()", self._on_remove)
@@ -50,7 +70,7 @@ class ExportingSection:
 
     def update(self) -> None:
         """Show what the parameter node and the case say."""
-        node, case = self._panel.parameterNode, self._panel.logic.review.case
+        node, case = self._panel.parameter_node, self._panel.logic.review.case
         if node is None:
             return
         if node is not self._filled:  # once for a scene, so that the field can be emptied
@@ -77,12 +97,12 @@ class ExportingSection:
 
     def list_cases(self) -> None:
         """Ask for the dataset's cases, if there is such a dataset."""
-        dataset = self._panel.logic.getParameterNode().dataset
+        dataset = self._panel.stored.dataset
         if not (Path(dataset) / "dataset.json").is_file() or not dataset:
             self._fill_cases([])
             return
         self._listed_dataset = dataset
-        self._ask(lambda: self._exporting.cases(Path(dataset), self._fill_cases, self._failed))
+        self._ask(lambda: self._exporting.cases(Path(dataset), self._fill_cases, self.failed))
 
     def _update_buttons(self) -> None:
         obstacle, case, missing = self._panel.logic.installation.obstacle, self._panel.logic.review.case, ""
@@ -90,19 +110,19 @@ class ExportingSection:
             missing = str(obstacle)
         elif case is not None and case.is_preview:
             missing = _("A preview cannot be exported.")
-        elif case is None or not self._panel.logic.getParameterNode().dataset:
+        elif case is None or not self._panel.stored.dataset:
             missing = _("Choose a segmentation and a dataset.")
         for button in (self._ui.summaryButton, self._ui.exportButton):
-            button.enabled = not missing and not self._busy
+            button.enabled = not missing and not self.busy
             button.toolTip = missing
         for button in (self._ui.caseOpenButton, self._ui.caseRemoveButton):
-            button.enabled = self.chosen_case is not None and obstacle is None and not self._busy
-        self._ui.casesRefreshButton.enabled = obstacle is None and not self._busy
-        if not self._busy:
+            button.enabled = self.chosen_case is not None and obstacle is None and not self.busy
+        self._ui.casesRefreshButton.enabled = obstacle is None and not self.busy
+        if not self.busy:
             self._ui.exportProgressFrame.setVisible(False)
 
-    def _start(self, store: bool) -> None:
-        case, node = self._panel.logic.review.case, self._panel.parameterNode
+    def start(self, store: bool) -> None:
+        case, node = self._panel.logic.review.case, self._panel.parameter_node
         if case is None:
             return
         self._panel.message.clear()
@@ -111,33 +131,33 @@ class ExportingSection:
             if not self._named_as_nnunet_wants():
                 return
         except ActiveSegError as error:
-            self._failed(error)
+            self.failed(error)
             return
         self._on_patient()
         annotator, patient = str(self._ui.annotatorEdit.text), str(self._ui.patientEdit.text).strip()
-        choice = ExportChoice(Path(node.dataset), node.review.value, annotator, self._mapping(), patient)
+        choice = ExportChoice(Path(node.dataset), Review(node.review.value), annotator, self._mapping(), patient)
         run = self._exporting.export if store else self._exporting.summarise
         self._panel.case_left()  # a stroke of just now is exported, too
-        edits = self._panel.keeping.edits_of(case)
-        self._busy = True
+        edits = self._panel.edits_of(case)
+        self.busy = True
         self._update_buttons()
-        self._show_progress("start", 0.0)
+        self.show_progress("start", 0.0)
 
         def done(export: Export) -> None:
-            still = case == self._panel.logic.review.case and edits == self._panel.keeping.edits_of(case)
-            self._done(export, case if still else None)
+            still = case == self._panel.logic.review.case and edits == self._panel.edits_of(case)
+            self.done(export, case if still else None)
             if export.case:
                 if not still:
-                    self._panel.notice(f"{case.name}: {_title(export)}")
+                    self._panel.message.notice(f"{case.name}: {_title(export)}")
                 self._panel.case_exported(case, edits)
                 self.list_cases()
 
         def failed(error: ActiveSegError) -> None:
-            self._failed(error, case)
+            self.failed(error, case)
 
         def start() -> None:
             try:
-                run(case, choice, done, failed, self._show_progress)
+                run(case, choice, done, failed, self.show_progress)
             except ActiveSegError as error:
                 failed(error)
 
@@ -145,7 +165,7 @@ class ExportingSection:
 
     def _named_as_nnunet_wants(self) -> bool:
         """Whether the field names a dataset as it will be called; where it does not, the user is asked first."""
-        node = self._panel.parameterNode
+        node = self._panel.parameter_node
         typed = Path(node.dataset).expanduser()
         folder = nnunet_folder(typed)
         if folder != typed and not (folder / "dataset.json").is_file():
@@ -155,8 +175,8 @@ class ExportingSection:
         node.dataset = str(folder)
         return True
 
-    def _show_progress(self, stage: str, fraction: float) -> None:
-        if not self._busy:
+    def show_progress(self, stage: str, fraction: float) -> None:
+        if not self.busy:
             return
         stages = {
             "draft": _("Keeping a copy of the case"),
@@ -169,21 +189,21 @@ class ExportingSection:
         }
         ui = self._ui
         ui.exportStageLabel.text = stages.get(stage) or _("Working on the case")
-        ui.exportProgressBar.setMaximum(1000 if fraction else 0)  # 0: busy, nobody knows how far
+        ui.exportProgressBar.setMaximum(1000 if fraction else 0)  # 0: busy, it is not known how far
         ui.exportProgressBar.value = round(1000 * fraction)
         ui.exportProgressFrame.setVisible(True)
 
-    def _ask(self, request: Any) -> None:
-        self._busy = True
+    def _ask(self, request: Callable[[], None]) -> None:
+        self.busy = True
         self._update_buttons()
         try:
             request()
         except ActiveSegError as error:
-            self._failed(error)
+            self.failed(error)
 
-    def _done(self, export: Export, case: Case | None) -> None:
+    def done(self, export: Export, case: Case | None) -> None:
         """``case`` is None where what it was about is not what the user has before him any more."""
-        self._busy = False
+        self.busy = False
         if case is not None:
             lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in export.sentences)
             self._ui.summaryBrowser.setHtml(f"<b>{escape(_title(export))}</b><ul>{lines}</ul>")
@@ -195,12 +215,12 @@ class ExportingSection:
     def remember(self, dataset: Path) -> None:
         """The dataset is the one that is worked with: it is in the field, and again in the next scene."""
         # Not the panel's parameter node, which it has not while another module is shown.
-        self._shown_dataset = self._panel.logic.getParameterNode().dataset = str(dataset)
+        self._shown_dataset = self._panel.stored.dataset = str(dataset)
         self._panel.settings.setValue(LAST_DATASET, str(dataset))
 
-    def _failed(self, error: ActiveSegError, case: Case | None = None) -> None:
+    def failed(self, error: ActiveSegError, case: Case | None = None) -> None:
         """``case``: what was being exported."""
-        self._busy = False
+        self.busy = False
         self._update_buttons()
         if error.details.get("cause") == "unclear":
             if case is not None and case == self._case:
@@ -209,7 +229,7 @@ class ExportingSection:
         self._panel.show_error(error)
 
     def _show_unclear(self, case: Case) -> None:
-        """Segments that nobody recognises, each with a choice of what it is."""
+        """Segments that were not recognised, each with a choice of what it is."""
         unclear = self._exporting.unclear(case)
         table = self._ui.unclearTable
         shown = [str(table.item(row, 0).data(qt.Qt.UserRole)) for row in range(table.rowCount)]
@@ -240,7 +260,7 @@ class ExportingSection:
         return found
 
     def _fill_cases(self, cases: list[DatasetCase]) -> None:
-        self._busy = False
+        self.busy = False
         table = self._ui.datasetTable
         table.setRowCount(len(cases))
         for row, case in enumerate(cases):
@@ -258,10 +278,10 @@ class ExportingSection:
     def _on_open(self) -> None:
         name, dataset = self.chosen_case, Path(self._listed_dataset)
         if name is not None:
-            self._ask(lambda: self._exporting.open_case(dataset, name, self._opened, self._failed))
+            self._ask(lambda: self._exporting.open_case(dataset, name, self.opened, self.failed))
 
-    def _opened(self, case: Case) -> None:
-        self._busy = False
+    def opened(self, case: Case) -> None:
+        self.busy = False
         self._panel.choose(case)
 
     def _on_remove(self) -> None:
@@ -270,10 +290,10 @@ class ExportingSection:
             return
         question = _("Remove {case} with its history from {dataset}? This cannot be undone.")
         if self._panel.confirm(question.format(case=name, dataset=dataset.name)):
-            self._ask(lambda: self._exporting.remove_case(dataset, name, self.list_cases, self._failed))
+            self._ask(lambda: self._exporting.remove_case(dataset, name, self.list_cases, self.failed))
 
     def _on_patient(self) -> None:
-        if self._case is not None and self._panel.in_scene(self._case.node):
+        if self._case is not None and self._panel.scene.IsNodePresent(self._case.node):
             patient = str(self._ui.patientEdit.text).strip()
             if patient != _patient(self._case):
                 self._case.patient = patient
@@ -283,20 +303,20 @@ class ExportingSection:
         self._panel.settings.setValue(ANNOTATOR, str(self._ui.annotatorEdit.text))
 
     def _on_notes(self) -> None:
-        if self._case is not None and self._panel.in_scene(self._case.node):
+        if self._case is not None and self._panel.scene.IsNodePresent(self._case.node):
             self._case.notes = str(self._ui.notesEdit.plainText)
             self._panel.case_changed_by_user()
 
     def _on_browse(self) -> None:
         folder = qt.QFileDialog.getExistingDirectory(
-            slicer.util.mainWindow(), _("The dataset's folder"), self._panel.parameterNode.dataset
+            slicer.util.mainWindow(), _("The dataset's folder"), self._panel.parameter_node.dataset
         )
         if folder:
-            self._panel.parameterNode.dataset = folder
+            self._panel.parameter_node.dataset = folder
             self.list_cases()
 
     def _on_dataset(self) -> None:
-        if self._panel.parameterNode.dataset != self._listed_dataset:
+        if self._panel.parameter_node.dataset != self._listed_dataset:
             self.list_cases()
 
 

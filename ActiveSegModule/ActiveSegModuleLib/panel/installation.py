@@ -13,38 +13,35 @@ from slicer.i18n import tr as _
 
 from activeseg.core.errors import ActiveSegError, Cancelled, EngineError
 
-from ..engine.signals import connect
-from ..logic.installation import CHANGES, Installation, Origin, Sources, Working
+from ..engine.signals import connect, timer
+from ..logic.installation import CHANGES, Installation, Origin, Sources
+from .installation_texts import question_text, size_text, working_text
+from .section import Panel, Section
 
 STATISTICS = "ActiveSeg/usageStatistics"
 LOG_LINES = 500
-USUAL_BITS_PER_S = 50e6
-"""For an idea of how long a download takes."""
 _RED = "color: #d9363e"  # readable on light and on dark
 
 
-class InstallationSection:
-    """``panel`` is the module's widget."""
+class InstallationSection(Section):
+    """Installs, checks, repairs and removes the engine, after a question each time."""
 
-    def __init__(self, panel: Any) -> None:
-        self._panel = panel
-        self._ui = ui = panel.ui
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        ui = self._ui
         self._installation: Installation = panel.logic.installation
         self._checked: Mapping[str, Any] | None = None
         self._failure: ActiveSegError | None = None
         self._told_damage = ""
         self._log: deque[str] = deque(maxlen=LOG_LINES)
-        self._log_timer = qt.QTimer()
-        self._log_timer.setSingleShot(True)
-        self._log_timer.setInterval(200)
-        connect(self._log_timer, "timeout()", self._show_log)
+        self._log_timer = timer(qt, 200, self._show_log, once=True)
         for text, torch in ((_("detect automatically"), "auto"), (_("CPU only"), "cpu")):
             ui.torchSelector.addItem(text, torch)
         self._show_sources(self._installation.sources)
         ui.statisticsCheckBox.checked = slicer.util.settingsValue(STATISTICS, False, converter=slicer.util.toBool)
         connect(ui.installButton, "clicked()", self._on_install)
         connect(ui.updateButton, "clicked()", self._on_update)
-        connect(ui.repairButton, "clicked()", self._on_repair)
+        connect(ui.repairButton, "clicked()", self.repair)
         connect(ui.removeButton, "clicked()", self._on_remove)
         connect(ui.ownPythonButton, "clicked()", self._on_own_python)
         connect(ui.checkButton, "clicked()", self._on_check)
@@ -59,10 +56,6 @@ class InstallationSection:
         connect(ui.torchSelector, "activated(int)", lambda _index: self._on_sources())
         connect(ui.statisticsCheckBox, "toggled(bool)", lambda on: panel.settings.setValue(STATISTICS, bool(on)))
         connect(ui.logFolderButton, "clicked()", self._on_log_folder)
-
-    @property
-    def usage_statistics(self) -> bool:
-        return bool(self._ui.statisticsCheckBox.checked)
 
     def enter(self) -> None:
         """The panel was opened: what keeps an engine from starting is said where it is seen, with the way out."""
@@ -94,7 +87,7 @@ class InstallationSection:
         ui.engineProgressFrame.setVisible(working is not None)
         if working is not None:
             ui.engineStageLabel.text = working_text(working)
-            ui.engineProgressBar.setMaximum(1000 if working.stage else 0)  # 0: busy, nobody knows how far
+            ui.engineProgressBar.setMaximum(1000 if working.stage else 0)  # 0: busy, it is not known how far
             ui.engineProgressBar.value = round(1000 * working.fraction)
             ui.engineCancelButton.enabled = working.action != "remove"
         # A variable that names a Python decides, whatever lies in the folder, unless that Python cannot be used.
@@ -159,7 +152,7 @@ class InstallationSection:
         if damage:
             error = EngineError(_("The engine is damaged. {what}").format(what=damage), self._way_out)
             if self._installation.origin is Origin.OURS:
-                self._panel.message.error(error, _("Repair..."), self._on_repair)
+                self._panel.message.error(error, _("Repair..."), self.repair)
             else:
                 self._panel.message.error(error)
 
@@ -215,7 +208,7 @@ class InstallationSection:
 
         self._run("plan", planned, sources)
 
-    def _on_repair(self) -> None:
+    def repair(self) -> None:
         """Everything is downloaded again, so sizes are told first."""
 
         def planned(result: Mapping[str, Any]) -> None:
@@ -290,7 +283,7 @@ class InstallationSection:
             self._failed("", error)
 
     def _look(self, done: Any) -> None:
-        """Check without being asked: it disturbs nobody, and nobody hears when it cannot be done."""
+        """Check without being asked: it disturbs no one, and nothing is said when it cannot be done."""
         if self._installation.working is None:
             self._installation.run("check", done, lambda _error: self.update())
 
@@ -360,53 +353,3 @@ class InstallationSection:
         folder = str(Path(log).parent) if log else ""
         if not folder or not qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(folder)):
             self._panel.message.notice(_("The log is in {folder}").format(folder=folder or _("no folder yet")))
-
-
-def size_text(size: float) -> str:
-    """One unit for all sizes that are shown: GB of 10^9 bytes, as disks and downloads are counted."""
-    if size < 1e8:
-        return _("{size:.0f} MB").format(size=size / 1e6)
-    return _("{size:.1f} GB").format(size=size / 1e9)
-
-
-def question_text(plan: Mapping[str, Any]) -> str:
-    """What an installation will do to the computer, from ``Plan.to_dict``."""
-    lines = [
-        _("Folder: {folder}").format(folder=plan["folder"]),
-        _("Space: about {needed}; {free} are free").format(
-            needed=size_text(plan["disk_bytes"]), free=size_text(plan["free_bytes"])
-        ),
-    ]
-    if plan["download_bytes"]:
-        minutes = max(1, round(plan["download_bytes"] * 8 / USUAL_BITS_PER_S / 60))
-        told = _("Download: about {size}, {minutes} min with 50 Mbit/s; then some minutes to unpack and to try it")
-        lines.append(told.format(size=size_text(plan["download_bytes"]), minutes=minutes))
-    else:
-        lines.append(_("Download: nothing, all comes from {wheels}").format(wheels=plan["options"]["wheels"]))
-    if plan.get("present_bytes"):
-        told = _("Already there from an earlier attempt: {size}. They are used again, so less is downloaded.")
-        lines.append(told.format(size=size_text(plan["present_bytes"])))
-    builds = {"cuda": _("PyTorch for NVIDIA graphics cards"), "cpu": _("PyTorch for the CPU")}
-    lines.append(_("Packages: {count}, with {build}").format(count=plan["packages"], build=builds[plan["accelerator"]]))
-    lines.append(_("The weights of a model (0.1 to 1.5 GB) are downloaded when it is first used."))
-    lines.append(_("Nothing outside of the folder is changed, and nothing in Slicer's own Python."))
-    return "\n".join(lines)
-
-
-def working_text(working: Working) -> str:
-    """What happens to the environment now."""
-    if working.text:
-        return working.text
-    stages = {
-        "uv": _("Getting the installer"),
-        "python": _("Looking for a Python"),
-        "packages": _("Getting the packages"),
-        "check": _("Trying the packages"),
-    }
-    actions = {
-        "plan": _("Looking at what an installation needs"),
-        "plan-again": _("Looking at what this needs"),
-        "check": _("Checking the engine's files"),
-        "remove": _("Removing the engine"),
-    }
-    return stages.get(working.stage) or actions.get(working.action) or _("Starting")

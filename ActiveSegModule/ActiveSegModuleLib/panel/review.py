@@ -1,4 +1,4 @@
-"""The section *Review*: which places are uncertain, how it looks there, and what the members would draw instead."""
+"""The section *Review*: the regions to review, their uncertainty, and the alternatives of the members."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..logic.review import Row
 from ..scene.case import Case
 from ..scene.uncertainty import UncertaintyVolume
 from .check_list import CheckList
+from .section import Panel, Section
 
 _COLORS = {
     RegionState.OPEN: (128, 128, 128, 40),
@@ -26,12 +27,12 @@ _COLORS = {
 }
 
 
-class ReviewSection:
-    """``panel`` is the module's widget."""
+class ReviewSection(Section):
+    """The regions of the chosen case, one after the other."""
 
-    def __init__(self, panel: Any) -> None:
-        self._panel = panel
-        self._ui = ui = panel.ui
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        ui = self._ui
         self._review = panel.logic.review
         self._focus = CheckList(ui.focusSearch, ui.focusList, self._on_focus)
         self._shown: UncertaintyVolume | None = None
@@ -39,7 +40,7 @@ class ReviewSection:
         self._offered: tuple[Any, ...] = ()
         self._hover = _Hover(self._review.preview)
         self._begun: Any = None  # the table whose first region was gone to
-        self._automatic: dict[str, tuple[str, float] | None] = {}  # by case: measure and threshold that nobody chose
+        self._automatic: dict[str, tuple[str, float] | None] = {}  # by case: what was not chosen
         header = ui.regionTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -48,16 +49,16 @@ class ReviewSection:
         connect(ui.previousButton, "clicked()", lambda: self._do(self._review.previous))
         connect(ui.acceptButton, "clicked()", lambda: self._decide(self._review.accept))
         connect(ui.skipButton, "clicked()", lambda: self._decide(self._review.skip))
-        connect(ui.editButton, "clicked()", panel.edit_current_region)
-        connect(ui.undoButton, "clicked()", lambda: self._edit(panel.editing.undo))
-        connect(ui.redoButton, "clicked()", lambda: self._edit(panel.editing.redo))
+        connect(ui.editButton, "clicked()", panel.edit_region)
+        connect(ui.undoButton, "clicked()", lambda: panel.editor_step("undo"))
+        connect(ui.redoButton, "clicked()", lambda: panel.editor_step("redo"))
         connect(ui.measureSelector, "activated(int)", lambda _index: self._on_measure())
         connect(ui.focusNoneButton, "clicked()", self._on_no_focus)
         connect(ui.focusApplyButton, "clicked()", self._on_apply_focus)
 
     def update(self) -> None:
         """Show what the parameter node and the scene say."""
-        node = self._panel.parameterNode
+        node = self._panel.parameter_node
         if node is None:
             return
         case = Case.of(node.segmentation)
@@ -77,12 +78,12 @@ class ReviewSection:
 
     def update_uncertainty(self) -> None:
         """Show, hide and colour the uncertainty map as the parameter node says."""
-        node, case = self._panel.parameterNode, self._review.case
+        node, case = self._panel.parameter_node, self._review.case
         maps = case.uncertainty if case is not None else {}
         self._fill_measures(list(maps))
         wanted = maps.get(node.measure) or next(iter(maps.values()), None) if node.showUncertainty else None
         if self._shown is not None and (wanted is None or wanted.node is not self._shown.node):
-            if self._panel.in_scene(self._shown.node):
+            if self._panel.scene.IsNodePresent(self._shown.node):
                 self._shown.hide()
                 self._shown.node.SetHideFromEditors(True)
             self._shown = None
@@ -95,7 +96,7 @@ class ReviewSection:
         wanted.set_threshold(node.threshold)
         wanted.set_opacity(node.opacity)
         if node.legend:
-            wanted.add_legend(self._panel.red_slice_node())
+            wanted.add_legend(self._panel.scene.GetNodeByID("vtkMRMLSliceNodeRed"))
         else:
             wanted.show_legend(False)
 
@@ -130,17 +131,17 @@ class ReviewSection:
             self._panel.case_opened(case)
 
     def new_case(self, case: Case) -> None:
-        """It was made just now: nobody has chosen how it is shown."""
+        """It was made just now: the user has not chosen how it is shown."""
         self._automatic[case.id] = None
 
     def _choose_measure(self, case: Case | None) -> None:
         """The case's own measure and threshold, as long as the user has not chosen others.
 
-        They change when more members have voted.
+        They change when more members have been heard.
         """
         if case is None:
             return
-        node, record = self._panel.parameterNode, case.record
+        node, record = self._panel.parameter_node, case.record
         own = str(record.get("measure", "")), min(1.0, max(0.0, float(record.get("threshold", node.threshold))))
         if case.id not in self._automatic:
             if node.measure in case.uncertainty:
@@ -194,7 +195,7 @@ class ReviewSection:
             widget.enabled = case is not None
 
     def _fill_measures(self, measures: list[str]) -> None:
-        selector, node = self._ui.measureSelector, self._panel.parameterNode
+        selector, node = self._ui.measureSelector, self._panel.parameter_node
         if [selector.itemData(index) for index in range(selector.count)] != measures:
             selector.clear()
             for measure in measures:
@@ -204,7 +205,7 @@ class ReviewSection:
             selector.setCurrentIndex(max(index, 0))
 
     def _update_alternatives(self) -> None:
-        """One button for each alternative of the current region; made anew only when they are others."""
+        """One button for each alternative of the current region; made again only when they are others."""
         try:
             offered = self._review.alternatives()
         except ActiveSegError as error:
@@ -230,19 +231,14 @@ class ReviewSection:
         if self._review.current is None:
             label.text = ""
         else:
-            label.text = _("What members would draw instead:") if texts else _("No member would draw it differently.")
+            label.text = _("Alternatives:") if texts else _("No alternatives here.")
 
     def _take(self, index: int) -> None:
         try:
-            self._panel.editing.take_alternative(index)
+            self._panel.take_alternative(index)
         except ActiveSegError as error:
             self._panel.show_error(error)
-        self._panel.case_edited()
         self.update_regions()
-
-    def _edit(self, step: Callable[[], None]) -> None:
-        step()
-        self._panel.note_edits()
 
     def _do(self, step: Callable[[], Any]) -> None:
         try:
@@ -253,7 +249,7 @@ class ReviewSection:
         self.update_regions()
 
     def _decide(self, step: Callable[[], None]) -> None:
-        """Accept or skip, then on to the next place that is open."""
+        """Accept or skip, then on to the next region that is open."""
 
         def decide_and_go_on() -> None:
             step()
@@ -268,18 +264,18 @@ class ReviewSection:
             self._do(lambda: self._review.go_to(number))
 
     def _on_measure(self) -> None:
-        node, case = self._panel.parameterNode, self._review.case
+        node, case = self._panel.parameter_node, self._review.case
         before, node.measure = node.measure, self._ui.measureSelector.currentData or ""
         if case is not None:
             self._automatic.pop(case.id, None)
-        if node.threshold == shown_threshold(before):  # which nobody chose
+        if node.threshold == shown_threshold(before):  # which the user did not choose
             node.threshold = shown_threshold(node.measure)
 
     def _on_focus(self) -> None:
-        self._panel.parameterNode.focus = "\n".join(self._focus.ticked)
+        self._panel.parameter_node.focus = "\n".join(self._focus.ticked)
 
     def _on_no_focus(self) -> None:
-        self._panel.parameterNode.focus = ""
+        self._panel.parameter_node.focus = ""
 
     def _on_apply_focus(self) -> None:
         case = self._review.case
@@ -287,14 +283,14 @@ class ReviewSection:
             return
         reviewed, _total = self._review.reviewed
         question = _("{count} regions were reviewed. Replace the list? Your edits stay.").format(count=reviewed)
-        if reviewed and not self._panel.confirm(question):
+        if reviewed and not self._panel.confirm(question, _("Replace")):
             return
         self._ui.focusApplyButton.enabled = False
         try:
             self._panel.logic.segmenting.list_regions(
                 case,
                 tuple(self._focus.ticked),
-                self._panel.parameterNode.regionCount,
+                self._panel.parameter_node.regionCount,
                 lambda: self._relisted(case),
                 self._not_relisted,
             )
@@ -331,7 +327,7 @@ class _Hover(qt.QObject):
 
 
 def _fill(table: Any, rows: list[Row], current: int | None) -> None:
-    """Rows with their region's number behind the first cell; the current one is selected, and nobody is told."""
+    """Rows with their region's number behind the first cell; the current one is selected, without a signal."""
     states = {
         RegionState.OPEN: _("open"),
         RegionState.ACCEPTED: _("accepted"),

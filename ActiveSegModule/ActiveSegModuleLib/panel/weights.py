@@ -1,7 +1,8 @@
-"""The part *Model weights and licence* of the section Engine: what the user may bring himself."""
+"""The part *Model weights and licence* of the section Engine: what the user may add."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ from slicer.i18n import tr as _
 from activeseg.core.errors import ActiveSegError, Cancelled, ModelError
 
 from ..engine.signals import connect
+from .section import Panel, Section
 
 
-class WeightsSection:
-    """``panel`` is the module's widget."""
+class WeightsSection(Section):
+    """A file of weights and a licence number."""
 
-    def __init__(self, panel: Any) -> None:
-        self._panel = panel
-        self._ui = ui = panel.ui
-        self._models = panel.logic.models
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        ui = self._ui
+        self._weights = panel.logic.weights
         self._busy = False
         connect(ui.weightsButton, "clicked()", self._on_weights)
         connect(ui.licenceButton, "clicked()", self._on_licence)
@@ -33,7 +35,7 @@ class WeightsSection:
         self._ui.weightsButton.enabled = free
         self._ui.licenceButton.enabled = free and bool(str(self._ui.licenceEdit.text).strip())
 
-    def way_out(self, error: ActiveSegError) -> tuple[str, Any] | None:
+    def way_out(self, error: ActiveSegError) -> tuple[str, Callable[[], None]] | None:
         """A button's text and what it does, for an error about weights or a licence; None for any other."""
         if not isinstance(error, ModelError):
             return None
@@ -54,11 +56,11 @@ class WeightsSection:
         )
         if file:
             self._start(_("Adding the weights..."))
-            self._models.add_weights(Path(str(file)), self._added, self._failed)
+            self._weights.add(Path(str(file)), self._added, self._failed)
 
     def _on_licence(self) -> None:
         self._start("")
-        self._models.set_licence(str(self._ui.licenceEdit.text).strip(), self._stored, self._failed)
+        self._weights.set_licence(str(self._ui.licenceEdit.text).strip(), self._stored, self._failed)
 
     def _start(self, told: str) -> None:
         self._busy = True
@@ -78,7 +80,7 @@ class WeightsSection:
         self._busy = False
         self._panel.message.notice(told)
         self.update()
-        self._panel.segmenting.refresh()
+        self._panel.refresh_models()
 
     def _failed(self, error: ActiveSegError) -> None:
         self._busy = False

@@ -1,4 +1,4 @@
-"""Taking an alternative labelling of a region: one step of the Segment Editor, with its undo."""
+"""Alternative labellings of a region: what is offered, and taking one as one step of the Segment Editor."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import slicer
 
-from activeseg.core.errors import InputError
+from activeseg.core.correction import patch_names
+from activeseg.core.errors import InputError, shown
 from activeseg.core.geometry import Box, Geometry
+from activeseg.io.npz import read_npz
 
 from .labelmap import image_of, nearest_on_grid
 from .placement import transform_between
+from .regions import RegionTable
 from .segmentation import SegmentationNode
+
+_MOST_PATCH_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,43 @@ class LabelPatch:
             raise InputError(
                 f"The patch's box has {size} voxels, its labels {self.labels.shape}, its mask {self.changed.shape}."
             )
+
+
+@dataclass(frozen=True)
+class OfferedAlternative:
+    """What members would draw in a region instead: one line for a button, and what taking it writes."""
+
+    summary: str
+    patch: LabelPatch
+
+
+def offered_in(table: RegionTable, number: int, patches: bytes, name: str) -> tuple[OfferedAlternative, ...]:
+    """The alternatives of a region, most votes first.
+
+    Parameters
+    ----------
+    patches
+        The bytes of ``alternatives.npz``
+    name
+        Of the case, for an error
+
+    Raises
+    ------
+    InputError
+        When the list or the patches are damaged, or there is no such region.
+    """
+    try:
+        region, entry = table.region(number), table.entry(number)
+        arrays = read_npz(patches, _MOST_PATCH_BYTES, f"The list of alternatives of '{name}'")
+        return tuple(
+            OfferedAlternative(
+                str(offered["summary"]),
+                LabelPatch(table.geometry, region.box_kji, *(arrays[part] for part in patch_names(number, n))),
+            )
+            for n, offered in enumerate(entry["alternatives"], start=1)
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"The alternatives of '{name}' are damaged: {shown(error)}.") from error
 
 
 def apply_alternative(

@@ -6,21 +6,18 @@ import base64
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
 import slicer
 
-from activeseg.core.correction import patch_names
-from activeseg.core.errors import InputError, shown
+from activeseg.core.errors import InputError
 from activeseg.core.geometry import Box, Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.segments.read_back import EditedSegmentation
 from activeseg.core.volume import Volume
-from activeseg.io.npz import read_npz
 
-from .alternatives import LabelPatch
+from .alternatives import OfferedAlternative, offered_in
 from .edited import labels_in_box, on_ct_grid
 from .hierarchy import place_under
 from .labelmap import array_of
@@ -43,15 +40,6 @@ _ALTERNATIVES_ROLE = "ActiveSeg.Alternatives"
 _UNCERTAINTY_ROLE = "ActiveSeg.Uncertainty"
 _COMPANIONS = (_ORIGINAL_ROLE, _REGIONS_ROLE, _ALTERNATIVES_ROLE, _UNCERTAINTY_ROLE)
 _ORIGINAL = "original"
-_MOST_PATCH_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class OfferedAlternative:
-    """What members would draw in a region instead: one line for a button, and what taking it writes."""
-
-    summary: str
-    patch: LabelPatch
 
 
 class Case:
@@ -59,9 +47,7 @@ class Case:
 
     The scene is the only place where this is kept, so a saved scene allows review, export and drafts anywhere.
 
-    Attributes
-    ----------
-    node : the vtkMRMLSegmentationNode
+    ``node`` is the vtkMRMLSegmentationNode.
     """
 
     def __init__(self, node: Any) -> None:
@@ -87,11 +73,15 @@ class Case:
 
         Parameters
         ----------
-        labels : on the CT's grid, values of the record's schema
-        record : the fields of ``prediction.json``; of a case of a dataset, which was not predicted, ``schema``,
-            ``decided`` and ``origin``
-        id : of the prediction; empty makes a new one
-        preview : a better one is on its way, and may take its place
+        labels
+            On the CT's grid, values of the record's schema
+        record
+            The fields of ``prediction.json``; of a case of a dataset, which has no prediction, ``schema``, ``decided``
+            and ``origin``
+        id
+            Of the prediction; empty makes a new one
+        preview
+            A better one is on its way, and may take its place
 
         Raises InputError when the label map is not of this CT.
         """
@@ -245,7 +235,7 @@ class Case:
     @property
     def image_has_changed(self) -> bool:
         """Whether the CT's voxels are others than when the case was made: another frame of a sequence, for example."""
-        known = self.node.GetAttribute(_IMAGE_ATTRIBUTE)  # missing in scenes of earlier versions
+        known = self.node.GetAttribute(_IMAGE_ATTRIBUTE)
         return bool(known) and fingerprint(self.ct_node) != known
 
     @property
@@ -326,20 +316,7 @@ class Case:
     def alternatives(self, number: int) -> tuple[OfferedAlternative, ...]:
         """What members would draw in a region instead, most votes first. Raises InputError for damaged patches."""
         table = self.regions
-        try:
-            if table is None or not self.patches:
-                return ()
-            region, entry = table.region(number), table.entry(number)
-            patches = read_npz(self.patches, _MOST_PATCH_BYTES, f"The list of alternatives of '{self.name}'")
-            return tuple(
-                OfferedAlternative(
-                    str(offered["summary"]),
-                    LabelPatch(table.geometry, region.box_kji, *(patches[name] for name in patch_names(number, n))),
-                )
-                for n, offered in enumerate(entry["alternatives"], start=1)
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"The alternatives of '{self.name}' are damaged: {shown(error)}.") from error
+        return offered_in(table, number, self.patches, self.name) if table is not None and self.patches else ()
 
     def add_uncertainty(self, measure: str, uncertainty: Volume, shown: bool = False) -> UncertaintyVolume:
         """Keep a measure's map, in place of an earlier one of that measure; ``shown`` is the one that shows first."""

@@ -42,7 +42,8 @@ def take(node: Any) -> Snapshot:
     Segments that are not stored as voxels are turned into some; where that is impossible they are kept without.
     """
     segmentation, told = _with_voxels(node)
-    layers, arrays = [], []
+    layers: list[dict[str, Any]] = []
+    arrays: list[npt.NDArray[Any]] = []
     layer_of: dict[str, int] = {}
     for number in range(segmentation.GetNumberOfLayers(BINARY_LABELMAP)):
         image = segmentation.GetLayerDataObject(number, BINARY_LABELMAP)

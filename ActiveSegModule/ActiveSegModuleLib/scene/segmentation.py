@@ -116,36 +116,6 @@ class SegmentationNode:
         place_under(scene, ct_node, node)
         return made
 
-    @classmethod
-    def wrap(
-        cls,
-        node: Any,
-        ct_node: Any = None,
-        schema: LabelSchema | None = None,
-        decided: Iterable[str] | None = None,
-    ) -> SegmentationNode:
-        """A segmentation that is in the scene already; what is not given is what ``create`` stored in the node.
-
-        Raises InputError when the node does not say which CT or which model it belongs to.
-        """
-        if ct_node is None:
-            ct_node = ct_of(node)
-        if ct_node is None:
-            raise InputError(
-                f"The segmentation '{node.GetName()}' does not say which CT it belongs to.", "Choose the CT."
-            )
-        if schema is None:
-            stored = node.GetAttribute(SCHEMA_ATTRIBUTE)
-            if not stored:
-                raise InputError(
-                    f"The segmentation '{node.GetName()}' does not say which structures its model knows.",
-                    "Choose the model or dataset that it belongs to.",
-                )
-            schema = LabelSchema.from_dict(json.loads(stored))
-        if decided is None:
-            decided = json.loads(node.GetAttribute(DECIDED_ATTRIBUTE) or "[]")
-        return cls(node, ct_node, schema, decided)
-
     def segment_id(self, label: Label) -> str | None:
         """The id of the segment that is this structure now, whatever the user renamed; None when there is none."""
         return next(

@@ -45,7 +45,7 @@ def fingerprint(node: Any) -> str:
 
     A frame of a sequence that takes another one's place has other noise everywhere. Empty for a node without voxels.
     """
-    image = node.GetImageData() if node is not None else None
+    image: Any = node.GetImageData() if node is not None else None
     voxels = array_of(image).reshape(-1) if image is not None else np.empty(0)
     if not voxels.size:
         return ""

@@ -1,0 +1,154 @@
+"""The training of a project: what it would do, how far it is, and what can be done with it. No widgets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from activeseg.client.messages.learning import (
+    FinetuneControlRequest,
+    FinetunePlanRequest,
+    FinetunePlanResult,
+    FinetuneStartRequest,
+    FinetuneState,
+    FinetuneStateRequest,
+)
+from activeseg.core.records import from_json
+
+from ..engine.engine import OnError
+from .project import Project
+
+Control = Literal["run", "pause", "stop", "cancel"]
+OnState = Callable[[FinetuneState], None]
+
+ENDED = ("done", "failed", "cancelled", "stopped")
+LAST_TRAINING = "ActiveSeg/training"
+"""The training that was seen last: ``project``, ``run`` and ``stage``, as JSON."""
+
+
+class Training:
+    """The last training of the project.
+
+    Attributes
+    ----------
+    planned
+        The engine's last plan; None when there is none, or the project changed since
+    run
+        The state of the last training, None when there was none
+    epochs
+        Of that one, as far as it is
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._folder = project.folder
+        self._after = 0
+        self.planned: FinetunePlanResult | None = None
+        self.run: FinetuneState | None = None
+        self.epochs: list[Mapping[str, Any]] = []
+        project.follow(self._follow)
+
+    @property
+    def runs(self) -> bool:
+        """Whether a training is going on, or waits to go on."""
+        return self.run is not None and self.run.stage not in ENDED
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is paused or stopped, and can be resumed."""
+        return self.run is not None and (self.run.paused or self.run.stage == "stopped")
+
+    def plan(
+        self,
+        changes: Mapping[str, int | float],
+        device: str,
+        on_result: Callable[[FinetunePlanResult], None],
+        on_error: OnError,
+    ) -> None:
+        """What a training would do, and what it takes; one step of it is timed."""
+
+        def planned(result: FinetunePlanResult) -> None:
+            self.planned = result
+            on_result(result)
+
+        request = FinetunePlanRequest(project=self._project.chosen, changes=changes, device=device)
+        self._project.ask(request, planned, on_error)
+
+    def start(self, on_result: OnState, on_error: OnError) -> None:
+        """Begin what was planned."""
+        planned = self.planned
+        assert planned is not None
+        request = FinetuneStartRequest(
+            project=self._project.chosen, plan=planned.plan, parent=planned.parent, part=planned.part
+        )
+        self._forget_run()
+        self._project.ask(request, self._stated(on_result), on_error)
+
+    def look(self, on_result: OnState, on_error: OnError) -> None:
+        """How far the last training is."""
+        request = FinetuneStateRequest(project=self._project.chosen, after=self._after)
+        self._project.ask(request, self._stated(on_result), on_error, alongside=True)
+
+    def control(self, what: Control, on_result: OnState, on_error: OnError) -> None:
+        """``pause``, ``run`` (resume), ``stop`` or ``cancel``."""
+
+        def told(result: FinetuneState) -> None:
+            self.run = result  # its epochs are asked for again by ``look``
+            on_result(result)
+
+        self._project.ask(FinetuneControlRequest(project=self._project.chosen, control=what), told, on_error)
+
+    def leave(self, go_on: bool) -> None:
+        """Slicer is closed: a training that is not to go on stops, and can be resumed.
+
+        The engine goes with Slicer, so the training is told by the file that it looks at.
+        """
+        if self.run is not None and self.runs and not go_on and self._project.folder is not None:
+            folder = self._project.folder / "runs" / self.run.run
+            if folder.is_dir():
+                (folder / "control").write_text("stop", encoding="utf-8")
+
+    def _follow(self) -> None:
+        """The project changed: a plan is out of date, and a run of another project, or a later one, is not this one."""
+        self.planned = None
+        if self._project.folder != self._folder:
+            self._folder = self._project.folder
+            self._forget_run()
+        summary = self._project.summary
+        run = summary.run if summary is not None else None
+        if run and (self.run is None or self.run.run != run["id"]):
+            self._forget_run()
+            known = {"paused": False, "epochs": [], "after": 0}  # is asked for by ``look``
+            self.run = from_json(FinetuneState, {**known, **run, "run": run["id"]}, "run")
+
+    def _stated(self, on_result: OnState) -> OnState:
+        def stated(result: FinetuneState) -> None:
+            if self.run is not None and self.run.run != result.run:
+                self._forget_run()
+            self.run = result
+            self.epochs.extend(result.epochs)
+            self._after = result.after
+            on_result(result)
+
+        return stated
+
+    def _forget_run(self) -> None:
+        self.run, self.epochs, self._after = None, [], 0
+
+
+def training_seen(settings: Any) -> Mapping[str, str]:
+    """``project``, ``run`` and ``stage`` of the training that was seen last; empty when there was none."""
+    try:
+        seen = json.loads(str(settings.value(LAST_TRAINING) or "{}"))
+    except ValueError:
+        return {}
+    return seen if isinstance(seen, dict) else {}
+
+
+def note_training(settings: Any, project: Path | None, run: FinetuneState | None) -> None:
+    """Remember how far a training was when the user last looked; without one, what was seen before stays."""
+    if run is not None:
+        seen = {"project": str(project), "run": run.run, "stage": run.stage}
+        settings.setValue(LAST_TRAINING, json.dumps(seen))

@@ -1,0 +1,387 @@
+"""The panel: makes the sections, and passes on what happens in the scene, the engine and the other sections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from activeseg.client.messages.learning import ProjectResult
+from activeseg.core.errors import ActiveSegError, Cancelled, Remedy
+
+from ..engine.later import Later
+from ..engine.listener import Listener
+from ..engine.signals import connect, timer
+from ..scene.case import Case
+from ..scene.uncertainty import ROLE_ATTRIBUTE
+from ..scene.views import take_out
+from . import at_start
+from .case_observer import CaseObserver
+from .current_case import CurrentCase, is_ct
+from .drafts import DraftKeeping, DraftsSection
+from .editing import EditingSection
+from .exporting import ExportingSection
+from .installation import InstallationSection
+from .message import Message
+from .models import ModelsSection
+from .project import ProjectSection
+from .question import confirmed
+from .review import ReviewSection
+from .segmenting import SegmentingSection
+from .training import TrainingSection
+from .versions import VersionsSection
+from .weights import WeightsSection
+
+EDIT_DELAY_MS = 200
+"""After the last event of a stroke, an undo or a script."""
+
+
+class ModulePanel(VTKObservationMixin, Listener):
+    """The one ``Panel`` that sections know, see ``section``; and the ``Listener`` of the logic."""
+
+    def __init__(self, ui: Any, make_logic: Callable[[Listener], Any], is_entered: Callable[[], bool]) -> None:
+        """
+        Parameters
+        ----------
+        ui
+            The widgets of the ``.ui`` file by their names
+        make_logic
+            Makes the module's logic for a listener
+        is_entered
+            Whether the module is the one that is shown
+        """
+        VTKObservationMixin.__init__(self)
+        self.ui = ui
+        self.scene, self.settings = slicer.mrmlScene, qt.QSettings()
+        self.logic = make_logic(self)
+        self._is_entered = is_entered
+        self._parameter_node: Any = None
+        self._gui_tag: Any = None
+        self._later = Later(qt)
+        self._observer = CaseObserver(self._on_edited, self._on_ct_moved)
+        self._cases_told: set[str] = set()
+        self.edit_timer = timer(qt, EDIT_DELAY_MS, self.segmentation_edited, once=True)
+        self._update_timer = timer(qt, 0, self.update, once=True)
+
+        self.message = Message(ui)
+        self.current_case = CurrentCase(self)
+        self.models = ModelsSection(self)
+        self.segmenting = SegmentingSection(self)
+        self.editing = EditingSection(self)
+        self.review = ReviewSection(self)
+        self.exporting = ExportingSection(self)
+        self.project = ProjectSection(self)
+        self.training = TrainingSection(self)
+        self.versions = VersionsSection(self)
+        self.installation = InstallationSection(self)
+        self.weights = WeightsSection(self)
+        self.keeping = DraftKeeping(self)
+        self.drafts = DraftsSection(self)
+        self._sections = (
+            *(self.current_case, self.review, self.models, self.segmenting, self.editing, self.exporting),
+            *(self.project, self.training, self.versions, self.weights),
+        )
+
+        scene = self.scene
+        self.addObserver(scene, scene.StartCloseEvent, self._on_scene_start_close)
+        self.addObserver(scene, scene.EndCloseEvent, self._on_scene_ready)
+        self.addObserver(scene, scene.EndImportEvent, self._on_scene_ready)  # else the old scene's nodes are kept
+        self.addObserver(scene, scene.NodeAddedEvent, self._on_node_added)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._on_node_about_to_be_removed)
+        self.addObserver(scene, scene.NodeRemovedEvent, self._on_node_removed)
+        connect(slicer.app, "aboutToQuit()", self._on_about_to_quit)
+        at_start.withdraw()
+
+    # Slicer calls these, by way of the module's widget.
+
+    def enter(self) -> None:
+        self._turn_to_parameter_node()
+        self.editing.enter()
+        self.installation.update()
+        self.installation.enter()
+        self.engine_changed()
+
+    def exit(self) -> None:
+        self.editing.exit()
+        self._take_parameter_node(None)
+
+    def cleanup(self) -> None:
+        self.removeObservers()
+        self._observer.observe(None)
+        self._later.close()
+        for due in (self.edit_timer, self._update_timer):
+            due.stop()
+        self._take_parameter_node(None)
+        self.review.leave()
+        self.editing.cleanup()
+        self.installation.cleanup()
+        slicer.app.disconnect("aboutToQuit()", self._on_about_to_quit)
+        self._on_about_to_quit()
+
+    def _on_about_to_quit(self) -> None:
+        self.keeping.look_for_saved_scene()
+        self.keeping.stop()
+        self.training.leave()
+        self.logic.shutdown()
+
+    # The scene.
+
+    def _on_scene_start_close(self, _caller: Any, _event: str) -> None:
+        self.logic.segmenting.cancel()
+        self.case_left()
+        self.keeping.scene_closes()
+        self.editing.scene_closes()
+        self.review.leave()
+        self._take_parameter_node(None)
+        self.current_case.forget()
+
+    def _on_scene_ready(self, _caller: Any, _event: str) -> None:
+        self.logic.forgetParameterNode()
+        if self._is_entered():
+            self._turn_to_parameter_node()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_added(self, _caller: Any, _event: str, node: Any) -> None:
+        if is_ct(node):
+            self._later(self._on_volume_loaded)  # its image comes after the node
+
+    def _on_volume_loaded(self) -> None:
+        self.current_case.take_cts_again()
+        self.current_case.choose_loaded_ct()
+        self.update_soon()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_about_to_be_removed(self, _caller: Any, _event: str, node: Any) -> None:
+        """What belongs to a segmentation goes with it, and out of the views while it is still there."""
+        if self.scene.IsClosing():
+            return
+        if node.GetAttribute(ROLE_ATTRIBUTE) is not None:
+            take_out(self.scene, {node.GetID()})
+        case = Case.of(node)
+        if case is not None:
+            companions = case.own_companions()
+            take_out(self.scene, {companion.GetID() for companion in companions})
+            self._later(lambda: self._remove_nodes(companions))
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_removed(self, _caller: Any, _event: str, _node: Any) -> None:
+        """Slicer's views turn to another volume when one is removed, and it may be one that must not be shown."""
+        if self._parameter_node is not None and not self.scene.IsClosing():
+            self.update_soon()
+
+    def _remove_nodes(self, nodes: tuple[Any, ...]) -> None:
+        for node in nodes:
+            if self.scene.IsNodePresent(node):
+                self.scene.RemoveNode(node)
+
+    # The parameter node.
+
+    @property
+    def parameter_node(self) -> Any:
+        return self._parameter_node
+
+    @property
+    def stored(self) -> Any:
+        return self.logic.getParameterNode()
+
+    def _turn_to_parameter_node(self) -> None:
+        self._take_parameter_node(self.stored)
+        self.current_case.enter()
+        self.update_soon()
+
+    def _take_parameter_node(self, node: Any) -> None:
+        before = self._parameter_node
+        if before is not None:
+            before.disconnectGui(self._gui_tag)
+            self.removeObserver(before, vtk.vtkCommand.ModifiedEvent, self._on_parameter_node_modified)
+        self._parameter_node = node
+        if node is not None:
+            self.current_case.hide_maps()  # before the selectors look for nodes
+            self._gui_tag = node.connectGui(self.ui)
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._on_parameter_node_modified)
+            self.update()
+
+    def _on_parameter_node_modified(self, _caller: Any = None, _event: str = "") -> None:
+        self.update_soon()
+
+    def update(self) -> None:
+        """Everything that the panel shows, from the scene."""
+        if self._parameter_node is None:
+            return
+        for section in self._sections:
+            section.update()
+        self._observer.observe(self.logic.review.case)
+
+    def update_soon(self) -> None:
+        """``update`` in the next turn of the event loop, once however often it is asked for."""
+        self._update_timer.start()
+
+    # What sections ask of the panel, see ``section.Panel``.
+
+    @property
+    def chosen_dataset_case(self) -> str | None:
+        return self.exporting.chosen_case
+
+    def confirm(self, question: str, yes: str = "") -> bool:
+        return slicer.app.testingEnabled() or confirmed(question, yes)
+
+    def show_error(self, error: ActiveSegError) -> None:
+        if isinstance(error, Cancelled):
+            return  # what the user ended is no error
+        obstacle, way_out = self.logic.installation.obstacle, self._way_out(error)
+        if obstacle is not None and error.message == obstacle.message:
+            self.installation.show_obstacle(obstacle)
+        elif way_out is not None:
+            self.message.error(error, *way_out)
+        else:
+            self.message.error(error)
+
+    def _way_out(self, error: ActiveSegError) -> tuple[str, Callable[[], None]] | None:
+        """A button that does what helps against an error, which itself names none."""
+        match error.details.get("remedy"):
+            case Remedy.REPAIR_ENVIRONMENT:
+                return _("Repair..."), self.installation.repair
+            case Remedy.INSTALL_ENVIRONMENT | Remedy.CHOOSE_PYTHON:
+                return _("Set up the engine"), lambda: self.open_section(self.ui.engineSection)
+            case Remedy.NEW_PROJECT | Remedy.CHECK_PROJECT | Remedy.ASSIGN_PATIENT | Remedy.RESUME_TRAINING:
+                return _("Show"), self.training.show_training
+        return self.weights.way_out(error)
+
+    def open_section(self, section: Any) -> None:
+        section.collapsed = False
+
+    def choose(self, case: Case) -> None:
+        self.current_case.choose(case)
+
+    def update_project(self) -> None:
+        for section in (self.project, self.training, self.versions):
+            section.update()
+
+    def refresh_project(self) -> None:
+        self.project.refresh()
+
+    def remember_dataset(self, dataset: Path) -> None:
+        self.exporting.remember(dataset)
+
+    def refresh_models(self) -> None:
+        self.models.refresh()
+
+    def remember_model(self, name: str) -> None:
+        self.models.remember(name)
+
+    def edit_region(self) -> None:
+        self.open_section(self.ui.editSection)
+        self.editing.choose_region()
+
+    def edits_of(self, case: Case) -> int:
+        return self.keeping.edits_of(case)
+
+    def editor_step(self, step: str) -> None:
+        self.editing.step(step)
+        self.segmentation_edited()
+
+    def take_alternative(self, index: int) -> None:
+        try:
+            self.editing.take_alternative(index)
+        finally:
+            self.case_changed_by_user()
+            self.editing.confine()
+
+    # What sections tell, see ``section.Panel``.
+
+    def engine_changed(self) -> None:
+        if self.logic.installation.obstacle is None:
+            self.models.refresh()
+            self.logic.drafts.tidy_up()
+            self.project.refresh()
+        self.update_soon()
+
+    def case_left(self) -> None:
+        """What was edited in it just now belongs to it."""
+        if self.edit_timer.isActive():
+            self.edit_timer.stop()
+            self.segmentation_edited()
+
+    def case_opened(self, case: Case) -> None:
+        self.keeping.save()
+
+    def case_restored(self, case: Case) -> None:
+        self.keeping.restored(case)
+
+    def case_changed_by_user(self) -> None:
+        """A draft is due, and what was told about its export is no longer true."""
+        case = self.logic.review.case
+        if case is not None and not case.is_preview:
+            self.keeping.edited(case)
+            self.exporting.forget_summary()
+
+    def case_exported(self, case: Case, edits: int) -> None:
+        self.keeping.exported(case, edits)
+        self.project.refresh()
+
+    def region_changed(self) -> None:
+        self.editing.follow_region()
+        self.keeping.save()
+
+    def region_reviewed(self) -> None:
+        self.case_changed_by_user()
+        self.keeping.save()
+
+    def segmentation_edited(self) -> None:
+        """Here, in the Segment Editor's own module, or by a script."""
+        if self.logic.review.case is None:
+            return
+        self.case_changed_by_user()
+        try:
+            if self.logic.review.note_edits():
+                self.review.update_regions()
+        except ActiveSegError as error:  # the CT was removed
+            self.show_error(error)
+
+    def project_changed(self, summary: ProjectResult) -> None:
+        self.project.remember(summary)
+        self.models.offer_project(summary)
+        self.training.project_changed()
+
+    # Listener: what the logic tells.
+
+    def segmenting_changed(self) -> None:
+        self.segmenting.show_progress()
+
+    def case_changed(self, case: Case) -> None:
+        if case.id not in self._cases_told:  # later on the user may have turned to another one
+            self._cases_told.add(case.id)
+            self.review.new_case(case)
+            node = self._parameter_node
+            if node is not None and case.has_ct and node.ct not in (None, case.ct_node):
+                case.node.SetDisplayVisibility(False)
+                self.notice(_("{name} is ready. Choose its CT to review it.").format(name=case.name))
+            else:
+                self.choose(case)
+        self.update_soon()
+
+    def notice(self, text: str) -> None:
+        self.message.notice(text)
+
+    def error(self, error: ActiveSegError) -> None:
+        self.segmenting.failed(error)
+
+    def engine_state_changed(self) -> None:
+        self.installation.update()
+        self.update_soon()  # buttons elsewhere wait for it
+
+    def log_line(self, line: str) -> None:
+        self.installation.add_log_line(line)
+
+    def _on_edited(self) -> None:
+        self.editing.note_edit()
+        self.edit_timer.start()
+
+    def _on_ct_moved(self) -> None:
+        self._later(self.logic.review.follow_ct)  # what else is put under that transform may still be on its way
