@@ -12,6 +12,12 @@ from slicer_stand_in import LoadedModule
 from user import User, until
 
 
+def stage_of(user: User) -> str:
+    """Of the last training; empty when there was none."""
+    run = user.logic.training.run
+    return run.stage if run is not None else ""
+
+
 @pytest.fixture
 def user(panel: LoadedModule, slicer_core: Any) -> User:
     return User(panel, slicer_core)
@@ -32,18 +38,18 @@ def project(user: User, tmp_path: Path) -> Path:
         user.core.scene.Clear(0)
         user.load_ct(seed, patient)
         assert user.node.project == str(folder), "a closed scene takes neither along"
-        assert user.node.dataset == user.logic.project.summary["dataset"]
+        assert user.node.dataset == str(user.logic.project.summary.dataset)
         user.segment("1")
         user.ui.patientEdit.text = patient
         user.node.review = type(user.node.review)["ALL"]
         user.export(Path(user.node.dataset))
-    until(lambda: len(user.logic.project.summary["cases"]) == 2)
+    until(lambda: len(user.logic.project.summary.cases) == 2)
     return folder
 
 
 def test_a_project_is_begun_trained_and_its_version_chosen_by_hand(user: User, project: Path) -> None:
     summary = user.logic.project.summary
-    assert list(summary["cases"].values()) == ["train", "held out"]
+    assert list(summary.cases.values()) == ["train", "held out"]
     assert "1 corrected case is waiting" in user.ui.projectLabel.text
     user.ui.epochsSpin.value, user.ui.iterationsSpin.value, user.ui.trainMembersSpin.value = 2, 1, 1
     until(lambda: user.ui.finetuneButton.enabled)
@@ -54,13 +60,13 @@ def test_a_project_is_begun_trained_and_its_version_chosen_by_hand(user: User, p
     user.ui.finetuneButton.click()
     until(lambda: user.logic.training.runs)
     assert user.ui.trainingFrame.isVisibleTo(user.ui.projectBox)
-    until(lambda: user.logic.training.run["stage"] == "done")
+    until(lambda: stage_of(user) == "done")
     until(lambda: user.ui.versionsTable.rowCount == 2)
     assert len(user.logic.training.epochs) == 2
     assert user.core.scene.GetFirstNodeByClass("vtkMRMLPlotChartNode").GetNumberOfPlotSeriesNodes() == 2
     assert not user.ui.trainingFrame.isVisibleTo(user.ui.projectBox)
     assert "v0001" in user.widget.panel.message.text
-    if user.logic.project.summary["current"] == "base":
+    if user.logic.project.summary.current == "base":
         user.ui.versionsTable.selectRow(1)
         until(lambda: user.ui.versionPromoteButton.enabled)
         user.ui.versionPromoteButton.click()
@@ -71,7 +77,7 @@ def test_a_project_is_begun_trained_and_its_version_chosen_by_hand(user: User, p
     until(lambda: user.logic.segmenting.running is None)
     assert user.logic.segmenting.last_case.record["model"] == f"project:{project}@v0001"
     user.ui.versionRollbackButton.click()
-    until(lambda: user.logic.project.summary["current"] == "base")
+    until(lambda: user.logic.project.summary.current == "base")
 
 
 def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
@@ -80,15 +86,15 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
     user.ui.epochsSpin.value, user.ui.iterationsSpin.value, user.ui.trainMembersSpin.value = 30, 20, 1
     until(lambda: user.ui.finetuneButton.enabled)
     user.ui.finetuneButton.click()
-    until(lambda: user.logic.training.run.get("stage") == "training")
+    until(lambda: stage_of(user) == "training")
     user.ui.trainingPauseButton.click()
-    until(lambda: user.logic.training.run.get("paused"))
+    until(lambda: user.logic.training.run.paused)
     user.widget.cleanup()
     again = LoadedModule(ROOT / "ActiveSegModule" / "ActiveSegModule.py")
     try:
         again.enter()
         later = User(again, slicer_core)
-        until(lambda: later.logic.training.run.get("stage") == "stopped")
+        until(lambda: stage_of(later) == "stopped")
         assert later.ui.trainingPauseButton.text == "Resume"
         assert later.ui.trainingFrame.isVisibleTo(later.ui.projectBox)
         until(lambda: "training of livers has stopped" in later.widget.panel.message.text)
@@ -97,7 +103,7 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
         assert not later.ui.projectBox.collapsed
         until(lambda: later.ui.finetuneButton.enabled)
         later.ui.trainingPauseButton.click()
-        until(lambda: later.logic.training.run["stage"] == "training")
+        until(lambda: stage_of(later) == "training")
         later.logic.training.leave = lambda go_on: None  # as when Slicer is killed: nobody tells the training
     finally:
         again.close()
@@ -116,7 +122,7 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
         assert "is lost" in asked[0]
         monkeypatch.undo()
         later.ui.trainingCancelButton.click()
-        until(lambda: later.logic.training.run["stage"] == "cancelled")
+        until(lambda: stage_of(later) == "cancelled")
     finally:
         again.close()
     assert list((project / "versions").glob("v*")) == []
@@ -138,4 +144,4 @@ def test_a_matching_that_cannot_be_is_told_and_taken_back(user: User, project: P
     selector.activated.emit(selector.currentIndex)
     until(lambda: "liver" in user.widget.panel.message.text)
     assert user.ui.matchTable.cellWidget(0, 1).currentData == "spleen"
-    assert user.logic.project.summary["matching"]["spleen"] == "spleen"
+    assert user.logic.project.summary.matching["spleen"] == "spleen"
