@@ -616,7 +616,7 @@ def test_the_patient_stays_with_the_case_and_the_name_is_one_that_nnunet_can_hav
     monkeypatch.setattr(user.widget.panel, "confirm", lambda question, _yes: asked.append(question) or len(asked) > 1)
     show = user.widget.panel.exporting.show_progress
     monkeypatch.setattr(
-        user.widget.panel.exporting, "_show_progress", lambda stage, part: (show(stage, part), stages.append(stage))
+        user.widget.panel.exporting, "show_progress", lambda stage, part: (show(stage, part), stages.append(stage))
     )
     user.export(tmp_path / "Dataset802_Pr\u00fcfung")
     assert "'Dataset802_Prufung'" in asked[0]
