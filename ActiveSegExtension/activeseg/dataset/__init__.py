@@ -1,7 +1,8 @@
 """The dataset on disk. ``Dataset`` is the entry; everything else here is its parts."""
 
-from activeseg.dataset.dataset import Dataset, OpenedCase, Saved
+from activeseg.dataset.dataset import Dataset
 from activeseg.dataset.listing import CaseEntry
+from activeseg.dataset.new_case import OpenedCase, Saved
 from activeseg.dataset.provenance import Origin, Provenance
 from activeseg.dataset.verification import Finding
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy.typing as npt
 from activeseg.core.channel_names import different_names
 from activeseg.core.errors import DatasetError, InputError
 from activeseg.core.geometry import Geometry
-from activeseg.core.label_map import check_label_map
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.volume import Volume
@@ -33,49 +32,24 @@ from activeseg.dataset.layout import (
     schema_file,
 )
 from activeseg.dataset.listing import CaseEntry, Listing, read_schema
+from activeseg.dataset.new_case import Images, NewCase, OpenedCase, Saved
 from activeseg.dataset.new_dataset import new_dataset, present, remove_if_unused, write_text
 from activeseg.dataset.private_map import PrivateMap
 from activeseg.dataset.provenance import Origin, Provenance
 from activeseg.dataset.record import CaseRecord, Revision, StoredFile
-from activeseg.dataset.relabel import Names, check_nothing_is_lost, new_names, relabelled
+from activeseg.dataset.relabel import Names
 from activeseg.dataset.sweeping import sweep
 from activeseg.dataset.transaction import Change, Step, Transaction
 from activeseg.io.images import read_label_map, read_volume
 from activeseg.system.folders import private_folder
 from activeseg.system.regular_files import own_file
 
-Images = Volume | Mapping[str, Volume]
 LOCK_WAIT_S = 10.0
 """How long a writer waits for another one; the lock is held for moments, not while images are compressed."""
 
 
 def _no_step(_: str) -> None:
     pass
-
-
-@dataclass(frozen=True)
-class Saved:
-    """What storing a case did; ``added`` is False when it became a new revision of a case that was there."""
-
-    name: str
-    revision: int
-    added: bool
-
-    def sentence(self) -> str:
-        if self.added:
-            return f"Stored as {self.name}."
-        return f"This image is {self.name} already: its label map is updated (revision {self.revision})."
-
-
-@dataclass(frozen=True)
-class OpenedCase:
-    """A case as it was given: images by channel and label map in the image's own geometry (``ignore`` included)."""
-
-    name: str
-    images: Mapping[str, Volume]
-    labels: Volume
-    record: CaseRecord
-    waiting: tuple[str, ...]
 
 
 class Dataset:
@@ -258,9 +232,10 @@ class Dataset:
         when another program writes for too long, when the disk is full. Then nothing was changed.
         """
         progress = progress or Progress()
-        self._check_decided(provenance, schema, mapping or {})
-        stored = self._stored_images(images, geometry)
-        labels = self._own_values(labels, geometry, schema, mapping or {})
+        case = NewCase(images, labels, geometry, provenance, schema, mapping or {})
+        case.check_decided(self.schema)
+        stored = case.stored_images(self.channel_names)
+        labels = case.labels_in(self.schema)
         fingerprint = voxels.voxels_sha256(stored)
         if name is not None:
             check_case_name(name)
@@ -298,9 +273,10 @@ class Dataset:
 
         Raises what ``add_case`` raises before it writes.
         """
-        self._check_decided(provenance, schema, mapping or {})
-        stored = self._stored_images(images, geometry)
-        self._own_values(labels, geometry, schema, mapping or {})
+        case = NewCase(images, labels, geometry, provenance, schema, mapping or {})
+        case.check_decided(self.schema)
+        stored = case.stored_images(self.channel_names)
+        case.labels_in(self.schema)
         return self._same_image(self.listing(), voxels.voxels_sha256(stored), geometry)
 
     def add_truth(
@@ -355,8 +331,9 @@ class Dataset:
 
         ``geometry`` is that of the image as it was given (``open_case``). Parameters and errors as in ``add_case``.
         """
-        self._check_decided(provenance, schema, mapping or {})
-        labels = self._own_values(labels, geometry, schema, mapping or {})
+        case = NewCase({}, labels, geometry, provenance, schema, mapping or {})
+        case.check_decided(self.schema)
+        labels = case.labels_in(self.schema)
         own = self.record(name).geometry
         if not geometry.same_voxels(own):
             raise InputError(
@@ -410,53 +387,6 @@ class Dataset:
     def unlisted(self) -> unlisted.Unlisted:
         """What lies in the dataset's folders and its listing does not know; see ``unlisted``."""
         return unlisted.find(self.folder, self.listing())
-
-    # What follows is shared by the methods above.
-
-    def _stored_images(self, images: Images, geometry: Geometry) -> list[Volume]:
-        given = {self.channel_names[0]: images} if isinstance(images, Volume) else dict(images)
-        if set(given) != set(self.channel_names):
-            raise InputError(
-                f"The images {', '.join(given)} were given; the dataset needs {', '.join(self.channel_names)}.",
-                "Give one image for each channel.",
-            )
-        for channel, image in given.items():
-            if not image.geometry.same_voxels(geometry):
-                raise InputError(
-                    f"The image '{channel}' and the label map lie on different grids.",
-                    "Resample one of them to the other's grid.",
-                )
-        given = {channel: image.in_order_of(geometry) for channel, image in given.items()}
-        return [voxels.stored_image(given[channel], channel) for channel in self.channel_names]
-
-    def _own_values(
-        self, labels: npt.NDArray[Any], geometry: Geometry, schema: LabelSchema | None, mapping: Names
-    ) -> npt.NDArray[Any]:
-        check_label_map(labels, schema or self.schema, geometry.shape_kji, "The label map")
-        if labels.size and labels.min() == (schema or self.schema).ignore_value:
-            raise InputError(
-                "Every voxel of the label map is ignored: nothing could be learned from this case.",
-                "Review a region, draw something, or let more of the case count as truth.",
-            )
-        if schema is None:
-            return labels
-        check_nothing_is_lost(labels, schema, self.schema, mapping)
-        return relabelled(labels, schema, self.schema, mapping)
-
-    def _check_decided(self, provenance: Provenance, schema: LabelSchema | None, mapping: Names) -> None:
-        """Refuse a label map that says nothing about some structures: it would teach that they are absent."""
-        source = schema or self.schema
-        decided = source.names if provenance.decided is None else provenance.decided
-        names = new_names(source, self.schema, mapping)
-        missing = set(self.schema.names) - {names[name] for name in decided if name in names}
-        if missing:
-            shown = [name for name in self.schema.names if name in missing]
-            raise DatasetError(
-                f"{len(shown)} of the dataset's {len(self.schema)} structures were not looked for in this label map: "
-                f"{', '.join(shown[:5])}{' ...' if len(shown) > 5 else ''}.",
-                "Segment again with all structures of the dataset, or use a dataset of only those that were decided.",
-                missing=shown,
-            )
 
     def _record(self, listing: Listing, name: str) -> CaseRecord:
         return CaseRecord.read(self.folder, name, listing.entry(name).revision, len(self.channel_names))
