@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+import protocol_tables
 import pytest
 from draw_architecture import drawing
 from repository import ROOT, relative
@@ -27,6 +28,12 @@ STORED = (Alternative, Asked, Geometry, KeptDraft, ProjectState, Region, RunStat
 
 def test_the_table_of_rooms_is_current():
     assert split_page()[1] == table(), "run: python3 Testing/contract/rooms.py"
+
+
+def test_the_tables_of_messages_are_current():
+    assert protocol_tables.split_page()[1] == protocol_tables.tables(), (
+        "run: python3 Testing/contract/protocol_tables.py"
+    )
 
 
 def test_the_picture_is_current():

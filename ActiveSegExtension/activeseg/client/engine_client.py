@@ -54,7 +54,7 @@ class ProgressEvent:
 
 @dataclass(frozen=True)
 class EstimateEvent:
-    """What a job will need, before it starts; see ``PROTOCOL.md``."""
+    """What a job will need, before it starts; see ``docs/protocol.md``."""
 
     job: str
     estimate: Mapping[str, Any]

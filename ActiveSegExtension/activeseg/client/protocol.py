@@ -1,4 +1,4 @@
-"""The messages between a client and the engine: JSON-RPC 2.0, one UTF-8 line each. ``PROTOCOL.md`` is the reference."""
+"""The messages between a client and the engine: JSON-RPC 2.0, one UTF-8 line each. See ``docs/protocol.md``."""
 
 from __future__ import annotations
 

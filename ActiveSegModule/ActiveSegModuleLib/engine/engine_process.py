@@ -48,7 +48,7 @@ class Listeners:
 
     Attributes
     ----------
-    started : with what the engine says about itself (``hello`` in ``PROTOCOL.md``)
+    started : with what the engine says about itself (``hello`` in ``docs/protocol.md``)
     ended : once for each engine that is lost, after each of its open requests got the same error; and the end of its
         log. The error is a Crashed, or an EngineError when it cannot be started or speaks another version
     log : with each line of the log
