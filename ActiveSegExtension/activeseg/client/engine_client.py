@@ -182,7 +182,7 @@ class EngineClient:
                     return LogEvent(f"The engine refused a message: {message.message}")
                 return Failure(message.id, self._open.pop(message.id), message.error())
             case Notification():
-                return _told(message)
+                return _event_of(message)
             case Request():
                 return LogEvent(f"The engine asked for '{message.method}', which clients do not answer.")
 
@@ -198,7 +198,7 @@ class EngineClient:
         return Result(self._hello, "hello", value)
 
 
-def _told(message: Notification) -> Event:
+def _event_of(message: Notification) -> Event:
     params = message.params
     if message.method == "progress":
         eta = params["eta_s"]

@@ -29,7 +29,8 @@ def main() -> int:
     from activeseg.engine.pipes import Pipes
 
     if given.role == "supervisor":
-        from activeseg.engine.supervisor.supervisor import Limits, supervise
+        from activeseg.engine.supervisor.dispatcher import Limits
+        from activeseg.engine.supervisor.supervisor import supervise
 
         limits = Limits(given.idle_s, given.warm_gib, given.memory_gib, given.log_kib * 1024)
         return supervise(given.home.expanduser().absolute(), limits, sys.executable, os.environ)

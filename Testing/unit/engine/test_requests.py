@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import activeseg
 from activeseg.client.messages.calls import METHODS as MESSAGES
 from activeseg.client.messages.datasets import ExportRequest
 from activeseg.client.messages.images import ArrayFile, ImageFile
@@ -122,3 +125,14 @@ def test_what_is_wrong_is_told_by_its_name(method: str, params: dict[str, Any], 
     with pytest.raises(WrongParams) as caught:
         read_request(method, params)
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_the_supervisor_imports_nothing_large() -> None:
+    code = """
+import sys
+import activeseg.engine.supervisor.supervisor
+print(*sorted({"pydantic", "numpy", "torch", "SimpleITK", "nibabel"} & set(sys.modules)))
+"""
+    root = Path(activeseg.__file__).parents[1]
+    ended = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == ""

@@ -15,7 +15,7 @@ from activeseg.engine.supervisor.eta import Eta
 from activeseg.engine.supervisor.temporary_outputs import Output
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     """Where a job stands."""
 
     QUEUED = "queued"
@@ -27,7 +27,7 @@ class State(StrEnum):
 
 
 @dataclass
-class Job:
+class QueuedJob:
     """A request that one of the processes runs; its id is the request's. No client waits for an ``internal`` one."""
 
     id: str
@@ -35,7 +35,7 @@ class Job:
     method: Method
     params: Mapping[str, Any]
     internal: bool = False
-    state: State = State.QUEUED
+    state: JobState = JobState.QUEUED
     folder: Path | None = None
     output: Output | None = None
     kill_at: float | None = None
@@ -45,18 +45,18 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        return self.state in (State.DONE, State.FAILED, State.CANCELLED)
+        return self.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
     def to_dict(self) -> dict[str, Any]:
         return {"job": self.id, "method": self.name, "state": str(self.state), **self.progress}
 
 
 @dataclass
-class Place:
+class Slot:
     """One lane: its process while there is one, what runs there, what waits."""
 
     lane: Lane
     child: Child | None = None
-    running: Job | None = None
-    waiting: deque[Job] = field(default_factory=deque)
+    running: QueuedJob | None = None
+    waiting: deque[QueuedJob] = field(default_factory=deque)
     idle_since: float = 0.0

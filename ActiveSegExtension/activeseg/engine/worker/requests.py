@@ -127,12 +127,12 @@ def _wrong(method: str, params: Mapping[str, Any], error: ValidationError) -> Wr
         told = "" if outer else f"It has: {', '.join(known)}." if known else "It has none."
         return WrongParams(f"'{owner}' has no parameter {shown(name)}.", told)
     same = [other for where, other in chosen if where == place and other["type"] not in _OF_KEYS]
-    expected = " or ".join(dict.fromkeys(map(_told, same)))
+    expected = " or ".join(dict.fromkeys(map(_wanted, same)))
     whole = shown(".".join(map(str, place)))
     return WrongParams(f"The parameter {whole} of '{method}' is {shown(one['input'])}; it must be {expected}.")
 
 
-def _told(one: Any) -> str:
+def _wanted(one: Any) -> str:
     """What a value must be, after what pydantic says."""
     if one["type"] == "string_type" and "Path" in str(one["loc"][-1]):
         return "a path"
