@@ -19,6 +19,7 @@ from repository import ACTIVESEG, ROOT
 sys.path.insert(0, str(ACTIVESEG.parent))
 
 from activeseg.client.messages.calls import METHODS
+from activeseg.core.records import names_by_key
 from activeseg.engine.methods import METHODS as RUN
 
 PAGE = ROOT / "docs" / "protocol.md"
@@ -56,7 +57,8 @@ def parts(kind: Any) -> Iterator[type]:
 
 def rows(kind: type, what: str) -> list[str]:
     """The fields of a dataclass as a table; nothing for one without."""
-    fields = dataclasses.fields(kind)
+    keys = {name: key for key, name in names_by_key(kind).items()}
+    fields = [field for field in dataclasses.fields(kind) if field.name in keys]
     if not fields:
         return []
     hints, meanings = get_type_hints(kind), {}
@@ -65,7 +67,10 @@ def rows(kind: type, what: str) -> list[str]:
     head = [f"| {what} | type | if left out | |", "|---|---|---|---|"]
     return [
         *head,
-        *(f"| `{f.name}` | {type_text(hints[f.name])} | {default(f)} | {meanings.get(f.name, '')} |" for f in fields),
+        *(
+            f"| `{keys[f.name]}` | {type_text(hints[f.name])} | {default(f)} | {meanings.get(f.name, '')} |"
+            for f in fields
+        ),
         "",
     ]
 

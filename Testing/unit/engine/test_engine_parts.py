@@ -436,7 +436,7 @@ def test_arrays_travel_with_their_geometry(tmp_path: Path) -> None:
     assert np.array_equal(back.array, volume.array)
     assert back.geometry == volume.geometry
     for key in message["geometry"]:
-        with pytest.raises(InputError, match="not complete"):
+        with pytest.raises(InputError, match="is missing"):
             npy.read_volume({**message, "geometry": {k: v for k, v in message["geometry"].items() if k != key}})
     with pytest.raises(InputError, match="shape"):
         npy.read_volume({**message, "geometry": geometry(2, 3, 5).to_dict()})

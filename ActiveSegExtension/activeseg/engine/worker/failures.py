@@ -22,9 +22,15 @@ def answer_to_failure(request: Request, error: BaseException) -> ErrorResponse:
     """What is told to the user, who knows which image it was; the log gets the rest, without it."""
     if isinstance(error, WrongParams):
         return ErrorResponse.of(request.id, error, ErrorCode.INVALID_PARAMS)
-    number = new_number()
-    for line in discreetly(f"{request.method} failed ({number})", error):
+    answer, number = _foreseen(request, error), new_number()
+    what = f"{request.method} failed" + ("" if answer else f" ({number})")
+    for line in discreetly(what, error):
         print(line, file=sys.stderr)
+    return answer or ErrorResponse.of(request.id, unexpected(number), ErrorCode.INTERNAL)
+
+
+def _foreseen(request: Request, error: BaseException) -> ErrorResponse | None:
+    """The answer to errors that are raised on purpose, and to what may go wrong on any computer."""
     full = told_full(error, _folder_of(request))
     if full is not None and not isinstance(error, ActiveSegError):
         return ErrorResponse.of(request.id, full)
@@ -49,7 +55,7 @@ def answer_to_failure(request: Request, error: BaseException) -> ErrorResponse:
                 sentence, "Repair the engine's environment.", cause="imports", remedy=Remedy.REPAIR_ENVIRONMENT
             ),
         )
-    return ErrorResponse.of(request.id, unexpected(number), ErrorCode.INTERNAL)
+    return None
 
 
 def _folder_of(request: Request) -> Path:
