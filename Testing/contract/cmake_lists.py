@@ -1,6 +1,6 @@
 """The lists of files in the CMakeLists.txt of both parts: what they hold, what they should hold.
 
-``python3 Testing/contract/cmake_lists.py`` writes what is missing into them, and the table of rooms in ``docs/``.
+``python3 Testing/contract/cmake_lists.py`` writes what is missing into them, and the tables in ``docs/``.
 """
 
 from __future__ import annotations
@@ -45,3 +45,7 @@ if __name__ == "__main__":
             text = pattern(name).sub(rf"\g<1>{lines}\g<3>", text)
         (folder / "CMakeLists.txt").write_text(text, "utf-8")
     write_table()
+
+    from protocol_tables import write_tables  # needs numpy
+
+    write_tables()

@@ -142,6 +142,10 @@ def split_page() -> tuple[str, str, str]:
     return before, inside, after
 
 
-if __name__ == "__main__":
+def write_tables() -> None:
     before, _, after = split_page()
     PAGE.write_text(f"{before}{BEGIN}{tables()}{END}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    write_tables()
