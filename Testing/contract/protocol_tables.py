@@ -97,6 +97,8 @@ def attributes(doc: str) -> dict[str, str]:
 
 
 def marked(text: str) -> str:
+    """As Markdown, with JSON's word for None."""
+    text = re.sub(r"\bNone\b", "null", text)
     return re.sub(r"`{2}(.*?)`{2}", r"`\1`", text).replace("|", "\\|")
 
 

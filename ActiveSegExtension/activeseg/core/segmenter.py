@@ -208,7 +208,7 @@ class ModelInfo:
     folder
         Of its weights, where it has some.
     coarser
-        Name of the model that segments the same structures on a coarser grid; empty when there is none.
+        Name of the model that segments the same structures on a coarser grid; empty without one.
     """
 
     name: str

@@ -21,7 +21,7 @@ class VersionEntry:
     cases
         How many it learned from; None for the base model.
     before, after
-        Mean Dice on the held-out cases of its parent and of itself; None when nothing was measured.
+        Mean Dice on the held-out cases, of the parent and of this version; None when nothing was measured.
     reason
         Why it became the current version, or why not.
     """
@@ -60,7 +60,7 @@ class ProjectResult:
     damaged, problems
         Version -> what is wrong with its files; the same and more in sentences.
     run
-        The last fine-tuning: its ``id`` and the fields of ``FinetuneState``; None when there is none.
+        The last fine-tuning: its ``id`` and the fields of ``FinetuneState``; None without one.
     waiting, to_review
         Corrected cases that no version has learned from; held-out cases that were not reviewed as a whole.
     worth_it
@@ -226,7 +226,7 @@ class FinetuneState:
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneStartRequest(TypedRequest[FinetuneState], method="finetune.start"):
-    """Start a fine-tuning as it was planned; it goes on when the engine ends."""
+    """Start a fine-tuning as it was planned; the end of the engine does not end it."""
 
     project: Path
     plan: Mapping[str, Any]
