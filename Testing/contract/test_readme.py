@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import typer
-from repository import ROOT
+from repository import MODULE, ROOT
 
 from activeseg.commands.app import app
 
@@ -45,3 +47,13 @@ def test_the_readme_names_licence_citation_and_the_two_commands():
     assert "## How to cite" in README
     assert "Testing/run.py demo" in README
     assert "Testing/run.py test" in README
+
+
+def test_a_button_that_the_tutorial_presses_is_in_the_panel():
+    pressed = re.findall(r"[Pp]ress\s+\*([^*]+)\*", README.partition("## The same on the command line")[0])
+    labels = {
+        label for file in MODULE.rglob("*.ui") for label in re.findall(r">([^<]+)</string>", file.read_text("utf-8"))
+    }
+    samples = {"ActiveSegPhantom"}  # Slicer's own button of the module Sample Data
+    assert len(pressed) >= 4
+    assert not set(pressed) - labels - samples
