@@ -11,6 +11,8 @@ they come in the variables ``ACTIVESEG_PROXY`` and ``ACTIVESEG_INDEX``, and argu
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -22,6 +24,12 @@ from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    if importlib.util.find_spec("packaging") is None:
+        # A new Python has it only inside of its pip, or of the pip that it keeps for environments.
+        kept = importlib.util.find_spec("ensurepip")
+        if importlib.util.find_spec("pip") is None and kept is not None and kept.origin is not None:
+            sys.path += map(str, Path(kept.origin).parent.glob("_bundled/pip-*.whl"))
+        sys.modules["packaging"] = importlib.import_module("pip._vendor.packaging")
 
 from activeseg.client.environment.environment import EngineEnvironment, Options, Source, default_folder
 from activeseg.client.environment.failure import without_password

@@ -105,6 +105,16 @@ def test_the_file_itself_can_be_started_by_any_python(tmp_path):
     assert not (tmp_path / "engine").exists()
 
 
+def test_a_python_that_has_no_packages_at_all_can_start_the_file_that_the_readme_names(tmp_path):
+    name = "ActiveSegExtension/activeseg/client/environment_command.py"
+    root = Path(__file__).resolve().parents[3]
+    assert f"python3 {name}" in (root / "README.md").read_text("utf-8")
+    line = [str(PYTHON), "-I", "-S", str(root / name), "check", f"--folder={tmp_path / 'engine'}"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert done.stdout, done.stderr
+    assert json.loads(done.stdout)["result"]["state"] == "missing"
+
+
 @pytest.fixture
 def activeseg(monkeypatch, capfd):
     return runner(monkeypatch, capfd)

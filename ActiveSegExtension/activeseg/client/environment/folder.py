@@ -135,7 +135,8 @@ class EnvironmentFolder:
     def exclusive(self) -> Iterator[int | None]:
         """Keep others from changing the folder; gives the descriptor that holds the lock, for child processes.
 
-        The system frees the lock when all who hold it are gone, so a killed Slicer leaves none behind. Raises
+        The system frees the lock when all who hold it are gone: a killed Slicer leaves none behind, and an installer
+        that outlives it still keeps others out. filelock's locks are not inherited, and Slicer lacks it. Raises
         EngineError when another program is at it.
         """
         self.refuse_foreign()

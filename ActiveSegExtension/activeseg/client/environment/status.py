@@ -181,7 +181,8 @@ def read_imports(line: str) -> tuple[list[str], dict[str, Any]]:
 def damaged_files(packages: Path) -> Iterator[str]:
     """Files that the installed packages' own records name, and that are gone or of another size.
 
-    Two to three seconds' worth of file names on a slow disk; nothing is read but the records.
+    Two to three seconds' worth of file names on a slow disk; nothing is read but the records. ``pip check`` and
+    ``uv pip check`` compare versions only, and know no file that is gone.
     """
     for record in sorted(packages.glob("*.dist-info/RECORD")):
         name = f"{record.parent.name}/{record.name}"
