@@ -25,11 +25,12 @@ import numpy as np  # noqa: E402
 from slicer_application import SlicerCore  # noqa: E402
 from slicer_views import Pixels, SliceView, ThreeDView, four_up, side_by_side, write_png  # noqa: E402
 
+from activeseg.core.correction import Region  # noqa: E402
 from activeseg.core.labels import LabelSchema  # noqa: E402
 from activeseg.core.volume import Volume  # noqa: E402
 from activeseg.io.images import read_label_map, read_volume  # noqa: E402
 from activeseg.io.seg_nrrd import SegmentationFile, is_segmentation_file  # noqa: E402
-from ActiveSegModuleLib.scene.regions import ListedRegion, RegionBox, RegionTable  # noqa: E402
+from ActiveSegModuleLib.scene.regions import RegionBox, RegionTable  # noqa: E402
 from ActiveSegModuleLib.scene.segmentation import SegmentationNode  # noqa: E402
 from ActiveSegModuleLib.scene.uncertainty import UncertaintyVolume  # noqa: E402
 
@@ -166,7 +167,7 @@ def draw_correction(demo: DemoScene, red: SliceView) -> Pixels:
     """The region in which most was corrected, as it was predicted and as it is now."""
     predicted, corrected = (node.read_back().labels for node in (demo.prediction, demo.corrected))
 
-    def corrected_voxels(region: ListedRegion) -> int:
+    def corrected_voxels(region: Region) -> int:
         box = tuple(slice(*span) for span in region.box_kji)
         return int(np.count_nonzero(predicted[box] != corrected[box]))
 

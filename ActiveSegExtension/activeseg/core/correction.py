@@ -24,7 +24,7 @@ class Review(StrEnum):
 
 
 class RegionState(StrEnum):
-    """What became of a place that the user was asked to look at."""
+    """Review state of a region."""
 
     OPEN = "open"
     ACCEPTED = "accepted"

@@ -6,12 +6,12 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from activeseg.core.correction import RegionState
+from activeseg.core.correction import Region, RegionState
 from activeseg.core.errors import InputError
 
 from ..scene.alternatives import OfferedAlternative, apply_alternative
@@ -22,17 +22,6 @@ from ..scene.regions import RegionBox, RegionTable
 from ..scene.views import look_at
 
 _LONGEST_PAUSE_S = 120.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """A region as the list shows it."""
-
-    number: int
-    structures: tuple[str, ...]
-    score: float
-    ml: float
-    state: RegionState
 
 
 class Review:
@@ -97,13 +86,13 @@ class Review:
             self._box.hide()
         self._current = None
 
-    def rows(self) -> list[Row]:
-        """All regions, worst first; empty while there are none."""
+    def rows(self) -> list[Region]:
+        """All regions with their states as they are now, worst first; empty while there are none."""
         table = self._table
         if table is None:
             return []
         states = table.states()
-        return [Row(r.number, r.structures, r.score, r.size_mm3 / 1000, states[r.number]) for r in table.regions]
+        return [replace(region, state=states[region.number]) for region in table.regions]
 
     @property
     def reviewed(self) -> tuple[int, int]:

@@ -8,12 +8,11 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from activeseg.core.correction import RegionState
+from activeseg.core.correction import Region, RegionState
 from activeseg.core.errors import ActiveSegError
 from activeseg.core.uncertainty_scale import shown_threshold
 
 from ..engine.signals import connect
-from ..logic.review import Row
 from ..scene.case import Case
 from ..scene.uncertainty import UncertaintyVolume
 from .check_list import CheckList
@@ -326,7 +325,7 @@ class _Hover(qt.QObject):
         return False
 
 
-def _fill(table: Any, rows: list[Row], current: int | None) -> None:
+def _fill(table: Any, rows: list[Region], current: int | None) -> None:
     """Rows with their region's number behind the first cell; the current one is selected, without a signal."""
     states = {
         RegionState.OPEN: _("open"),
@@ -341,7 +340,7 @@ def _fill(table: Any, rows: list[Row], current: int | None) -> None:
         name = qt.QTableWidgetItem(", ".join(row.structures).replace("_", " ") or _("background"))
         name.setData(qt.Qt.UserRole, row.number)
         table.setItem(index, 0, name)
-        for column, value in ((1, round(row.score, 2)), (2, round(row.ml, 2))):
+        for column, value in ((1, round(row.score, 2)), (2, round(row.size_mm3 / 1000, 2))):
             cell = qt.QTableWidgetItem()
             cell.setData(qt.Qt.DisplayRole, float(value))  # sorts as a number
             table.setItem(index, column, cell)

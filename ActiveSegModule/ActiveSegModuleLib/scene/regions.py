@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import slicer
 import vtk
 
-from activeseg.core.correction import RegionState
+from activeseg.core.correction import Region, RegionState
 from activeseg.core.errors import InputError
-from activeseg.core.geometry import Box, FloatArray, Geometry
+from activeseg.core.geometry import FloatArray, Geometry
+from activeseg.core.records import damaged, from_json
 
 from .hierarchy import place_under
 from .placement import put_under_transform_of, vtk_matrix
@@ -23,41 +23,6 @@ _CT_ROLE = "ActiveSeg.CT"
 _REGIONS_ATTRIBUTE = "ActiveSeg.Regions"
 _GEOMETRY_ATTRIBUTE = "ActiveSeg.Geometry"
 _SMALLEST_VIEW_MM = 50.0
-
-
-@dataclass(frozen=True)
-class ListedRegion:
-    """What the scene needs to know of one entry of ``regions.json``.
-
-    ``box_kji`` holds half-open index ranges on the prediction's grid, ``center_ras`` is in mm before the CT's parent
-    transforms, as the engine knows it.
-    """
-
-    number: int
-    box_kji: Box
-    center_ras: tuple[float, float, float]
-    score: float
-    structures: tuple[str, ...]
-    size_mm3: float
-    state: RegionState
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ListedRegion:
-        """Raises InputError when an entry lacks something."""
-        try:
-            k, j, i = ((int(start), int(stop)) for start, stop in data["box_kji"])
-            r, a, s = (float(v) for v in data["center_ras_mm"])
-            return cls(
-                int(data["number"]),
-                (k, j, i),
-                (r, a, s),
-                float(data["score"]),
-                tuple(str(name) for name in data["structures"]),
-                float(data["size_mm3"]),
-                RegionState(data["state"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"Not a region: {error!r}.", "Choose the regions.json of a prediction.") from error
 
 
 class RegionTable:
@@ -77,7 +42,7 @@ class RegionTable:
     ) -> RegionTable:
         """Make the table from entries of ``regions.json``; ``geometry`` is the grid of the prediction's label map."""
         entries = [dict(region) for region in regions]
-        listed = [ListedRegion.from_dict(entry) for entry in entries]
+        listed = [_region(entry) for entry in entries]
         node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
         node.SetNodeReferenceID(_CT_ROLE, ct_node.GetID())
         node.SetAttribute(_REGIONS_ATTRIBUTE, json.dumps(entries))
@@ -113,9 +78,9 @@ class RegionTable:
         return Geometry.from_dict(json.loads(self.node.GetAttribute(_GEOMETRY_ATTRIBUTE)))
 
     @property
-    def regions(self) -> tuple[ListedRegion, ...]:
-        """All regions as they were made, worst first; for what became of them see ``states``."""
-        return tuple(ListedRegion.from_dict(entry) for entry in self._entries())
+    def regions(self) -> tuple[Region, ...]:
+        """All regions as they were made, worst first; their states now are in ``states``."""
+        return tuple(_region(entry) for entry in self._entries())
 
     def entry(self, number: int) -> dict[str, Any]:
         """The region as ``regions.json`` has it. Raises InputError when there is no region of that number."""
@@ -124,9 +89,9 @@ class RegionTable:
                 return entry
         raise InputError(f"There is no region {number}.", f"There are {len(self._entries())} regions.")
 
-    def region(self, number: int) -> ListedRegion:
+    def region(self, number: int) -> Region:
         """Raises InputError when there is no region of that number."""
-        return ListedRegion.from_dict(self.entry(number))
+        return _region(self.entry(number))
 
     def states(self) -> dict[int, RegionState]:
         """What the table says now, by region number; a region whose row was removed has the state that it came with.
@@ -249,6 +214,11 @@ class RegionBox:
 
     def hide(self) -> None:
         self.node.GetDisplayNode().SetVisibility(False)
+
+
+def _region(entry: Mapping[str, Any]) -> Region:
+    with damaged(InputError, "The region", "Choose the regions.json of a prediction."):
+        return from_json(Region, entry)
 
 
 def _to_world(node: Any, point_ras: Iterable[float]) -> tuple[float, float, float]:
