@@ -33,7 +33,7 @@ def register(sample_data: Any, folder: Path) -> None:
     ``sample_data`` is Slicer's module ``SampleData``, ``folder`` where the file is kept.
     """
 
-    def load(_source: Any) -> Sequence[Any]:
+    def load(_source: object) -> Sequence[Any]:
         import slicer
 
         return [slicer.util.loadVolume(str(make_phantom_file(folder)), {"name": TITLE})]

@@ -14,7 +14,6 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from unittest import SkipTest, TestCase
 
 import qt
@@ -26,6 +25,7 @@ from .panel.models import LAST_MODEL
 from .scene.case import Case
 from .scene.labelmap import array_of
 from .scene.regions import RegionTable
+from .slicer_types import Node
 
 OUTPUT = "ACTIVESEG_TEST_OUTPUT"
 MODULE = "ActiveSegModule"
@@ -53,7 +53,7 @@ class SelfTest:
             self.clean_up()
             raise SkipTest("The engine is not installed; set ACTIVESEG_ENGINE_PYTHON, or install it in the panel.")
 
-    def _note(self, *error: Any) -> None:
+    def _note(self, *error: object) -> None:
         self._errors.append("".join(traceback.format_exception(*error)))
         self._hook(*error)
 
@@ -66,7 +66,7 @@ class SelfTest:
         self.ui = self.widget.ui
 
     @property
-    def node(self) -> Any:
+    def node(self) -> Node:
         return self.widget.parameterNode
 
     @property

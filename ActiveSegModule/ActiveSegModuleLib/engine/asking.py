@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from activeseg.client.messages.calls import call_of, result_of
 from activeseg.client.messages.request import TypedRequest
@@ -27,7 +27,7 @@ def ask(
     """As ``Engine.request``, for a request that is a dataclass; its result is one, too."""
     method, params = call_of(request)
 
-    def answered(value: Any) -> None:
+    def answered(value: object) -> None:
         try:
             result = result_of(request, value)
         except EngineError as error:

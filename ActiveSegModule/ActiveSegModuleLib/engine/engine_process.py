@@ -31,6 +31,7 @@ from activeseg.client.subprocess_engine import tail
 from activeseg.core.errors import ActiveSegError, EngineError
 from activeseg.system.processes import exit_reason
 
+from ..slicer_types import Qt
 from .engine import OnError, OnNotice, OnProgress, ignore
 from .later import Later
 from .signals import connect
@@ -88,7 +89,7 @@ class EngineProcess:
 
     def __init__(
         self,
-        qt: Any,
+        qt: Qt,
         python: str | Path,
         home: str | Path,
         environment: Mapping[str, str],
@@ -223,7 +224,7 @@ class EngineProcess:
         """What is printed before the log is open, for example by a Python that cannot start."""
         self._stderr = (self._stderr + self._process.readAllStandardError().data())[-_STDERR_BYTES:]
 
-    def _finished(self, code: int, status: Any) -> None:
+    def _finished(self, code: int, status: object) -> None:
         self._read()
         self._read_errors()
         signalled = os.name == "posix" and status == self._qt.QProcess.ExitStatus.CrashExit
@@ -233,7 +234,7 @@ class EngineProcess:
         printed = tuple(self._stderr.decode("utf-8", "replace").splitlines()[-TAIL_LINES:])
         self._lost(f"The engine ended unexpectedly ({reason}).", log_tail or printed, self._refusal)
 
-    def _failed(self, kind: Any) -> None:
+    def _failed(self, kind: object) -> None:
         if kind == self._qt.QProcess.ProcessError.FailedToStart:  # all others are followed by ``finished``, or harmless
             error = EngineError(
                 f"The engine's Python '{self._program}' cannot be started: {self._process.errorString()}.",

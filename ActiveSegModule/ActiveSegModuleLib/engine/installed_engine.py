@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 from activeseg.core.errors import ActiveSegError, Cancelled, EngineError
 
+from ..slicer_types import Qt
 from .engine import OnError, OnNotice, OnProgress, ignore
 from .engine_process import EngineProcess, Listeners
 from .later import Later
 
-_ASKED_BY_NOBODY = ("engine.warm",)
+_NOT_ASKED_BY_THE_USER = ("engine.warm",)
 """What goes wrong there is no reason to disturb the user; it will be told when the same is asked for."""
 
 
@@ -37,7 +38,7 @@ class InstalledEngine:
 
     def __init__(
         self,
-        qt: Any,
+        qt: Qt,
         installation: Environment,
         home: Path,
         environment: Mapping[str, str],
@@ -82,13 +83,13 @@ class InstalledEngine:
         """See ``Engine.request``."""
         tell, token = on_error or self._listeners.exception, object()
 
-        def answered(result: Any) -> None:
+        def answered(result: object) -> None:
             self._unanswered.pop(token, None)
             on_result(result)
 
         def failed(error: ActiveSegError) -> None:
             self._unanswered.pop(token, None)
-            if method not in _ASKED_BY_NOBODY:
+            if method not in _NOT_ASKED_BY_THE_USER:
                 self._installation.suspect(error)
             tell(error)
 

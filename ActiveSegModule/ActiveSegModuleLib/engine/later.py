@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
+from ..slicer_types import Qt
 from .signals import connect
 
 
 class Later:
     """Calls the functions that it is given, one in each turn of the event loop, in their order."""
 
-    def __init__(self, qt: Any) -> None:
+    def __init__(self, qt: Qt) -> None:
         self._due: deque[Callable[[], object]] = deque()
         self._closed = False
         self._timer = qt.QTimer()

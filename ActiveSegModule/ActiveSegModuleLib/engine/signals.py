@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+
+from ..slicer_types import Qt, Widget
 
 
-def connect(sender: Any, signature: str, slot: Callable[..., None]) -> None:
+def connect(sender: Widget, signature: str, slot: Callable[..., None]) -> None:
     """Connect a signal by its signature, such as ``clicked()``. Raises AttributeError when there is none.
 
     PythonQt names signals by their signature, and only prints when there is none; PySide6 has attributes.
@@ -17,7 +18,7 @@ def connect(sender: Any, signature: str, slot: Callable[..., None]) -> None:
         raise AttributeError(f"This Qt's {type(sender).__name__} has no signal '{signature}'.")
 
 
-def timer(qt: Any, interval_ms: int, slot: Callable[..., None], once: bool = False) -> Any:
+def timer(qt: Qt, interval_ms: int, slot: Callable[..., None], once: bool = False) -> Widget:
     """A QTimer, not started yet, that calls ``slot``."""
     made = qt.QTimer()
     made.setSingleShot(once)

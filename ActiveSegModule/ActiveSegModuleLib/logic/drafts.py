@@ -36,6 +36,7 @@ from ..scene.case import Case
 from ..scene.layers import Snapshot, put, same_voxels, take
 from ..scene.placement import geometry_of
 from ..scene.volume_node import add_volume, volume_of
+from ..slicer_types import Scene, Settings
 
 UNTOUCHED_FOR = datetime.timedelta(days=1)
 """A draft in which nothing was edited is removed after so long: the scene can write it again, and it holds a CT."""
@@ -69,7 +70,7 @@ class Drafts:
     """One draft for each case, under the case's id; only the engine writes in ``folder``."""
 
     def __init__(
-        self, engine: Engine, folder: Path, notice: Callable[[str], None] = ignore, settings: Any = None
+        self, engine: Engine, folder: Path, notice: Callable[[str], None] = ignore, settings: Settings | None = None
     ) -> None:
         """
         Parameters
@@ -129,7 +130,7 @@ class Drafts:
     def _discard(self, folder: Path) -> None:
         tried(lambda: ask(self._engine, DraftDiscardRequest(draft=folder), on_error=ignore), ignore)
 
-    def open(self, id: str, scene: Any, on_result: Callable[[Case], None], on_error: OnError) -> None:
+    def open(self, id: str, scene: Scene, on_result: Callable[[Case], None], on_error: OnError) -> None:
         """Bring a draft back into the scene, with its CT; it stays a draft."""
 
         def start() -> None:
@@ -167,13 +168,13 @@ class Drafts:
             tried(remove, on_error)
 
 
-def offered_drafts(folder: Path, settings: Any) -> list[OfferedDraft]:
+def offered_drafts(folder: Path, settings: Settings) -> list[OfferedDraft]:
     """The drafts whose edits lie nowhere else, the one saved last first. Takes milliseconds; starts nothing."""
     in_scene = _saved_in_scene(settings)
     return [_offered(draft) for draft in drafts_in(folder) if draft.has_edits and draft.saved != in_scene.get(draft.id)]
 
 
-def _saved_in_scene(settings: Any) -> dict[str, str]:
+def _saved_in_scene(settings: Settings) -> dict[str, str]:
     """Ids of cases, and when the draft was saved whose edits are in a saved scene, too."""
     try:
         known = json.loads(str(settings.value(_SAVED_IN_SCENE) or "{}")) if settings else {}
@@ -313,7 +314,7 @@ class _Opening:
     def read_uncertainty(self) -> None:
         self._uncertainty = self._draft.read_uncertainty()
 
-    def show(self, scene: Any) -> Case:
+    def show(self, scene: Scene) -> Case:
         """A case with its CT. Raises InputError."""
         state, labels = self._draft.state, self._labels
         if not self._image.geometry.same_grid(labels.geometry):

@@ -8,7 +8,6 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from activeseg.client.messages.datasets import (
     DatasetOpenRequest,
@@ -30,6 +29,7 @@ from ..engine.engine import Engine, OnError, ignore
 from ..engine.inbox import Inbox
 from ..scene.case import Case
 from ..scene.volume_node import add_volume
+from ..slicer_types import Scene
 from .drafts import Drafts
 
 OnProgress = Callable[[str, float], None]
@@ -86,7 +86,7 @@ class DatasetCase:
 class Exporting:
     """What the Learn section does."""
 
-    def __init__(self, scene: Any, engine: Engine, drafts: Drafts) -> None:
+    def __init__(self, scene: Scene, engine: Engine, drafts: Drafts) -> None:
         self._scene = scene
         self._engine = engine
         self._drafts = drafts

@@ -23,6 +23,7 @@ from activeseg.core.errors import ActiveSegError, EngineError, InputError, Remed
 
 from ..engine.later import Later
 from ..engine.signals import connect
+from ..slicer_types import Qt, Settings, Widget
 
 OWN_PYTHON = "ACTIVESEG_ENGINE_PYTHON"
 """Environment variable that names the engine's Python; it wins over everything else."""
@@ -89,8 +90,8 @@ class Installation:
 
     def __init__(
         self,
-        qt: Any,
-        settings: Any,
+        qt: Qt,
+        settings: Settings,
         changed: Callable[[], None],
         python: str | None = None,
         environment: Mapping[str, str] | None = None,
@@ -110,7 +111,7 @@ class Installation:
         self._changed = changed
         self._interpreter = python or shutil.which("PythonSlicer") or sys.executable
         self._environment = os.environ if environment is None else environment
-        self._process: Any = None
+        self._process: Widget = None
         self._action: _Action | None = None
         self._ignores_variable = False
         self.damage = ""
@@ -278,7 +279,7 @@ class Installation:
                 process.kill()
                 process.waitForFinished(round(timeout_s * 1000))
 
-    def _with_proxy(self, proxy: str) -> Any:
+    def _with_proxy(self, proxy: str) -> Widget:
         variables = self._qt.QProcessEnvironment()
         for name, value in {**os.environ, PROXY: proxy}.items():
             variables.insert(name, value)
@@ -299,7 +300,7 @@ class Installation:
             printed = self._process.readAllStandardError().data()
             self._action.printed = (self._action.printed + printed)[-_STDERR_BYTES:]
 
-    def _finished(self, code: int, _status: Any) -> None:
+    def _finished(self, code: int, _status: object) -> None:
         action = self._action
         if action is None:
             return
@@ -315,7 +316,7 @@ class Installation:
             )
         self._end(action, error)
 
-    def _failed(self, kind: Any) -> None:
+    def _failed(self, kind: object) -> None:
         if self._action is not None and kind == self._qt.QProcess.ProcessError.FailedToStart:
             sentence = f"'{self._interpreter}' cannot be started: {self._process.errorString()}."
             self._end(self._action, EngineError(sentence, "Start Slicer again."))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from activeseg.client.messages.learning import ProjectResult
 from activeseg.client.messages.segmenting import (
@@ -20,6 +19,7 @@ from activeseg.core.segmenter import ModelInfo
 
 from ..engine.asking import ask, tried
 from ..engine.engine import Engine, OnError, ignore
+from ..slicer_types import Settings
 
 FAMILIES = {
     "project": "Project",
@@ -64,7 +64,7 @@ class Model(ModelInfo):
 class Models:
     """The list, as it was last asked for."""
 
-    def __init__(self, engine: Engine, settings: Any) -> None:
+    def __init__(self, engine: Engine, settings: Settings) -> None:
         """``settings`` as QSettings, which remembers folders of nnU-Net models."""
         self._engine = engine
         self._settings = settings

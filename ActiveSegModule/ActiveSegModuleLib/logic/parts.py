@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from activeseg.system.folders import default_home
 
 from ..engine.engine_process import Listeners
 from ..engine.installed_engine import InstalledEngine
 from ..engine.listener import Listener
+from ..slicer_types import Qt, Scene, Settings
 from .drafts import Drafts
 from .exporting import Exporting
 from .installation import Installation
@@ -29,9 +29,9 @@ class Parts:
 
     def __init__(
         self,
-        qt: Any,
-        scene: Any,
-        settings: Any,
+        qt: Qt,
+        scene: Scene,
+        settings: Settings,
         data_folder: Path,
         environment: Mapping[str, str],
         listener: Listener,

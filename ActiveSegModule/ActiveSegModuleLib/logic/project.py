@@ -64,16 +64,16 @@ class Project:
     def begin(self, model: str, dataset: Path | None, on_result: OnSummary, on_error: OnError) -> None:
         """Begin the project in its folder; without ``dataset`` one is made inside."""
         request = ProjectNewRequest(project=self.chosen, model=model, dataset=dataset)
-        self.ask(request, self.summarised(on_result), on_error)
+        self.change(request, on_result, on_error)
 
     def refresh(self, on_result: OnSummary, on_error: OnError) -> None:
         """Ask how the project stands."""
-        self.ask(ProjectShowRequest(project=self.chosen), self.summarised(on_result), on_error)
+        self.change(ProjectShowRequest(project=self.chosen), on_result, on_error)
 
     def match(self, matching: Mapping[str, str | None], on_result: OnSummary, on_error: OnError) -> None:
         """Say what structures of the dataset are in the model (None: new); only before the first version."""
         request = ProjectMatchRequest(project=self.chosen, matching=matching)
-        self.ask(request, self.summarised(on_result), on_error)
+        self.change(request, on_result, on_error)
 
     def admit(
         self, case: str, patient: str, on_result: Callable[[ProjectAdmitResult], None], on_error: OnError
@@ -84,7 +84,7 @@ class Project:
     def reviewed(self, case: str, on_result: OnSummary, on_error: OnError) -> None:
         """Say that all of a held-out case was reviewed."""
         request = ProjectReviewedRequest(project=self.chosen, case=case)
-        self.ask(request, self.summarised(on_result), on_error)
+        self.change(request, on_result, on_error)
 
     @property
     def busy(self) -> bool:
@@ -115,14 +115,14 @@ class Project:
         self._open += counted
         tried(lambda: ask(self._engine, request, answered, failed), failed)
 
-    def summarised(self, on_result: OnSummary) -> OnSummary:
-        """For an answer that is a summary: it is kept first."""
+    def change(self, request: TypedRequest[ProjectResult], on_result: OnSummary, on_error: OnError) -> None:
+        """Ask for a summary of the project; it is kept before it is handed on."""
 
         def summarised(result: ProjectResult) -> None:
             self._summarise(result)
             on_result(result)
 
-        return summarised
+        self.ask(request, summarised, on_error)
 
     def _summarise(self, summary: ProjectResult | None) -> None:
         self.summary = summary

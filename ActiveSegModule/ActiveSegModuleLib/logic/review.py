@@ -7,7 +7,6 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from ..scene.hierarchy import place_under
 from ..scene.preview import AlternativePreview
 from ..scene.regions import RegionBox, RegionTable
 from ..scene.views import look_at
+from ..slicer_types import Node, Scene, VtkObject
 
 _LONGEST_PAUSE_S = 120.0
 
@@ -27,7 +27,7 @@ _LONGEST_PAUSE_S = 120.0
 class Review:
     """The review of one case at a time; all that it decides is written into the scene at once."""
 
-    def __init__(self, scene: Any, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, scene: Scene, clock: Callable[[], float] = time.monotonic) -> None:
         self._scene = scene
         self._clock = clock
         self._case: Case | None = None
@@ -35,7 +35,7 @@ class Review:
         self._box: RegionBox | None = None
         self._preview = AlternativePreview(scene)
         self._worked_at = clock()
-        self._listed: Any = None  # the table whose regions these are
+        self._listed: Node = None  # the table whose regions these are
         self._content: dict[int, bytes] = {}
         self._states: dict[int, dict[bytes, RegionState]] = {}
 
@@ -168,7 +168,7 @@ class Review:
         else:
             self._preview.show(case, self.alternatives()[index].patch)
 
-    def take(self, index: int, editor_logic: Any, save_state: Callable[[], None] | None = None) -> None:
+    def take(self, index: int, editor_logic: VtkObject, save_state: Callable[[], None] | None = None) -> None:
         """Write an alternative of the current region (counted from 0) into the segmentation, undoable.
 
         ``editor_logic`` and ``save_state`` as in ``apply_alternative``. The region counts as corrected.

@@ -27,6 +27,7 @@ from ..engine.results import labels_of, patches_in
 from ..scene.case import Case
 from ..scene.placement import geometry_of
 from ..scene.volume_node import volume_of
+from ..slicer_types import Node, Scene
 
 OnResult = Callable[[SegmentResult], None]
 
@@ -99,7 +100,7 @@ class Segmenting:
 
     def __init__(
         self,
-        scene: Any,
+        scene: Scene,
         engine: Engine,
         drafts: Path,
         listener: Listener,
@@ -123,7 +124,7 @@ class Segmenting:
         """None when nothing runs."""
         return self._run.state if self._run else None
 
-    def start(self, ct_node: Any, choice: Choice) -> None:
+    def start(self, ct_node: Node, choice: Choice) -> None:
         """Segment a volume node; the case is told to the listeners. Raises InputError, and EngineError when
         no engine is installed; then nothing has begun."""
         if self._run is not None:
@@ -231,7 +232,7 @@ class Segmenting:
         if run is self._run:
             (on_error or (lambda e: self._fail(run, e)))(error)
 
-    def _ct_of(self, run: _Run) -> Any:
+    def _ct_of(self, run: _Run) -> Node:
         if not self._scene.IsNodePresent(run.ct_node):
             raise InputError("The CT was removed while it was segmented; nothing was added.", "Load it again.")
         return run.ct_node
@@ -265,7 +266,7 @@ class Segmenting:
             preview = Case.create(self._scene, ct_node, labels, result.record, name, preview=True)
             self._listener.case_changed(preview)
 
-    def remove_previews(self, ct_node: Any) -> None:
+    def remove_previews(self, ct_node: Node) -> None:
         """Out of the scene with a CT's previews; what the user drew into one is hidden instead, and told."""
         for case in Case.all_in(self._scene):
             if not case.is_preview or not case.has_ct or case.ct_node is not ct_node:
@@ -336,7 +337,7 @@ class Segmenting:
 class _Run:
     """One run, from the click to its end."""
 
-    def __init__(self, ct_node: Any, choice: Choice, state: Running) -> None:
+    def __init__(self, ct_node: Node, choice: Choice, state: Running) -> None:
         self.ct_node = ct_node
         self.choice = choice
         self.state = state

@@ -18,6 +18,7 @@ from activeseg.client.messages.learning import (
 from activeseg.core.records import from_json
 
 from ..engine.engine import OnError
+from ..slicer_types import Settings
 from .project import Project
 
 Control = Literal["run", "pause", "stop", "cancel"]
@@ -138,7 +139,7 @@ class Training:
         self.run, self.epochs, self._after = None, [], 0
 
 
-def training_seen(settings: Any) -> Mapping[str, str]:
+def training_seen(settings: Settings) -> Mapping[str, str]:
     """``project``, ``run`` and ``stage`` of the training that was seen last; empty when there was none."""
     try:
         seen = json.loads(str(settings.value(LAST_TRAINING) or "{}"))
@@ -147,7 +148,7 @@ def training_seen(settings: Any) -> Mapping[str, str]:
     return seen if isinstance(seen, dict) else {}
 
 
-def note_training(settings: Any, project: Path | None, run: FinetuneState | None) -> None:
+def note_training(settings: Settings, project: Path | None, run: FinetuneState | None) -> None:
     """Remember how far a training was when the user last looked; without one, what was seen before stays."""
     if run is not None:
         seen = {"project": str(project), "run": run.run, "stage": run.stage}

@@ -29,12 +29,12 @@ class Versions:
     def promote(self, version: str, on_result: OnSummary, on_error: OnError) -> None:
         """Make a version current by hand."""
         request = PromoteRequest(project=self._project.chosen, version=version, reason="by hand, in Slicer")
-        self._project.ask(request, self._project.summarised(on_result), on_error)
+        self._project.change(request, on_result, on_error)
 
     def rollback(self, on_result: OnSummary, on_error: OnError) -> None:
         """Make current what was current before."""
         request = RollbackRequest(project=self._project.chosen)
-        self._project.ask(request, self._project.summarised(on_result), on_error)
+        self._project.change(request, on_result, on_error)
 
     def compare(self, first: str, second: str, on_result: Callable[[CompareResult], None], on_error: OnError) -> None:
         """Two versions on the held-out cases."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import qt
 import slicer
@@ -12,12 +11,13 @@ from slicer.i18n import tr as _
 from ..engine.signals import connect
 from ..logic.drafts import offered_drafts
 from ..logic.training import ENDED, training_seen
+from ..slicer_types import Settings
 
 _NAME = "ActiveSegLeftFromLastTime"
 _OPENED = "ActiveSegOpened"
 
 
-def offer(folder: Path, settings: Any) -> None:
+def offer(folder: Path, settings: Settings) -> None:
     """Show a button that opens the module, if there is a reason to. Files of a folder are looked at, nothing starts.
 
     ``folder`` holds the drafts.
@@ -49,7 +49,7 @@ def withdraw() -> None:
             child.deleteLater()
 
 
-def _text(folder: Path, settings: Any) -> str:
+def _text(folder: Path, settings: Settings) -> str:
     drafts = offered_drafts(folder, settings)
     if drafts:
         return _("ActiveSeg: unsaved corrections of {count} case(s)").format(count=len(drafts))

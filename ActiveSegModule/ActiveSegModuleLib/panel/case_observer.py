@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import slicer
 
 from ..scene.case import Case
+from ..slicer_types import Node
 
 
 class CaseObserver:
@@ -19,9 +19,9 @@ class CaseObserver:
     def __init__(self, edited: Callable[[], None], ct_moved: Callable[[], None]) -> None:
         self._edited = edited
         self._ct_moved = ct_moved
-        self._node: Any = None
-        self._ct: Any = None
-        self._tags: list[tuple[Any, int]] = []
+        self._node: Node = None
+        self._ct: Node = None
+        self._tags: list[tuple[Node, int]] = []
 
     def observe(self, case: Case | None) -> None:
         """Turn to a case; None: to none."""
@@ -45,8 +45,8 @@ class CaseObserver:
             self._tags.append((ct, ct.AddObserver(moved, self._on_ct_moved)))
         self._node, self._ct = node, ct
 
-    def _on_edited(self, _caller: Any, _event: str) -> None:
+    def _on_edited(self, _caller: object, _event: str) -> None:
         self._edited()
 
-    def _on_ct_moved(self, _caller: Any, _event: str) -> None:
+    def _on_ct_moved(self, _caller: object, _event: str) -> None:
         self._ct_moved()

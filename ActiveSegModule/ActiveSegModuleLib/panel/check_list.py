@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import qt
 
 from ..engine.signals import connect
 from ..logic.models import found
+from ..slicer_types import Widget
 
 
 class CheckList:
     """Names that the user ticks in a QListWidget."""
 
-    def __init__(self, search: Any, widget: Any, changed: Callable[[], None]) -> None:
+    def __init__(self, search: Widget, widget: Widget, changed: Callable[[], None]) -> None:
         """``changed`` is called when the user ticks or unticks a name, not when a program does."""
         self._search = search
         self._list = widget

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import slicer
 from slicer.i18n import tr as _
 
 from ..scene.case import Case
 from ..scene.uncertainty import ROLE_ATTRIBUTE
 from ..scene.views import show_volume, take_out
+from ..slicer_types import Node
 from .section import Panel, Section
 
 
@@ -118,12 +117,12 @@ class CurrentCase(Section):
         orphan = case is not None and case.node is segmentation and not case.has_ct
         self._show_only(None if orphan else segmentation)  # what the views show behind is another patient
 
-    def _show_ct(self, ct: Any) -> None:
+    def _show_ct(self, ct: Node) -> None:
         if ct is not None:
             show_volume(self._scene, ct, slicer.app.applicationLogic())
             self._active_volume = ct.GetID()
 
-    def _show_only(self, segmentation: Any) -> None:
+    def _show_only(self, segmentation: Node) -> None:
         """Of all that ActiveSeg made only this segmentation is visible; others' stay as they are."""
         for case in Case.all_in(self._scene):
             if bool(case.node.GetDisplayVisibility()) != (case.node is segmentation):
@@ -141,11 +140,11 @@ class CurrentCase(Section):
         take_out(self._scene, helpers)
 
 
-def _id(node: Any) -> str | None:
+def _id(node: Node) -> str | None:
     return str(node.GetID()) if node is not None else None
 
 
-def is_ct(node: Any) -> bool:
+def is_ct(node: Node) -> bool:
     """Whether a node can be segmented: a scalar volume that is neither a label map, nor ActiveSeg's own, nor hidden."""
     return (
         node.GetClassName() == "vtkMRMLScalarVolumeNode"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import qt
 import slicer
 
@@ -12,6 +10,7 @@ from activeseg.core.errors import ActiveSegError, InputError
 from ..engine.signals import connect
 from ..scene.case import Case
 from ..scene.region_mask import RegionMask
+from ..slicer_types import Node, Widget
 from .section import Panel, Section
 
 _NODE_TAG = "ActiveSegEditor"
@@ -22,7 +21,7 @@ class EditingSection(Section):
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
-        self.made_editor: Any = None
+        self.made_editor: Widget = None
         self.mask = RegionMask(panel.scene)
         self._entered = False
         self._edited_elsewhere = False
@@ -30,7 +29,7 @@ class EditingSection(Section):
         connect(panel.ui.editSection, "contentsCollapsed(bool)", lambda _collapsed: self.update())
 
     @property
-    def editor(self) -> Any:
+    def editor(self) -> Widget:
         """The qMRMLSegmentEditorWidget, with the case that is reviewed in it."""
         if self.made_editor is None:
             self.made_editor = self._made()
@@ -155,7 +154,7 @@ class EditingSection(Section):
         case = self._panel.logic.review.case
         return case if case is not None and case.has_ct and not case.is_preview else None
 
-    def _made(self) -> Any:
+    def _made(self) -> Widget:
         editor = slicer.qMRMLSegmentEditorWidget()
         editor.setMaximumNumberOfUndoStates(10)
         editor.setEffectNameOrder(
@@ -175,7 +174,7 @@ class EditingSection(Section):
         self._ui.editorFrame.layout().addWidget(editor)
         return editor
 
-    def _node(self) -> Any:
+    def _node(self) -> Node:
         node = self._panel.scene.GetSingletonNode(_NODE_TAG, "vtkMRMLSegmentEditorNode")
         if node is None:
             node = slicer.vtkMRMLSegmentEditorNode()
@@ -183,10 +182,10 @@ class EditingSection(Section):
             node = self._panel.scene.AddNode(node)
         return node
 
-    def _source_of(self, case: Case) -> Any:
+    def _source_of(self, case: Case) -> Node:
         return self.mask.node or case.ct_node
 
-    def _give_case_to(self, editor: Any) -> None:
+    def _give_case_to(self, editor: Widget) -> None:
         """The case's nodes into the editor, where it has others; a closed scene took its node away, too."""
         case, node = self._case, self._node()
         if editor.mrmlSegmentEditorNode() is not node:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from enum import Enum
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import qt
 import slicer
@@ -19,6 +18,7 @@ from ..engine.signals import connect
 from ..logic.exporting import DatasetCase, Export, ExportChoice, nnunet_folder
 from ..scene.case import Case
 from ..scene.hierarchy import patient_of
+from ..slicer_types import Node
 from .section import Panel, Section
 
 ANNOTATOR = "ActiveSeg/annotator"
@@ -49,7 +49,7 @@ class ExportingSection(Section):
         ui = self._ui
         self._exporting = panel.logic.exporting
         self._case: Case | None = None
-        self._filled: Any = None
+        self._filled: Node = None
         self._listed_dataset = ""
         self._shown_dataset = ""
         self.busy = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from activeseg.core.errors import ActiveSegError, Cancelled, EngineError
 
 from ..engine.signals import connect, timer
 from ..logic.installation import CHANGES, Installation, Origin, Sources
+from ..slicer_types import Widget
 from .installation_texts import question_text, size_text, working_text
 from .section import Panel, Section
 
@@ -274,7 +275,9 @@ class InstallationSection(Section):
 
         self._run(action, done, sources, python)
 
-    def _run(self, action: str, done: Any, sources: Sources | None = None, python: str = "") -> None:
+    def _run(
+        self, action: str, done: Callable[[Mapping[str, Any]], None], sources: Sources | None = None, python: str = ""
+    ) -> None:
         self._panel.message.clear()
         self._failure = None
         try:
@@ -282,7 +285,7 @@ class InstallationSection(Section):
         except ActiveSegError as error:
             self._failed("", error)
 
-    def _look(self, done: Any) -> None:
+    def _look(self, done: Callable[[Mapping[str, Any]], None]) -> None:
         """Check without being asked: it disturbs no one, and nothing is said when it cannot be done."""
         if self._installation.working is None:
             self._installation.run("check", done, lambda _error: self.update())
@@ -335,7 +338,7 @@ class InstallationSection(Section):
         self._panel.logic.engine.shutdown()
         self.update()
 
-    def _on_browse(self, edit: Any) -> None:
+    def _on_browse(self, edit: Widget) -> None:
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose a folder"), str(edit.text))
         if folder:
             edit.text = folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -11,12 +10,13 @@ from slicer.i18n import tr as _
 from activeseg.core.errors import ActiveSegError, Crashed
 
 from ..engine.signals import connect
+from ..slicer_types import Widgets
 
 
 class Message:
     """One message at a time; a new one takes the place of the last."""
 
-    def __init__(self, ui: Any) -> None:
+    def __init__(self, ui: Widgets) -> None:
         self._ui = ui
         self._action: Callable[[], None] | None = None
         self._details = ""

@@ -21,6 +21,7 @@ from ..engine.signals import connect, timer
 from ..scene.case import Case
 from ..scene.uncertainty import ROLE_ATTRIBUTE
 from ..scene.views import take_out
+from ..slicer_types import Node, ParameterNode, Widget, Widgets
 from . import at_start
 from .case_observer import CaseObserver
 from .current_case import CurrentCase, is_ct
@@ -45,7 +46,7 @@ EDIT_DELAY_MS = 200
 class ModulePanel(VTKObservationMixin, Listener):
     """The one ``Panel`` that sections know, see ``section``; and the ``Listener`` of the logic."""
 
-    def __init__(self, ui: Any, make_logic: Callable[[Listener], Any], is_entered: Callable[[], bool]) -> None:
+    def __init__(self, ui: Widgets, make_logic: Callable[[Listener], Any], is_entered: Callable[[], bool]) -> None:
         """
         Parameters
         ----------
@@ -61,8 +62,8 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.scene, self.settings = slicer.mrmlScene, qt.QSettings()
         self.logic = make_logic(self)
         self._is_entered = is_entered
-        self._parameter_node: Any = None
-        self._gui_tag: Any = None
+        self._parameter_node: ParameterNode = None
+        self._gui_tag: int | None = None
         self._later = Later(qt)
         self._observer = CaseObserver(self._on_edited, self._on_ct_moved)
         self._cases_told: set[str] = set()
@@ -132,7 +133,7 @@ class ModulePanel(VTKObservationMixin, Listener):
 
     # The scene.
 
-    def _on_scene_start_close(self, _caller: Any, _event: str) -> None:
+    def _on_scene_start_close(self, _caller: object, _event: str) -> None:
         self.logic.segmenting.cancel()
         self.case_left()
         self.keeping.scene_closes()
@@ -141,13 +142,13 @@ class ModulePanel(VTKObservationMixin, Listener):
         self._take_parameter_node(None)
         self.current_case.forget()
 
-    def _on_scene_ready(self, _caller: Any, _event: str) -> None:
+    def _on_scene_ready(self, _caller: object, _event: str) -> None:
         self.logic.forgetParameterNode()
         if self._is_entered():
             self._turn_to_parameter_node()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _on_node_added(self, _caller: Any, _event: str, node: Any) -> None:
+    def _on_node_added(self, _caller: object, _event: str, node: Node) -> None:
         if is_ct(node):
             self._later(self._on_volume_loaded)  # its image comes after the node
 
@@ -157,7 +158,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.update_soon()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _on_node_about_to_be_removed(self, _caller: Any, _event: str, node: Any) -> None:
+    def _on_node_about_to_be_removed(self, _caller: object, _event: str, node: Node) -> None:
         """What belongs to a segmentation goes with it, and out of the views while it is still there."""
         if self.scene.IsClosing():
             return
@@ -170,12 +171,12 @@ class ModulePanel(VTKObservationMixin, Listener):
             self._later(lambda: self._remove_nodes(companions))
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _on_node_removed(self, _caller: Any, _event: str, _node: Any) -> None:
+    def _on_node_removed(self, _caller: object, _event: str, _node: Node) -> None:
         """Slicer's views turn to another volume when one is removed, and it may be one that must not be shown."""
         if self._parameter_node is not None and not self.scene.IsClosing():
             self.update_soon()
 
-    def _remove_nodes(self, nodes: tuple[Any, ...]) -> None:
+    def _remove_nodes(self, nodes: tuple[Node, ...]) -> None:
         for node in nodes:
             if self.scene.IsNodePresent(node):
                 self.scene.RemoveNode(node)
@@ -183,11 +184,11 @@ class ModulePanel(VTKObservationMixin, Listener):
     # The parameter node.
 
     @property
-    def parameter_node(self) -> Any:
+    def parameter_node(self) -> ParameterNode:
         return self._parameter_node
 
     @property
-    def stored(self) -> Any:
+    def stored(self) -> ParameterNode:
         return self.logic.getParameterNode()
 
     def _turn_to_parameter_node(self) -> None:
@@ -195,7 +196,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.current_case.enter()
         self.update_soon()
 
-    def _take_parameter_node(self, node: Any) -> None:
+    def _take_parameter_node(self, node: Node) -> None:
         before = self._parameter_node
         if before is not None:
             before.disconnectGui(self._gui_tag)
@@ -207,7 +208,7 @@ class ModulePanel(VTKObservationMixin, Listener):
             self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._on_parameter_node_modified)
             self.update()
 
-    def _on_parameter_node_modified(self, _caller: Any = None, _event: str = "") -> None:
+    def _on_parameter_node_modified(self, _caller: object = None, _event: str = "") -> None:
         self.update_soon()
 
     def update(self) -> None:
@@ -253,7 +254,7 @@ class ModulePanel(VTKObservationMixin, Listener):
                 return _("Show"), self.training.show_training
         return self.weights.way_out(error)
 
-    def open_section(self, section: Any) -> None:
+    def open_section(self, section: Widget) -> None:
         section.collapsed = False
 
     def choose(self, case: Case) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import qt
 import slicer
@@ -14,6 +14,7 @@ from activeseg.client.messages.learning import ProjectAdmitResult, ProjectResult
 from activeseg.core.errors import ActiveSegError, InputError
 
 from ..engine.signals import connect
+from ..slicer_types import Node, Widget
 from .section import Panel, Section
 
 R = TypeVar("R")
@@ -60,7 +61,7 @@ class ProjectSection(ProjectPart):
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
         ui = self._ui
-        self._filled: Any = None
+        self._filled: Node = None
         connect(ui.projectEdit, "editingFinished()", self._on_project)
         connect(ui.projectBrowseButton, "clicked()", self._on_browse)
         connect(ui.projectNewButton, "clicked()", self.pressed(self._on_begin))
@@ -120,7 +121,7 @@ class ProjectSection(ProjectPart):
             connect(selector, "activated(int)", lambda _index, name=name, s=selector: self._on_match(name, s))
             table.setCellWidget(row, 1, selector)
 
-    def _on_match(self, name: str, selector: Any) -> None:
+    def _on_match(self, name: str, selector: Widget) -> None:
         self.ask(self._project.match, self._panel.project_changed, {name: str(selector.currentData or "") or None})
 
     def _on_project(self) -> None:
@@ -177,7 +178,7 @@ def project_text(summary: ProjectResult | None) -> str:
     return f"{told} {summary.worth_it}"
 
 
-def fill(table: Any, rows: Sequence[Sequence[str]]) -> None:
+def fill(table: Widget, rows: Sequence[Sequence[str]]) -> None:
     """Texts into a table, each also as a tip, for it may be long."""
     table.setRowCount(len(rows))
     for index, row in enumerate(rows):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import qt
 from slicer.i18n import tr as _
@@ -15,6 +14,7 @@ from activeseg.core.uncertainty_scale import shown_threshold
 from ..engine.signals import connect
 from ..scene.case import Case
 from ..scene.uncertainty import UncertaintyVolume
+from ..slicer_types import Node, Widget
 from .check_list import CheckList
 from .section import Panel, Section
 
@@ -35,10 +35,9 @@ class ReviewSection(Section):
         self._review = panel.logic.review
         self._focus = CheckList(ui.focusSearch, ui.focusList, self._on_focus)
         self._shown: UncertaintyVolume | None = None
-        self._buttons: list[Any] = []
-        self._offered: tuple[Any, ...] = ()
+        self._buttons: list[Widget] = []
         self._hover = _Hover(self._review.preview)
-        self._begun: Any = None  # the table whose first region was gone to
+        self._begun: Node = None  # the table whose first region was gone to
         self._automatic: dict[str, tuple[str, float] | None] = {}  # by case: what was not chosen
         header = ui.regionTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
@@ -115,7 +114,7 @@ class ReviewSection(Section):
         self._update_alternatives()
 
     @property
-    def alternative_buttons(self) -> tuple[Any, ...]:
+    def alternative_buttons(self) -> tuple[Widget, ...]:
         """The buttons of the current region's alternatives."""
         return tuple(self._buttons)
 
@@ -166,7 +165,7 @@ class ReviewSection(Section):
                 self._panel.show_error(error)
         self._panel.region_changed()
 
-    def _say_what_is_chosen(self, case: Case | None, chosen: Any) -> None:
+    def _say_what_is_chosen(self, case: Case | None, chosen: Node) -> None:
         """Why there is nothing to review or to edit, where that is so."""
         others = self._panel.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
         self._ui.reviewSection.enabled = case is not None or bool(others)
@@ -219,9 +218,9 @@ class ReviewSection(Section):
             for index, text in enumerate(texts):
                 button = qt.QPushButton(text)
                 button.toolTip = _("{what}. Hover to see it in the views, click to take it.").format(what=text)
-                button.setSizePolicy(
-                    qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed
-                )  # a long text does not widen the panel
+                # a long text does not widen the panel, and its beginning stays in sight
+                button.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
+                button.styleSheet = "text-align: left"
                 self._ui.alternativesFrame.layout().addWidget(button)
                 connect(button, "clicked()", lambda index=index: self._take(index))
                 self._hover.watch(button, index)
@@ -239,7 +238,7 @@ class ReviewSection(Section):
             self._panel.show_error(error)
         self.update_regions()
 
-    def _do(self, step: Callable[[], Any]) -> None:
+    def _do(self, step: Callable[[], object]) -> None:
         try:
             step()
         except ActiveSegError as error:
@@ -313,11 +312,11 @@ class _Hover(qt.QObject):
         qt.QObject.__init__(self)
         self._preview = preview
 
-    def watch(self, button: Any, index: int) -> None:
+    def watch(self, button: Widget, index: int) -> None:
         button.setProperty("alternative", index)
         button.installEventFilter(self)
 
-    def eventFilter(self, button: Any, event: Any) -> bool:  # noqa: N802 - Qt's name
+    def eventFilter(self, button: Widget, event: Widget) -> bool:  # noqa: N802 - Qt's name
         if event.type() == qt.QEvent.Enter:
             self._preview(int(button.property("alternative")))
         elif event.type() in (qt.QEvent.Leave, qt.QEvent.Hide):
@@ -325,7 +324,7 @@ class _Hover(qt.QObject):
         return False
 
 
-def _fill(table: Any, rows: list[Region], current: int | None) -> None:
+def _fill(table: Widget, rows: list[Region], current: int | None) -> None:
     """Rows with their region's number behind the first cell; the current one is selected, without a signal."""
     states = {
         RegionState.OPEN: _("open"),
@@ -355,6 +354,6 @@ def _fill(table: Any, rows: list[Region], current: int | None) -> None:
     table.blockSignals(blocked)
 
 
-def _selected(table: Any) -> int | None:
+def _selected(table: Widget) -> int | None:
     item = table.item(table.currentRow(), 0) if table.currentRow() >= 0 else None
     return int(item.data(qt.Qt.UserRole)) if item else None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from activeseg.client.messages.learning import ProjectResult
 from activeseg.core.errors import ActiveSegError
 
 from ..logic.parts import Parts
 from ..scene.case import Case
+from ..slicer_types import ParameterNode, Scene, Settings, Widget, Widgets
 from .message import Message
 
 
@@ -29,18 +30,18 @@ class Panel(Protocol):
         The bar at the top
     """
 
-    ui: Any
-    scene: Any
-    settings: Any
+    ui: Widgets
+    scene: Scene
+    settings: Settings
     logic: Parts
     message: Message
 
     @property
-    def parameter_node(self) -> Any:
+    def parameter_node(self) -> ParameterNode:
         """What the panel keeps in the scene; None while another module is shown."""
 
     @property
-    def stored(self) -> Any:
+    def stored(self) -> ParameterNode:
         """The same, whatever module is shown."""
 
     @property
@@ -56,7 +57,7 @@ class Panel(Protocol):
     def show_error(self, error: ActiveSegError) -> None:
         """Show an error with the one button that helps, where there is one."""
 
-    def open_section(self, section: Any) -> None:
+    def open_section(self, section: Widget) -> None:
         """Unfold a section of the ``.ui`` file."""
 
     def choose(self, case: Case) -> None:
@@ -125,7 +126,7 @@ class Section:
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
-        self._ui: Any = panel.ui
+        self._ui: Widgets = panel.ui
 
     def update(self) -> None:
         """Show everything as it is now."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import qt
 import slicer
@@ -17,6 +16,7 @@ from activeseg.core.errors import ActiveSegError, InputError
 from ..engine.signals import connect, timer
 from ..logic.training import ENDED, note_training, training_seen
 from ..scene.training_chart import TrainingChart
+from ..slicer_types import Node, Widget
 from .project import ProjectPart
 from .section import Panel
 from .segmenting import time_text
@@ -32,7 +32,7 @@ class TrainingSection(ProjectPart):
         ui = self._ui
         self._training = panel.logic.training
         self._chart = TrainingChart(panel.scene)
-        self._plot: Any = None
+        self._plot: Widget = None
         self._looking = False
         self._shown_folder: Path | None = None
         self._caught_up: set[Path] = set()  # projects whose training was looked at since Slicer was started
@@ -88,7 +88,7 @@ class TrainingSection(ProjectPart):
         self._ui.chartFrame.setVisible(True)
         self._plot.plotView().fitToContent()
 
-    def _made_plot(self) -> Any:
+    def _made_plot(self) -> Widget:
         plot = slicer.qMRMLPlotWidget()
         plot.setMRMLScene(self._panel.scene)
         plot.setMRMLPlotViewNode(self._view_node())
@@ -97,7 +97,7 @@ class TrainingSection(ProjectPart):
         self._ui.chartFrame.layout().addWidget(plot)
         return plot
 
-    def _view_node(self) -> Any:
+    def _view_node(self) -> Node:
         node = self._panel.scene.GetSingletonNode("ActiveSeg", "vtkMRMLPlotViewNode")
         if node is None:
             node = slicer.vtkMRMLPlotViewNode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import qt
 import slicer
@@ -13,6 +12,7 @@ from slicer.i18n import tr as _
 from activeseg.core.errors import ActiveSegError, Cancelled, ModelError
 
 from ..engine.signals import connect
+from ..slicer_types import Widget
 from .section import Panel, Section
 
 
@@ -45,7 +45,7 @@ class WeightsSection(Section):
             return _("Add weights from a file..."), self._on_weights
         return None
 
-    def _show(self, widget: Any) -> None:
+    def _show(self, widget: Widget) -> None:
         self._panel.open_section(self._ui.engineSection)
         self._ui.weightsBox.collapsed = False
         widget.setFocus()

@@ -16,6 +16,7 @@ from activeseg.core.errors import InputError, shown
 from activeseg.core.geometry import Box, Geometry
 from activeseg.io.npz import read_npz
 
+from ..slicer_types import VtkObject
 from .labelmap import image_of, nearest_on_grid
 from .placement import transform_between
 from .regions import RegionTable
@@ -86,7 +87,7 @@ def offered_in(table: RegionTable, number: int, patches: bytes, name: str) -> tu
 
 
 def apply_alternative(
-    editor_logic: Any,
+    editor_logic: VtkObject,
     segmentation: SegmentationNode,
     patch: LabelPatch,
     save_state: Callable[[], None] | None = None,
@@ -130,7 +131,7 @@ def apply_alternative(
             editor_logic.ModifySegmentByLabelmap(node, segment_id, stroke, mode, False, False)
 
 
-def _stroke(editor_logic: Any, patch: LabelPatch, mask: npt.NDArray[np.bool_]) -> Any:
+def _stroke(editor_logic: VtkObject, patch: LabelPatch, mask: npt.NDArray[np.bool_]) -> VtkObject:
     """The mask as the editor's brush would draw it: on the segmentation's own grid, which the user may have refined."""
     stroke = image_of(mask, patch.geometry.ijk_to_ras, [start for start, _ in patch.box_kji[::-1]], np.uint8)
     editor_logic.UpdateReferenceGeometryImage()
@@ -141,7 +142,7 @@ def _stroke(editor_logic: Any, patch: LabelPatch, mask: npt.NDArray[np.bool_]) -
 
 
 @contextmanager
-def _writing_freely(editor_logic: Any) -> Iterator[None]:
+def _writing_freely(editor_logic: VtkObject) -> Iterator[None]:
     """Every segment may be overwritten and nothing is masked; the user's settings return, with one event for all."""
     editor = editor_logic.GetSegmentEditorNode()
     overwrite, mask, intensity = editor.GetOverwriteMode(), editor.GetMaskMode(), editor.GetSourceVolumeIntensityMask()

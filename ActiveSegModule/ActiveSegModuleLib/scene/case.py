@@ -17,6 +17,7 @@ from activeseg.core.labels import LabelSchema
 from activeseg.core.segments.read_back import EditedSegmentation
 from activeseg.core.volume import Volume
 
+from ..slicer_types import Node, Scene
 from .alternatives import OfferedAlternative, offered_in
 from .edited import labels_in_box, on_ct_grid
 from .hierarchy import place_under
@@ -50,7 +51,7 @@ class Case:
     ``node`` is the vtkMRMLSegmentationNode.
     """
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Node) -> None:
         self.node = node
 
     def __eq__(self, other: object) -> bool:
@@ -61,8 +62,8 @@ class Case:
     @classmethod
     def create(
         cls,
-        scene: Any,
-        ct_node: Any,
+        scene: Scene,
+        ct_node: Node,
         labels: Volume,
         record: Mapping[str, Any],
         name: str,
@@ -107,13 +108,13 @@ class Case:
         return made
 
     @classmethod
-    def of(cls, node: Any) -> Case | None:
+    def of(cls, node: Node) -> Case | None:
         """The case of a segmentation node, or None when ActiveSeg did not make it."""
         ours = node is not None and node.IsA("vtkMRMLSegmentationNode") and node.GetAttribute(ID_ATTRIBUTE)
         return cls(node) if ours else None
 
     @classmethod
-    def all_in(cls, scene: Any) -> list[Case]:
+    def all_in(cls, scene: Scene) -> list[Case]:
         """All cases of a scene, oldest first. A segmentation that the user cloned gets an id of its own here."""
         nodes = scene.GetNodesByClass("vtkMRMLSegmentationNode")
         nodes.UnRegister(None)
@@ -129,7 +130,7 @@ class Case:
         return cases
 
     @classmethod
-    def newest_of(cls, scene: Any, ct_node: Any) -> Case | None:
+    def newest_of(cls, scene: Scene, ct_node: Node) -> Case | None:
         """The case of a CT that was made last; a preview only where there is no other."""
         cases = [case for case in cls.all_in(scene) if case.has_ct and case.ct_node is ct_node]
         whole = [case for case in cases if not case.is_preview]
@@ -171,7 +172,7 @@ class Case:
         return tuple(json.loads(self.node.GetAttribute(DECIDED_ATTRIBUTE)))
 
     @property
-    def ct_node(self) -> Any:
+    def ct_node(self) -> Node:
         """Raises InputError when the CT was removed from the scene."""
         ct_node = ct_of(self.node)
         if ct_node is None:
@@ -183,7 +184,7 @@ class Case:
         """Without one nothing can be shown, edited or exported."""
         return ct_of(self.node) is not None
 
-    def fits(self, volume_node: Any) -> bool:
+    def fits(self, volume_node: Node) -> bool:
         """Whether a volume is this case's CT, maybe loaded again: the same values on the same voxels."""
         known = self.node.GetAttribute(_IMAGE_ATTRIBUTE)
         if known and fingerprint(volume_node) != known:
@@ -197,7 +198,7 @@ class Case:
         checksums = {str(image.get("sha256")) for image in self.record.get("images", {}).values()}
         return volume.sha256() in checksums if checksums else bool(known)
 
-    def take_ct(self, volume_node: Any) -> None:
+    def take_ct(self, volume_node: Node) -> None:
         """Belong to a volume from now on, in place of a CT that was removed from the scene."""
         set_ct(self.node, volume_node)
         table = self.regions
@@ -243,7 +244,7 @@ class Case:
         return SegmentationNode(self.node, self.ct_node, self.schema, self.decided)
 
     @property
-    def original_node(self) -> Any:
+    def original_node(self) -> Node:
         """The label map volume that holds ``original``; None when it was removed."""
         return self.node.GetNodeReference(_ORIGINAL_ROLE)
 
@@ -365,11 +366,11 @@ class Case:
             found.deleted or found.added or found.unmatched or any(segment.edited for segment in found.segments)
         )
 
-    def companions(self) -> tuple[Any, ...]:
+    def companions(self) -> tuple[Node, ...]:
         """The nodes that this segmentation refers to; one that the user cloned refers to the same ones."""
         return tuple(node for role in _COMPANIONS for node in self._referred(role))
 
-    def own_companions(self) -> tuple[Any, ...]:
+    def own_companions(self) -> tuple[Node, ...]:
         """The nodes that make no sense without the segmentation: no other one refers to them."""
         others = [case for case in Case.all_in(self.node.GetScene()) if case.node is not self.node]
         shared = {node.GetID() for case in others for node in case.companions()}
@@ -381,11 +382,11 @@ class Case:
         for node in (*self.own_companions(), self.node):
             scene.RemoveNode(node)
 
-    def _refer(self, role: str, node: Any) -> None:
+    def _refer(self, role: str, node: Node) -> None:
         self.node.SetNodeReferenceID(role, node.GetID())
         place_under(self.node.GetScene(), self.ct_node, node)
 
-    def _referred(self, role: str) -> Iterator[Any]:
+    def _referred(self, role: str) -> Iterator[Node]:
         for index in range(self.node.GetNumberOfNodeReferences(role)):
             node = self.node.GetNthNodeReference(role, index)
             if node is not None:

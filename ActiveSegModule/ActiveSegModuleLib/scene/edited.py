@@ -25,13 +25,14 @@ from activeseg.core.segments.matching import (
 from activeseg.core.segments.read_back import EditedSegmentation, FoundSegment, edited_segmentation, structures_of
 from activeseg.core.volume import Volume
 
+from ..slicer_types import Node, VtkObject
 from .labelmap import BINARY_LABELMAP, array_of, empty_grid, first_voxel, ijk_to_ras_of, image_of, nearest_on_grid
 from .placement import geometry_of, ijk_to_ras, transform_between, transformed
 
 
 def read_back(
-    node: Any,
-    ct_node: Any,
+    node: Node,
+    ct_node: Node,
     schema: LabelSchema,
     decided: tuple[str, ...],
     original: Volume | None = None,
@@ -71,7 +72,7 @@ def read_back(
 
 
 def labels_in_box(
-    node: Any, ct_node: Any, schema: LabelSchema, original: npt.NDArray[Any], box_kji: Box
+    node: Node, ct_node: Node, schema: LabelSchema, original: npt.NDArray[Any], box_kji: Box
 ) -> npt.NDArray[Any]:
     """What ``read_back`` would give inside of a box of the CT's grid, in a few milliseconds.
 
@@ -114,9 +115,9 @@ def on_ct_grid(labels: Volume, ct_geometry: Geometry) -> npt.NDArray[Any]:
 
 
 def _layers(
-    segmentation: Any,
+    segmentation: VtkObject,
     found: Sequence[SegmentIdentity],
-    to_ct: FloatArray | Any,
+    to_ct: FloatArray | VtkObject,
     ct_ijk_to_ras: FloatArray,
     shape_kji: tuple[int, ...],
     count_losses: bool = True,
@@ -151,7 +152,7 @@ def _layers(
     return layers, resampled
 
 
-def identities(node: Any) -> tuple[SegmentIdentity, ...]:
+def identities(node: Node) -> tuple[SegmentIdentity, ...]:
     """What each segment of a segmentation node says about itself, in Slicer's order."""
     segmentation = node.GetSegmentation()
 
@@ -168,19 +169,19 @@ def identities(node: Any) -> tuple[SegmentIdentity, ...]:
     return tuple(identity(segment_id) for segment_id in segmentation.GetSegmentIDs())
 
 
-def _tag(segment: Any, key: str) -> str | None:
+def _tag(segment: VtkObject, key: str) -> str | None:
     value = vtk.reference("")
     return str(value.get()) if segment.GetTag(key, value) else None
 
 
-def _found_segment(node: Any, identity: SegmentIdentity, segmentation: Any) -> FoundSegment:
+def _found_segment(node: Node, identity: SegmentIdentity, segmentation: VtkObject) -> FoundSegment:
     display, logic = node.GetDisplayNode(), slicer.vtkSlicerSegmentationsModuleLogic
     status = logic.GetSegmentStatus(segmentation.GetSegment(identity.segment_id))
     visible = display is None or bool(display.GetSegmentVisibility(identity.segment_id))
     return FoundSegment(identity, bool(status != logic.NotStarted), visible)
 
 
-def _with_voxels(node: Any, ct_node: Any) -> Any:
+def _with_voxels(node: Node, ct_node: Node) -> VtkObject:
     """The node's vtkSegmentation, or a copy with voxels made from its surfaces."""
     segmentation = node.GetSegmentation()
     source = segmentation.GetSourceRepresentationName()
@@ -202,9 +203,9 @@ def _with_voxels(node: Any, ct_node: Any) -> Any:
 
 
 def _on_grid(
-    image: Any,
+    image: VtkObject,
     values: Mapping[int, int],
-    to_ct: FloatArray | Any,
+    to_ct: FloatArray | VtkObject,
     ct_ijk_to_ras: FloatArray,
     shape_kji: tuple[int, ...],
     count_losses: bool,
@@ -226,7 +227,7 @@ def _on_grid(
     return Layer.resampled(brought, first, values, array, _way(image, to_ct, ct_ijk_to_ras), shape_kji), True
 
 
-def _way(image: Any, to_ct: FloatArray | Any, ct_ijk_to_ras: FloatArray) -> ToCt:
+def _way(image: VtkObject, to_ct: FloatArray | VtkObject, ct_ijk_to_ras: FloatArray) -> ToCt:
     """From indices (n, 3), each (k, j, i), in the image's array to those of the CT."""
     first, from_ijk, to_ijk = np.array(first_voxel(image)), ijk_to_ras_of(image), np.linalg.inv(ct_ijk_to_ras)
 
@@ -237,7 +238,7 @@ def _way(image: Any, to_ct: FloatArray | Any, ct_ijk_to_ras: FloatArray) -> ToCt
     return way
 
 
-def _whole_numbers(image: Any) -> npt.NDArray[Any]:
+def _whole_numbers(image: VtkObject) -> npt.NDArray[Any]:
     """The image's voxels; label maps that came as floating point are rounded."""
     array = array_of(image)
     return array if array.dtype.kind in "iu" else np.rint(np.nan_to_num(array)).astype(np.int32)

@@ -6,9 +6,9 @@ later, items that do not say which of its plugins owns them are broken; so here 
 
 from __future__ import annotations
 
-from typing import Any
-
 import slicer
+
+from ..slicer_types import Node, Scene, VtkObject
 
 _OWNERS = (
     ("vtkMRMLLabelMapVolumeNode", "LabelMaps"),
@@ -21,7 +21,7 @@ _OWNERS = (
 _VIRTUAL_BRANCH = "VirtualBranch"
 
 
-def place_under(scene: Any, parent_node: Any, node: Any) -> int:
+def place_under(scene: Scene, parent_node: Node, node: Node) -> int:
     """Put ``node`` under ``parent_node`` in the subject hierarchy, with items made where missing; returns its item."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     parent = hierarchy.GetItemByDataNode(parent_node)
@@ -35,14 +35,14 @@ def place_under(scene: Any, parent_node: Any, node: Any) -> int:
     return int(item)
 
 
-def patient_of(node: Any) -> str:
+def patient_of(node: Node) -> str:
     """The PatientID of the DICOM data that a node was loaded from; empty for others."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     item = hierarchy.GetItemByDataNode(node)
     return str(hierarchy.GetAttributeFromItemAncestor(item, "DICOM.PatientID", "Patient") or "") if item else ""
 
 
-def _new_item(hierarchy: Any, parent: int, node: Any) -> int:
+def _new_item(hierarchy: VtkObject, parent: int, node: Node) -> int:
     item = int(hierarchy.CreateItem(parent, node))
     hierarchy.SetItemOwnerPluginName(item, next((owner for kind, owner in _OWNERS if node.IsA(kind)), "Default"))
     if node.IsA("vtkMRMLSegmentationNode"):

@@ -13,13 +13,14 @@ from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from activeseg.core.geometry import TIE, corners_ijk
 
+from ..slicer_types import VtkObject
 from .placement import array_of_matrix, vtk_matrix
 
 BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 CLOSED_SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
 
 
-def empty_grid(ijk_to_ras: npt.ArrayLike, first_ijk: Sequence[int], shape_kji: Sequence[int]) -> Any:
+def empty_grid(ijk_to_ras: npt.ArrayLike, first_ijk: Sequence[int], shape_kji: Sequence[int]) -> VtkObject:
     """An image without voxels: only where ``shape_kji`` voxels from index ``first_ijk`` on lie (RAS mm)."""
     image = slicer.vtkOrientedImageData()
     (i, j, k), (depth, height, width) = first_ijk, shape_kji
@@ -29,8 +30,11 @@ def empty_grid(ijk_to_ras: npt.ArrayLike, first_ijk: Sequence[int], shape_kji: S
 
 
 def image_of(
-    array: npt.NDArray[Any], ijk_to_ras: npt.ArrayLike, first_ijk: Sequence[int] = (0, 0, 0), dtype: Any = None
-) -> Any:
+    array: npt.NDArray[Any],
+    ijk_to_ras: npt.ArrayLike,
+    first_ijk: Sequence[int] = (0, 0, 0),
+    dtype: npt.DTypeLike | None = None,
+) -> VtkObject:
     """An image with a copy of ``array`` (k, j, i), converted to ``dtype``; its first voxel has index ``first_ijk``."""
     image = empty_grid(ijk_to_ras, first_ijk, array.shape)
     image.AllocateScalars(get_vtk_array_type(np.dtype(dtype or array.dtype)), 1)
@@ -38,7 +42,7 @@ def image_of(
     return image
 
 
-def array_of(image: Any) -> npt.NDArray[Any]:
+def array_of(image: VtkObject) -> npt.NDArray[Any]:
     """The image's voxels (k, j, i), not copied; shape (0, 0, 0) when it has none."""
     scalars = image.GetPointData().GetScalars()
     first_i, last_i, first_j, last_j, first_k, last_k = image.GetExtent()
@@ -48,20 +52,20 @@ def array_of(image: Any) -> npt.NDArray[Any]:
     return voxels.reshape(last_k - first_k + 1, last_j - first_j + 1, last_i - first_i + 1)
 
 
-def first_voxel(image: Any) -> tuple[int, int, int]:
+def first_voxel(image: VtkObject) -> tuple[int, int, int]:
     """Index (k, j, i) of the image's first voxel in its own, possibly cropped or grown, grid."""
     extent = image.GetExtent()
     return extent[4], extent[2], extent[0]
 
 
-def ijk_to_ras_of(image: Any) -> npt.NDArray[np.float64]:
+def ijk_to_ras_of(image: VtkObject) -> npt.NDArray[np.float64]:
     """4 x 4: takes the indices that the image's extent counts to RAS mm."""
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     return array_of_matrix(matrix)
 
 
-def nearest_on_grid(image: Any, grid: Any, transform: npt.NDArray[np.float64] | Any) -> Any:
+def nearest_on_grid(image: VtkObject, grid: VtkObject, transform: npt.NDArray[np.float64] | VtkObject) -> VtkObject:
     """A new image with the voxels of ``grid`` that ``image`` reaches, by nearest neighbour.
 
     ``transform`` takes RAS mm of the image to RAS mm of the grid: 4 x 4, or a vtkAbstractTransform. Where two voxels

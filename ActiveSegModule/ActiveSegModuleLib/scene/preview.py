@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import slicer
 
+from ..slicer_types import Node, Scene
 from .alternatives import LabelPatch
 from .case import Case
 from .hierarchy import place_under
@@ -19,9 +18,9 @@ _ERASED_COLOR = (1.0, 1.0, 1.0)
 class AlternativePreview:
     """Shows what taking a patch would write: each structure's new voxels in its colour, erased ones in white."""
 
-    def __init__(self, scene: Any) -> None:
+    def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._node: Any = None
+        self._node: Node = None
 
     def show(self, case: Case, patch: LabelPatch) -> None:
         """Draw a patch in place of any other."""
@@ -48,7 +47,7 @@ class AlternativePreview:
             self._scene.RemoveNode(self._node)
         self._node = None
 
-    def _node_under(self, ct_node: Any) -> Any:
+    def _node_under(self, ct_node: Node) -> Node:
         if self._node is None or not self._scene.IsNodePresent(self._node):
             node = slicer.vtkMRMLSegmentationNode()
             node.SetName("Alternative")

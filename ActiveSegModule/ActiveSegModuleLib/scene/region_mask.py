@@ -7,8 +7,6 @@ lies on the voxels that are edited: on others the editor would interpolate, and 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import slicer
@@ -18,6 +16,7 @@ from vtk.util.numpy_support import get_vtk_array_type
 from activeseg.core.errors import InputError
 from activeseg.core.geometry import Box
 
+from ..slicer_types import Node, Scene, VtkObject
 from .hierarchy import place_under
 from .labelmap import array_of, empty_grid, first_voxel, ijk_to_ras_of, image_of, nearest_on_grid
 from .placement import ijk_to_ras, put_under_transform_of, transform_between, vtk_matrix
@@ -31,20 +30,20 @@ Slices = tuple[slice, ...]
 class RegionMask:
     """Confines a Segment Editor to a box of its CT, until ``lift``."""
 
-    def __init__(self, scene: Any) -> None:
+    def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._masked: Any = None
-        self._ct: Any = None
-        self._grid: Any = None
+        self._masked: Node = None
+        self._ct: Node = None
+        self._grid: VtkObject = None
         self._open: Slices | None = None
 
     @property
-    def node(self) -> Any:
+    def node(self) -> Node:
         """The volume that the editor must use as its source meanwhile; None when nothing is confined."""
         present = self._masked is not None and self._scene.IsNodePresent(self._masked)
         return self._masked if present else None
 
-    def confine(self, editor_node: Any, ct_node: Any, box_kji: Box) -> Any:
+    def confine(self, editor_node: Node, ct_node: Node, box_kji: Box) -> Node:
         """Let edits happen only in the box (of the CT's voxels). Returns the volume that is to be the editor's source.
 
         Set it with the editor's ``setSourceVolumeNode`` and then call ``switch_on``: setting a source resets masks.
@@ -72,13 +71,13 @@ class RegionMask:
         self._masked.Modified()  # the Segment Editor compares the node's time, not the image's, with its own copy's
         return self._masked
 
-    def switch_on(self, editor_node: Any) -> None:
+    def switch_on(self, editor_node: Node) -> None:
         """Make the editor obey; in this order, because the editor's widget resets the range when masking begins."""
         editor_node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
         editor_node.SetSourceVolumeIntensityMask(True)
         editor_node.SetSourceVolumeIntensityMaskRange(_OUTSIDE + 1, _LARGEST)
 
-    def lift(self, editor_node: Any) -> None:
+    def lift(self, editor_node: Node) -> None:
         """Let edits happen everywhere again; the caller gives the editor its CT back as source."""
         if editor_node is not None:
             editor_node.SetSourceVolumeIntensityMask(False)
@@ -86,7 +85,7 @@ class RegionMask:
             self._scene.RemoveNode(self._masked)
         self._masked = self._ct = self._grid = self._open = None
 
-    def _copy_box(self, masked: npt.NDArray[np.int16], ct_node: Any, edited: Any, box_kji: Box) -> Slices:
+    def _copy_box(self, masked: npt.NDArray[np.int16], ct_node: Node, edited: VtkObject, box_kji: Box) -> Slices:
         """The CT's values into the voxels of the box; gives the part of ``masked`` that was written."""
         if edited is None or (_same(self._grid, _grid_of(ct_node)) and _moved_alike(edited, ct_node)):
             box = tuple(slice(*span) for span in box_kji)
@@ -103,7 +102,7 @@ class RegionMask:
         masked[box][allowed] = values[allowed]
         return box
 
-    def _blank_copy(self, ct_node: Any, grid: Any) -> Any:
+    def _blank_copy(self, ct_node: Node, grid: VtkObject) -> Node:
         image = vtk.vtkImageData()
         image.SetDimensions(grid.GetDimensions())
         image.AllocateScalars(get_vtk_array_type(np.int16), 1)
@@ -123,12 +122,12 @@ class RegionMask:
         return node
 
 
-def _grid_of(ct_node: Any) -> Any:
+def _grid_of(ct_node: Node) -> VtkObject:
     """The CT's voxels as a vtkOrientedImageData without any."""
     return empty_grid(ijk_to_ras(ct_node), (0, 0, 0), array_of(ct_node.GetImageData()).shape)
 
 
-def _edited_grid(segmentation_node: Any, ct_node: Any) -> Any:
+def _edited_grid(segmentation_node: Node, ct_node: Node) -> VtkObject:
     """The voxels on which a segmentation is edited: the CT's, unless the user chose others."""
     converter = slicer.vtkSegmentationConverter
     parameter = converter.GetReferenceImageGeometryParameterName()
@@ -138,7 +137,7 @@ def _edited_grid(segmentation_node: Any, ct_node: Any) -> Any:
     return grid if known else _grid_of(ct_node)
 
 
-def _same(grid: Any, other: Any) -> bool:
+def _same(grid: VtkObject, other: VtkObject) -> bool:
     resample = slicer.vtkOrientedImageDataResample
     return (
         grid is not None
@@ -147,11 +146,11 @@ def _same(grid: Any, other: Any) -> bool:
     )
 
 
-def _moved_alike(node: Any, other: Any) -> bool:
+def _moved_alike(node: Node, other: Node) -> bool:
     return node.GetParentTransformNode() is other.GetParentTransformNode()
 
 
-def _interpolated(ct_node: Any, grid: Any, transform: Any) -> npt.NDArray[np.int16]:
+def _interpolated(ct_node: Node, grid: VtkObject, transform: VtkObject) -> npt.NDArray[np.int16]:
     """The CT's values on the voxels of a grid, linear between its own."""
     image, found = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     vtk.vtkImageData.ShallowCopy(image, ct_node.GetImageData())

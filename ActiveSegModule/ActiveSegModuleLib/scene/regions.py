@@ -15,6 +15,7 @@ from activeseg.core.errors import InputError
 from activeseg.core.geometry import FloatArray, Geometry
 from activeseg.core.records import damaged, from_json
 
+from ..slicer_types import Node, Scene, VtkObject
 from .hierarchy import place_under
 from .placement import put_under_transform_of, vtk_matrix
 
@@ -33,12 +34,12 @@ class RegionTable:
     node : the vtkMRMLTableNode; it refers to its CT and keeps the regions as a node attribute
     """
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Node) -> None:
         self.node = node
 
     @classmethod
     def create(
-        cls, scene: Any, ct_node: Any, regions: Iterable[Mapping[str, Any]], geometry: Geometry, name: str
+        cls, scene: Scene, ct_node: Node, regions: Iterable[Mapping[str, Any]], geometry: Geometry, name: str
     ) -> RegionTable:
         """Make the table from entries of ``regions.json``; ``geometry`` is the grid of the prediction's label map."""
         entries = [dict(region) for region in regions]
@@ -61,14 +62,14 @@ class RegionTable:
         return made
 
     @property
-    def ct_node(self) -> Any:
+    def ct_node(self) -> Node:
         """Raises InputError when the CT was removed from the scene."""
         ct_node = self.node.GetNodeReference(_CT_ROLE)
         if ct_node is None:
             raise InputError(f"The CT of '{self.node.GetName()}' is no longer in the scene.", "Load the CT again.")
         return ct_node
 
-    def set_ct(self, ct_node: Any) -> None:
+    def set_ct(self, ct_node: Node) -> None:
         """Belong to another volume node with the same voxels."""
         self.node.SetNodeReferenceID(_CT_ROLE, ct_node.GetID())
 
@@ -162,11 +163,11 @@ class RegionBox:
     node : vtkMRMLMarkupsROINode
     """
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Node) -> None:
         self.node = node
 
     @classmethod
-    def create(cls, scene: Any, ct_node: Any, name: str = "Region", saved: bool = False) -> RegionBox:
+    def create(cls, scene: Scene, ct_node: Node, name: str = "Region", saved: bool = False) -> RegionBox:
         """A frame under the CT's transform, not shown yet; ``saved``: written with the scene, and offered by lists."""
         node = slicer.vtkMRMLMarkupsROINode()
         node.SetName(name)
@@ -208,7 +209,7 @@ class RegionBox:
         self.node.EndModify(was_modifying)
         self.node.GetDisplayNode().SetVisibility(True)
 
-    def follow(self, ct_node: Any) -> None:
+    def follow(self, ct_node: Node) -> None:
         """Lie under the CT's transform, which the user may have changed."""
         put_under_transform_of(self.node, ct_node)
 
@@ -221,19 +222,19 @@ def _region(entry: Mapping[str, Any]) -> Region:
         return from_json(Region, entry)
 
 
-def _to_world(node: Any, point_ras: Iterable[float]) -> tuple[float, float, float]:
+def _to_world(node: Node, point_ras: Iterable[float]) -> tuple[float, float, float]:
     world = [0.0, 0.0, 0.0]
     node.TransformPointToWorld(list(point_ras), world)
     return world[0], world[1], world[2]
 
 
-def _slice_nodes(scene: Any) -> list[Any]:
+def _slice_nodes(scene: Scene) -> list[Node]:
     nodes = scene.GetNodesByClass("vtkMRMLSliceNode")
     nodes.UnRegister(None)
     return [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
 
 
-def _zoom(slice_node: Any, corners_ras: FloatArray) -> None:
+def _zoom(slice_node: Node, corners_ras: FloatArray) -> None:
     """Make the corners' outline fill a third of the view, but show no less than 50 mm."""
     width, height = slice_node.GetDimensions()[:2]
     if width < 1 or height < 1:
@@ -246,7 +247,7 @@ def _zoom(slice_node: Any, corners_ras: FloatArray) -> None:
     slice_node.UpdateMatrices()
 
 
-def _column(name: str, values: list[Any]) -> Any:
+def _column(name: str, values: list[Any]) -> VtkObject:
     """A vtkTable column of whole numbers, floats or texts."""
     if all(isinstance(value, str) for value in values):
         column = vtk.vtkStringArray()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import slicer
@@ -17,6 +16,7 @@ from activeseg.core.segments.matching import LABEL_NAME_TAG, LABEL_VALUE_TAG, ma
 from activeseg.core.segments.read_back import EditedSegmentation, ignore_label
 from activeseg.core.volume import Volume
 
+from ..slicer_types import Node, Scene, VtkObject
 from .edited import identities, on_ct_grid, read_back
 from .hierarchy import place_under
 from .labelmap import BINARY_LABELMAP, image_of
@@ -28,14 +28,14 @@ _CT_ROLE = "ActiveSeg.Ct"
 _KNOWS_CT_ATTRIBUTE = "ActiveSeg.KnowsCt"
 
 
-def set_ct(node: Any, ct_node: Any) -> None:
+def set_ct(node: Node, ct_node: Node) -> None:
     """Say which CT a segmentation is of; it is edited on the CT's voxels, until the user chooses others."""
     node.SetReferenceImageGeometryParameterFromVolumeNode(ct_node)
     node.SetNodeReferenceID(_CT_ROLE, ct_node.GetID())
     node.SetAttribute(_KNOWS_CT_ATTRIBUTE, "1")
 
 
-def ct_of(node: Any) -> Any:
+def ct_of(node: Node) -> Node:
     """The CT that a segmentation is of; None when it was removed.
 
     Slicer's own reference names the volume on whose voxels it is edited, which need not be the CT. Scenes of earlier
@@ -56,7 +56,7 @@ class SegmentationNode:
     decided : names of the structures that the prediction decided
     """
 
-    def __init__(self, node: Any, ct_node: Any, schema: LabelSchema, decided: Iterable[str]) -> None:
+    def __init__(self, node: Node, ct_node: Node, schema: LabelSchema, decided: Iterable[str]) -> None:
         self.node = node
         self.ct_node = ct_node
         self.schema = schema
@@ -65,8 +65,8 @@ class SegmentationNode:
     @classmethod
     def create(
         cls,
-        scene: Any,
-        ct_node: Any,
+        scene: Scene,
+        ct_node: Node,
         labels: Volume,
         schema: LabelSchema,
         decided: Iterable[str],
@@ -171,7 +171,7 @@ def _check_labels(labels: Volume, ct_geometry: Geometry, schema: LabelSchema, st
     return bool(seen[-1])
 
 
-def _segment(label: Label, image: Any) -> Any:
+def _segment(label: Label, image: VtkObject) -> VtkObject:
     """A vtkSegment with the structure's name, colour, code and our tags; ``image`` may be None for an empty one."""
     segment = slicer.vtkSegment()
     segment.SetName(label.name)

@@ -9,6 +9,8 @@ import numpy as np
 import slicer
 import vtk
 
+from ..slicer_types import Node, Scene
+
 _SERIES = (("loss", (0.85, 0.45, 0.1)), ("mean Dice", (0.18, 0.49, 0.36)))
 _NAME = "ActiveSeg training"
 
@@ -16,13 +18,13 @@ _NAME = "ActiveSeg training"
 class TrainingChart:
     """A table, its series and the chart; made when there is something to show, and again after a scene was closed."""
 
-    def __init__(self, scene: Any) -> None:
+    def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._chart: Any = None
-        self._table: Any = None
+        self._chart: Node = None
+        self._table: Node = None
 
     @property
-    def node(self) -> Any:
+    def node(self) -> Node:
         """The vtkMRMLPlotChartNode; None while nothing is shown."""
         present = self._chart is not None and self._scene.IsNodePresent(self._chart)
         return self._chart if present else None
@@ -74,7 +76,7 @@ class TrainingChart:
             series.SetColor(*color)
             self._chart.AddAndObservePlotSeriesNodeID(series.GetID())
 
-    def _added(self, kind: str, name: str) -> Any:
+    def _added(self, kind: str, name: str) -> Node:
         node = self._scene.AddNewNodeByClass(kind, name)
         node.SetSaveWithScene(False)
         return node

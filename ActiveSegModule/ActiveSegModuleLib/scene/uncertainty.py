@@ -13,6 +13,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from activeseg.core.errors import InputError
 from activeseg.core.volume import Volume
 
+from ..slicer_types import Node, Scene
 from .hierarchy import place_under
 from .placement import put_under_transform_of, vtk_matrix
 from .views import composites
@@ -43,14 +44,14 @@ class UncertaintyVolume:
     node : the vtkMRMLScalarVolumeNode
     """
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Node) -> None:
         self.node = node
 
     @classmethod
     def create(
         cls,
-        scene: Any,
-        ct_node: Any,
+        scene: Scene,
+        ct_node: Node,
         uncertainty: Volume,
         measure: str,
         threshold: float,
@@ -86,7 +87,7 @@ class UncertaintyVolume:
         return made
 
     @classmethod
-    def find(cls, scene: Any, name: str = "") -> UncertaintyVolume | None:
+    def find(cls, scene: Scene, name: str = "") -> UncertaintyVolume | None:
         """The uncertainty map that is in the scene already (the first, or the one of that name)."""
         nodes = scene.GetNodesByClass("vtkMRMLScalarVolumeNode")
         nodes.UnRegister(None)
@@ -138,7 +139,7 @@ class UncertaintyVolume:
         if self._legend:
             self._legend.SetTitleText(_title(measure))
 
-    def show(self, ct_node: Any, opacity: float = 0.7) -> None:
+    def show(self, ct_node: Node, opacity: float = 0.7) -> None:
         """Put this map before the CT in all slice views; ``opacity`` (0..1) is that of what is above the threshold."""
         for composite in composites(self.node.GetScene()):
             composite.SetBackgroundVolumeID(ct_node.GetID())
@@ -163,7 +164,7 @@ class UncertaintyVolume:
                 composite.SetForegroundOpacity(0.0)
                 composite.SetForegroundVolumeID(None)
 
-    def add_legend(self, view_node: Any = None) -> Any:
+    def add_legend(self, view_node: Node = None) -> Node:
         """A small colour legend at the right edge, in one view only where ``view_node`` is given. Returns its node."""
         legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(self.node)
         legend.SetTitleText(_title(self.measure))
@@ -178,7 +179,7 @@ class UncertaintyVolume:
         return legend
 
     @property
-    def _legend(self) -> Any:
+    def _legend(self) -> Node:
         return slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(self.node)
 
     def show_legend(self, visible: bool) -> None:
@@ -196,7 +197,7 @@ def _title(measure: str) -> str:
     return measure.replace("_", " ").capitalize()
 
 
-def _colors(scene: Any) -> Any:
+def _colors(scene: Scene) -> Node:
     """The scene's one colour scale for uncertainty."""
     found = scene.GetFirstNodeByName(COLORS_NAME)
     if found is not None and found.IsA("vtkMRMLProceduralColorNode"):

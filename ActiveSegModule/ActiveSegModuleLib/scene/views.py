@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 
+from ..slicer_types import Node, Scene, VtkObject
 
-def look_at(scene: Any, point_ras: Sequence[float]) -> None:
+
+def look_at(scene: Scene, point_ras: Sequence[float]) -> None:
     """Turn all 3D views towards a point (RAS mm) without turning them around it, as dragging with the mouse would."""
     cameras = scene.GetNodesByClass("vtkMRMLCameraNode")
     cameras.UnRegister(None)
@@ -22,7 +23,7 @@ def look_at(scene: Any, point_ras: Sequence[float]) -> None:
         camera.EndModify(was_modifying)
 
 
-def show_volume(scene: Any, volume_node: Any, application_logic: Any = None) -> bool:
+def show_volume(scene: Scene, volume_node: Node, application_logic: VtkObject = None) -> bool:
     """Put a volume behind everything in all slice views; gives whether any of them had shown something else.
 
     Then, with the ``application_logic``, the views are turned to the volume's axes and fitted to it: it may lie
@@ -40,7 +41,7 @@ def show_volume(scene: Any, volume_node: Any, application_logic: Any = None) -> 
     return changed
 
 
-def take_out(scene: Any, node_ids: Collection[str]) -> None:
+def take_out(scene: Scene, node_ids: Collection[str]) -> None:
     """Take volumes out of all layers of all slice views.
 
     When a volume is removed, Slicer's lists of volumes turn to the next one, even to one that they do not offer.
@@ -55,7 +56,7 @@ def take_out(scene: Any, node_ids: Collection[str]) -> None:
             composite.SetForegroundVolumeID(None)
 
 
-def composites(scene: Any) -> list[Any]:
+def composites(scene: Scene) -> list[Node]:
     """What each slice view is made of: vtkMRMLSliceCompositeNodes."""
     nodes = scene.GetNodesByClass("vtkMRMLSliceCompositeNode")
     nodes.UnRegister(None)

@@ -12,13 +12,14 @@ from vtk.util.numpy_support import get_vtk_array_type
 
 from activeseg.core.volume import Volume
 
+from ..slicer_types import Node, Scene, VtkObject
 from .labelmap import array_of
 from .placement import geometry_of, vtk_matrix
 
 _FINGERPRINT_VOXELS = 1 << 20
 
 
-def add_volume(scene: Any, volume: Volume, name: str) -> Any:
+def add_volume(scene: Scene, volume: Volume, name: str) -> Node:
     """A new vtkMRMLScalarVolumeNode with a copy of the voxels, shown as a CT is (window 400, level 40 HU)."""
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
     node.SetIJKToRASMatrix(vtk_matrix(volume.geometry.ijk_to_ras))
@@ -31,7 +32,7 @@ def add_volume(scene: Any, volume: Volume, name: str) -> Any:
     return node
 
 
-def volume_of(node: Any) -> Volume:
+def volume_of(node: Node) -> Volume:
     """The voxels of a volume node (a view) with their place in the patient, without parent transforms.
 
     Raises InputError for a node without an image, or sheared.
@@ -40,12 +41,12 @@ def volume_of(node: Any) -> Volume:
     return Volume(array_of(node.GetImageData()), geometry, node.GetName())
 
 
-def fingerprint(node: Any) -> str:
+def fingerprint(node: Node) -> str:
     """Tells other voxels from the same ones, wherever they lie and in whatever type: of a million of them, quickly.
 
     A frame of a sequence that takes another one's place has other noise everywhere. Empty for a node without voxels.
     """
-    image: Any = node.GetImageData() if node is not None else None
+    image: VtkObject = node.GetImageData() if node is not None else None
     voxels = array_of(image).reshape(-1) if image is not None else np.empty(0)
     if not voxels.size:
         return ""
@@ -55,7 +56,7 @@ def fingerprint(node: Any) -> str:
     return digest.hexdigest()
 
 
-def voxel_image(array: npt.NDArray[Any]) -> Any:
+def voxel_image(array: npt.NDArray[Any]) -> VtkObject:
     """The vtkImageData of a volume node, with a copy of ``array`` (k, j, i)."""
     image = vtk.vtkImageData()
     image.SetDimensions(*array.shape[::-1])
