@@ -39,8 +39,7 @@ from activeseg.io.seg_nrrd import write_segmentation
 from activeseg.learning.measuring.pictures import dice_bars
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
-from activeseg.review.alternatives import apply_alternative
-from activeseg.review.regions import FoundRegion
+from activeseg.review.regions import FoundRegion, apply_alternative
 from activeseg.samples.phantom import Domain, make_phantom
 from activeseg.segmenters import list_models, open_segmenter
 

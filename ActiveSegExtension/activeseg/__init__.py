@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from activeseg.core.about import __version__
+
 if TYPE_CHECKING:
     from activeseg.dataset.dataset import Dataset
     from activeseg.io.images import read_volume
     from activeseg.learning.project.project import Project
     from activeseg.models import open_model
     from activeseg.predictions.make_prediction import segment
-
-__version__ = "0.1.0"
 
 _MODULES = {
     "Dataset": "dataset.dataset",

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from activeseg import __version__
 from activeseg.client.protocol import (
     PROTOCOL_VERSION,
     ErrorResponse,
@@ -18,6 +17,7 @@ from activeseg.client.protocol import (
     decode,
     encode,
 )
+from activeseg.core.about import __version__
 from activeseg.core.errors import ActiveSegError, Crashed, EngineError, shown
 
 TAIL_LINES = 20

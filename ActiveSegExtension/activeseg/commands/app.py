@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from activeseg import __version__
 from activeseg.commands import dataset, environment, finetune, project, versions
 from activeseg.commands.export import export
 from activeseg.commands.models import models
 from activeseg.commands.segment import segment
+from activeseg.core.about import __version__
 from activeseg.core.errors import InputError
 
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 input or usage, 3 model, 4 dataset, 5 device, 130 cancelled."

@@ -5,12 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from activeseg.core.geometry import Geometry
-
-if TYPE_CHECKING:
-    from activeseg.core.segmenter import Settings
 
 
 @dataclass(frozen=True)
@@ -70,10 +66,6 @@ class NetworkSize:
     folds: int
     weight_bytes: int
     helps: bool = False
-
-    def members(self, settings: Settings, accelerated: bool) -> int:
-        """How many members a run asks; see ``Settings.member_count``."""
-        return self.folds if self.helps else settings.member_count(self.folds, accelerated)
 
     @property
     def patch_voxels(self) -> int:

@@ -68,6 +68,10 @@ class Settings:
     offload: bool = False
     in_pieces: bool = field(default=False, metadata=NOT_WRITTEN)
 
+    def members_of(self, size: NetworkSize, accelerated: bool) -> int:
+        """How many members of a network a run asks: all of one that only helps another, else ``member_count``."""
+        return size.folds if size.helps else self.member_count(size.folds, accelerated)
+
     def member_count(self, trained: int, accelerated: bool) -> int:
         """How many members of a network vote.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from activeseg import __version__
+from activeseg.core.about import __version__
 from activeseg.core.errors import InputError, Remedy
 from activeseg.core.labels import LabelSchema
 from activeseg.core.records import (

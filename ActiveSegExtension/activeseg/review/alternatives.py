@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.core.errors import InputError
 from activeseg.core.geometry import Box, Geometry, index_map
 from activeseg.core.labels import LabelSchema
 from activeseg.core.records import NOT_WRITTEN
 from activeseg.core.votes import Segmented
-
-if TYPE_CHECKING:
-    from activeseg.review.regions import FoundRegion
 
 SAME_DICE = 0.95
 
@@ -121,27 +117,6 @@ def find_alternatives(
         if changed.any():
             found.append(_alternative(names, patch, other, changed, segmented.schema, ct_geometry.voxel_mm3))
     return tuple(found)
-
-
-def apply_alternative(labels: npt.NDArray[Any], region: FoundRegion, index: int = 0) -> npt.NDArray[Any]:
-    """New labels (k, j, i) on the CT's grid with the alternative's changed voxels; ``labels`` stays as it is.
-
-    Raises InputError when there is no such alternative or the label map is of another CT.
-    """
-    if not 0 <= index < len(region.alternatives):
-        raise InputError(
-            f"Region {region.number} has {len(region.alternatives)} alternatives; there is no number {index + 1}.",
-            "List the regions to see what can be taken.",
-        )
-    alternative = region.alternatives[index]
-    if labels[region.slices].shape != alternative.changed.shape:
-        raise InputError(
-            f"The label map has shape {labels.shape}, which does not hold the region at {region.box_kji}.",
-            "Give the label map of the CT that the region was found in.",
-        )
-    result = labels.copy()
-    np.copyto(result[region.slices], alternative.labels.astype(labels.dtype), where=alternative.changed)
-    return result
 
 
 def _alternative(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from activeseg.core.correction import Region
 from activeseg.core.errors import InputError
@@ -66,6 +68,27 @@ def find_regions(
     doubt = doubt_of(grid, uncertainty, search.shell)
     places = choose_places(doubt, grid, ct_geometry, wanted, count, body_mm3, search)
     return tuple(_region(number, place, doubt, segmented, ct_geometry) for number, place in enumerate(places, start=1))
+
+
+def apply_alternative(labels: npt.NDArray[Any], region: FoundRegion, index: int = 0) -> npt.NDArray[Any]:
+    """New labels (k, j, i) on the CT's grid with the alternative's changed voxels; ``labels`` stays as it is.
+
+    Raises InputError when there is no such alternative or the label map is of another CT.
+    """
+    if not 0 <= index < len(region.alternatives):
+        raise InputError(
+            f"Region {region.number} has {len(region.alternatives)} alternatives; there is no number {index + 1}.",
+            "List the regions to see what can be taken.",
+        )
+    alternative = region.alternatives[index]
+    if labels[region.slices].shape != alternative.changed.shape:
+        raise InputError(
+            f"The label map has shape {labels.shape}, which does not hold the region at {region.box_kji}.",
+            "Give the label map of the CT that the region was found in.",
+        )
+    result = labels.copy()
+    np.copyto(result[region.slices], alternative.labels.astype(labels.dtype), where=alternative.changed)
+    return result
 
 
 def _region(number: int, place: Place, doubt: Doubt, segmented: Segmented, ct_geometry: Geometry) -> FoundRegion:

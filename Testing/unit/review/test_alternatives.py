@@ -14,8 +14,8 @@ from activeseg.core.errors import InputError
 from activeseg.core.geometry import Geometry
 from activeseg.core.records import to_json
 from activeseg.core.votes import Segmented
-from activeseg.review.alternatives import Alternative, apply_alternative, find_alternatives
-from activeseg.review.regions import FoundRegion, find_regions
+from activeseg.review.alternatives import Alternative, find_alternatives
+from activeseg.review.regions import FoundRegion, apply_alternative, find_regions
 
 LIVER, SPLEEN, KIDNEY, AORTA, GLAND, SPINE = (label.value for label in SCHEMA.labels)
 SHAPE = (30, 30, 30)

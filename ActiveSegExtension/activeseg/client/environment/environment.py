@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from activeseg import __version__
 from activeseg.client.environment import chosen_python, uv, uv_commands
 from activeseg.client.environment import interpreter as interpreters
 from activeseg.client.environment import plan as plans
@@ -29,6 +28,7 @@ from activeseg.client.environment.status import State, Status
 from activeseg.client.environment.uv_commands import Source
 from activeseg.client.environment.uv_process import Runner
 from activeseg.client.launch import engine_environment
+from activeseg.core.about import __version__
 from activeseg.core.errors import EngineError, InputError, shown
 from activeseg.core.progress import Progress
 from activeseg.system.files import write_json

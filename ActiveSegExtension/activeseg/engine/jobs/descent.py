@@ -36,7 +36,7 @@ def ways_down(
         model,
         settings,
         trained=sizes[-1].folds if sizes else 0,
-        members=sizes[-1].members(settings, device != "cpu") if sizes else 1,
+        members=settings.members_of(sizes[-1], device != "cpu") if sizes else 1,
         on_gpu=device == "cuda",
         may_split=splits and sizes[-1].grid(geometry)[0] >= _PLANES_TO_SPLIT,
         coarser=_coarser(segmenter) if allow_coarser else (),
@@ -118,7 +118,7 @@ def _trained_only(segmenter: Segmenter, way: Rung) -> Rung | None:
     if not sizes:
         return None
     trained = sizes[-1].folds
-    members = sizes[-1].members(way.settings, devices.kind_of(way.settings.device) != "cpu")
+    members = way.settings.members_of(sizes[-1], devices.kind_of(way.settings.device) != "cpu")
     return replace(way, settings=replace(way.settings, members=trained)) if members > trained > 0 else None
 
 

@@ -103,7 +103,7 @@ def need_of(
     voxels0, on_gpu = math.prod(geometry.shape_kji), device == "cuda"
     if not sizes:  # rules on the image's own grid, or a network of a family whose size is unknown
         return Need(ram=int(MARGIN * 48 * voxels0) + SLACK)
-    maps = [(13 + size.members(settings, device != "cpu")) * math.prod(size.grid(geometry)) for size in sizes]
+    maps = [(13 + settings.members_of(size, device != "cpu")) * math.prod(size.grid(geometry)) for size in sizes]
     parts = [
         _part(geometry, size, settings, overhead, device, sum(maps) - own)
         for size, own in zip(sizes, maps, strict=True)
@@ -130,7 +130,7 @@ def _part(
     pieces = PIECES if settings.in_pieces else 1
     shape = (max(-(-grid[0] // pieces), size.patch[0]), *grid[1:])
     voxels0, whole, voxels, plane = (math.prod(n) for n in (geometry.shape_kji, grid, shape, shape[1:]))
-    members, tiles = size.members(settings, device != "cpu"), size.tiles(shape)
+    members, tiles = settings.members_of(size, device != "cpu"), size.tiles(shape)
     exact, views = settings.mode is Mode.EXACT, members > size.folds
     mirrors = overhead.mirrors and (exact if settings.mirroring is None else settings.mirroring)
     classes, wide = size.heads, size.features[0]

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from activeseg import __version__
 from activeseg.client.protocol import (
     PROTOCOL_VERSION,
     TOO_LONG,
@@ -26,6 +25,7 @@ from activeseg.client.protocol import (
     Response,
     decode,
 )
+from activeseg.core.about import __version__
 from activeseg.core.errors import ActiveSegError, EngineError, InputError, shown
 from activeseg.engine.methods import METHODS
 from activeseg.engine.pipes import Pipes

@@ -131,7 +131,7 @@ class TotalSegmentatorSegmenter(Segmenter):
         beside = self.beside(settings)
         if beside and parts:
             accelerated = resolve_device(settings.device).type != "cpu"
-            if parts[-1].members(settings, accelerated) > parts[-1].folds:
+            if settings.members_of(parts[-1], accelerated) > parts[-1].folds:
                 helpers = (*helpers, beside)
         return (*(replace(size, helps=True) for size in self._sizes(helpers)), *parts)
 
