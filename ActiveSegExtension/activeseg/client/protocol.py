@@ -174,7 +174,7 @@ def encode_answer(answer: Response | ErrorResponse) -> bytes:
 def decode(line: bytes) -> Message:
     """The message of one line. Raises ProtocolError for anything else."""
     try:
-        body = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        body = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(ErrorCode.PARSE, f"A line is not JSON: {shortened(str(error), 200)}.") from error
     if not isinstance(body, dict):
@@ -229,6 +229,13 @@ def _id_of(body: Mapping[str, Any]) -> str | None:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # beyond what Python makes of a text
+        raise ValueError(f"{shortened(text, 40)} is too large a number") from None
 
 
 def _finite(text: str) -> float:

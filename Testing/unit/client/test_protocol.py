@@ -103,6 +103,7 @@ def test_what_json_cannot_say_is_not_sent(value: object) -> None:
         (b"{", ErrorCode.PARSE, "not JSON"),
         (b"\xff\xfe", ErrorCode.PARSE, "not JSON"),
         (b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":NaN}}', ErrorCode.PARSE, "NaN"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":%s}}' % (b"9" * 5000), ErrorCode.PARSE, "too large"),
         (b"[" * 100_000, ErrorCode.PARSE, "not JSON"),
         (b"[]", ErrorCode.INVALID_REQUEST, "list"),
         (b"17", ErrorCode.INVALID_REQUEST, "int"),
