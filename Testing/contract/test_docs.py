@@ -7,11 +7,13 @@ import re
 
 import protocol_tables
 import pytest
+import typer
 from draw_architecture import drawing
 from repository import ROOT, relative
 from rooms import split_page, table
 
 from activeseg.client.kept_drafts import KeptDraft
+from activeseg.commands.app import app
 from activeseg.core.correction import Region
 from activeseg.core.geometry import Geometry
 from activeseg.core.segmenter import Settings
@@ -46,6 +48,14 @@ def test_a_link_leads_somewhere(page):
     links = re.findall(r"\]\(([^)#\s]+)\)", page.read_text("utf-8"))
     lost = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert not lost
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES], ids=relative)
+def test_a_command_of_activeseg_exists(page):
+    known = typer.main.get_command(app).commands
+    for name, inner in re.findall(r"`(?:\.venv/bin/)?activeseg ([a-z]+)(?: ([a-z]+))?", page.read_text("utf-8")):
+        assert name in known, f"activeseg {name}"
+        assert not inner or inner in getattr(known[name], "commands", {inner: None}), f"activeseg {name} {inner}"
 
 
 @pytest.mark.parametrize("stored", STORED, ids=lambda stored: stored.__name__)
