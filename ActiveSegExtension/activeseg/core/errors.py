@@ -33,6 +33,16 @@ def shortened(text: str, length: int) -> str:
     return f"{text[: kept - kept // 3]} ... {text[len(text) - kept // 3 :]}"
 
 
+def printable(text: str, length: int) -> str:
+    """A text for a sentence, such as a path or a key: as it is, or in ASCII where it cannot be shown, and cut."""
+    return shortened(text if text.isprintable() else ascii(text)[1:-1], length)
+
+
+def in_ascii(text: str) -> str:
+    """A text with something from a stranger in it, such that no letter of it only looks like another one."""
+    return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
 class Remedy(StrEnum):
     """What of ActiveSeg's own helps against an error. The command line names its command, the panel its button."""
 

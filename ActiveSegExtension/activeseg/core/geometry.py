@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import InputError
-from activeseg.core.records import NOT_WRITTEN, Within, WrongField, from_json, to_json, written_as
+from activeseg.core.json_values import WrongField
+from activeseg.core.records import NOT_WRITTEN, Within, from_json, to_json, written_as
 
 FloatArray = npt.NDArray[np.float64]
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]

@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 from activeseg.core.errors import InputError
-from activeseg.core.records import Within, WrongField, from_json, to_json
+from activeseg.core.json_values import WrongField
+from activeseg.core.records import Within, from_json, to_json
 
 BACKGROUND = "background"
 IGNORE = "ignore"

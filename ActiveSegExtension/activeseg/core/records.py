@@ -33,7 +33,6 @@ import collections.abc
 import contextlib
 import dataclasses
 import functools
-import math
 import re
 import types
 import typing
@@ -43,19 +42,16 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from activeseg.core.errors import ActiveSegError, InputError, shortened, shown
+from activeseg.core.errors import ActiveSegError, InputError, shown
 from activeseg.core.json_depth import is_deeper
+from activeseg.core.json_values import MOST_TEXT, WrongField, flag, members, number, place, refuse, rows, text, whole
 
 T = TypeVar("T")
 HEX_32, HEX_64 = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{64}")
-_MOST_TEXT, _DEEPEST = 100_000, 100
+_DEEPEST = 100
 
 UNFIT = (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, RecursionError)
 """What reading other values than the expected ones raises where they are read without a record."""
-
-
-class WrongField(ValueError):
-    """A value that cannot be there; the text names its key and shows it."""
 
 
 @dataclass(frozen=True)
@@ -252,26 +248,27 @@ def _reader(hint: Any) -> _Reader:
 def _record(kind: type, value: Any, key: str, how: _How) -> Any:
     fields = _fields(kind)
     if getattr(kind, "AS_LIST", False):
-        values = _listed(value, key, sum(field.written for field in fields))
-        value = dict(zip((field.key for field in fields if field.written), values, strict=True))
-    if not isinstance(value, Mapping):
-        return _wrong(value, key, "an object")
+        keys = [field.key for field in fields if field.written]
+        value = dict(zip(keys, rows(value, key, len(keys), len(keys)), strict=True))
+    value = members(value, key)
     if how.exact:
         known = {field.key for field in fields if field.written}
         for name in value:
             if name not in known:
-                raise WrongField(f"'{_at(key, shown(name)[1:-1])}' is not known; known are {', '.join(sorted(known))}")
+                raise WrongField(
+                    f"'{place(key, shown(name)[1:-1])}' is not known; known are {', '.join(sorted(known))}"
+                )
     arguments = dict(how.given)
     inside = how.inside()
     for field in fields:
         if not field.written or field.name in arguments:
             continue
         if field.key in value:
-            arguments[field.name] = _reader(field.hint)(value[field.key], _at(key, field.key), inside)
+            arguments[field.name] = _reader(field.hint)(value[field.key], place(key, field.key), inside)
         elif field.if_missing is not _NOTHING:
             arguments[field.name] = field.if_missing
         elif how.complete or not field.has_default:
-            raise WrongField(f"'{_at(key, field.key)}' is missing")
+            raise WrongField(f"'{place(key, field.key)}' is missing")
     try:
         return kind(**arguments)
     except (ValueError, OverflowError) as error:
@@ -281,28 +278,19 @@ def _record(kind: type, value: Any, key: str, how: _How) -> Any:
 
 
 def _mapping(of_key: _Reader, of_value: _Reader, value: Any, key: str, how: _How) -> dict[Any, Any]:
-    if not isinstance(value, Mapping):
-        _wrong(value, key, "an object")
+    found = members(value, key)
     if of_value is _anything:
-        check_depth(value, key)
-    return {of_key(name, key, how): of_value(inner, _at(key, str(name)), how) for name, inner in value.items()}
+        check_depth(found, key)
+    return {of_key(name, key, how): of_value(inner, place(key, str(name)), how) for name, inner in found.items()}
 
 
 def _rows(made: Callable[..., Any], of: _Reader, value: Any, key: str, how: _How) -> Any:
-    return made(of(inner, f"{key}[{n}]", how) for n, inner in enumerate(_listed(value, key)))
+    return made(of(inner, f"{key}[{n}]", how) for n, inner in enumerate(rows(value, key)))
 
 
 def _row(of: tuple[_Reader, ...], value: Any, key: str, how: _How) -> tuple[Any, ...]:
-    values = _listed(value, key, len(of))
+    values = rows(value, key, len(of), len(of))
     return tuple(read(inner, f"{key}[{n}]", how) for n, (read, inner) in enumerate(zip(of, values, strict=True)))
-
-
-def _listed(value: Any, key: str, count: int | None = None) -> list[Any]:
-    if not isinstance(value, list | tuple):
-        _wrong(value, key, "a list")
-    if count is not None and len(value) != count:
-        raise WrongField(f"'{key}' has {len(value)} values, not {count}")
-    return list(value)
 
 
 def _either(readers: tuple[_Reader, ...], value: Any, key: str, how: _How) -> Any:
@@ -318,7 +306,7 @@ def _either(readers: tuple[_Reader, ...], value: Any, key: str, how: _How) -> An
 
 def _nothing(value: Any, key: str, how: _How) -> None:
     if value is not None:
-        _wrong(value, key, "nothing")
+        refuse(value, key, "nothing")
 
 
 def check_depth(value: Any, key: str) -> None:
@@ -333,44 +321,25 @@ def _anything(value: Any, key: str, how: _How) -> Any:
 
 
 def _flag(value: Any, key: str, how: _How) -> bool:
-    return value if isinstance(value, bool) else _wrong(value, key, "true or false")
+    return flag(value, key)
 
 
 def _whole(within: Within | None, any_number: bool, value: Any, key: str, how: _How) -> int:
-    lowest, highest = (within.lowest, within.highest) if within else (-(2**63), 2**63 - 1)
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-        _wrong(value, key, f"a whole number from {lowest} to {highest}" if within else "a whole number")
-    return int(value)
+    return whole(value, key, *((int(within.lowest), int(within.highest)) if within else ()))
 
 
 def _number(within: Within | None, any_number: bool, value: Any, key: str, how: _How) -> float:
-    wanted = f"a number from {within.lowest} to {within.highest}" if within else "a number"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        _wrong(value, key, wanted)
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number of hundreds of digits
-        _wrong(value, key, wanted)
-    if not (any_number or math.isfinite(number)) or (within and not within.lowest <= number <= within.highest):
-        _wrong(value, key, wanted)
-    return number
+    return number(value, key, *((within.lowest, within.highest) if within else ()), finite=not any_number)
 
 
 def _text(pattern: re.Pattern[str] | None, value: Any, key: str, how: _How) -> str:
-    """A text that can be written as UTF-8 and, with ``pattern``, matches as a whole."""
-    if not isinstance(value, str):
-        _wrong(value, key, "a text")
-    if len(value) > _MOST_TEXT or "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
-        raise WrongField(f"{_named(key)} is {_shown(value)}, which is no text that can be kept")
-    if pattern is not None and not pattern.fullmatch(value):
-        raise WrongField(f"{_named(key)} is {_shown(value)}, which it cannot be")
-    return str(value)
+    return text(value, key, pattern)
 
 
 def _path(value: Any, key: str, how: _How) -> Path:
     """Also of a file whose name is not UTF-8, which Python keeps as lone surrogates."""
-    if not isinstance(value, str) or "\0" in value or len(value) > _MOST_TEXT:
-        _wrong(value, key, "a path")
+    if not isinstance(value, str) or "\0" in value or len(value) > MOST_TEXT:
+        refuse(value, key, "a path")
     return Path(value)
 
 
@@ -379,21 +348,4 @@ def _choice(choices: tuple[tuple[Any, Any], ...], value: Any, key: str, how: _Ho
     for known, meant in choices:
         if type(value) is type(known) and value == known:
             return meant
-    return _wrong(value, key, f"one of {', '.join(str(known) for known, _ in choices)}")
-
-
-def _at(key: str, name: str) -> str:
-    return f"{key}.{shortened(name, 60)}" if key else shortened(name, 60)
-
-
-def _named(key: str) -> str:
-    return f"'{key or 'the whole'}'"
-
-
-def _wrong(value: Any, key: str, wanted: str) -> typing.NoReturn:
-    raise WrongField(f"{_named(key)} is {_shown(value)}, not {wanted}")
-
-
-def _shown(value: Any) -> str:
-    """Short, and printable everywhere."""
-    return "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else shown(value, 60)
+    return refuse(value, key, f"one of {', '.join(str(known) for known, _ in choices)}")

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 from activeseg.core.channel_names import different_names, normalization_names
 from activeseg.core.errors import DatasetError, InputError, Remedy
+from activeseg.core.json_values import WrongField
 from activeseg.core.labels import BACKGROUND, IGNORE, LabelSchema
 from activeseg.core.records import (
     HEX_32,
     Matches,
     Sha256,
     Within,
-    WrongField,
     check_depth,
     damaged,
     from_json,

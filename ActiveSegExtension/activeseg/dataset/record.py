@@ -9,7 +9,8 @@ from pathlib import Path
 
 from activeseg.core.errors import DatasetError
 from activeseg.core.geometry import Geometry
-from activeseg.core.records import Sha256, WrongField, damaged, from_json, to_json, written_as
+from activeseg.core.json_values import WrongField
+from activeseg.core.records import Sha256, damaged, from_json, to_json, written_as
 from activeseg.dataset.layout import RevisionNumber, history_file, image_file, label_file, record_file
 from activeseg.dataset.listing import SchemaNumber
 from activeseg.dataset.provenance import Provenance

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.core.errors import ActiveSegError, DatasetError, InputError
+from activeseg.core.json_values import WrongField
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
-from activeseg.core.records import HEX_32, UNFIT, WrongField, from_json
+from activeseg.core.records import HEX_32, UNFIT, from_json
 from activeseg.dataset import unlisted, voxels
 from activeseg.dataset.dataset import LOCK_WAIT_S
 from activeseg.dataset.layout import IMAGES, LISTING, PROVENANCE, check_folders, find_dataset, named_file, schema_file

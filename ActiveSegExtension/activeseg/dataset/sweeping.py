@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from activeseg.core.errors import ActiveSegError, DatasetError
-from activeseg.core.records import Sha256, WrongField, from_json
+from activeseg.core.json_values import WrongField
+from activeseg.core.records import Sha256, from_json
 from activeseg.dataset.layout import LISTING, check_folders, label_file, named_file, record_file
 from activeseg.dataset.listing import Listing
 from activeseg.dataset.private_map import PrivateMap

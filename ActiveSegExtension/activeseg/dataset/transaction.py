@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.core.errors import ActiveSegError, DatasetError
-from activeseg.core.records import Count, WrongField, from_json, to_json
+from activeseg.core.json_values import WrongField
+from activeseg.core.records import Count, from_json, to_json
 from activeseg.dataset.layout import LISTING, check_folders
 from activeseg.dataset.listing import Listing
 from activeseg.dataset.private_map import PrivateMap

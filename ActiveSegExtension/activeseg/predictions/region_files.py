@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from activeseg.core.correction import Region, patch_names
 from activeseg.core.errors import InputError
-from activeseg.core.records import WrongField, from_json, shortly, to_json
+from activeseg.core.json_values import WrongField
+from activeseg.core.records import from_json, shortly, to_json
 from activeseg.io.npz import read_npz
 from activeseg.review.alternatives import Alternative
 from activeseg.review.regions import FoundRegion

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 
 from activeseg.core.errors import DatasetError, InputError
+from activeseg.core.json_values import WrongField
 from activeseg.core.records import (
     ANY_NUMBER,
     NOT_WRITTEN,
@@ -21,7 +22,6 @@ from activeseg.core.records import (
     Matches,
     Sha256,
     Within,
-    WrongField,
     damaged,
     from_json,
     if_missing,

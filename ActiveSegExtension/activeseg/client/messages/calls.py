@@ -9,7 +9,8 @@ from typing import Any, TypeVar, cast
 from activeseg.client.messages import datasets, drafts, learning, models, segmenting, system
 from activeseg.client.messages.request import TypedRequest
 from activeseg.core.errors import ActiveSegError, EngineError
-from activeseg.core.records import WrongField, from_json, shortly, to_json
+from activeseg.core.json_values import WrongField
+from activeseg.core.records import from_json, shortly, to_json
 
 T = TypeVar("T")
 

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import DatasetError, InputError
+from activeseg.core.json_values import WrongField
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
-from activeseg.core.records import WrongField, from_json, to_json, written_as
+from activeseg.core.records import from_json, to_json, written_as
 from activeseg.core.segmenter import Segmenter, Settings
 from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset

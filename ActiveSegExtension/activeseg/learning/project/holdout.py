@@ -14,7 +14,8 @@ from enum import StrEnum
 from typing import Annotated
 
 from activeseg.core.errors import InputError, shown
-from activeseg.core.records import Matches, WrongField
+from activeseg.core.json_values import WrongField
+from activeseg.core.records import Matches
 from activeseg.dataset.layout import CASE_NAME
 
 FIRST_HELD_OUT, EVERY = 2, 5

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from activeseg.core.errors import DatasetError, Remedy, shown
-from activeseg.core.records import HEX_32, Matches, WrongField, damaged, from_json, to_json
+from activeseg.core.json_values import WrongField
+from activeseg.core.records import HEX_32, Matches, damaged, from_json, to_json
 from activeseg.learning.project.gate import MARGIN
 from activeseg.learning.project.holdout import CaseName, HoldOut
 from activeseg.learning.project.version import BASE

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from activeseg.core.errors import InputError, ModelError, Remedy, shown
+from activeseg.core.json_values import WrongField
 from activeseg.core.labels import LabelSchema
-from activeseg.core.records import Matches, WrongField, from_json, shortly, to_json
+from activeseg.core.records import Matches, from_json, shortly, to_json
 from activeseg.learning.project.gate import Verdict
 from activeseg.system.files import sync_to_disk
 from activeseg.system.regular_files import is_link, own_path, read_json

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from activeseg.core.errors import InputError, shown
-from activeseg.core.records import WrongField, from_json, to_json
+from activeseg.core.json_values import WrongField
+from activeseg.core.records import from_json, to_json
 
 
 class MembersFrom(StrEnum):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from activeseg.core.errors import InputError, ModelError
-from activeseg.segmenters.foreign_value import LONGEST_NAME, shortened
+from activeseg.core.json_values import JsonValue, WrongField
 from activeseg.segmenters.nnunet.checkpoint_pickle import PickleMachine, StoredTensor, unusable
 from activeseg.system.regular_files import open_regular
 
@@ -82,8 +82,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
             raise TypeError("inference_allowed_mirroring_axes")
         trainer, configuration = content["trainer_name"], content["init_args"]["configuration"]
         for key, text in (("trainer_name", trainer), ("init_args.configuration", configuration)):
-            if not isinstance(text, str) or not 0 < len(text) <= LONGEST_NAME or not text.isprintable():
-                raise TypeError(f"{key} ({shortened(text)})")
+            JsonValue(text, key).name()
+    except WrongField as wrong:
+        raise unusable(path, str(wrong), wrong.key) from wrong
     except (KeyError, TypeError, AttributeError) as error:
         key = str(error.args[0]) if error.args else "network_weights"
         raise unusable(path, f"its '{key}' is missing or not what nnU-Net writes", key) from error

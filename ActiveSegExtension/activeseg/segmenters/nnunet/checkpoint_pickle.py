@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from activeseg.core.errors import ModelError
-from activeseg.segmenters.foreign_value import LONGEST_NAME
+from activeseg.core.errors import ModelError, in_ascii
+from activeseg.core.json_values import LONGEST_NAME
 
 _ITEM_BYTES = {
     "DoubleStorage": 8,
@@ -39,10 +39,12 @@ class StoredTensor:
     stride: tuple[int, ...]
 
 
-def unusable(path: Path, why: str, key: str = "") -> ModelError:
+def unusable(
+    path: Path, why: str, key: str = "", action: str = "Copy the model's folder again, or ask its author."
+) -> ModelError:
     return ModelError(
-        f"The checkpoint '{path.parent.name}/{path.name}' cannot be used: {why}.",
-        "Copy the model's folder again, or ask its author.",
+        f"The checkpoint '{path.parent.name}/{path.name}' cannot be used: {in_ascii(why)}.",
+        action,
         file=str(path),
         key=key,
     )

@@ -12,20 +12,21 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activeseg.core.errors import ModelError
+from activeseg.core.errors import ModelError, in_ascii, printable
+from activeseg.core.json_values import JsonValue, WrongField
 from activeseg.core.labels import BACKGROUND, IGNORE
-from activeseg.segmenters.foreign_value import ForeignValue, shown_path
 from activeseg.segmenters.nnunet.plans_check import check_plans, needed_plans, resolved_configuration
 from activeseg.segmenters.nnunet.trusted_code import trusted_code
 from activeseg.system.regular_files import read_json
 
 _MOST_LABELS, _MOST_CHANNELS = 2000, 32
 _MOST_LOOKED_AT = 2000  # folders, where the given one is none
+_LONGEST_PATH = 400
 
 _DATASET_KEYS = ("channel_names", "modality", "labels", "regions_class_order", "file_ending")
 
@@ -57,11 +58,27 @@ def check_model_folder(folder: Path) -> ModelFiles:
     folder = Path(folder)
     _check_place(folder)
     files = {name: _read(folder / name) for name in ("plans.json", "dataset.json")}
-    dataset = checked_dataset(files["dataset.json"], folder / "dataset.json")
-    check_plans(files["plans.json"], dataset, folder / "plans.json")
-    plans = files["plans.json"] if trusted_code() else needed_plans(files["plans.json"])
-    every = ForeignValue(plans["configurations"], folder / "plans.json", "configurations")
-    return ModelFiles(folder, plans, dataset, {name: resolved_configuration(every, name) for name in every.raw})
+    with _model_file(folder / "dataset.json"):
+        dataset = _checked_dataset(files["dataset.json"])
+    with _model_file(folder / "plans.json"):
+        check_plans(files["plans.json"], dataset)
+        plans = files["plans.json"] if trusted_code() else needed_plans(files["plans.json"])
+        every = JsonValue(plans["configurations"], "configurations")
+        return ModelFiles(folder, plans, dataset, {name: resolved_configuration(every, name) for name in every.raw})
+
+
+@contextlib.contextmanager
+def _model_file(file: Path) -> Iterator[None]:
+    """A WrongField of the block becomes a ModelError that names the file."""
+    try:
+        yield
+    except WrongField as wrong:
+        raise ModelError(
+            f"The model's file '{file.name}' cannot be used: {in_ascii(str(wrong))}.",
+            wrong.action or "Copy the model's folder again, or ask its author.",
+            file=str(file),
+            key=in_ascii(wrong.key),
+        ) from wrong
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -74,7 +91,7 @@ def _check_place(folder: Path) -> None:
     if os.path.isfile(folder):  # not Path's, which raises for names that are too long
         kind = {".zip": "a zip file", ".pth": "a checkpoint"}.get(folder.suffix.lower(), "a file")
         raise ModelError(
-            f"'{shown_path(folder)}' is {kind}, not the folder of a trained nnU-Net model.",
+            f"'{_shown(folder)}' is {kind}, not the folder of a trained nnU-Net model.",
             f"{'Unpack it, and give' if kind == 'a zip file' else 'Give'} the folder with plans.json, dataset.json and "
             f"fold_0 in it. {like}",
             folder=str(folder),
@@ -87,21 +104,25 @@ def _check_place(folder: Path) -> None:
     for near in (folder.parent, *sorted(below)):
         if os.path.isfile(near / "plans.json") and os.path.isfile(near / "dataset.json"):
             raise ModelError(
-                f"'{shown_path(folder)}' is not a trained nnU-Net model: it has no plans.json.",
-                f"Give the folder '{shown_path(near)}'.",
+                f"'{_shown(folder)}' is not a trained nnU-Net model: it has no plans.json.",
+                f"Give the folder '{_shown(near)}'.",
                 folder=str(folder),
             )
     there = "it has no plans.json" if os.path.isdir(folder) else "there is no such folder"
     raise ModelError(
-        f"'{shown_path(folder)}' is not a trained nnU-Net model: {there}.",
+        f"'{_shown(folder)}' is not a trained nnU-Net model: {there}.",
         f"Choose the folder with plans.json, dataset.json and fold_0 in it. {like}",
         folder=str(folder),
     )
 
 
-def checked_dataset(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    """What is needed of ``dataset.json``, with label values as numbers. Raises ModelError."""
-    root = ForeignValue(content, file)
+def _shown(path: Path) -> str:
+    return printable(str(path), _LONGEST_PATH)
+
+
+def _checked_dataset(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What is needed of ``dataset.json``, with label values as numbers. Raises WrongField."""
+    root = JsonValue(content)
     counts = {}
     for name in ("channel_names", "modality"):
         found = root.get(name)
@@ -112,21 +133,21 @@ def checked_dataset(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
             if len(channels) > _MOST_CHANNELS:
                 raise found.wrong(f"which is more than {_MOST_CHANNELS} images for a case")
             for channel in channels.values():
-                channel.text()
+                channel.name()
             counts[name] = len(channels)
     if not counts:
         root["channel_names"]
     if len(set(counts.values())) > 1:
         raise root["modality"].wrong("which does not go with 'channel_names'")
     if root.get("file_ending") is not None:
-        root["file_ending"].text()
+        root["file_ending"].name()
     labels = _checked_labels(root["labels"], root.get("regions_class_order"))
     regions = any(isinstance(value, list) and len(value) > 1 for value in labels.values())
     kept = [key for key in _DATASET_KEYS if key in content and (regions or key != "regions_class_order")]
     return {**{key: content[key] for key in kept}, "labels": labels}
 
 
-def _checked_labels(labels: ForeignValue, order: ForeignValue | None) -> dict[str, Any]:
+def _checked_labels(labels: JsonValue, order: JsonValue | None) -> dict[str, Any]:
     members = labels.members()
     if members and all(name.isdecimal() and isinstance(value.raw, str) for name, value in members.items()):
         raise labels.wrong(
@@ -137,7 +158,7 @@ def _checked_labels(labels: ForeignValue, order: ForeignValue | None) -> dict[st
         raise labels.wrong(f"which are not 2 to {_MOST_LABELS} labels")
     checked: dict[str, Any] = {}
     for name, value in members.items():
-        ForeignValue(name, labels.file, value.key).text()
+        JsonValue(name, value.key).name()
         if isinstance(value.raw, list) and name not in (BACKGROUND, IGNORE):
             checked[name] = [_label(entry) for entry in value.items(1, _MOST_LABELS)]
         else:
@@ -160,7 +181,7 @@ def _checked_labels(labels: ForeignValue, order: ForeignValue | None) -> dict[st
     return checked
 
 
-def _label(value: ForeignValue) -> int:
+def _label(value: JsonValue) -> int:
     if isinstance(value.raw, str) and value.raw.isdecimal() and value.raw.isascii() and len(value.raw) < 6:
         return int(value.raw)  # nnU-Net takes it
     return value.integer(0, _MOST_LABELS)

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from activeseg.core.errors import ModelError
-from activeseg.segmenters.foreign_value import ForeignValue
 from activeseg.segmenters.nnunet.checkpoint_file import Checkpoint, read_checkpoint
+from activeseg.segmenters.nnunet.checkpoint_pickle import unusable
 from activeseg.segmenters.nnunet.model_folder_check import ModelFiles, check_model_folder
 from activeseg.segmenters.nnunet.trusted_code import TRUSTED_CODE, trusted_code
 from activeseg.system.switches import switches_off
@@ -259,9 +259,10 @@ def trainer_class(member: Checkpoint) -> Any:
         why = f"could not be looked up ({_first_line(error)})"
     if isinstance(found, type) and issubclass(found, nnUNetTrainer):
         return found
-    value = ForeignValue(name, member.path, "trainer_name")
-    raise value.wrong(
-        f"which {why}, so it was not run",
+    raise unusable(
+        member.path,
+        f"'trainer_name' is '{name}', which {why}, so it was not run",
+        "trainer_name",
         "If it is installed here and you trust it, put its name into the environment variable "
         f"{TRUSTED_CODE} (and its folder into nnUNet_extTrainer).",
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from activeseg.segmenters.foreign_value import ForeignValue
+from activeseg.core.json_values import JsonValue
 from activeseg.segmenters.nnunet.trusted_code import known_code
 
 _UNETS = "dynamic_network_architectures.architectures."
@@ -72,10 +71,10 @@ _OLD_ARCHITECTURE_KEYS = (
     "conv_kernel_sizes",
 )
 
-Check = Callable[[ForeignValue], Any]
+Check = Callable[[JsonValue], Any]
 
 
-def _flag(value: ForeignValue) -> None:
+def _flag(value: JsonValue) -> None:
     value.flag()
 
 
@@ -133,15 +132,15 @@ _RESAMPLERS: Mapping[str, Mapping[str, Check]] = {
 }
 
 
-def check_plans(plans: Mapping[str, Any], dataset: Mapping[str, Any], file: Path) -> None:
-    """Raise ModelError for the first configuration that would, with what it inherits, do what is not known."""
-    root = ForeignValue(plans, file)
+def check_plans(plans: Mapping[str, Any], dataset: Mapping[str, Any]) -> None:
+    """Raise WrongField for the first configuration that would, with what it inherits, do what is not known."""
+    root = JsonValue(plans)
     known_code(root["image_reader_writer"], _READERS, "a reader of images")
     if root.get("label_manager") is not None:
         known_code(root["label_manager"], frozenset({"LabelManager"}), "a label manager")
     for name in _NAMES:
         found = root.get(name)
-        if found is not None and found.raw is not None and _NAME.fullmatch(found.text()) is None:
+        if found is not None and found.raw is not None and _NAME.fullmatch(found.name()) is None:
             raise found.wrong("not a name")
     forward = [value.integer(0, 2) for value in root["transpose_forward"].items(3, 3)]
     backward = [value.integer(0, 2) for value in root["transpose_backward"].items(3, 3)]
@@ -160,7 +159,7 @@ def check_plans(plans: Mapping[str, Any], dataset: Mapping[str, Any], file: Path
         if _CONFIGURATION_NAME.fullmatch(name) is None or ".." in name:
             raise value.wrong("whose name is not that of a configuration")
         resolved = resolved_configuration(root["configurations"], name)
-        _check_configuration(ForeignValue(resolved, file, value.key), channels, intensities)
+        _check_configuration(JsonValue(resolved, value.key), channels, intensities)
 
 
 def needed_plans(plans: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,8 +181,8 @@ def needed_plans(plans: Mapping[str, Any]) -> dict[str, Any]:
     return needed
 
 
-def resolved_configuration(configurations: ForeignValue, name: str) -> dict[str, Any]:
-    """A configuration with what it inherits, as nnU-Net puts it together. Raises ModelError when it never ends."""
+def resolved_configuration(configurations: JsonValue, name: str) -> dict[str, Any]:
+    """A configuration with what it inherits, as nnU-Net puts it together. Raises WrongField when it never ends."""
     chain: list[dict[str, Any]] = []
     seen = {name}
     value = configurations[name]
@@ -193,7 +192,7 @@ def resolved_configuration(configurations: ForeignValue, name: str) -> dict[str,
         parent = value.get("inherits_from")
         if parent is None:
             break
-        above = parent.text()
+        above = parent.name()
         if above in seen or configurations.get(above) is None:
             raise parent.wrong("which is no other configuration")
         seen.add(above)
@@ -204,13 +203,13 @@ def resolved_configuration(configurations: ForeignValue, name: str) -> dict[str,
     return merged
 
 
-def _intensities(root: ForeignValue) -> ForeignValue:
+def _intensities(root: JsonValue) -> JsonValue:
     new, old = "foreground_intensity_properties_per_channel", "foreground_intensity_properties_by_modality"
     found = root.get(new)
     return root[old] if found is None and root.get(old) is not None else root[new]
 
 
-def _check_configuration(value: ForeignValue, channels: int, intensities: ForeignValue) -> None:
+def _check_configuration(value: JsonValue, channels: int, intensities: JsonValue) -> None:
     known_code(value["preprocessor_name"], frozenset({"DefaultPreprocessor"}), "a preprocessor")
     for kind in ("data", "seg", "probabilities"):
         function = known_code(value[f"resampling_fn_{kind}"], _RESAMPLERS, "a function for resampling")
@@ -232,7 +231,7 @@ def _check_configuration(value: ForeignValue, channels: int, intensities: Foreig
             extent.number(0, 1e9)
     for key in ("previous_stage", "data_identifier"):
         named = value.get(key)
-        if named is not None and named.raw is not None and _CONFIGURATION_NAME.fullmatch(named.text()) is None:
+        if named is not None and named.raw is not None and _CONFIGURATION_NAME.fullmatch(named.name()) is None:
             raise named.wrong("not a name")
     schemes = value["normalization_schemes"].items(channels)
     masks = value["use_mask_for_norm"].items(channels)
@@ -250,12 +249,12 @@ def _check_configuration(value: ForeignValue, channels: int, intensities: Foreig
         _check_old_architecture(value, dims, patch)
 
 
-def _check_architecture(value: ForeignValue, dims: int, patch: list[int]) -> None:
+def _check_architecture(value: JsonValue, dims: int, patch: list[int]) -> None:
     """As nnU-Net has written it since 2024 (2.3)."""
     known = {f"{_UNETS}{module}.{name}": name for module in _MODULES for name in _ARCHITECTURES}
     named = known_code(value["network_class_name"], known, "a network")
     kwargs = value["arch_kwargs"]
-    imported = [entry.text() for entry in value["_kw_requires_import"].items(0, 20)]
+    imported = [entry.name() for entry in value["_kw_requires_import"].items(0, 20)]
     layers = _layers(dims)
     for key in imported:
         entry = kwargs[key]
@@ -280,8 +279,8 @@ def _check_architecture(value: ForeignValue, dims: int, patch: list[int]) -> Non
             kinds[key](entry)
 
 
-def _number_kwargs(kwargs: ForeignValue, dims: int, patch: list[int], encoder: str) -> dict[str, Check]:
-    """What must hold for each argument that is no layer. Raises ModelError when one is missing."""
+def _number_kwargs(kwargs: JsonValue, dims: int, patch: list[int], encoder: str) -> dict[str, Check]:
+    """What must hold for each argument that is no layer. Raises WrongField when one is missing."""
     stages = kwargs["n_stages"].integer(2, _MOST_STAGES)
     blocks = (encoder,) if encoder else ("n_blocks_per_stage", "n_conv_per_stage_decoder")
     for key in ("features_per_stage", "conv_op", "kernel_sizes", "strides", "n_conv_per_stage_decoder", *blocks[:1]):
@@ -290,7 +289,7 @@ def _number_kwargs(kwargs: ForeignValue, dims: int, patch: list[int], encoder: s
     def each(count: int, low: int, high: int) -> Check:
         return lambda value: _each(value, count, low, high)
 
-    def steps(value: ForeignValue) -> None:
+    def steps(value: JsonValue) -> None:
         _check_strides(value, stages, dims, patch)
 
     return {
@@ -332,7 +331,7 @@ def _layers(dims: int) -> dict[str, dict[str, Mapping[str, Check] | None]]:
     }
 
 
-def _check_kwargs(value: ForeignValue, known: Mapping[str, Check] | None) -> None:
+def _check_kwargs(value: JsonValue, known: Mapping[str, Check] | None) -> None:
     """``known`` None: those of the user's own code."""
     for key, entry in value.members().items():
         if known is None:
@@ -342,7 +341,7 @@ def _check_kwargs(value: ForeignValue, known: Mapping[str, Check] | None) -> Non
         known[key](entry)
 
 
-def _each(value: ForeignValue, count: int, low: int, high: int) -> None:
+def _each(value: JsonValue, count: int, low: int, high: int) -> None:
     """One number for all stages, or one for each."""
     if not isinstance(value.raw, list):
         value.integer(low, high)
@@ -351,7 +350,7 @@ def _each(value: ForeignValue, count: int, low: int, high: int) -> None:
         entry.integer(low, high)
 
 
-def _each_axis(value: ForeignValue, stages: int, dims: int, high: int) -> None:
+def _each_axis(value: JsonValue, stages: int, dims: int, high: int) -> None:
     """One number for all stages, or for each stage one number or one for each axis."""
     if not isinstance(value.raw, list):
         value.integer(1, high)
@@ -360,7 +359,7 @@ def _each_axis(value: ForeignValue, stages: int, dims: int, high: int) -> None:
         _each(entry, dims, 1, high)
 
 
-def _check_strides(value: ForeignValue, stages: int, dims: int, patch: list[int]) -> None:
+def _check_strides(value: JsonValue, stages: int, dims: int, patch: list[int]) -> None:
     _each_axis(value, stages, dims, _LARGEST_STRIDE)
     factors = [1] * dims
     for entry in value.raw if isinstance(value.raw, list) else [value.raw] * stages:
@@ -370,7 +369,7 @@ def _check_strides(value: ForeignValue, stages: int, dims: int, patch: list[int]
         raise value.wrong(f"by which the patch {patch} cannot be divided")
 
 
-def _check_old_architecture(value: ForeignValue, dims: int, patch: list[int]) -> None:
+def _check_old_architecture(value: JsonValue, dims: int, patch: list[int]) -> None:
     """As nnU-Net wrote it until 2024 (2.0 to 2.2): numbers, from which nnU-Net puts the network together itself."""
     known = ("PlainConvUNet", "ResidualEncoderUNet")
     known_code(value["UNet_class_name"], frozenset(known), "a network")

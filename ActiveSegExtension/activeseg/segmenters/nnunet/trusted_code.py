@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from activeseg.segmenters.foreign_value import ForeignValue
+from activeseg.core.json_values import JsonValue
 
 TRUSTED_CODE = "ACTIVESEG_TRUSTED_MODEL_CODE"
 """Environment variable: names of classes of the user's own, with commas between them, that a model may use."""
@@ -17,8 +17,8 @@ def trusted_code() -> frozenset[str]:
     return frozenset(name.strip() for name in os.environ.get(TRUSTED_CODE, "").split(",") if name.strip())
 
 
-def known_code(value: ForeignValue, known: Mapping[str, Any] | frozenset[str], what: str) -> str:
-    """A name of code that is nnU-Net's own, or that the user trusts. Raises ModelError."""
+def known_code(value: JsonValue, known: Mapping[str, Any] | frozenset[str], what: str) -> str:
+    """A name of code that is nnU-Net's own, or that the user trusts. Raises WrongField."""
     return value.one_of(
         {*known, *trusted_code()},
         f"{what} that nnU-Net does not bring, so it was not run",
