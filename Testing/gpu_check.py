@@ -115,7 +115,7 @@ class Bench:
         if key not in self._made:
             segmenter = demo_segmenter()
             settings = Settings(device=device, mode=mode)
-            segmenter._load(settings).autocast = not full
+            segmenter.load(settings).autocast = not full
             with in_float32() if full else contextlib.nullcontext():
                 self._made[key] = segment({"CT": self.ct}, segmenter, settings)
         return self._made[key]

@@ -80,7 +80,7 @@ def test_a_segmentation_is_the_one_that_the_library_makes(engine: WatchedEngine,
     result = engine.wait(job, DEADLINE_S)
     segmenter = NnUNetSegmenter(model)
     # Each process times by itself whether bfloat16 pays, which is not what is compared here.
-    segmenter._load(Settings()).bf16_pays = "bfloat16" in result["record"]["details"]["arithmetic"]
+    segmenter.load(Settings()).bf16_pays = "bfloat16" in result["record"]["details"]["arithmetic"]
     expected = segment({"CT": ct}, segmenter, Settings(), (), 3, Progress())
     assert np.array_equal(read_array(result["labels"]), expected.labels.array)
     assert Geometry.from_dict(result["geometry"]) == ct.geometry

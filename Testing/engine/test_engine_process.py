@@ -28,6 +28,7 @@ from activeseg.client.protocol import (
     ErrorResponse,
     Lines,
     Message,
+    Notification,
     Request,
     Response,
     decode,
@@ -36,6 +37,7 @@ from activeseg.client.protocol import (
 from activeseg.client.subprocess_engine import SubprocessEngine
 from activeseg.core.errors import ActiveSegError, Crashed, EngineError, InputError
 from activeseg.engine.supervisor.log_names import Names
+from activeseg.io.npy import volume_message
 
 
 class RawEngine:
@@ -88,6 +90,10 @@ class RawEngine:
             message = self.next()
             if isinstance(message, Response | ErrorResponse) and message.id in ids:
                 return message
+
+    def child(self, role: str) -> psutil.Process:
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return next(child for child in children if f"--role={role}" in child.cmdline())
 
     def close(self) -> None:
         for stream in (self.process.stdin, self.process.stdout):
@@ -205,18 +211,23 @@ def test_a_message_nested_deeply_is_answered(shared_raw: RawEngine, method: str,
 
 
 @pytest.mark.parametrize("length", [194, 195, 200])
-def test_a_job_with_a_long_name_that_is_killed_leaves_the_clerk_working(engine: WatchedEngine, length: int) -> None:
+def test_a_job_with_a_long_name_that_is_killed_leaves_the_clerk_working(raw: RawEngine, length: int) -> None:
     """After a killed job a dataset is opened to sweep it, under a name that is not made of the job's."""
-    engine.start()
+    greeting = raw.ask(1, "hello", {"protocol": 2})
+    assert isinstance(greeting, Response)
     job = "j" * length
-    image = in_memory(engine, noise_ct((60, 80, 80)))
-    params = {"model": "hounsfield", "image": image, "dataset": "/nowhere"}
-    engine.client._open[job] = "segment"
-    engine._write(encode(Request(job, "segment", params)))
-    engine.until_stage(job, "start", "check", "read", "segment")
-    engine.child("worker").kill()
-    assert isinstance(engine.failure(job).error, Crashed | InputError)
-    assert "models" in engine.do("models.list")
+    image = volume_message(Path(greeting.result["inbox"]) / "ct.npy", noise_ct((60, 80, 80)))
+    raw.send(encode(Request(job, "segment", {"model": "hounsfield", "image": image, "dataset": "/nowhere"})).rstrip())
+    stages = ("start", "check", "read", "segment")
+    while not (isinstance(said := raw.next(), Notification) and said.params.get("stage") in stages):
+        assert not isinstance(said, Response | ErrorResponse), f"the job ended before {stages}: {said}"
+    raw.child("worker").kill()
+    answer = raw.answer_to(job)
+    assert isinstance(answer, ErrorResponse)
+    assert isinstance(answer.error(), Crashed | InputError)
+    models = raw.answer("models.list", {})
+    assert isinstance(models, Response)
+    assert "models" in models.result
 
 
 @pytest.mark.skipif(os.name != "posix", reason="zombies")

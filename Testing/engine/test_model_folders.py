@@ -151,7 +151,7 @@ def test_a_model_with_two_channels_of_one_name_takes_both(tmp_path: Path) -> Non
     assert segmenter.channels == ("CT", "CT_2")
     first, second = image(), image(low=-900)
     own = segmenter.segment({"CT": first, "CT_2": second}, SETTINGS, Progress()).labels
-    network = segmenter._network.predictor
+    network = segmenter.load(SETTINGS).predictor
     stack = np.stack([first.array, second.array]).astype(np.float32)
     assert np.array_equal(own, network.predict_single_npy_array(stack, {"spacing": [3.0] * 3}))
 

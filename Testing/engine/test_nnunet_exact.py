@@ -21,7 +21,6 @@ from activeseg.core.segmenter import Mode, Resample, Settings
 from activeseg.core.votes import Segmented
 from activeseg.io.images import read_volume
 from activeseg.samples.phantom import Domain, make_phantom
-from activeseg.segmenters.nnunet.network import Network
 from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 
 SOFTMAX = {"background": 0, "liver": 1, "spleen": 2, "aorta": 3}
@@ -149,9 +148,9 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 def in_precision(model: Path, image: Path, bf16: bool) -> Segmented:
     segmenter = NnUNetSegmenter(model)
-    segmenter._network = Network.load(model)
-    segmenter._network.bf16_pays = bf16
-    return segmenter.segment({"CT": read_volume(image)}, Settings(device="cpu", mode=Mode.FAST), Progress())
+    settings = Settings(device="cpu", mode=Mode.FAST)
+    segmenter.load(settings).bf16_pays = bf16
+    return segmenter.segment({"CT": read_volume(image)}, settings, Progress())
 
 
 @pytest.mark.parametrize("name", ["three folds, softmax", "three folds, regions", "2d", "axes transposed"])

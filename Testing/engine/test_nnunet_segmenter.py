@@ -67,12 +67,12 @@ def test_map_and_label_lie_where_they_belong_to_a_tenth_of_a_voxel(
 ) -> None:
     model = make_model(tmp_path / "model", LABELS, (1.5, 1.5, 1.5), (32, 32, 32), transpose=transpose, reader=reader)
     segmenter = NnUNetSegmenter(model)
-    network = Network.load(model)
+    settings = Settings(device="cpu", resample=Resample.SMOOTH)
+    network = segmenter.load(settings)
     network.predictor.network = Threshold()
     network.bf16_pays = False
-    segmenter._network = network
     ct, centre_ras = off_centre_cube(DIRECTIONS[name])
-    found = segmenter.segment({"CT": ct}, Settings(device="cpu", resample=Resample.SMOOTH), Progress())
+    found = segmenter.segment({"CT": ct}, settings, Progress())
     assert np.array_equal(found.labels == 1, ct.array == 400)
     assert found.grid.geometry.spacing_xyz == pytest.approx((1.5, 1.5, 1.5), rel=0.02)
     doubt = found.grid.entropy - np.median(found.grid.entropy)  # only the cube's surface is in doubt

@@ -108,7 +108,7 @@ class NnUNetSegmenter(Segmenter):
         volumes = _one_grid(images, self._channels)
         clock = Clock()
         progress("load", 0.0, self._name)
-        network = self._load(settings)
+        network = self.load(settings)
         clock.lap("load")
         progress("preprocess", 0.0)
         case = self._preprocess(network, volumes)
@@ -145,7 +145,8 @@ class NnUNetSegmenter(Segmenter):
         }
         return Segmented(keep(full), self._schema, settings.structures or self._schema.names, grid, clock.laps, details)
 
-    def _load(self, settings: Settings) -> Any:
+    def load(self, settings: Settings) -> Any:
+        """The network on the device that the settings name; it is kept for the next call with the same device."""
         from activeseg.segmenters.nnunet.network import Network
 
         device = resolve_device(settings.device)
