@@ -11,32 +11,6 @@ from repository import ACTIVESEG, MODULE, ROOT, files, relative
 
 TESTING = ROOT / "Testing"
 MOST_LINES = 400
-STILL_LONGER: set[str] = {
-    "ActiveSegExtension/activeseg/dataset/dataset.py",
-    "ActiveSegExtension/activeseg/engine/supervisor/supervisor.py",
-    "ActiveSegExtension/activeseg/segmenters/nnunet/checkpoint_file.py",
-    "ActiveSegExtension/activeseg/segmenters/nnunet/ensemble.py",
-    "ActiveSegExtension/activeseg/segmenters/nnunet/model_folder_check.py",
-    "ActiveSegExtension/activeseg/segmenters/nnunet/network.py",
-    "ActiveSegExtension/activeseg/segmenters/nnunet/segmenter.py",
-    "ActiveSegModule/ActiveSegModule.py",
-    "ActiveSegModule/ActiveSegModuleLib/panel/installation.py",
-    "ActiveSegModule/ActiveSegModuleLib/panel/learning.py",
-    "ActiveSegModule/ActiveSegModuleLib/scene/case.py",
-}
-"""Files that have more lines for now; none may be added."""
-STILL_REACH_IN: set[str] = {
-    "Testing/engine/test_engine_jobs.py",
-    "Testing/engine/test_engine_process.py",
-    "Testing/engine/test_model_folders.py",
-    "Testing/engine/test_nnunet_exact.py",
-    "Testing/engine/test_nnunet_segmenter.py",
-    "Testing/gpu_check.py",
-    "Testing/panel/test_current_case.py",
-    "Testing/panel/test_odd_orders.py",
-    "Testing/panel/test_panel.py",
-}
-"""Tests that are to be mended; none may be added."""
 OWN_PACKAGES = ("activeseg", "ActiveSegModuleLib")
 
 PRODUCT = [path for folder in (ACTIVESEG, MODULE) for path in files(folder) if path.suffix == ".py"]
@@ -46,7 +20,7 @@ TESTS = [path for path in files(TESTING) if path.suffix == ".py"]
 @pytest.mark.parametrize("path", PRODUCT, ids=relative)
 def test_a_file_fits_on_a_few_screens(path):
     count = len(path.read_text("utf-8").splitlines())
-    assert count <= MOST_LINES or relative(path) in STILL_LONGER, f"{count} lines: split it by its nouns"
+    assert count <= MOST_LINES, f"{count} lines: split it by its nouns"
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
@@ -111,7 +85,7 @@ def foreign_private_names(path: Path, tree: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", [*PRODUCT, *TESTS], ids=relative)
 def test_private_names_of_other_packages_are_left_alone(path):
-    assert relative(path) in STILL_REACH_IN or not list(foreign_private_names(path, TREES[path]))
+    assert not list(foreign_private_names(path, TREES[path]))
 
 
 @pytest.mark.parametrize("path", TESTS, ids=relative)
