@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import posixpath
 import shutil
@@ -18,7 +17,7 @@ from activeseg.learning.project.project import MEASUREMENTS, REPLAY, RUNS, VERSI
 from activeseg.learning.project.state import FILE, ProjectState, now
 from activeseg.learning.project.version import BASE, CURRENT, DAMAGED, FORMAT, RECORD, VERSION_ID, Version
 from activeseg.learning.training.run_folder import RUN_ID, RunFolder
-from activeseg.system.files import replacing, sync_to_disk
+from activeseg.system.files import replacing, sync_to_disk, write_json
 from activeseg.system.regular_files import is_link, own_path, read_bytes, read_json
 
 _RESTORE = "Restore it from a backup."
@@ -94,7 +93,7 @@ def _check_versions(project: Project, found: _Found) -> None:
                     where,
                     error.message,
                     f"its parent becomes '{parent['parent']}'",
-                    lambda path=path, record=parent: _write(path / RECORD, record),  # type: ignore[misc]
+                    lambda path=path, record=parent: write_json(path / RECORD, record),  # type: ignore[misc]
                 )
             else:
                 aside = path.with_name(f"{DAMAGED}{path.name}")
@@ -237,14 +236,9 @@ def _write_beside(path: Path, content: dict[str, Any]) -> None:
     try:
         with replacing(_aside(path), ".json") as copy:
             shutil.copyfile(path, copy)
-        _write(path, content)
+        write_json(path, content)
     except OSError as error:
         raise DatasetError(
             f"The file '{path.name}' could not be mended: {error.strerror or error}.",
             "Check the disk's free space and the folder's permissions.",
         ) from error
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    with replacing(path, ".json") as fresh:
-        fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

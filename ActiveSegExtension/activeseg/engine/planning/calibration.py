@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from activeseg.core.errors import ActiveSegError, EngineError
 from activeseg.core.segmenter import Settings
 from activeseg.engine.planning.estimate import Need
-from activeseg.system.files import replacing
+from activeseg.system.files import write_json
 from activeseg.system.regular_files import read_json
 
 _BY_TILES = ("network", "uncertainty")  # grow with tiles; every other stage with the image's voxels
@@ -85,8 +84,8 @@ class Calibration:
         known = self._read()
         known.pop(key, None)  # the latest stand last
         known[key] = dict(entry)
-        with contextlib.suppress(OSError), replacing(self.path, ".json") as fresh:
-            fresh.write_text(json.dumps(dict(list(known.items())[-_MOST_ENTRIES:])), encoding="utf-8")
+        with contextlib.suppress(OSError):
+            write_json(self.path, dict(list(known.items())[-_MOST_ENTRIES:]), indent=None)
 
     def _read(self) -> dict[str, Any]:
         try:

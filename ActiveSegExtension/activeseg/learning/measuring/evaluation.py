@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +28,7 @@ from activeseg.learning.project.project import MEASUREMENTS, Project
 from activeseg.learning.project.version import check_version_id
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
-from activeseg.system.files import replacing
+from activeseg.system.files import write_json
 from activeseg.system.regular_files import own_path, read_json
 
 REGIONS = 10
@@ -111,8 +110,7 @@ def measure(project: Project, version: str, device: str, progress: Progress) -> 
         found = in_dataset_values(prediction, dataset, project.state.matching)
         results[case] = compare(found, opened.labels, seen, prediction, dataset.schema)
         kept.parent.mkdir(exist_ok=True)
-        with replacing(kept, ".json") as fresh:
-            fresh.write_text(json.dumps(to_json(results[case])), encoding="utf-8")
+        write_json(kept, to_json(results[case]), indent=None)
     return results
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from activeseg.core.records import HEX_32, Matches, damaged, from_json, to_json
 from activeseg.learning.project.gate import MARGIN
 from activeseg.learning.project.holdout import CaseName, HoldOut
 from activeseg.learning.project.version import BASE
-from activeseg.system.files import replacing
+from activeseg.system.files import write_json
 from activeseg.system.regular_files import own_path, read_json
 
 FORMAT = 1
@@ -69,8 +68,7 @@ class ProjectState:
 
     def write(self, path: Path) -> None:
         """Replace the file. Raises OSError; then it is as it was."""
-        with replacing(path, ".json") as fresh:
-            fresh.write_text(json.dumps({"format": FORMAT, **to_json(self)}, indent=1) + "\n", encoding="utf-8")
+        write_json(path, {"format": FORMAT, **to_json(self)})
 
     @classmethod
     def read(cls, path: Path) -> ProjectState:

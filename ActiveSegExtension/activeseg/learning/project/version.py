@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from activeseg.core.json_values import WrongField
 from activeseg.core.labels import LabelSchema
 from activeseg.core.records import Matches, from_json, shortly, to_json
 from activeseg.learning.project.gate import Verdict
-from activeseg.system.files import sync_to_disk
+from activeseg.system.files import sync_to_disk, write_json
 from activeseg.system.regular_files import is_link, own_path, read_json
 
 FORMAT = 1
@@ -141,9 +140,7 @@ def add_version(versions: Path, staging: Path, make: Callable[[str], Version]) -
             sync_to_disk(path)
     while True:
         version = make(next_id({path.name for path in versions.iterdir()}))
-        (staging / RECORD).write_text(json.dumps(version.to_dict(), indent=1) + "\n", encoding="utf-8")
-        sync_to_disk(staging / RECORD)
-        sync_to_disk(staging)
+        write_json(staging / RECORD, version.to_dict())
         try:
             os.rename(staging, versions / version.id)
         except OSError:

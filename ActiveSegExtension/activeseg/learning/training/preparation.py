@@ -25,7 +25,7 @@ from activeseg.learning.training.target import Target
 from activeseg.learning.training.training_basis import TrainingBasis
 from activeseg.learning.training.training_plan import TrainingPlan
 from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
-from activeseg.system.files import replacing
+from activeseg.system.files import replacing, write_json
 from activeseg.system.regular_files import is_link, read_bytes
 
 PLANS = "nnUNetPlans"
@@ -45,8 +45,7 @@ def prepare(project: Project, basis: TrainingBasis, plan: TrainingPlan, folder: 
     root = _own_folder(folder / DATASET)
     plans, described = _described(basis, plan)
     for name, content in ((f"{PLANS}.json", plans), ("dataset.json", described), ("dataset_fingerprint.json", {})):
-        with replacing(root / name, ".json") as fresh:
-            fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write_json(root / name, content)
     manager = PlansManager(plans)
     chosen = manager.get_configuration(basis.network.configuration)
     preprocessor = chosen.preprocessor_class(verbose=False)

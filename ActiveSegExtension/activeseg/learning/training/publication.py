@@ -6,14 +6,13 @@ training's state nor this package is needed to predict.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from activeseg.learning.training.parent_network import CHECKPOINT, ParentNetwork
 from activeseg.learning.training.target import Target
-from activeseg.system.files import sync_to_disk
+from activeseg.system.files import sync_to_disk, write_json
 
 
 def write_model(
@@ -29,8 +28,7 @@ def write_model(
     place.mkdir(parents=True)
     dataset = {**parent.dataset, "labels": target.published, "numTraining": cases}
     for name, content in (("plans.json", parent.plans), ("dataset.json", dataset)):
-        (place / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        sync_to_disk(place / name)
+        write_json(place / name, content)
     names = parent.folds if parent.part else [str(number) for number in range(len(members))]
     for name, weights in zip(names, members, strict=True):
         fold = place / f"fold_{name}"

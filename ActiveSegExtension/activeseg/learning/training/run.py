@@ -35,7 +35,7 @@ from activeseg.learning.training.run_folder import Control, RunFolder, Stage
 from activeseg.learning.training.training_basis import TrainingBasis
 from activeseg.learning.training.training_plan import MembersFrom
 from activeseg.system import heap
-from activeseg.system.files import replacing, staging_folder
+from activeseg.system.files import replacing, staging_folder, write_json
 from activeseg.system.regular_files import is_link
 
 _LOOK_S = 0.2
@@ -306,12 +306,8 @@ class _Running:
         verdict = judge(dice_of(before), dice_of(after), names, self.plan.margin)
         folder = project.version_folder(child)
         comparison_picture(folder / "comparison.png", before, after, (self.parent_id, child), names)
-        metrics = {
-            "parent": to_json(before),
-            "child": to_json(after),
-        }
-        with replacing(folder / MEASURED, ".json") as fresh:
-            fresh.write_text(json.dumps({"metrics": metrics, "verdict": to_json(verdict)}, indent=1), encoding="utf-8")
+        metrics = {"parent": to_json(before), "child": to_json(after)}
+        write_json(folder / MEASURED, {"metrics": metrics, "verdict": to_json(verdict)})
         reason, promoted = verdict.reason, verdict.promoted
         if promoted and project.state.current != self.parent_id:
             promoted = False

@@ -37,7 +37,7 @@ from activeseg.learning.project.version import VERSION_ID, VersionOrBase, check_
 from activeseg.learning.training.training_cases import TrainingCases
 from activeseg.learning.training.training_plan import TrainingPlan
 from activeseg.system import file_lock
-from activeseg.system.files import make_folder, remove_abandoned, replacing
+from activeseg.system.files import make_folder, remove_abandoned, replacing, write_json
 from activeseg.system.processes import start_detached
 from activeseg.system.regular_files import JSON_LIMIT, is_link, open_regular, own_path, read_bytes, read_json
 from activeseg.system.switches import without_switches
@@ -165,8 +165,7 @@ class RunFolder:
         folder = own_path(project.folder, RUNS, DatasetError) / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         make_folder(folder)
         asked = Asked(str(project.folder), parent, part, plan, cases, now())
-        with replacing(folder / RUN, ".json") as fresh:
-            fresh.write_text(json.dumps(to_json(asked), indent=1), encoding="utf-8")
+        write_json(folder / RUN, to_json(asked))
         run = cls(folder)
         run.write_state(RunState())
         return run
@@ -232,11 +231,7 @@ class RunFolder:
         return state
 
     def write_state(self, state: RunState) -> None:
-        def write() -> None:
-            with replacing(self.folder / STATE, ".json") as fresh:
-                fresh.write_text(json.dumps(to_json(state)), encoding="utf-8")
-
-        _patiently(write)
+        _patiently(lambda: write_json(self.folder / STATE, to_json(state), indent=None))
 
     @property
     def is_alive(self) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import math
 import os
 import platform
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from activeseg.core.errors import ActiveSegError, ModelError
-from activeseg.system.files import replacing
+from activeseg.system.files import write_json
 from activeseg.system.folders import default_home
 from activeseg.system.regular_files import read_json
 
@@ -167,5 +166,4 @@ def _remember(path: Path | None, computer: str, answer: bool) -> None:
     known[computer] = answer
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with replacing(path, ".json") as fresh:
-            fresh.write_text(json.dumps(dict(list(known.items())[-_REMEMBERED:])), encoding="utf-8")
+        write_json(path, dict(list(known.items())[-_REMEMBERED:]), indent=None)

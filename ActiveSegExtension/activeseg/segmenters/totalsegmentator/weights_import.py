@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ from activeseg.core.progress import Progress
 from activeseg.segmenters.totalsegmentator.sandbox import LICENCE_LENGTH, UserHome
 from activeseg.segmenters.totalsegmentator.tasks import LICENCE_PAGE, Model, tasks
 from activeseg.segmenters.totalsegmentator.weights import Weights, download_lock, inspect_weights
-from activeseg.system.files import make_folder, remove_abandoned, replacing
+from activeseg.system.files import make_folder, remove_abandoned, write_json
 from activeseg.system.regular_files import open_regular, read_json
 
 LARGEST_BYTES = 8 << 30
@@ -70,9 +69,7 @@ def store_licence(number: str, user: UserHome) -> None:
     try:
         make_folder(user.home)
         remove_abandoned(user.home)
-        with replacing(path, ".json") as fresh:
-            fresh.touch(mode=0o600)
-            fresh.write_text(json.dumps({**found, "license_number": number}, indent=4), encoding="utf-8")
+        write_json(path, {**found, "license_number": number}, 0o600, indent=4)
     except OSError as error:
         raise ModelError(
             f"TotalSegmentator's configuration '{path}' cannot be changed: {error.strerror or error}.", action
