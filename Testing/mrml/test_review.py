@@ -12,7 +12,7 @@ from slicer_application import SlicerCore
 
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import InputError
-from ActiveSegModuleLib.logic.review import Review
+from ActiveSegModuleLib.logic.review import CaseReview
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.scene.labelmap import array_of
 
@@ -34,13 +34,13 @@ def case(core: SlicerCore) -> Case:
 
 
 @pytest.fixture
-def review(core: SlicerCore, case: Case) -> Review:
-    review = Review(core.scene)
+def review(core: SlicerCore, case: Case) -> CaseReview:
+    review = CaseReview(core.scene)
     review.open(case)
     return review
 
 
-def states(review: Review) -> list[RegionState]:
+def states(review: CaseReview) -> list[RegionState]:
     return [row.state for row in review.rows()]
 
 
@@ -70,16 +70,16 @@ def stroke(editor: object, case: Case, name: str, place: tuple[slice, ...]) -> N
     editor.ModifySegmentByLabelmap(case.node, segment_id, editor.GetModifierLabelmap(), mode, False, False)
 
 
-def test_regions_come_worst_first_and_round_again(review: Review) -> None:
+def test_regions_come_worst_first_and_round_again(review: CaseReview) -> None:
     assert [row.number for row in review.rows()] == [1, 2]
     assert [review.next(), review.next(), review.next(), review.previous()] == [1, 2, 1, 2]
 
 
-def test_the_previous_of_none_is_the_last(review: Review) -> None:
+def test_the_previous_of_none_is_the_last(review: CaseReview) -> None:
     assert review.previous() == 2
 
 
-def test_one_frame_moves_along_and_goes_with_the_case(core: SlicerCore, review: Review) -> None:
+def test_one_frame_moves_along_and_goes_with_the_case(core: SlicerCore, review: CaseReview) -> None:
     review.next()
     review.next()
     assert frames(core) == 1
@@ -87,7 +87,7 @@ def test_one_frame_moves_along_and_goes_with_the_case(core: SlicerCore, review: 
     assert frames(core) == 0
 
 
-def test_all_slice_views_centre_on_the_region(core: SlicerCore, review: Review, case: Case) -> None:
+def test_all_slice_views_centre_on_the_region(core: SlicerCore, review: CaseReview, case: Case) -> None:
     view = core.scene.AddNewNodeByClass("vtkMRMLSliceNode")
     view.SetDimensions(200, 100, 1)
     review.go_to(2)
@@ -97,7 +97,7 @@ def test_all_slice_views_centre_on_the_region(core: SlicerCore, review: Review, 
     assert [to_ras.GetElement(axis, 3) for axis in range(3)] == pytest.approx(center)
 
 
-def test_cameras_turn_to_the_region_without_turning_around_it(core: SlicerCore, review: Review, case: Case) -> None:
+def test_cameras_turn_to_the_region_without_turning_around_it(core: SlicerCore, review: CaseReview, case: Case) -> None:
     camera = core.scene.AddNewNodeByClass("vtkMRMLCameraNode")
     camera.SetFocalPoint(5, 5, 5)
     camera.SetPosition(5, 505, 5)
@@ -108,7 +108,7 @@ def test_cameras_turn_to_the_region_without_turning_around_it(core: SlicerCore, 
     assert camera.GetPosition() == pytest.approx(np.add(center, (0, 500, 0)))
 
 
-def test_accepted_and_skipped_regions_count_as_reviewed(review: Review) -> None:
+def test_accepted_and_skipped_regions_count_as_reviewed(review: CaseReview) -> None:
     review.next()
     review.accept()
     assert states(review) == [ACCEPTED, OPEN]
@@ -120,13 +120,13 @@ def test_accepted_and_skipped_regions_count_as_reviewed(review: Review) -> None:
     assert review.current == 2
 
 
-def test_deciding_without_a_region_says_what_to_do(review: Review) -> None:
+def test_deciding_without_a_region_says_what_to_do(review: CaseReview) -> None:
     with pytest.raises(InputError, match="No region is chosen"):
         review.accept()
 
 
 def test_an_edit_inside_makes_a_region_corrected_and_elsewhere_not(
-    core: SlicerCore, review: Review, case: Case
+    core: SlicerCore, review: CaseReview, case: Case
 ) -> None:
     review.go_to(1)
     paint(core, case, "spleen", (slice(0, 2), slice(0, 3), slice(30, 34)))
@@ -138,7 +138,7 @@ def test_an_edit_inside_makes_a_region_corrected_and_elsewhere_not(
 
 @pytest.mark.parametrize("decision", [ACCEPTED, SKIPPED])
 def test_a_stroke_and_its_undo_leave_a_decision_as_it_was(
-    core: SlicerCore, review: Review, case: Case, decision: RegionState
+    core: SlicerCore, review: CaseReview, case: Case, decision: RegionState
 ) -> None:
     review.go_to(1)
     review.accept() if decision is ACCEPTED else review.skip()
@@ -155,7 +155,7 @@ def test_a_stroke_and_its_undo_leave_a_decision_as_it_was(
 
 
 def test_an_undo_from_the_next_region_and_its_redo_reach_the_region_that_was_corrected(
-    core: SlicerCore, review: Review, case: Case
+    core: SlicerCore, review: CaseReview, case: Case
 ) -> None:
     review.go_to(1)
     editor = core.editor(case.node, case.ct_node)
@@ -171,7 +171,7 @@ def test_an_undo_from_the_next_region_and_its_redo_reach_the_region_that_was_cor
 
 
 def test_a_stroke_into_a_region_where_nobody_looks_decides_nothing_there(
-    core: SlicerCore, review: Review, case: Case
+    core: SlicerCore, review: CaseReview, case: Case
 ) -> None:
     review.go_to(1)
     everywhere = (slice(0, 24), slice(0, 30), slice(0, 36))
@@ -185,7 +185,7 @@ def test_a_stroke_into_a_region_where_nobody_looks_decides_nothing_there(
 
 
 def test_an_edited_region_that_is_skipped_stays_skipped_when_another_is_edited(
-    core: SlicerCore, review: Review, case: Case
+    core: SlicerCore, review: CaseReview, case: Case
 ) -> None:
     review.go_to(1)
     paint(core, case, "spleen", (slice(5, 6), slice(6, 9), slice(1, 4)))
@@ -197,7 +197,7 @@ def test_an_edited_region_that_is_skipped_stays_skipped_when_another_is_edited(
 
 
 def test_an_edit_just_before_next_counts_for_the_region_it_was_made_in(
-    core: SlicerCore, review: Review, case: Case
+    core: SlicerCore, review: CaseReview, case: Case
 ) -> None:
     review.go_to(1)
     paint(core, case, "spleen", (slice(5, 6), slice(6, 9), slice(1, 4)))
@@ -207,7 +207,7 @@ def test_an_edit_just_before_next_counts_for_the_region_it_was_made_in(
 
 def test_one_can_look_at_regions_although_the_prediction_was_removed(core: SlicerCore, case: Case) -> None:
     core.scene.RemoveNode(case.original_node)
-    review = Review(core.scene)
+    review = CaseReview(core.scene)
     review.open(case)
     assert review.first() == 1
     assert review.next() == 2
@@ -215,7 +215,7 @@ def test_one_can_look_at_regions_although_the_prediction_was_removed(core: Slice
         review.accept()
 
 
-def test_the_first_region_is_the_worst_that_is_open(review: Review) -> None:
+def test_the_first_region_is_the_worst_that_is_open(review: CaseReview) -> None:
     assert review.first() == 1
     review.accept()
     assert review.first() == 2
@@ -223,7 +223,7 @@ def test_the_first_region_is_the_worst_that_is_open(review: Review) -> None:
     assert review.first() in (1, 2)
 
 
-def test_the_frame_follows_a_ct_that_is_put_under_a_transform(core: SlicerCore, review: Review, case: Case) -> None:
+def test_the_frame_follows_a_ct_that_is_put_under_a_transform(core: SlicerCore, review: CaseReview, case: Case) -> None:
     review.go_to(1)
     frame = core.scene.GetFirstNodeByClass("vtkMRMLMarkupsROINode")
     shift = np.eye(4)
@@ -234,7 +234,9 @@ def test_the_frame_follows_a_ct_that_is_put_under_a_transform(core: SlicerCore, 
     assert {node.GetTransformNodeID() for node in seen} == {case.ct_node.GetTransformNodeID()}
 
 
-def test_an_accepted_region_that_was_edited_counts_as_corrected(core: SlicerCore, review: Review, case: Case) -> None:
+def test_an_accepted_region_that_was_edited_counts_as_corrected(
+    core: SlicerCore, review: CaseReview, case: Case
+) -> None:
     paint(core, case, "spleen", (slice(5, 6), slice(6, 9), slice(1, 4)))
     review.go_to(1)
     review.accept()
@@ -242,7 +244,7 @@ def test_an_accepted_region_that_was_edited_counts_as_corrected(core: SlicerCore
 
 
 def test_a_taken_alternative_can_be_undone_and_its_region_is_open_again(
-    core: SlicerCore, review: Review, case: Case
+    core: SlicerCore, review: CaseReview, case: Case
 ) -> None:
     editor = core.editor(case.node, case.ct_node)
     review.go_to(1)
@@ -257,7 +259,7 @@ def test_a_taken_alternative_can_be_undone_and_its_region_is_open_again(
 
 
 def test_previewing_an_alternative_changes_nothing_and_is_never_saved(
-    core: SlicerCore, review: Review, case: Case
+    core: SlicerCore, review: CaseReview, case: Case
 ) -> None:
     review.go_to(1)
     before = case.read_back().labels
@@ -277,7 +279,7 @@ def test_previewing_an_alternative_changes_nothing_and_is_never_saved(
 
 def test_time_is_counted_without_pauses(core: SlicerCore, case: Case) -> None:
     clock = Clock()
-    review = Review(core.scene, clock)
+    review = CaseReview(core.scene, clock)
     review.open(case)
     for second in (20, 50, 1050):
         clock.now = second
@@ -285,7 +287,7 @@ def test_time_is_counted_without_pauses(core: SlicerCore, case: Case) -> None:
     assert case.seconds == pytest.approx(20 + 30 + 120)
 
 
-def test_a_removed_case_is_left_in_peace(core: SlicerCore, review: Review, case: Case) -> None:
+def test_a_removed_case_is_left_in_peace(core: SlicerCore, review: CaseReview, case: Case) -> None:
     review.next()
     case.remove()
     assert review.case is None
@@ -296,7 +298,7 @@ def test_a_removed_case_is_left_in_peace(core: SlicerCore, review: Review, case:
     assert frames(core) == 0
 
 
-def test_a_scene_that_was_closed_is_left_in_peace(core: SlicerCore, review: Review) -> None:
+def test_a_scene_that_was_closed_is_left_in_peace(core: SlicerCore, review: CaseReview) -> None:
     review.next()
     review.preview(0)
     core.scene.Clear(False)

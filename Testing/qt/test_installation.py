@@ -18,7 +18,7 @@ from watched_process import until
 from activeseg.core.errors import ActiveSegError, Cancelled, EngineError, InputError
 from ActiveSegModuleLib.engine.engine_process import Listeners
 from ActiveSegModuleLib.engine.installed_engine import InstalledEngine
-from ActiveSegModuleLib.logic.installation import FOLDER, Installation, Origin, Sources
+from ActiveSegModuleLib.logic.installation import FOLDER, Installation, PythonOrigin, Sources
 
 
 class Answers:
@@ -54,7 +54,7 @@ def do(installation: Installation, action: str, **more: Any) -> Answers:
 
 
 def test_at_first_nothing_is_installed_and_looking_starts_nothing(installation: Installation) -> None:
-    assert installation.origin is Origin.NONE
+    assert installation.origin is PythonOrigin.NONE
     assert installation.python is None
     assert installation.working is None
     assert not installation.folder.exists()
@@ -62,7 +62,7 @@ def test_at_first_nothing_is_installed_and_looking_starts_nothing(installation: 
 
 def test_the_variable_wins_over_everything(tmp_path: Path, made: list[Installation]) -> None:
     made.append(Installation(QtCore, Settings(), lambda: None, environment={"ACTIVESEG_ENGINE_PYTHON": "/some/python"}))
-    assert made[0].origin is Origin.VARIABLE
+    assert made[0].origin is PythonOrigin.VARIABLE
     assert made[0].python == Path("/some/python")
 
 

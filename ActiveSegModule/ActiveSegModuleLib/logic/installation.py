@@ -38,7 +38,7 @@ _STDERR_BYTES = 8192
 _PASSWORD = re.compile(r"(?<=://)([^/@]*?):[^/]*@")
 
 
-class Origin(Enum):
+class PythonOrigin(Enum):
     """Whose Python the engine gets."""
 
     NONE = "none"
@@ -149,16 +149,16 @@ class Installation:
             self._settings.setValue(key, value)
 
     @property
-    def origin(self) -> Origin:
-        return Origin.VARIABLE if self._named else self.installed
+    def origin(self) -> PythonOrigin:
+        return PythonOrigin.VARIABLE if self._named else self.installed
 
     @property
-    def installed(self) -> Origin:
+    def installed(self) -> PythonOrigin:
         """What is in the folder, whatever the variable says: NONE, OURS or OWN."""
         ours = EngineEnvironment(self.folder)
         if ours.python is None:
-            return Origin.NONE
-        return Origin.OWN if (ours.folder.marker() or {}).get("existing") else Origin.OURS
+            return PythonOrigin.NONE
+        return PythonOrigin.OWN if (ours.folder.marker() or {}).get("existing") else PythonOrigin.OURS
 
     @property
     def is_incomplete(self) -> bool:
@@ -201,9 +201,9 @@ class Installation:
         if python is None:
             remedy = Remedy.INSTALL_ENVIRONMENT
             return EngineError("The engine is not installed.", "Install it first.", cause="missing", remedy=remedy)
-        if self.origin is not Origin.VARIABLE and not python.exists():
+        if self.origin is not PythonOrigin.VARIABLE and not python.exists():
             sentence = f"The engine's Python '{python}' is not there any more."
-            if self.origin is Origin.OWN:
+            if self.origin is PythonOrigin.OWN:
                 return EngineError(sentence, "Choose another Python, or let ActiveSeg install one.", cause="gone")
             return EngineError(sentence, "Repair the engine.", cause="gone", remedy=Remedy.REPAIR_ENVIRONMENT)
         return None
@@ -213,9 +213,9 @@ class Installation:
         if error.details.get("cause") == "imports":
             self.damage = error.message
             self._changed()
-        elif not isinstance(error, EngineError) or error.details.get("cause") or self.origin is not Origin.OURS:
+        elif not isinstance(error, EngineError) or error.details.get("cause") or self.origin is not PythonOrigin.OURS:
             return
-        if self.origin is Origin.OURS and self._action is None:
+        if self.origin is PythonOrigin.OURS and self._action is None:
             self.run("check", lambda _: None, lambda _: None)
 
     @property

@@ -16,7 +16,7 @@ from .exporting import Exporting
 from .installation import Installation
 from .models import Models
 from .project import Project
-from .review import Review
+from .review import CaseReview
 from .segmenting import Segmenting
 from .training import Training
 from .versions import Versions
@@ -67,7 +67,7 @@ class Parts:
         self.weights = Weights(self.engine)
         self.warming = Warming(self.engine, listener.log_line)
         self.segmenting = Segmenting(scene, self.engine, drafts, listener)
-        self.review = Review(scene)
+        self.review = CaseReview(scene)
         self.drafts = Drafts(self.engine, drafts, listener.notice, settings)
         self.exporting = Exporting(scene, self.engine, self.drafts)
         self.project = Project(self.engine)

@@ -24,7 +24,7 @@ from ..slicer_types import Node, Scene, VtkObject
 _LONGEST_PAUSE_S = 120.0
 
 
-class Review:
+class CaseReview:
     """The review of one case at a time; all that it decides is written into the scene at once."""
 
     def __init__(self, scene: Scene, clock: Callable[[], float] = time.monotonic) -> None:

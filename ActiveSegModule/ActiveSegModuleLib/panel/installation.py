@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from activeseg.core.errors import ActiveSegError, Cancelled, EngineError
 
 from ..engine.signals import connect, timer
-from ..logic.installation import CHANGES, Installation, Origin, Sources
+from ..logic.installation import CHANGES, Installation, PythonOrigin, Sources
 from ..slicer_types import Widget
 from .installation_texts import question_text, size_text, working_text
 from .section import Panel, Section
@@ -93,12 +93,12 @@ class InstallationSection(Section):
             ui.engineCancelButton.enabled = working.action != "remove"
         # A variable that names a Python decides, whatever lies in the folder, unless that Python cannot be used.
         unusable = installation.variable_is_wrong or bool(installation.damage)
-        free = working is None and (installation.origin is not Origin.VARIABLE or unusable)
+        free = working is None and (installation.origin is not PythonOrigin.VARIABLE or unusable)
         here = installation.installed
-        ui.installButton.enabled = free and here is not Origin.OURS
-        ui.updateButton.enabled = ui.repairButton.enabled = free and here is Origin.OURS
-        ui.removeButton.enabled = free and (here is not Origin.NONE or installation.is_incomplete)
-        ui.checkButton.enabled = free and (here is not Origin.NONE or installation.is_incomplete)
+        ui.installButton.enabled = free and here is not PythonOrigin.OURS
+        ui.updateButton.enabled = ui.repairButton.enabled = free and here is PythonOrigin.OURS
+        ui.removeButton.enabled = free and (here is not PythonOrigin.NONE or installation.is_incomplete)
+        ui.checkButton.enabled = free and (here is not PythonOrigin.NONE or installation.is_incomplete)
         ui.ownPythonButton.enabled = free
         ui.engineStopButton.enabled = running
         if working is None and installation.obstacle is not None:
@@ -140,7 +140,7 @@ class InstallationSection(Section):
 
     @property
     def _way_out(self) -> str:
-        if self._installation.origin is Origin.OURS:
+        if self._installation.origin is PythonOrigin.OURS:
             return _("Press Repair.")
         return _("Install what is missing into that Python, or let ActiveSeg install an environment of its own.")
 
@@ -152,18 +152,20 @@ class InstallationSection(Section):
         self._told_damage = damage
         if damage:
             error = EngineError(_("The engine is damaged. {what}").format(what=damage), self._way_out)
-            if self._installation.origin is Origin.OURS:
+            if self._installation.origin is PythonOrigin.OURS:
                 self._panel.message.error(error, _("Repair..."), self.repair)
             else:
                 self._panel.message.error(error)
 
-    def _details_text(self, origin: Origin) -> str:
+    def _details_text(self, origin: PythonOrigin) -> str:
         lines = []
-        if origin is not Origin.NONE:
+        if origin is not PythonOrigin.NONE:
             whose = {
-                Origin.OURS: _("Installed by ActiveSeg in {folder}.").format(folder=self._installation.folder),
-                Origin.OWN: _("Your own Python: {python}").format(python=self._installation.python),
-                Origin.VARIABLE: _("Set by ACTIVESEG_ENGINE_PYTHON: {python}").format(python=self._installation.python),
+                PythonOrigin.OURS: _("Installed by ActiveSeg in {folder}.").format(folder=self._installation.folder),
+                PythonOrigin.OWN: _("Your own Python: {python}").format(python=self._installation.python),
+                PythonOrigin.VARIABLE: _("Set by ACTIVESEG_ENGINE_PYTHON: {python}").format(
+                    python=self._installation.python
+                ),
             }
             lines.append(whose[origin])
         checked = self._checked
@@ -268,7 +270,7 @@ class InstallationSection(Section):
         self._panel.logic.engine.shutdown()
 
         def done(result: Mapping[str, Any]) -> None:
-            if action != "remove" and self._installation.origin is Origin.VARIABLE:
+            if action != "remove" and self._installation.origin is PythonOrigin.VARIABLE:
                 self._installation.ignore_variable()  # what was just installed is meant to be used
             self._changed(result)
             self._tell_done(action, result)

@@ -41,7 +41,7 @@ class Weights(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class InspectedWeights:
     """What is wrong with a model folder: its state, one sentence, and the file or folder that it is about."""
 
     state: Weights
@@ -49,33 +49,35 @@ class Finding:
     path: Path | None = None
 
 
-def inspect_weights(model: Model, root: Path) -> Finding:
+def inspect_weights(model: Model, root: Path) -> InspectedWeights:
     """Look at one model folder below the weights' root, without loading anything."""
     dataset, folder = root / model.dataset, model.folder(root)
     if not dataset.is_dir():
-        return Finding(Weights.MISSING, f"{dataset} does not exist.", dataset)
+        return InspectedWeights(Weights.MISSING, f"{dataset} does not exist.", dataset)
     if not folder.is_dir():
         if (dataset / model.dataset).is_dir():
-            return Finding(Weights.DAMAGED, f"{dataset} was unzipped one folder too deep.", dataset)
+            return InspectedWeights(Weights.DAMAGED, f"{dataset} was unzipped one folder too deep.", dataset)
         others = sorted(path.name for path in dataset.glob("*__*__*"))
         if others:
             problem = f"{dataset} holds {', '.join(others)}, but the installed TotalSegmentator needs {model.trained}."
-            return Finding(Weights.OTHER_VERSION, problem, folder)
-        return Finding(Weights.DAMAGED, f"{folder} does not exist (was an unzip interrupted?).", folder)
+            return InspectedWeights(Weights.OTHER_VERSION, problem, folder)
+        return InspectedWeights(Weights.DAMAGED, f"{folder} does not exist (was an unzip interrupted?).", folder)
     try:
         plans, description = _json(folder / "plans.json"), _json(folder / "dataset.json")
         configurations = plans.get("configurations")
         if not isinstance(configurations, dict) or model.configuration not in configurations:
             problem = f"{folder / 'plans.json'} has no configuration '{model.configuration}'."
-            return Finding(Weights.OTHER_VERSION, problem, folder / "plans.json")
+            return InspectedWeights(Weights.OTHER_VERSION, problem, folder / "plans.json")
         labels = _labels_problem(description, model)
         if labels:
-            return Finding(Weights.OTHER_VERSION, f"{folder / 'dataset.json'} {labels}.", folder / "dataset.json")
+            return InspectedWeights(
+                Weights.OTHER_VERSION, f"{folder / 'dataset.json'} {labels}.", folder / "dataset.json"
+            )
         for path in _checkpoints(folder, model):
             _check_checkpoint(path)
     except _DamagedError as error:
-        return Finding(Weights.DAMAGED, error.problem, error.path)
-    return Finding(Weights.READY)
+        return InspectedWeights(Weights.DAMAGED, error.problem, error.path)
+    return InspectedWeights(Weights.READY)
 
 
 def require_weights(models: Iterable[Model], root: Path) -> tuple[Model, ...]:
