@@ -33,7 +33,7 @@ from activeseg.core.correction import RegionState, Review
 from activeseg.core.errors import ActiveSegError
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Settings
-from activeseg.corrections.exporting import Exported, export_correction
+from activeseg.corrections.exporting import CorrectedCase, export_correction
 from activeseg.io.images import read_volume, write_volume
 from activeseg.io.seg_nrrd import write_segmentation
 from activeseg.learning.measuring.pictures import dice_bars
@@ -150,16 +150,15 @@ def run(ct_path: Path | None, out: Path) -> dict[str, Any]:
     show_regions(prediction.regions)
     fixed = take_first_alternatives(prediction) if truth is None else correct_from_truth(prediction, truth)
     write_segmentation(out / "corrected.seg.nrrd", fixed.labels, ct.geometry, prediction.schema, prediction.decided)
-    exported: Exported = export_correction(
+    corrected = CorrectedCase(
         out / "prediction",
         out / "corrected.seg.nrrd",
-        out / "nnUNet_raw" / DATASET,
-        images=images,
+        images,
         review=Review.REGIONS,
         states=fixed.states,
         notes="made by the demo",
-        private_dir=out / "private",
     )
+    exported = export_correction(corrected, out / "nnUNet_raw" / DATASET, private_dir=out / "private")
     for sentence in exported.sentences:
         console.print(f"  {sentence}")
     summary: dict[str, Any] = {

@@ -23,7 +23,8 @@ from activeseg.core.progress import Progress
 from activeseg.core.records import from_json
 from activeseg.core.segmenter import Segmenter, Settings
 from activeseg.core.volume import Volume
-from activeseg.corrections.exporting import export_correction
+from activeseg.corrections.exporting import CorrectedCase, export_correction
+from activeseg.dataset import NewCase
 from activeseg.io.images import write_volume
 from activeseg.learning.measuring.evaluation import CaseResult, means
 from activeseg.learning.project.holdout import Side
@@ -71,20 +72,16 @@ def make_project(folder: Path, cases: Sequence[int], correct: Correct, regions: 
         edited, states = correct(prediction, phantom.labels.array)
         file = folder / f"edited_{seed}.nii.gz"
         write_volume(Volume(edited, phantom.ct.geometry), file)
-        export_correction(
-            prediction,
-            file,
-            dataset.folder,
-            images={"CT": phantom.ct},
-            review=review,
-            states=states,
-            patient=f"phantom {seed}",
+        corrected = CorrectedCase(
+            prediction, file, {"CT": phantom.ct}, review=review, states=states, patient=f"phantom {seed}"
         )
+        export_correction(corrected, dataset.folder)
         file.unlink()
         project.admit_known()
         if number == 0:
             for held_out in (make_phantom(Domain.NATIVE, seed) for seed in HELD_OUT_NEW):
-                project.admit(dataset.add_truth(held_out.ct, held_out.labels).name, "the held-out phantom")
+                case = dataset.add_case(NewCase.of_truth(held_out.ct, held_out.labels)).name
+                project.admit(case, "the held-out phantom")
     for seed in REPLAYED:
         add_replay(project, make_phantom(Domain.CONTRAST, seed).ct, "cpu", Progress())
     return project
@@ -161,7 +158,7 @@ def spoil(project: Project, folder: Path) -> Project:
         values = np.arange(dataset.schema.ignore_value + 1)
         values[1:-1] = np.roll(values[1:-1], 3)
         shuffled = values[opened.labels.array].astype(opened.labels.array.dtype)
-        dataset.update_case(case, shuffled, opened.labels.geometry, record.current.provenance)
+        dataset.add_case(NewCase(opened.images, shuffled, opened.labels.geometry, record.current.provenance))
     return spoiled
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.volume import Volume
-from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset import Dataset, NewCase, Origin, Provenance
 from activeseg.dataset.listing import Listing
 
 SHAPE = (24, 96, 96)
@@ -51,7 +51,7 @@ def measure(cases: int) -> None:
             image = Volume(random.integers(-1000, 1000, SHAPE).astype(np.int16), GRID)
             labels = random.integers(0, 118, SHAPE).astype(np.uint8)
             start = time.process_time()
-            dataset.add_case(image, labels, GRID, Provenance(Origin.TRUTH))
+            dataset.add_case(NewCase(image, labels, GRID, Provenance(Origin.TRUTH)))
             return time.process_time() - start
 
         add()  # imports

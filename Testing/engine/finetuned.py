@@ -14,6 +14,7 @@ import torch
 
 from activeseg.core.progress import Progress
 from activeseg.core.volume import Volume
+from activeseg.dataset import NewCase
 from activeseg.learning.project.project import Project
 from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning
 from activeseg.learning.training.replay import add_replay
@@ -38,7 +39,7 @@ def add(project: Project, seed: int, patient: str, change: Callable[[np.ndarray]
     labels = phantom.labels.array.copy()
     if change is not None:
         change(labels)
-    case = project.dataset().add_truth(phantom.ct, Volume(labels, phantom.labels.geometry)).name
+    case = project.dataset().add_case(NewCase.of_truth(phantom.ct, Volume(labels, phantom.labels.geometry))).name
     project.admit(case, patient)
     return case
 

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.volume import Volume
-from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset import Dataset, NewCase, Origin, Provenance
 from activeseg.dataset.migration import migrate_dataset
 
 SCHEMA = LabelSchema.from_names(["liver", "spleen"])
@@ -66,7 +66,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     fresh = Dataset.create(folder / "raw" / "organs", SCHEMA, private_dir=folder / "private")
     for seed, geometry in enumerate(GEOMETRIES):
         image, labels = phantom(seed, geometry)
-        fresh.add_case(image, labels, geometry, TRUTH)
+        fresh.add_case(NewCase(image, labels, geometry, TRUTH))
     (fresh.folder / "imagesTr" / "CT_0099_0000.nii.gz").write_bytes(b"what a crashed writer left")
 
     changed = migrate_dataset(
@@ -77,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         opened = changed.open_case(name)
         updated = opened.labels.array.copy()
         updated[0] = 1
-        changed.update_case(name, updated, opened.labels.geometry, TRUTH)
+        changed.add_case(NewCase(opened.images, updated, opened.labels.geometry, TRUTH))
 
     environment = os.environ | {
         "nnUNet_raw": str(folder / "raw"),

@@ -42,7 +42,7 @@ from activeseg.core.labels import IGNORE, LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.records import to_json
 from activeseg.core.segmenter import Mode, Settings
-from activeseg.dataset import Dataset
+from activeseg.dataset import Dataset, NewCase
 from activeseg.io.images import read_label_map
 from activeseg.learning.measuring.comparison import compare_versions
 from activeseg.learning.measuring.evaluation import measure
@@ -347,7 +347,7 @@ def test_structures_that_the_dataset_lacks_are_filled_in_from_the_parent_and_ign
     labels[truth == LABELS["liver"]] = 1
     labels[truth == LABELS["spleen"]] = 2
     labels[:4] = dataset.schema.ignore_value
-    dataset.add_truth(phantom.ct, type(phantom.labels)(labels, phantom.labels.geometry))
+    dataset.add_case(NewCase.of_truth(phantom.ct, type(phantom.labels)(labels, phantom.labels.geometry)))
     project = Project.create(tmp_path / "p", "demo", dataset=dataset.folder, matching={"My liver": "liver"})
     project.admit("CT_0001", "A")
     basis = TrainingBasis.of(project)

@@ -20,7 +20,7 @@ from activeseg.core.correction import Correction, Review
 from activeseg.core.errors import InputError, ModelError
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Mode, Settings
-from activeseg.dataset import Provenance
+from activeseg.dataset import NewCase, Provenance
 from activeseg.dataset.training_labels import label_for_training
 from activeseg.learning.bundle import export_version, import_version
 from activeseg.learning.project.opening import open_version
@@ -74,7 +74,7 @@ def corrected(project: Project, ct: nibabel.Nifti1Image, *boxes: tuple[str, int]
     change = Correction.between(predicted, edited, volume.geometry, dataset.schema)
     labels, training = label_for_training(edited, predicted, dataset.schema, Review.ALL, volume.geometry)
     provenance = Provenance.of_correction(change, training, model=NAME, decided=dataset.schema.names)
-    case = dataset.add_case(volume, labels, volume.geometry, provenance).name
+    case = dataset.add_case(NewCase(volume, labels, volume.geometry, provenance)).name
     project.admit(case, "A")
     return case
 

@@ -12,7 +12,7 @@ from activeseg.core.correction import Review
 from activeseg.core.errors import DatasetError
 from activeseg.core.segmenter import Settings
 from activeseg.core.volume import Volume
-from activeseg.corrections.exporting import export_correction
+from activeseg.corrections.exporting import CorrectedCase, export_correction
 from activeseg.dataset import Dataset
 from activeseg.io.images import write_volume
 from activeseg.learning.project.project import Project
@@ -31,9 +31,8 @@ def test_everything_counts_says_nothing_about_structures_that_were_not_asked_for
     prediction = segment({"CT": phantom.ct}, open_model("demo"), settings, regions=0)
     edited = tmp_path / "edited.nii.gz"
     write_volume(prediction.labels, edited)
-    exported = export_correction(
-        prediction, edited, tmp_path / "Dataset801_Liver", images={"CT": phantom.ct}, review=Review.ALL
-    )
+    corrected = CorrectedCase(prediction, edited, {"CT": phantom.ct}, review=Review.ALL)
+    exported = export_correction(corrected, tmp_path / "Dataset801_Liver")
     assert Dataset.open(exported.dataset).schema.names == ("liver",)
 
 
@@ -54,9 +53,8 @@ def test_a_new_structure_is_drawn_exported_and_found_by_the_next_version(
 
     def export(review: Review) -> str | None:
         dataset = project.dataset().folder
-        return export_correction(
-            prediction, edited, dataset, images={"CT": phantom.ct}, review=review, patient="A"
-        ).case
+        corrected = CorrectedCase(prediction, edited, {"CT": phantom.ct}, review=review, patient="A")
+        return export_correction(corrected, dataset).case
 
     with pytest.raises(DatasetError, match="tumour"):  # nobody said whether there is one
         export(Review.NONE)

@@ -12,7 +12,7 @@ from activeseg.core.correction import Correction, Review
 from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.volume import Volume
-from activeseg.dataset import Provenance
+from activeseg.dataset import Dataset, NewCase, Provenance, Saved
 from activeseg.dataset.training_labels import label_for_training
 
 SCHEMA = LabelSchema.from_names(["liver", "spleen", "kidney"])
@@ -58,3 +58,10 @@ def correction(seed: int = 0, notes: str = "") -> Provenance:
     change = Correction.between(predicted, edited, oblique(), SCHEMA, seconds=61.0, annotator="rm", notes=notes)
     _, training = label_for_training(edited, predicted, SCHEMA, Review.ALL, oblique())
     return Provenance.of_correction(change, training, model="hounsfield", decided=SCHEMA.names)
+
+
+def update_case(
+    dataset: Dataset, name: str, labels: npt.NDArray[np.uint8], geometry: Geometry, provenance: Provenance
+) -> Saved:
+    """Store another label map for a case, as after a correction of the opened case: with its own images."""
+    return dataset.add_case(NewCase(dataset.open_case(name).images, labels, geometry, provenance))

@@ -16,7 +16,7 @@ from activeseg.core.errors import ActiveSegError, DatasetError
 from activeseg.core.segmenter import Mode, Settings
 from activeseg.corrections.drafts import Draft, drafts_in
 from activeseg.corrections.opened import OpenedLabels
-from activeseg.dataset import Dataset, Origin
+from activeseg.dataset import Dataset, NewCase, Origin
 from activeseg.dataset.recovery import recover_dataset
 from activeseg.dataset.verification import verify_dataset
 from activeseg.io.images import read_volume
@@ -90,7 +90,7 @@ def test_a_dataset_with_history_is_read_and_goes_on(files: Path) -> None:
     assert dataset.private.sources()["CT_0002"] == {"patient": "P2"}
     assert verify_dataset(dataset) == []
     opened = dataset.open_case("CT_0001")
-    assert dataset.add_truth(opened.images["CT"], opened.labels).revision == 3
+    assert dataset.add_case(NewCase.of_truth(opened.images["CT"], opened.labels)).revision == 3
     assert verify_dataset(dataset) == []
 
 

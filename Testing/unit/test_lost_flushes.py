@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_cases import SCHEMA, correction, ct, labels, oblique
+from dataset_cases import SCHEMA, correction, ct, labels, oblique, update_case
 from lost_flushes import Recorder
 
 from activeseg.client import kept_drafts
@@ -20,7 +20,7 @@ from activeseg.core.labels import LabelSchema
 from activeseg.core.volume import Volume
 from activeseg.corrections import drafts
 from activeseg.corrections.opened import CaseOfDataset, OpenedLabels
-from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset import Dataset, NewCase, Origin, Provenance
 from activeseg.dataset.private_map import PrivateMap
 from activeseg.dataset.recovery import recover_dataset
 from activeseg.dataset.verification import verify_dataset
@@ -77,11 +77,11 @@ def worst_folders(
 
 
 def add(dataset: Dataset) -> None:
-    dataset.add_case(ct(1), labels(1), oblique(), correction(1), source={"patient": "P1"})
+    dataset.add_case(NewCase(ct(1), labels(1), oblique(), correction(1), source={"patient": "P1"}))
 
 
 def update(dataset: Dataset) -> None:
-    dataset.update_case("CT_0001", labels(5), oblique(), TRUTH)
+    update_case(dataset, "CT_0001", labels(5), oblique(), TRUTH)
 
 
 def remove(dataset: Dataset) -> None:
@@ -92,7 +92,7 @@ def remove(dataset: Dataset) -> None:
 def test_a_dataset_is_the_old_one_or_the_new_one(change: Callable[[Dataset], None], tmp_path: Path) -> None:
     root = tmp_path / "root"
     dataset = Dataset.create(root / "Dataset501_A", SCHEMA, private_dir=root / "private")
-    dataset.add_case(ct(0), labels(0), oblique(), TRUTH, source={"patient": "P0"})
+    dataset.add_case(NewCase(ct(0), labels(0), oblique(), TRUTH, source={"patient": "P0"}))
     if change is remove:
         add(dataset)
     old = {name: entry.revision for name, entry in dataset.cases().items()}
@@ -138,7 +138,7 @@ def test_a_project_and_its_key_are_whole(tmp_path: Path) -> None:
     root = tmp_path / "root"
     project = Project.create(root / "livers", "demo", private_dir=root / "private")
     names = project.dataset().schema.names
-    project.dataset().add_case(ct(0), labels(0) % 2, oblique(), Provenance(Origin.TRUTH, decided=names))
+    project.dataset().add_case(NewCase(ct(0), labels(0) % 2, oblique(), Provenance(Origin.TRUTH, decided=names)))
 
     def check(left: Path, ended: bool) -> None:
         opened = Project.open(left / "livers", left / "private")

@@ -13,7 +13,7 @@ from pathlib import Path
 import activeseg
 from activeseg.core.correction import RegionState
 from activeseg.core.volume import Volume
-from activeseg.corrections.exporting import export_correction
+from activeseg.corrections.exporting import CorrectedCase, export_correction
 from activeseg.dataset.verification import verify_dataset
 from activeseg.io.images import write_volume
 from activeseg.samples.phantom import Domain, make_phantom
@@ -32,19 +32,19 @@ def main(folder: str = "corrected-phantom") -> None:
     edited = home / "edited.nii.gz"
     write_volume(Volume(labels, phantom.ct.geometry), edited)
 
-    exported = export_correction(
+    corrected = CorrectedCase(
         prediction,
         edited,
-        home / "data" / "Dataset801_Phantom",
-        images={"CT": phantom.ct},
+        {"CT": phantom.ct},
         states={region.number: RegionState.CORRECTED for region in prediction.regions},
         patient="phantom 41",  # goes to the private file only
-        private_dir=home / "private",  # outside of the dataset, which may be shared
     )
+    private = home / "private"  # outside of the dataset, which may be shared
+    exported = export_correction(corrected, home / "data" / "Dataset801_Phantom", private_dir=private)
     for sentence in exported.sentences:
         print(sentence)
 
-    dataset = activeseg.Dataset.open(exported.dataset, private_dir=home / "private")
+    dataset = activeseg.Dataset.open(exported.dataset, private_dir=private)
     problems = verify_dataset(dataset)
     print(f"{dataset.folder}: {len(dataset.cases())} case, {len(problems)} problems")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import activeseg
 from activeseg.core.progress import Progress
+from activeseg.dataset import NewCase
 from activeseg.learning.measuring.evaluation import means, measure
 from activeseg.learning.training.finetuning import plan_finetuning
 from activeseg.samples.phantom import Domain, make_phantom
@@ -24,7 +25,7 @@ def main(folder: str = "phantom-project") -> None:
     dataset = project.dataset()
     for seed in (42, 43):
         phantom = make_phantom(Domain.NATIVE, seed)
-        case = dataset.add_truth(phantom.ct, phantom.labels).name
+        case = dataset.add_case(NewCase.of_truth(phantom.ct, phantom.labels)).name
         print(f"{case}: {project.admit(case, f'phantom {seed}')}")
 
     planned = plan_finetuning(project, {"members": 1, "epochs": 2, "iterations": 8, "replay": 0.0}, device="cpu")

@@ -22,6 +22,7 @@ from activeseg.commands.arguments import (
 from activeseg.commands.conversation import Debug, Json, conversation, table
 from activeseg.core.errors import DatasetError, InputError
 from activeseg.core.labels import Label, LabelSchema
+from activeseg.core.records import to_json
 from activeseg.dataset.migration import migrate_dataset
 from activeseg.dataset.recovery import recover_dataset
 from activeseg.dataset.verification import verify_dataset
@@ -100,15 +101,8 @@ def add(
             with Dataset.opened_or_created(folder, truth.schema, tuple(files)) as dataset:
                 with values_by_option("--structures A,B,... for the values 1, 2, ..."):
                     check_values_of(dataset, images, truth, labels.name)
-                saved = dataset.add_truth(
-                    images,
-                    truth.labels,
-                    case,
-                    schema=truth.schema,
-                    mapping=truth.mapping,
-                    source=source,
-                    progress=progress.part(0.1, 1.0),
-                )
+                new = replace(truth.case(images), name=case, source=source)
+                saved = dataset.add_case(new, progress.part(0.1, 1.0))
         document = {
             "dataset": str(dataset.folder),
             "case": saved.name,
@@ -195,7 +189,7 @@ def verify(folder: Folder, json: Json = False, debug: Debug = False) -> None:
             "dataset": str(dataset.folder),
             "cases": len(dataset.cases()),
             "unlisted": dataset.unlisted().cases,
-            "findings": [finding.to_dict() for finding in findings],
+            "findings": to_json(findings),
         }
         told: list[Any] = [rows, *_unlisted_lines(dataset.unlisted(), folder)] if findings else []
         talk.result(document, *(told or [f"{_cases(len(dataset.cases()))}: nothing is wrong."]))

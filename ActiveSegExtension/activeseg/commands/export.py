@@ -64,7 +64,7 @@ def export(
 ) -> None:
     """Add a corrected prediction to a dataset. The same image again updates its case."""
     with conversation(json, debug) as talk:
-        from activeseg.corrections.exporting import export_correction
+        from activeseg.corrections.exporting import CorrectedCase, export_correction
         from activeseg.predictions.prediction import Prediction
 
         states = dict.fromkeys(numbers(reviewed, "--reviewed"), RegionState.ACCEPTED)
@@ -76,11 +76,10 @@ def export(
                 files = channel_files(tuple(predicted.images), image, channel or [])
                 images = read_channels(talk, files, image, series)
             with values_by_option("--map VALUE=STRUCTURE for each, such as --map 2=liver"):
-                exported = export_correction(
+                corrected = CorrectedCase(
                     predicted,
                     labels,
-                    dataset,
-                    images=images,
+                    images,
                     review=review,
                     states=states,
                     mapping=mapping(map_ or []),
@@ -88,8 +87,8 @@ def export(
                     annotator=annotator,
                     notes=notes,
                     patient=patient,
-                    progress=progress,
                 )
+                exported = export_correction(corrected, dataset, progress=progress)
         talk.result(exported.to_dict(), *_report(exported))
 
 

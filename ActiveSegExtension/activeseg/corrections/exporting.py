@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,11 @@ from activeseg.core.label_map import check_label_map, label_counts
 from activeseg.core.label_values import check_values, renamed_values
 from activeseg.core.labels import IGNORE, LabelSchema
 from activeseg.core.progress import Progress
+from activeseg.core.records import NOT_WRITTEN, to_json
 from activeseg.core.segments.layers import Layer
 from activeseg.core.volume import Volume
 from activeseg.corrections.opened import Base, OpenedLabels
-from activeseg.dataset import Dataset, Provenance, Saved
+from activeseg.dataset import Dataset, NewCase, Provenance, Saved
 from activeseg.dataset.layout import find_dataset, folder_to_create
 from activeseg.dataset.training_labels import TrainingSummary, label_for_training
 from activeseg.io.images import read_label_map, read_volume
@@ -30,6 +31,52 @@ from activeseg.predictions.prediction import Prediction
 Mapped = Mapping[str, str | None]
 
 
+@dataclass(frozen=True, eq=False)
+class CorrectedCase:
+    """What a person made of a prediction, or of an opened case, and what they say about it.
+
+    Attributes
+    ----------
+    base
+        A prediction, the folder that ``segment`` wrote, or a case of a dataset that was opened to correct it further.
+    edited
+        File of a label map or ``.seg.nrrd``, which is checked (``read_edited``); or the label map on the CT's grid, in
+        the values of the base's schema.
+    images
+        What was segmented, by channel; None reads it from where it was.
+    review
+        Which unreviewed voxels are used as ground truth. After a run for all structures ``all`` also says that a
+        structure which the model does not know, and which was not drawn, is absent. In an opened case everything else
+        stays as it was in the dataset, also what it ignores.
+    states
+        What became of the regions, by number; an edit inside a region makes it corrected in any case.
+    mapping
+        What segments or values are that cannot be told (``read_edited``).
+    case
+        Neutral name; None takes the next free one. The same image again updates its case.
+    annotator
+        Kept in the provenance.
+    seconds
+        How long the correction took.
+    notes
+        Kept in the provenance; must not tell who the patient is.
+    patient
+        Whose image it is, so that a project keeps all images of a patient on one side; goes to the private file only.
+    """
+
+    base: Base | Path
+    edited: Path | Volume
+    images: Mapping[str, Volume] | None = None
+    review: Review = Review.REGIONS
+    states: Mapping[int, RegionState] = field(default_factory=dict)
+    mapping: Mapped = field(default_factory=dict)
+    case: str | None = None
+    annotator: str = ""
+    seconds: float | None = None
+    notes: str = ""
+    patient: str = ""
+
+
 @dataclass(frozen=True)
 class Exported:
     """What ``export_correction`` stored, or would have, and what the user should read about it.
@@ -37,8 +84,9 @@ class Exported:
     ``saved`` is None when nothing was to be stored.
     """
 
+    ALSO_WRITTEN: ClassVar = ("case", "revision", "added")
     dataset: Path
-    saved: Saved | None
+    saved: Saved | None = field(metadata=NOT_WRITTEN)
     correction: Correction
     training: TrainingSummary
     sentences: tuple[str, ...]
@@ -47,16 +95,17 @@ class Exported:
     def case(self) -> str | None:
         return self.saved.name if self.saved else None
 
+    @property
+    def revision(self) -> int | None:
+        return self.saved.revision if self.saved else None
+
+    @property
+    def added(self) -> bool | None:
+        return self.saved.added if self.saved else None
+
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "dataset": str(self.dataset),
-            "case": self.case,
-            "revision": self.saved.revision if self.saved else None,
-            "added": self.saved.added if self.saved else None,
-            "correction": self.correction.to_dict(),
-            "training": self.training.to_dict(),
-            "sentences": list(self.sentences),
-        }
+        """JSON-ready; structures that stayed as they were are left out."""
+        return {**to_json(self), "correction": self.correction.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -145,19 +194,9 @@ def check_images(prediction: Prediction, images: Mapping[str, Volume]) -> None:
 
 
 def export_correction(
-    base: Base | Path,
-    edited: Path | Volume,
+    corrected: CorrectedCase,
     dataset: Path,
     *,
-    images: Mapping[str, Volume] | None = None,
-    review: Review = Review.REGIONS,
-    states: Mapping[int, RegionState] | None = None,
-    mapping: Mapped | None = None,
-    case: str | None = None,
-    annotator: str = "",
-    seconds: float | None = None,
-    notes: str = "",
-    patient: str = "",
     private_dir: Path | None = None,
     store: bool = True,
     progress: Progress | None = None,
@@ -166,24 +205,24 @@ def export_correction(
 
     Parameters
     ----------
-    base : a prediction, the folder that ``segment`` wrote, or a case of a dataset that was opened to correct it further
-    edited : file of a label map or ``.seg.nrrd``, which is not believed blindly (``read_edited``); or the label map on
-        the CT's grid, in the values of the base's schema
-    dataset : nnU-Net raw dataset folder (``Dataset801_Name``)
-    images : what was segmented, by channel; None reads it from where it was
-    review : which unreviewed voxels are used as ground truth. After a run for all structures
-        ``all`` also says that a structure which the model does not know, and which was not drawn, is absent. In an
-        opened case everything else stays as it was in the dataset, also what it ignores
-    states : what became of the regions, by number; an edit inside a region makes it corrected in any case
-    case : neutral name; None takes the next free one. The same image again updates its case
-    patient : whose image it is, so that a project keeps all his images on one side; goes to the private file only
-    store : False only says what would be stored; nothing on disk changes
+    corrected
+        The case.
+    dataset
+        nnU-Net raw dataset folder (``Dataset801_Name``).
+    private_dir
+        Where the private file lies; None: in the user's own folder.
+    store
+        False only says what would be stored; nothing on disk changes.
+    progress
+        Told of the stages ``compare`` and ``store``.
 
     Raises
     ------
-    InputError, DatasetError, Cancelled; then the dataset is as it was.
+    InputError, DatasetError, Cancelled
+        Then the dataset is as it was.
     """
     progress = progress or Progress()
+    base, images, review = corrected.base, corrected.images, corrected.review
     if isinstance(base, Path):
         base = Prediction.load(base)
     if isinstance(base, Prediction):
@@ -192,8 +231,9 @@ def export_correction(
     elif images is None:
         raise InputError("The image of the opened case is missing.", "Give it.")
     progress("compare", 0.1)
-    found = read_edited(edited, base, mapping) if isinstance(edited, Path) else _as_given(edited, base)
-    regions = _with_states(base, states or {})
+    edited = corrected.edited
+    found = read_edited(edited, base, corrected.mapping) if isinstance(edited, Path) else _as_given(edited, base)
+    regions = _with_states(base, corrected.states)
     before, geometry, schema = base.labels.array, base.labels.geometry, base.schema
     correction = Correction.between(
         before,
@@ -201,9 +241,9 @@ def export_correction(
         geometry,
         schema,
         regions=regions,
-        annotator=annotator,
-        seconds=seconds,
-        notes=notes,
+        annotator=corrected.annotator,
+        seconds=corrected.seconds,
+        notes=corrected.notes,
     )
     progress("compare", 0.3)
     predicted = base if isinstance(base, Prediction) else None
@@ -220,23 +260,38 @@ def export_correction(
     decided = _decided_now(base, found.labels)
     if predicted and review is Review.ALL and not predicted.settings.structures:
         decided = base.schema.names
-    case_to_store = _CaseToStore(
+    new = NewCase(
         images,
         labels,
         geometry,
         _provenance(base, correction, training, decided),
+        corrected.case,
         schema,
         _left_out(schema, decided),
-        _source(predicted, patient),
+        _source(predicted, corrected.patient),
     )
     about_rest = training.sentences() if predicted else _about_opened(labels, schema, review)
     told = (*found.sentences, *correction.sentences(), *about_rest)
     progress("store", 0.5)
     if not store:
-        where, sentence = case_to_store.look(dataset, private_dir)
+        where, sentence = _looked(new, dataset, private_dir)
         return Exported(where, None, correction, training, (*told, sentence))
-    where, saved = case_to_store.add(dataset, private_dir, case, progress.part(0.5, 1.0))
-    return Exported(where, saved, correction, training, (*told, saved.sentence()))
+    own = _schema_of(schema, decided)
+    with Dataset.opened_or_created(dataset, own, tuple(images), private_dir=private_dir) as target:
+        saved = target.add_case(new, progress.part(0.5, 1.0))
+    return Exported(target.folder, saved, correction, training, (*told, saved.sentence()))
+
+
+def _looked(new: NewCase, folder: Path, private_dir: Path | None) -> tuple[Path, str]:
+    """The dataset's folder, and a sentence on what storing the case would do; raises as that does."""
+    if find_dataset(folder) is None:
+        made = folder_to_create(folder)
+        return made, f"The dataset '{made.name}' will be made, with this as its first case."
+    target = Dataset.open(folder, private_dir=private_dir, only_look=True)
+    known = target.check_case(new)
+    if known:
+        return target.folder, f"This image is {known} already: its label map will be updated."
+    return target.folder, "It will be a new case."
 
 
 def _as_given(labels: Volume, base: Base) -> Edited:
@@ -244,49 +299,6 @@ def _as_given(labels: Volume, base: Base) -> Edited:
     if not labels.geometry.same_voxels(base.labels.geometry):
         raise InputError("The edited label map lies on another grid than the CT.", "Read it from the scene again.")
     return Edited(labels.in_order_of(base.labels.geometry).array, ())
-
-
-@dataclass(frozen=True)
-class _CaseToStore:
-    """What goes into a dataset; see ``Dataset.add_case``."""
-
-    images: Mapping[str, Volume]
-    labels: npt.NDArray[Any]
-    geometry: Geometry
-    provenance: Provenance
-    schema: LabelSchema
-    mapping: Mapping[str, None]
-    source: Mapping[str, Any] | None
-
-    def add(self, folder: Path, private_dir: Path | None, case: str | None, progress: Progress) -> tuple[Path, Saved]:
-        """The dataset's folder, and what was stored there."""
-        own = _schema_of(self.schema, self.provenance.decided or ())
-        with Dataset.opened_or_created(folder, own, tuple(self.images), private_dir=private_dir) as target:
-            saved = target.add_case(
-                self.images,
-                self.labels,
-                self.geometry,
-                self.provenance,
-                case,
-                schema=self.schema,
-                mapping=self.mapping,
-                source=self.source,
-                progress=progress,
-            )
-        return target.folder, saved
-
-    def look(self, folder: Path, private_dir: Path | None) -> tuple[Path, str]:
-        """The folder, and a sentence on what ``add`` would do; raises as it does."""
-        if find_dataset(folder) is None:
-            made = folder_to_create(folder)
-            return made, f"The dataset '{made.name}' will be made, with this as its first case."
-        target = Dataset.open(folder, private_dir=private_dir, only_look=True)
-        known = target.check_case(
-            self.images, self.labels, self.geometry, self.provenance, schema=self.schema, mapping=self.mapping
-        )
-        if known:
-            return target.folder, f"This image is {known} already: its label map will be updated."
-        return target.folder, "It will be a new case."
 
 
 def _provenance(base: Base, correction: Correction, training: TrainingSummary, decided: tuple[str, ...]) -> Provenance:

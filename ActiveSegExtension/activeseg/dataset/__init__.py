@@ -2,8 +2,8 @@
 
 from activeseg.dataset.dataset import Dataset
 from activeseg.dataset.listing import CaseEntry
-from activeseg.dataset.new_case import OpenedCase, Saved
+from activeseg.dataset.new_case import NewCase, OpenedCase, Saved
 from activeseg.dataset.provenance import Origin, Provenance
 from activeseg.dataset.verification import Finding
 
-__all__ = ["CaseEntry", "Dataset", "Finding", "OpenedCase", "Origin", "Provenance", "Saved"]
+__all__ = ["CaseEntry", "Dataset", "Finding", "NewCase", "OpenedCase", "Origin", "Provenance", "Saved"]

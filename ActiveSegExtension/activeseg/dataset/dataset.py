@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy.typing as npt
 
 from activeseg.core.channel_names import different_names
 from activeseg.core.errors import DatasetError, InputError
-from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.volume import Volume
@@ -32,12 +28,10 @@ from activeseg.dataset.layout import (
     schema_file,
 )
 from activeseg.dataset.listing import CaseEntry, Listing, read_schema
-from activeseg.dataset.new_case import Images, NewCase, OpenedCase, Saved
+from activeseg.dataset.new_case import CheckedCase, NewCase, OpenedCase, Saved
 from activeseg.dataset.new_dataset import new_dataset, present, remove_if_unused, write_text
 from activeseg.dataset.private_map import PrivateMap
-from activeseg.dataset.provenance import Origin, Provenance
 from activeseg.dataset.record import CaseRecord, Revision, StoredFile
-from activeseg.dataset.relabel import Names
 from activeseg.dataset.sweeping import sweep
 from activeseg.dataset.transaction import Change, Step, Transaction
 from activeseg.io.images import read_label_map, read_volume
@@ -202,148 +196,50 @@ class Dataset:
         """Provenance and history of a case. Raises DatasetError when there is none, or it is damaged."""
         return self._record(self.listing(), name)
 
-    def add_case(
-        self,
-        images: Images,
-        labels: npt.NDArray[Any],
-        geometry: Geometry,
-        provenance: Provenance,
-        name: str | None = None,
-        *,
-        schema: LabelSchema | None = None,
-        mapping: Names | None = None,
-        source: Mapping[str, Any] | None = None,
-        same_image_again: bool = False,
-        progress: Progress | None = None,
-    ) -> Saved:
-        """Store a case. The same image again is an update of its case; ``Saved`` says so.
+    def add_case(self, case: NewCase, progress: Progress | None = None) -> Saved:
+        """Store a case. The same image again is an update of its case, which keeps the label map before as history.
 
-        Parameters
-        ----------
-        images : one Volume for each channel (a single one may be given as it is), all on ``geometry``
-        labels : (k, j, i), the complete label map, with ``ignore`` where it was not reviewed
-        name : of the case; None takes a neutral one (``CT_0001``). It must not tell who the patient is
-        schema : that of ``labels`` when it is not the dataset's: values are mapped by name, ``ignore`` moves
-        mapping : structure of ``schema`` -> structure of the dataset, or None to leave it out
-        source : paths, patient id and the like; goes to the private file only
-        same_image_again : store a second case although the image is there already
+        ``Saved`` says which of the two it was. A case that was updated waits no longer.
 
-        Raises InputError for images or labels that do not fit; DatasetError when something would be lost or guessed,
-        when another program writes for too long, when the disk is full. Then nothing was changed.
+        Raises
+        ------
+        InputError
+            For images or labels that do not fit.
+        DatasetError
+            When something would be lost or guessed, when another program writes for too long, when the disk is full.
+
+        After either nothing was changed.
         """
         progress = progress or Progress()
-        case = NewCase(images, labels, geometry, provenance, schema, mapping or {})
-        case.check_decided(self.schema)
-        stored = case.stored_images(self.channel_names)
-        labels = case.labels_in(self.schema)
-        fingerprint = voxels.voxels_sha256(stored)
-        if name is not None:
-            check_case_name(name)
-        known = None if same_image_again else self._same_image(self.listing(), fingerprint, geometry)
+        ready = case.checked(self.schema, self.channel_names)
+        if case.name is not None:
+            check_case_name(case.name)
+        known = None if case.same_image_again else self._same_image(self.listing(), ready)
         progress("store", 0.0)
         with Transaction(self.folder, self.private, self._step, self.lock_wait_s) as change:
-            label = self._stage(change, voxels.stored_labels(labels, geometry, self.schema), progress)
-            staged = [] if known else [self._stage(change, image, progress) for image in stored]
+            label = self._stage(change, voxels.stored_labels(ready.labels, case.geometry, self.schema), progress)
+            staged = [] if known else [self._stage(change, image, progress) for image in ready.images]
             progress("store", 0.9)
             with change.locked():
                 listing = self.listing()
-                again = None if same_image_again else self._same_image(listing, fingerprint, geometry)
-                if again and name not in (None, again):
+                again = None if case.same_image_again else self._same_image(listing, ready)
+                if again and case.name not in (None, again):
                     raise DatasetError(
                         f"This image is in the dataset already, as '{again}'.",
-                        f"Leave the name '{name}' out to update it, or say that it is to be stored twice.",
+                        f"Leave the name '{case.name}' out to update it, or say that it is to be stored twice.",
                     )
                 if again:
-                    return self._revise(change, listing, again, label, provenance, source)
+                    return self._revise(change, listing, again, label, case)
                 if known:
                     raise DatasetError(f"Somebody removed the case '{known}' in the meantime.", "Export again.")
-                return self._insert(change, listing, name, staged, fingerprint, label, geometry, provenance, source)
+                return self._insert(change, listing, ready, staged, label)
 
-    def check_case(
-        self,
-        images: Images,
-        labels: npt.NDArray[Any],
-        geometry: Geometry,
-        provenance: Provenance,
-        *,
-        schema: LabelSchema | None = None,
-        mapping: Names | None = None,
-    ) -> str | None:
+    def check_case(self, case: NewCase) -> str | None:
         """The case that ``add_case`` would update, None when it would add one; nothing is changed.
 
         Raises what ``add_case`` raises before it writes.
         """
-        case = NewCase(images, labels, geometry, provenance, schema, mapping or {})
-        case.check_decided(self.schema)
-        stored = case.stored_images(self.channel_names)
-        case.labels_in(self.schema)
-        return self._same_image(self.listing(), voxels.voxels_sha256(stored), geometry)
-
-    def add_truth(
-        self,
-        images: Images,
-        labels: Volume,
-        name: str | None = None,
-        *,
-        schema: LabelSchema | None = None,
-        mapping: Names | None = None,
-        decided: Sequence[str] | None = None,
-        source: Mapping[str, Any] | None = None,
-        same_image_again: bool = False,
-        progress: Progress | None = None,
-    ) -> Saved:
-        """Store an image with a label map that is known to be true; there is no prediction.
-
-        ``decided`` names the structures (of ``schema``) that the label map shows where they are present; None: all.
-        Otherwise like ``add_case``.
-        """
-        if not images:
-            raise InputError("There is no image.", "Give one for each channel.")
-        grid = (images if isinstance(images, Volume) else next(iter(images.values()))).geometry
-        if labels.geometry.same_voxels(grid):
-            labels = labels.in_order_of(grid)
-        return self.add_case(
-            images,
-            labels.array,
-            labels.geometry,
-            Provenance(Origin.TRUTH, decided=None if decided is None else tuple(decided)),
-            name,
-            schema=schema,
-            mapping=mapping,
-            source=source,
-            same_image_again=same_image_again,
-            progress=progress,
-        )
-
-    def update_case(
-        self,
-        name: str,
-        labels: npt.NDArray[Any],
-        geometry: Geometry,
-        provenance: Provenance,
-        *,
-        schema: LabelSchema | None = None,
-        mapping: Names | None = None,
-        source: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
-    ) -> Saved:
-        """Store a new label map for a case; the one before is kept as history. A waiting case waits no longer.
-
-        ``geometry`` is that of the image as it was given (``open_case``). Parameters and errors as in ``add_case``.
-        """
-        case = NewCase({}, labels, geometry, provenance, schema, mapping or {})
-        case.check_decided(self.schema)
-        labels = case.labels_in(self.schema)
-        own = self.record(name).geometry
-        if not geometry.same_voxels(own):
-            raise InputError(
-                f"The label map has another grid than the image of '{name}'.", "Open the case and correct that one."
-            )
-        labels = geometry.array_in_order_of(own, labels)
-        with Transaction(self.folder, self.private, self._step, self.lock_wait_s) as change:
-            label = self._stage(change, voxels.stored_labels(labels, own, self.schema), progress or Progress())
-            with change.locked():
-                return self._revise(change, self.listing(), name, label, provenance, source)
+        return self._same_image(self.listing(), case.checked(self.schema, self.channel_names))
 
     def remove_case(self, name: str) -> None:
         """Remove a case with its history and its line in the private file; its name is not given to another case."""
@@ -394,28 +290,20 @@ class Dataset:
     def _stage(self, change: Transaction, volume: Volume, progress: Progress) -> Path:
         return change.stage(lambda path: voxels.write(path, volume, progress), ENDING)
 
-    def _same_image(self, listing: Listing, fingerprint: str, geometry: Geometry) -> str | None:
+    def _same_image(self, listing: Listing, ready: CheckedCase) -> str | None:
         """The case with the same voxels at the same place (DICOM and its NIfTI copy round differently)."""
         for name, entry in listing.cases.items():
-            if entry.voxels_sha256 == fingerprint:
+            if entry.voxels_sha256 == ready.voxels_sha256:
                 record = self._record(listing, name)
-                if record.geometry.canonical().same_grid(geometry.canonical()):
+                if record.geometry.canonical().same_grid(ready.case.geometry.canonical()):
                     return name
         return None
 
     def _insert(
-        self,
-        change: Transaction,
-        listing: Listing,
-        name: str | None,
-        images: Sequence[Path],
-        fingerprint: str,
-        label: Path,
-        geometry: Geometry,
-        provenance: Provenance,
-        source: Mapping[str, Any] | None,
+        self, change: Transaction, listing: Listing, ready: CheckedCase, images: Sequence[Path], label: Path
     ) -> Saved:
         """Commit staged files as a new case; the lock is held."""
+        case, name = ready.case, ready.case.name
         if name is None:
             name, number = listing.neutral_name(unlisted.names(self.folder))
             listing = replace(listing, next_case=number)
@@ -425,29 +313,22 @@ class Dataset:
                 "Choose another name, or remove that case first.",
             )
         files = tuple(StoredFile.of(path, image_file(name, n)) for n, path in enumerate(images))
-        current = Revision(1, self._schema_number, StoredFile.of(label, label_file(name, 1)), provenance)
-        record = change.stage_text(CaseRecord(name, files, geometry, current).to_json())
+        current = Revision(1, self._schema_number, StoredFile.of(label, label_file(name, 1)), case.provenance)
+        record = change.stage_text(CaseRecord(name, files, case.geometry, current).to_json())
         places = {path: file.file for path, file in zip(images, files, strict=True)}
         places |= {label: current.label.file, record: record_file(name, 1)}
-        change.commit(listing.with_case(name, CaseEntry(1, fingerprint)), Change(places, noted=(name, source or {})))
+        entry = CaseEntry(1, ready.voxels_sha256)
+        change.commit(listing.with_case(name, entry), Change(places, noted=(name, case.source or {})))
         return Saved(name, 1, True)
 
-    def _revise(
-        self,
-        change: Transaction,
-        listing: Listing,
-        name: str,
-        label: Path,
-        provenance: Provenance,
-        source: Mapping[str, Any] | None,
-    ) -> Saved:
+    def _revise(self, change: Transaction, listing: Listing, name: str, label: Path, case: NewCase) -> Saved:
         """Commit a staged label map as the next revision of a case; the lock is held."""
         entry = listing.entry(name)
         record = self._record(listing, name)
         before, number = record.current, entry.revision + 1
         kept = change.stage_copy(self.own(before.label.file))
         past = replace(before, label=replace(before.label, file=history_file(name, before.number)))
-        provenance = replace(provenance, replaces=before.number)
+        provenance = replace(case.provenance, replaces=before.number)
         current = Revision(number, self._schema_number, StoredFile.of(label, label_file(name, number)), provenance)
         new = replace(record, current=current, history=(*record.history, past))
         staged_record = change.stage_text(new.to_json())
@@ -456,7 +337,7 @@ class Dataset:
             Change(
                 {kept: past.label.file, label: current.label.file, staged_record: record_file(name, number)},
                 [before.label.file, record_file(name, before.number)],
-                noted=None if source is None else (name, source),
+                noted=None if case.source is None else (name, case.source),
             ),
         )
         return Saved(name, number, False)

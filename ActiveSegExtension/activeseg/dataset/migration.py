@@ -38,7 +38,7 @@ def migrate_dataset(
 
     Values follow names, ``ignore`` moves, the label map before is kept as history. A structure that ``new_schema``
     lacks becomes background. A structure that is new there has been annotated in no case: all cases wait, out of
-    training, until ``update_case`` brings a label map for all structures. What a case was waiting for goes on.
+    training, until a label map for all structures is added to it. What a case was waiting for goes on.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from activeseg.core.label_map import check_label_map
 from activeseg.core.labels import LabelSchema
 from activeseg.core.volume import Volume
 from activeseg.dataset import voxels
-from activeseg.dataset.provenance import Provenance
+from activeseg.dataset.provenance import Origin, Provenance
 from activeseg.dataset.record import CaseRecord
 from activeseg.dataset.relabel import Names, check_nothing_is_lost, new_names, relabelled
 
@@ -23,14 +23,60 @@ Images = Volume | Mapping[str, Volume]
 
 @dataclass(frozen=True, eq=False)
 class NewCase:
-    """What ``Dataset.add_case`` is given, and describes."""
+    """What goes into a dataset as a case of its own, or as an update of the case with the same image.
+
+    Attributes
+    ----------
+    images
+        One Volume for each channel (a single one may be given as it is), all on ``geometry``.
+    labels
+        (k, j, i), the complete label map, with ``ignore`` where it was not reviewed.
+    geometry
+        The grid of images and labels.
+    provenance
+        What is known about the label map.
+    name
+        None takes a neutral one (``CT_0001``). It must not tell who the patient is.
+    schema
+        That of ``labels`` when it is not the dataset's: values are mapped by name, ``ignore`` moves.
+    mapping
+        Structure of ``schema`` -> structure of the dataset, or None to leave it out.
+    source
+        Paths, patient id and the like; goes to the private file only. None leaves what it says.
+    same_image_again
+        Store a second case although the image is there already.
+    """
 
     images: Images
     labels: npt.NDArray[Any]
     geometry: Geometry
     provenance: Provenance
+    name: str | None = None
     schema: LabelSchema | None = None
     mapping: Names = field(default_factory=dict)
+    source: Mapping[str, Any] | None = None
+    same_image_again: bool = False
+
+    @classmethod
+    def of_truth(cls, images: Images, labels: Volume, decided: Sequence[str] | None = None) -> NewCase:
+        """A label map that is known to be right; there is no prediction.
+
+        ``decided`` names the structures that it shows where they are present; None: all. Raises InputError without an
+        image.
+        """
+        if not images:
+            raise InputError("There is no image.", "Give one for each channel.")
+        grid = (images if isinstance(images, Volume) else next(iter(images.values()))).geometry
+        if labels.geometry.same_voxels(grid):
+            labels = labels.in_order_of(grid)
+        provenance = Provenance(Origin.TRUTH, decided=None if decided is None else tuple(decided))
+        return cls(images, labels.array, labels.geometry, provenance)
+
+    def checked(self, own: LabelSchema, channel_names: Sequence[str]) -> CheckedCase:
+        """As a dataset with this schema and these channels keeps it. Raises InputError, DatasetError."""
+        self.check_decided(own)
+        images = self.stored_images(channel_names)
+        return CheckedCase(self, images, self.labels_in(own), voxels.voxels_sha256(images))
 
     def stored_images(self, channel_names: Sequence[str]) -> list[Volume]:
         """One for each channel, as the dataset keeps it. Raises InputError for images that do not fit."""
@@ -77,6 +123,28 @@ class NewCase:
                 "Segment again with all structures of the dataset, or use a dataset of only those that were decided.",
                 missing=shown,
             )
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedCase:
+    """A new case that fits a dataset.
+
+    Attributes
+    ----------
+    case
+        As it was given.
+    images
+        One for each channel, as the dataset keeps them.
+    labels
+        (k, j, i) in the dataset's values, on the grid of ``case``.
+    voxels_sha256
+        The fingerprint of the images, by which the same image is known again.
+    """
+
+    case: NewCase
+    images: Sequence[Volume]
+    labels: npt.NDArray[Any]
+    voxels_sha256: str
 
 
 @dataclass(frozen=True)

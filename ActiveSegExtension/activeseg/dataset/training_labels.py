@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from activeseg.core.errors import InputError
 from activeseg.core.geometry import Geometry
 from activeseg.core.label_map import LabelMap, check_label_map, label_counts, slabs, smallest_dtype
 from activeseg.core.labels import LabelSchema
+from activeseg.core.records import NOT_WRITTEN, to_json
 from activeseg.core.resample import sampled
 from activeseg.core.volume import Volume
 
@@ -33,8 +34,9 @@ class TrainingSummary:
     not_computed : voxels without an uncertainty value that would have been judged by it; they count as truth
     """
 
+    ALSO_WRITTEN: ClassVar = ("ignored_voxels",)
     review: Review
-    voxels: int
+    voxels: int = field(metadata=NOT_WRITTEN)
     ignored: dict[str, int]
     kept_by_limit: dict[str, int]
     not_computed: int
@@ -45,14 +47,7 @@ class TrainingSummary:
         return sum(self.ignored.values())
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "review": self.review.value,
-            "ignored_voxels": self.ignored_voxels,
-            "ignored": self.ignored,
-            "kept_by_limit": self.kept_by_limit,
-            "not_computed": self.not_computed,
-            "regions_reviewed": self.regions_reviewed,
-        }
+        return dict(to_json(self))
 
     def sentences(self) -> tuple[str, ...]:
         """For the user: which voxels are used as ground truth, and which are ignored."""

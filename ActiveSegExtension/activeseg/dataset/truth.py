@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from activeseg.core.errors import InputError, Notice
@@ -11,7 +11,7 @@ from activeseg.core.geometry import Geometry
 from activeseg.core.label_values import check_values
 from activeseg.core.labels import IGNORE, Color, LabelSchema
 from activeseg.core.volume import Volume
-from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset import Dataset, NewCase
 from activeseg.io.images import read_label_map
 from activeseg.io.seg_nrrd import SegmentationFile, is_segmentation_file
 
@@ -34,6 +34,11 @@ class Truth:
     mapping: Mapped = field(default_factory=dict)
     sentences: tuple[str, ...] = ()
     doubtful: bool = False
+
+    def case(self, images: Mapping[str, Volume], decided: Sequence[str] | None = None) -> NewCase:
+        """With its images, by channel. Raises InputError without one."""
+        case = NewCase.of_truth(images, self.labels, decided)
+        return replace(case, schema=self.schema, mapping=self.mapping)
 
 
 def read_truth(
@@ -88,18 +93,8 @@ def check_values_of(dataset: Dataset, images: Mapping[str, Volume], truth: Truth
     """Where the image is a case already: raise DoubtfulValues when its structures have other values now."""
     if not truth.doubtful:
         return
-    labels = truth.labels
-    grid = next(iter(images.values())).geometry
-    if labels.geometry.same_voxels(grid):
-        labels = labels.in_order_of(grid)
-    name = dataset.check_case(
-        images,
-        labels.array,
-        labels.geometry,
-        Provenance(Origin.TRUTH),
-        schema=truth.schema,
-        mapping=truth.mapping,
-    )
+    case = truth.case(images)
+    name = dataset.check_case(case)
     if name is not None:
         stored = dataset.open_case(name).labels
-        check_values(stored.in_order_of(grid).array, labels.array, dataset.schema, file)
+        check_values(stored.in_order_of(case.geometry).array, case.labels, dataset.schema, file)

@@ -27,9 +27,6 @@ class Finding:
     case: str
     problem: str
 
-    def to_dict(self) -> dict[str, str]:
-        return {"case": self.case, "problem": self.problem}
-
 
 def verify_dataset(dataset: Dataset, progress: Progress | None = None) -> list[Finding]:
     """Read everything and report what does not fit; an empty list means that all is well.

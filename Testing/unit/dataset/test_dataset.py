@@ -22,13 +22,14 @@ from dataset_cases import (
     ct,
     labels,
     oblique,
+    update_case,
 )
 
 from activeseg.core.errors import DatasetError, InputError
 from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.volume import Volume
-from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset import Dataset, NewCase, Origin, Provenance
 from activeseg.dataset.verification import verify_dataset
 
 TRUTH = Provenance(Origin.TRUTH)
@@ -45,7 +46,7 @@ def dataset(tmp_path: Path, private: Path) -> Dataset:
 
 
 def add(dataset: Dataset, seed: int = 0, name: str | None = None) -> str:
-    return dataset.add_case(ct(seed), labels(seed), oblique(), correction(seed), name).name
+    return dataset.add_case(NewCase(ct(seed), labels(seed), oblique(), correction(seed), name)).name
 
 
 def content(dataset: Dataset) -> dict:
@@ -135,7 +136,7 @@ class TestAdding:
 
     def test_every_orientation_is_stored_as_ras_and_comes_back_exactly(self, dataset: Dataset) -> None:
         for seed, geometry in enumerate(all_orientations()):
-            name = dataset.add_case(ct(seed, geometry), labels(seed), geometry, TRUTH).name
+            name = dataset.add_case(NewCase(ct(seed, geometry), labels(seed), geometry, TRUTH)).name
             stored = nibabel.load(dataset.folder / f"imagesTr/{name}_0000.nii.gz")
             label = nibabel.load(dataset.folder / f"labelsTr/{name}.nii.gz")
             assert nibabel.aff2axcodes(stored.affine) == ("R", "A", "S")
@@ -170,13 +171,13 @@ class TestAdding:
     ) -> None:
         array = np.zeros(SHAPE, dtype)
         array[0, 0, :2] = values
-        name = dataset.add_case(Volume(array, oblique()), labels(), oblique(), TRUTH).name
+        name = dataset.add_case(NewCase(Volume(array, oblique()), labels(), oblique(), TRUTH)).name
         assert nibabel.load(dataset.folder / f"imagesTr/{name}_0000.nii.gz").get_data_dtype() == kept
         assert np.array_equal(dataset.open_case(name).images["CT"].array, array)
 
     def test_several_channels_are_kept_in_the_datasets_order(self, tmp_path: Path, private: Path) -> None:
         dataset = Dataset.create(tmp_path / "two", SCHEMA, ("T1", "T2"), private_dir=private)
-        saved = dataset.add_case({"T2": ct(2), "T1": ct(1)}, labels(), oblique(), TRUTH)
+        saved = dataset.add_case(NewCase({"T2": ct(2), "T1": ct(1)}, labels(), oblique(), TRUTH))
         assert saved.name == "CASE_0001"
         opened = dataset.open_case(saved.name)
         assert np.array_equal(opened.images["T1"].array, ct(1).array)
@@ -187,11 +188,11 @@ class TestAdding:
         ]
         assert verify_dataset(dataset) == []
         with pytest.raises(InputError, match="T1, T2"):
-            dataset.add_case(ct(3), labels(), oblique(), TRUTH)
+            dataset.add_case(NewCase(ct(3), labels(), oblique(), TRUTH))
 
     def test_provenance_is_kept_beside_and_comes_back(self, dataset: Dataset) -> None:
         given = correction(notes="apex unclear")
-        record = dataset.record(dataset.add_case(ct(), labels(), oblique(), given).name)
+        record = dataset.record(dataset.add_case(NewCase(ct(), labels(), oblique(), given)).name)
         assert record.current.provenance == given
         assert record.current.provenance.correction["seconds"] == 61.0
         assert record.current.provenance.correction["notes"] == "apex unclear"
@@ -199,7 +200,7 @@ class TestAdding:
         assert record.history == ()
 
     def test_existing_truth_needs_no_prediction(self, dataset: Dataset) -> None:
-        saved = dataset.add_truth(ct(), Volume(labels(), oblique()))
+        saved = dataset.add_case(NewCase.of_truth(ct(), Volume(labels(), oblique())))
         assert dataset.record(saved.name).current.provenance.origin is Origin.TRUTH
         assert np.array_equal(dataset.open_case(saved.name).labels.array, labels())
 
@@ -207,24 +208,24 @@ class TestAdding:
         image, canonical = ct(), Volume(labels(), oblique()).canonical()
         x, y, z = canonical.geometry.origin_lps
         rounded = replace(canonical.geometry, origin_lps=(round(x, 2), round(y, 2), round(z, 2)))
-        name = dataset.add_truth(image, Volume(canonical.array, rounded)).name
+        name = dataset.add_case(NewCase.of_truth(image, Volume(canonical.array, rounded))).name
         opened = dataset.open_case(name)
         assert np.array_equal(opened.labels.array, labels())
         assert opened.labels.geometry == opened.images["CT"].geometry
         assert opened.labels.geometry.same_grid(image.geometry)
-        dataset.update_case(name, canonical.array, rounded, correction())
+        update_case(dataset, name, canonical.array, rounded, correction())
         assert np.array_equal(dataset.open_case(name).labels.array, labels())
 
     def test_a_label_map_of_nothing_but_ignore_is_refused_and_nothing_is_changed(self, dataset: Dataset) -> None:
         before = files(dataset)
         with pytest.raises(InputError, match="nothing could be learned"):
-            dataset.add_truth(ct(), Volume(np.full(SHAPE, IGNORE, np.uint8), oblique()))
+            dataset.add_case(NewCase.of_truth(ct(), Volume(np.full(SHAPE, IGNORE, np.uint8), oblique())))
         assert files(dataset) == before
 
     def test_a_label_map_that_takes_anothers_place_says_whose(self, dataset: Dataset) -> None:
         """Also when a case was opened, corrected elsewhere and added again as truth."""
         for revision in (1, 2, 3):
-            dataset.add_truth(ct(), Volume(labels(revision), oblique()))
+            dataset.add_case(NewCase.of_truth(ct(), Volume(labels(revision), oblique())))
         record = dataset.record("CT_0001")
         replaced = [past.provenance.replaces for past in (*record.history, record.current)]
         assert replaced == [None, 1, 2]
@@ -255,7 +256,7 @@ class TestAdding:
         before = files(dataset)
         image, label = change(ct(), labels())
         with pytest.raises(InputError) as caught:
-            dataset.add_case(image, label, oblique(), TRUTH)
+            dataset.add_case(NewCase(image, label, oblique(), TRUTH))
         assert said in str(caught.value)
         assert files(dataset) == before
 
@@ -270,7 +271,7 @@ class TestAdding:
 class TestSameImage:
     def test_the_same_image_again_is_an_update_and_says_so(self, dataset: Dataset) -> None:
         add(dataset)
-        saved = dataset.add_case(ct(), labels(7), oblique(), correction())
+        saved = dataset.add_case(NewCase(ct(), labels(7), oblique(), correction()))
         assert (saved.name, saved.revision, saved.added) == ("CT_0001", 2, False)
         assert "is CT_0001 already" in saved.sentence()
         assert np.array_equal(dataset.open_case("CT_0001").labels.array, labels(7))
@@ -282,15 +283,15 @@ class TestSameImage:
         canonical = ct().canonical()
         moved = Volume(canonical.array.astype(np.float64), canonical.geometry)
         label = Volume(labels(3), oblique()).canonical().array
-        saved = dataset.add_case(moved, label, moved.geometry, TRUTH)
+        saved = dataset.add_case(NewCase(moved, label, moved.geometry, TRUTH))
         assert not saved.added
         assert np.array_equal(dataset.open_case("CT_0001").labels.array, labels(3))
 
     def test_at_another_place_or_on_request_it_is_another_case(self, dataset: Dataset) -> None:
         add(dataset)
         there = Geometry(SHAPE, oblique().spacing_xyz, (0, 0, 0), oblique().direction_lps)
-        assert dataset.add_case(ct(0, there), labels(), there, TRUTH).name == "CT_0002"
-        assert dataset.add_case(ct(), labels(), oblique(), TRUTH, same_image_again=True).name == "CT_0003"
+        assert dataset.add_case(NewCase(ct(0, there), labels(), there, TRUTH)).name == "CT_0002"
+        assert dataset.add_case(NewCase(ct(), labels(), oblique(), TRUTH, same_image_again=True)).name == "CT_0003"
 
     def test_another_name_for_it_is_refused(self, dataset: Dataset) -> None:
         add(dataset)
@@ -304,7 +305,7 @@ class TestOtherSchemas:
         other = LabelSchema.from_names(["kidney", "lung", "liver", "spleen"])
         array = np.zeros(SHAPE, np.uint8)
         array[0], array[1], array[2], array[3] = 1, 3, 4, 5
-        name = dataset.add_case(ct(), array, oblique(), TRUTH, schema=other).name
+        name = dataset.add_case(NewCase(ct(), array, oblique(), TRUTH, schema=other)).name
         stored = dataset.open_case(name).labels.array
         assert [stored[k, 0, 0] for k in range(5)] == [KIDNEY, LIVER, SPLEEN, IGNORE, 0]
 
@@ -312,29 +313,29 @@ class TestOtherSchemas:
         other = LabelSchema.from_names(["kidney", "lung", "liver", "spleen"])
         array = np.full(SHAPE, 2, np.uint8)
         with pytest.raises(DatasetError, match=r"no structure called lung.*Map it.*leave it out.*migrate"):
-            dataset.add_case(ct(), array, oblique(), TRUTH, schema=other)
-        dataset.add_case(ct(1), array, oblique(), TRUTH, schema=other, mapping={"lung": None})
-        dataset.add_case(ct(2), array, oblique(), TRUTH, schema=other, mapping={"lung": "liver"})
+            dataset.add_case(NewCase(ct(), array, oblique(), TRUTH, schema=other))
+        dataset.add_case(NewCase(ct(1), array, oblique(), TRUTH, schema=other, mapping={"lung": None}))
+        dataset.add_case(NewCase(ct(2), array, oblique(), TRUTH, schema=other, mapping={"lung": "liver"}))
         assert not dataset.open_case("CT_0001").labels.array.any()
         assert (dataset.open_case("CT_0002").labels.array == LIVER).all()
         with pytest.raises(InputError, match="no structure 'lunge'"):
-            dataset.add_case(ct(3), array, oblique(), TRUTH, schema=other, mapping={"lunge": None})
+            dataset.add_case(NewCase(ct(3), array, oblique(), TRUTH, schema=other, mapping={"lunge": None}))
 
     def test_a_prediction_of_a_subset_is_refused_with_the_two_ways_out(self, dataset: Dataset) -> None:
         some = Provenance(Origin.CORRECTED, decided=("liver",))
         with pytest.raises(
             DatasetError, match=r"2 of the dataset's 3 .*spleen, kidney.*Segment again.*or use"
         ) as caught:
-            dataset.add_case(ct(), labels(), oblique(), some)
+            dataset.add_case(NewCase(ct(), labels(), oblique(), some))
         assert caught.value.details["missing"] == ["spleen", "kidney"]
         assert dataset.cases() == {}
         with pytest.raises(DatasetError, match="not looked for"):
-            dataset.add_truth(ct(), Volume(labels(), oblique()), decided=["liver", "spleen"])
+            dataset.add_case(NewCase.of_truth(ct(), Volume(labels(), oblique()), decided=["liver", "spleen"]))
 
     def test_a_subset_that_covers_the_dataset_is_welcome(self, dataset: Dataset) -> None:
         big = LabelSchema.from_names(["lung", "spleen", "liver", "aorta", "kidney"])
         some = Provenance(Origin.CORRECTED, decided=("liver", "spleen", "kidney"))
-        dataset.add_case(ct(), np.full(SHAPE, 5, np.uint8), oblique(), some, schema=big)
+        dataset.add_case(NewCase(ct(), np.full(SHAPE, 5, np.uint8), oblique(), some, schema=big))
         assert (dataset.open_case("CT_0001").labels.array == KIDNEY).all()
 
 
@@ -342,9 +343,9 @@ class TestUpdating:
     def test_new_labels_get_a_new_file_and_the_old_ones_become_history(self, dataset: Dataset) -> None:
         add(dataset)
         first = (dataset.folder / "labelsTr/CT_0001.nii.gz").read_bytes()
-        saved = dataset.update_case("CT_0001", labels(5), oblique(), TRUTH)
+        saved = update_case(dataset, "CT_0001", labels(5), oblique(), TRUTH)
         assert (saved.name, saved.revision, saved.added) == ("CT_0001", 2, False)
-        dataset.update_case("CT_0001", labels(6), oblique(), correction(6))
+        update_case(dataset, "CT_0001", labels(6), oblique(), correction(6))
         assert [f for f in files(dataset) if "CT_0001" in f] == [
             "imagesTr/CT_0001_0000.nii.gz",
             "labelsTr/CT_0001.r3.nii.gz",
@@ -362,13 +363,13 @@ class TestUpdating:
 
     def test_a_label_map_on_another_grid_is_refused(self, dataset: Dataset) -> None:
         add(dataset)
-        with pytest.raises(InputError, match="another grid"):
-            dataset.update_case("CT_0001", labels(), next(all_orientations()), TRUTH)
+        with pytest.raises(InputError, match="different grids"):
+            update_case(dataset, "CT_0001", labels(), next(all_orientations()), TRUTH)
 
     def test_an_unknown_case_is_named_with_the_known_ones(self, dataset: Dataset) -> None:
         add(dataset)
         for call in (
-            lambda: dataset.update_case("CT_0009", labels(), oblique(), TRUTH),
+            lambda: update_case(dataset, "CT_0009", labels(), oblique(), TRUTH),
             lambda: dataset.open_case("CT_0009"),
             lambda: dataset.remove_case("CT_0009"),
             lambda: dataset.record("CT_0009"),
@@ -381,7 +382,7 @@ class TestRemoving:
     def test_everything_of_the_case_goes_and_its_name_is_not_used_again(self, dataset: Dataset) -> None:
         before = files(dataset)
         add(dataset, 0)
-        dataset.update_case("CT_0001", labels(5), oblique(), TRUTH)
+        update_case(dataset, "CT_0001", labels(5), oblique(), TRUTH)
         dataset.remove_case("CT_0001")
         assert files(dataset) == before
         assert content(dataset)["numTraining"] == 0
@@ -394,7 +395,7 @@ class TestVerifying:
     def damaged(self, dataset: Dataset) -> Dataset:
         add(dataset, 0)
         add(dataset, 1)
-        dataset.update_case("CT_0001", labels(5), oblique(), TRUTH)
+        update_case(dataset, "CT_0001", labels(5), oblique(), TRUTH)
         assert verify_dataset(dataset) == []
         return dataset
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_cases import SCHEMA, correction, ct, labels, oblique
+from dataset_cases import SCHEMA, correction, ct, labels, oblique, update_case
 from forked import in_child
 
 from activeseg.core.errors import Cancelled, DatasetError
 from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
-from activeseg.dataset import Dataset, Origin, Provenance, transaction
+from activeseg.dataset import Dataset, NewCase, Origin, Provenance, transaction
 from activeseg.dataset.migration import migrate_dataset
 from activeseg.dataset.verification import verify_dataset
 
@@ -42,20 +42,20 @@ def state(folder: Path) -> dict:
 
 def prepared(folder: Path, private: Path) -> Dataset:
     dataset = Dataset.create(folder, SCHEMA, private_dir=private)
-    dataset.add_case(ct(0), labels(0), oblique(), correction(0))
+    dataset.add_case(NewCase(ct(0), labels(0), oblique(), correction(0)))
     return dataset
 
 
 def add(dataset: Dataset) -> None:
-    dataset.add_case(ct(1), labels(1), oblique(), correction(1))
+    dataset.add_case(NewCase(ct(1), labels(1), oblique(), correction(1)))
 
 
 def update(dataset: Dataset) -> None:
-    dataset.update_case("CT_0001", labels(5), oblique(), TRUTH)
+    update_case(dataset, "CT_0001", labels(5), oblique(), TRUTH)
 
 
 def same_image(dataset: Dataset) -> None:
-    dataset.add_case(ct(0), labels(6), oblique(), TRUTH)
+    dataset.add_case(NewCase(ct(0), labels(6), oblique(), TRUTH))
 
 
 def remove(dataset: Dataset) -> None:
@@ -96,7 +96,7 @@ def test_killed_at_any_step_leaves_the_old_state_or_the_new_one(change: Callable
         if crashed == old:
             change(again)
         else:
-            again.add_case(ct(9), labels(9), oblique(), TRUTH)
+            again.add_case(NewCase(ct(9), labels(9), oblique(), TRUTH))
         assert verify_dataset(again) == []
         assert state(folder) != old
     assert steps > 7, "a real number of steps was tried"
@@ -114,7 +114,7 @@ def test_killed_in_the_middle_of_a_file_leaves_the_old_state(tmp_path: Path) -> 
 
     progress = Progress(cancelled=killed_at_the_ninth_slice)
     dataset = Dataset.open(folder, private_dir=private)
-    status = in_child(lambda: dataset.add_case(ct(1), labels(1), oblique(), TRUTH, progress=progress) and None)
+    status = in_child(lambda: dataset.add_case(NewCase(ct(1), labels(1), oblique(), TRUTH), progress=progress) and None)
     assert os.WTERMSIG(status) == signal.SIGKILL
     assert list(folder.glob(".staging-*/*.nii.gz")), "it was begun"
     again = Dataset.open(folder, private_dir=private)
@@ -127,7 +127,9 @@ def test_cancelling_leaves_nothing(tmp_path: Path) -> None:
     dataset = prepared(tmp_path / "Dataset501_A", tmp_path / "private")
     old, asked = state(dataset.folder), iter(range(100))
     with pytest.raises(Cancelled):
-        dataset.add_case(ct(1), labels(1), oblique(), TRUTH, progress=Progress(cancelled=lambda: next(asked) == 9))
+        dataset.add_case(
+            NewCase(ct(1), labels(1), oblique(), TRUTH), progress=Progress(cancelled=lambda: next(asked) == 9)
+        )
     assert state(dataset.folder) == old
     assert Dataset.open(dataset.folder, private_dir=tmp_path / "private").swept == ()
     assert not list(dataset.folder.glob(".staging-*"))
@@ -177,7 +179,7 @@ def test_a_disk_that_is_really_too_small_changes_nothing_and_is_told(tmp_path: P
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
         try:
             Dataset.open(folder, private_dir=private).add_case(
-                ct(3, grid), np.zeros(grid.shape_kji, np.uint8), grid, TRUTH
+                NewCase(ct(3, grid), np.zeros(grid.shape_kji, np.uint8), grid, TRUTH)
             )
         except DatasetError as error:
             told.write_text(str(error))
@@ -271,7 +273,7 @@ def test_two_processes_that_add_at_once_both_succeed(tmp_path: Path) -> None:
     def several(first: int) -> None:
         dataset = Dataset.open(folder, private_dir=private, lock_wait_s=60)
         for seed in range(first, first + 5):
-            dataset.add_case(ct(seed), labels(seed), oblique(), TRUTH)
+            dataset.add_case(NewCase(ct(seed), labels(seed), oblique(), TRUTH))
 
     children = []
     for first in (10, 20, 30):
@@ -301,9 +303,11 @@ def test_two_processes_that_add_the_same_image_make_one_case(tmp_path: Path) -> 
         nonlocal second_is_in
         if step == "staged" and not second_is_in:
             second_is_in = True
-            assert first.add_case(ct(0), labels(0), oblique(), TRUTH).added
+            assert first.add_case(NewCase(ct(0), labels(0), oblique(), TRUTH)).added
 
-    saved = Dataset.open(folder, private_dir=private, step=meanwhile).add_case(ct(0), labels(1), oblique(), TRUTH)
+    saved = Dataset.open(folder, private_dir=private, step=meanwhile).add_case(
+        NewCase(ct(0), labels(1), oblique(), TRUTH)
+    )
     assert (saved.name, saved.revision, saved.added) == ("CT_0001", 2, False)
     assert np.array_equal(first.open_case("CT_0001").labels.array, labels(1))
     assert verify_dataset(first) == []

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_cases import SCHEMA, correction, ct, labels, oblique
+from dataset_cases import SCHEMA, correction, ct, labels, oblique, update_case
 
 from activeseg.core.errors import DatasetError, InputError
 from activeseg.core.labels import LabelSchema
-from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset import Dataset, NewCase, Origin, Provenance
 from activeseg.dataset.migration import migrate_dataset
 from activeseg.dataset.verification import verify_dataset
 
@@ -23,8 +23,8 @@ WITH_TUMOUR = LabelSchema.from_names(["tumour", "liver", "spleen", "kidney"])
 def dataset(tmp_path: Path) -> Dataset:
     made = Dataset.create(tmp_path / "Dataset501_Old", SCHEMA, private_dir=tmp_path / "private")
     for seed in range(3):
-        made.add_case(ct(seed), labels(seed), oblique(), correction(seed), source={"path": f"/ct/{seed}"})
-    made.update_case("CT_0002", labels(7), oblique(), TRUTH)
+        made.add_case(NewCase(ct(seed), labels(seed), oblique(), correction(seed), source={"path": f"/ct/{seed}"}))
+    update_case(made, "CT_0002", labels(7), oblique(), TRUTH)
     return made
 
 
@@ -76,21 +76,21 @@ def test_cases_wait_outside_of_training_until_the_new_structure_is_annotated(dat
     assert np.array_equal(by_name(new, "CT_0001"), by_name(dataset, "CT_0001"))
     without = Provenance(Origin.CORRECTED, decided=("liver", "spleen", "kidney"))
     with pytest.raises(DatasetError, match=r"1 of the dataset's 4 .*tumour"):
-        new.update_case("CT_0001", opened.labels.array, opened.labels.geometry, without)
+        update_case(new, "CT_0001", opened.labels.array, opened.labels.geometry, without)
     edited = opened.labels.array.copy()
     edited[0, 0, 0] = 1
-    new.update_case("CT_0001", edited, opened.labels.geometry, TRUTH)
+    update_case(new, "CT_0001", edited, opened.labels.geometry, TRUTH)
     assert list(content(new)["dataset"]) == ["CT_0001"]
     assert content(new)["numTraining"] == 1
     assert new.cases()["CT_0001"].waiting == ()
-    assert new.add_case(ct(9), labels(9), oblique(), TRUTH).added
+    assert new.add_case(NewCase(ct(9), labels(9), oblique(), TRUTH)).added
     assert list(content(new)["dataset"]) == ["CT_0001", "CT_0004"]
     assert verify_dataset(new) == []
 
 
 def test_the_same_image_exported_again_ends_the_waiting_too(dataset: Dataset, tmp_path: Path) -> None:
     new = migrate_dataset(dataset, tmp_path / "Dataset502_New", WITH_TUMOUR)
-    assert not new.add_case(ct(0), labels(0), oblique(), TRUTH).added
+    assert not new.add_case(NewCase(ct(0), labels(0), oblique(), TRUTH)).added
     assert new.cases()["CT_0001"].waiting == ()
 
 

@@ -13,7 +13,7 @@ import pytest
 from dataset_cases import SCHEMA, correction, ct, labels, oblique
 
 from activeseg.core.errors import DatasetError
-from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset import Dataset, NewCase, Origin, Provenance
 from activeseg.dataset.migration import migrate_dataset
 from activeseg.dataset.verification import verify_dataset
 from activeseg.io.images import read_volume
@@ -61,9 +61,9 @@ def test_no_byte_of_an_exported_case_names_the_patient(tmp_path: Path) -> None:
     of_model = Provenance(
         given.origin, f"nnunet:{path.parent}/model", "v1", decided=SCHEMA.names, correction=given.correction
     )
-    dataset.add_case(image, labels(), image.geometry, of_model, source=source)
-    dataset.update_case("CT_0001", labels(4), image.geometry, of_model, source=source)
-    dataset.add_case(ct(5), labels(5), oblique(), given, source=source)
+    dataset.add_case(NewCase(image, labels(), image.geometry, of_model, source=source))
+    dataset.add_case(NewCase(image, labels(4), image.geometry, of_model, source=source))
+    dataset.add_case(NewCase(ct(5), labels(5), oblique(), given, source=source))
     migrate_dataset(Dataset.open(dataset.folder, private_dir=tmp_path / "private"), tmp_path / "Dataset502_B", SCHEMA)
     planted = everything(tmp_path / "in")
     for what, text in PLANTED.items():
@@ -76,7 +76,7 @@ def test_no_byte_of_an_exported_case_names_the_patient(tmp_path: Path) -> None:
 
 def test_headers_are_empty_but_for_type_size_and_place_and_gzip_has_no_name_or_time(tmp_path: Path) -> None:
     dataset = Dataset.create(tmp_path / "Dataset501_A", SCHEMA, private_dir=tmp_path / "private")
-    dataset.add_case(ct(), labels(), oblique(), correction())
+    dataset.add_case(NewCase(ct(), labels(), oblique(), correction()))
     for path in (dataset.folder / "imagesTr/CT_0001_0000.nii.gz", dataset.folder / "labelsTr/CT_0001.nii.gz"):
         header = nibabel.load(path).header
         for key in ("descrip", "db_name", "intent_name", "aux_file", "data_type"):
@@ -100,7 +100,7 @@ def test_headers_are_empty_but_for_type_size_and_place_and_gzip_has_no_name_or_t
 def test_paths_and_dicom_identifiers_are_refused_in_the_provenance(tmp_path: Path, leak: dict) -> None:
     dataset = Dataset.create(tmp_path / "Dataset501_A", SCHEMA, private_dir=tmp_path / "private")
     with pytest.raises(DatasetError, match="looks like a path or a DICOM identifier"):
-        dataset.add_case(ct(), labels(), oblique(), Provenance(Origin.CORRECTED, **leak))
+        dataset.add_case(NewCase(ct(), labels(), oblique(), Provenance(Origin.CORRECTED, **leak)))
     assert dataset.cases() == {}
 
 
@@ -113,16 +113,16 @@ def test_numbers_versions_and_the_users_own_words_are_no_leak(tmp_path: Path) ->
         {"spacing": "1.5 1.5 3.0", "torch": "2.13.0+cpu"},
         correction={"notes": "/ see 1.2.3.4.5.6", "annotator": "/rm"},
     )
-    dataset.add_case(ct(), labels(), oblique(), fine)
+    dataset.add_case(NewCase(ct(), labels(), oblique(), fine))
     assert dataset.record("CT_0001").current.provenance == fine
 
 
 class TestPrivateFile:
     def test_it_says_where_each_case_comes_from_and_only_its_owner_may_read_it(self, tmp_path: Path) -> None:
         dataset = Dataset.create(tmp_path / "Dataset501_A", SCHEMA, private_dir=tmp_path / "private")
-        dataset.add_case(ct(0), labels(0), oblique(), correction(0), source={"path": "/in/a"})
-        dataset.add_case(ct(1), labels(1), oblique(), correction(1), source={"path": "/in/b"})
-        dataset.add_case(ct(0), labels(2), oblique(), correction(0), source={"path": "/in/a again"})
+        dataset.add_case(NewCase(ct(0), labels(0), oblique(), correction(0), source={"path": "/in/a"}))
+        dataset.add_case(NewCase(ct(1), labels(1), oblique(), correction(1), source={"path": "/in/b"}))
+        dataset.add_case(NewCase(ct(0), labels(2), oblique(), correction(0), source={"path": "/in/a again"}))
         assert dataset.private.sources() == {"CT_0001": {"path": "/in/a again"}, "CT_0002": {"path": "/in/b"}}
         if os.name == "posix":
             assert stat.S_IMODE(dataset.private.path.stat().st_mode) == 0o600
@@ -150,10 +150,10 @@ class TestPrivateFile:
 
     def test_a_line_that_a_crash_tore_hurts_nobody(self, tmp_path: Path) -> None:
         dataset = Dataset.create(tmp_path / "Dataset501_A", SCHEMA, private_dir=tmp_path / "private")
-        dataset.add_case(ct(0), labels(0), oblique(), correction(0), source={"path": "/in/a"})
+        dataset.add_case(NewCase(ct(0), labels(0), oblique(), correction(0), source={"path": "/in/a"}))
         with open(dataset.private.path, "ab") as file:
             file.write(b'{"case": "CT_00')
-        dataset.add_case(ct(1), labels(1), oblique(), correction(1), source={"path": "/in/b"})
+        dataset.add_case(NewCase(ct(1), labels(1), oblique(), correction(1), source={"path": "/in/b"}))
         assert dataset.private.sources() == {"CT_0001": {"path": "/in/a"}, "CT_0002": {"path": "/in/b"}}
         assert [bool(line) for line in dataset.private.path.read_text().splitlines()] == [True] * 3
 
@@ -161,6 +161,6 @@ class TestPrivateFile:
         (tmp_path / "file").write_text("")
         dataset = Dataset.create(tmp_path / "Dataset501_A", SCHEMA, private_dir=tmp_path / "file" / "below")
         with pytest.raises(DatasetError, match=r"private file .* cannot be used"):
-            dataset.add_case(ct(), labels(), oblique(), correction())
+            dataset.add_case(NewCase(ct(), labels(), oblique(), correction()))
         assert dataset.cases() == {}
         assert verify_dataset(dataset) == []

@@ -12,7 +12,7 @@ from dataset_cases import SCHEMA, correction, ct, labels, oblique
 from forked import in_child
 
 from activeseg.core.errors import DatasetError
-from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset import Dataset, NewCase, Origin, Provenance
 from activeseg.dataset.layout import real_folder
 from activeseg.dataset.verification import verify_dataset
 
@@ -23,7 +23,7 @@ TRUTH = Provenance(Origin.TRUTH)
 def stored(folder: Path, private: Path, seed: int) -> None:
     with Dataset.opened_or_created(folder, SCHEMA, private_dir=private) as dataset:
         dataset.lock_wait_s = 240.0
-        dataset.add_case(ct(seed), labels(seed), oblique(), TRUTH)
+        dataset.add_case(NewCase(ct(seed), labels(seed), oblique(), TRUTH))
 
 
 @pytest.mark.parametrize("name", ["Dataset501_A", "kidneys"])
@@ -64,7 +64,7 @@ def test_a_failing_export_leaves_a_dataset_into_which_another_process_is_about_t
     outer.__enter__()
     with Dataset.opened_or_created(folder, SCHEMA, private_dir=private) as other:
         assert not outer.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
-        other.add_case(ct(1), labels(1), oblique(), TRUTH)
+        other.add_case(NewCase(ct(1), labels(1), oblique(), TRUTH))
     assert len(Dataset.open(folder, private_dir=private).cases()) == 1
 
 
@@ -80,7 +80,7 @@ def test_a_patient_whose_removal_was_killed_is_forgotten_by_the_next_writer(last
     folder, private = tmp_path / "Dataset501_A", tmp_path / "private"
     dataset = Dataset.create(folder, SCHEMA, private_dir=private)
     for seed in (0, 1):
-        dataset.add_case(ct(seed), labels(seed), oblique(), correction(seed), source={"patient": f"P{seed}"})
+        dataset.add_case(NewCase(ct(seed), labels(seed), oblique(), correction(seed), source={"patient": f"P{seed}"}))
 
     def die(step: str) -> None:
         if step == last:
@@ -106,7 +106,7 @@ def test_a_patient_of_a_case_that_was_never_stored_is_forgotten(tmp_path: Path) 
 
     def work() -> None:
         dataset = Dataset.open(folder, private_dir=private, step=die)
-        dataset.add_case(ct(0), labels(0), oblique(), TRUTH, source={"patient": "P"})
+        dataset.add_case(NewCase(ct(0), labels(0), oblique(), TRUTH, source={"patient": "P"}))
 
     assert os.WTERMSIG(in_child(work)) == signal.SIGKILL
     again = Dataset.open(folder, private_dir=private)
@@ -139,14 +139,14 @@ def test_a_drive_without_locks_is_told_and_blames_no_other_program(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(DatasetError, match="this drive cannot lock files"):
-        dataset.add_case(ct(0), labels(0), oblique(), TRUTH)
+        dataset.add_case(NewCase(ct(0), labels(0), oblique(), TRUTH))
 
 
 @pytest.mark.parametrize("name", ["con", "NUL", "Com1", "lpt9", "CONIN$", "a:b", "x.", "x ", "aux.nii"])
 def test_a_case_gets_no_name_that_windows_cannot_hold(name: str, tmp_path: Path) -> None:
     dataset = Dataset.create(tmp_path / "Dataset501_A", SCHEMA, private_dir=tmp_path / "private")
     with pytest.raises(DatasetError, match="cannot be a case's name"):
-        dataset.add_case(ct(0), labels(0), oblique(), TRUTH, name=name)
+        dataset.add_case(NewCase(ct(0), labels(0), oblique(), TRUTH, name=name))
     assert dataset.cases() == {}
 
 

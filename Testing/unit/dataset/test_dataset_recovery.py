@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_cases import SCHEMA, correction, ct, labels, oblique
+from dataset_cases import SCHEMA, correction, ct, labels, oblique, update_case
 
 from activeseg.core.errors import DatasetError
 from activeseg.core.labels import LabelSchema
-from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset import Dataset, NewCase, Origin, Provenance
 from activeseg.dataset.migration import migrate_dataset
 from activeseg.dataset.recovery import recover_dataset
 from activeseg.dataset.verification import verify_dataset
@@ -38,11 +38,11 @@ def private(tmp_path: Path) -> Path:
 def restored(tmp_path: Path, private: Path) -> Dataset:
     """A dataset of four cases, one corrected twice, whose dataset.json is an older one with the first case alone."""
     dataset = Dataset.create(tmp_path / "Dataset501_A", SCHEMA, private_dir=private)
-    dataset.add_case(ct(0), labels(0), oblique(), correction(0), source={"patient": "P0"})
+    dataset.add_case(NewCase(ct(0), labels(0), oblique(), correction(0), source={"patient": "P0"}))
     older = (dataset.folder / "dataset.json").read_bytes()
     for seed in (1, 2, 3):
-        dataset.add_case(ct(seed), labels(seed), oblique(), correction(seed), source={"patient": f"P{seed}"})
-    dataset.update_case("CT_0001", labels(9), oblique(), TRUTH)
+        dataset.add_case(NewCase(ct(seed), labels(seed), oblique(), correction(seed), source={"patient": f"P{seed}"}))
+    update_case(dataset, "CT_0001", labels(9), oblique(), TRUTH)
     (dataset.folder / "dataset.json").write_bytes(older)
     return dataset
 
@@ -72,16 +72,16 @@ def test_unlisted_cases_are_taken_back(restored: Dataset, private: Path) -> None
     assert verify_dataset(again) == []
     assert np.array_equal(again.open_case("CT_0001").labels.array, labels(9))
     assert np.array_equal(again.open_case("CT_0003").labels.array, labels(2))
-    assert again.add_case(ct(7), labels(7), oblique(), TRUTH).name == "CT_0005"
-    assert not again.add_case(ct(2), labels(8), oblique(), TRUTH).added, "its image is known again"
+    assert again.add_case(NewCase(ct(7), labels(7), oblique(), TRUTH)).name == "CT_0005"
+    assert not again.add_case(NewCase(ct(2), labels(8), oblique(), TRUTH)).added, "its image is known again"
 
 
 def test_a_new_case_never_takes_the_files_of_an_unlisted_one(restored: Dataset, private: Path) -> None:
     before = hashes(restored.folder)
     dataset = Dataset.open(restored.folder, private_dir=private)
-    assert dataset.add_case(ct(8), labels(8), oblique(), TRUTH).name == "CT_0005"
+    assert dataset.add_case(NewCase(ct(8), labels(8), oblique(), TRUTH)).name == "CT_0005"
     with pytest.raises(DatasetError, match=r"the dataset does not list it. Recover"):
-        dataset.add_case(ct(9), labels(9), oblique(), TRUTH, name="CT_0003")
+        dataset.add_case(NewCase(ct(9), labels(9), oblique(), TRUTH, name="CT_0003"))
     kept = hashes(restored.folder)
     assert before.items() <= kept.items()
     assert [file for file in kept if ".staging" in file] == []
@@ -137,7 +137,7 @@ def test_cases_that_waited_wait_again_after_the_listing_was_lost(restored: Datas
     bigger = LabelSchema.from_names([*SCHEMA.names, "tumour"])
     new = migrate_dataset(dataset, restored.folder.with_name("Dataset502_B"), bigger, private_dir=private)
     whole = labels(3) % 4
-    new.update_case("CT_0002", whole, oblique(), TRUTH)
+    update_case(new, "CT_0002", whole, oblique(), TRUTH)
     expected = {name: (entry.revision, entry.waiting) for name, entry in new.cases().items()}
     (new.folder / "dataset.json").unlink()
     recover_dataset(new.folder, private_dir=private)

@@ -21,7 +21,7 @@ from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.records import from_json, to_json
 from activeseg.core.volume import Volume
-from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset import Dataset, NewCase, Origin, Provenance
 from activeseg.learning.project.holdout import HoldOut, Side, patient_key
 from activeseg.learning.project.project import REPLAY, VERSIONS, Project
 from activeseg.learning.project.readiness import to_review, waiting_cases, worth_it
@@ -57,7 +57,7 @@ def truth(seed: int, shape: tuple[int, int, int] = SHAPE) -> Volume:
 def add(project: Project, seed: int, patient: str = "") -> str:
     """A case with a known truth; its patient is noted as an export notes it, where one is given."""
     source = {"patient": patient} if patient else None
-    return project.dataset().add_truth(ct(seed), truth(seed), source=source).name
+    return project.dataset().add_case(replace(NewCase.of_truth(ct(seed), truth(seed)), source=source)).name
 
 
 def written_version(project: Project, id: str, parent: str = BASE) -> None:
@@ -325,7 +325,7 @@ def replayed(project: Project, seed: int) -> str:
     with Dataset.opened_or_created(project.folder / REPLAY / FOLDER, PHANTOM_SCHEMA) as dataset:
         labels = truth(seed)
         provenance = Provenance(Origin.PREDICTED, "demo", BASE)
-        return dataset.add_case(ct(seed), labels.array, labels.geometry, provenance).name
+        return dataset.add_case(NewCase(ct(seed), labels.array, labels.geometry, provenance)).name
 
 
 @pytest.mark.parametrize("patient", ["A", "B"])

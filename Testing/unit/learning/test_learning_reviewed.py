@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_cases import update_case
 
 from activeseg.core.correction import Correction, RegionReview, RegionState, Review
 from activeseg.core.errors import InputError
 from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.volume import Volume
-from activeseg.dataset import Dataset, Provenance
+from activeseg.dataset import Dataset, NewCase, Provenance
 from activeseg.dataset.training_labels import TrainingSummary
 from activeseg.learning.measuring.evaluation import reviewed_voxels
 from activeseg.learning.project.project import Project
@@ -52,26 +53,28 @@ def seen(dataset: Dataset, case: str, whole: bool = False) -> np.ndarray:
 
 
 def test_of_a_truth_and_of_a_whole_review_all_but_ignore_counts(dataset: Dataset) -> None:
-    truth = dataset.add_truth(ct(1), Volume(labels(), GEOMETRY)).name
-    reviewed = dataset.add_case(ct(2), labels(), GEOMETRY, provenance(Review.ALL)).name
+    truth = dataset.add_case(NewCase.of_truth(ct(1), Volume(labels(), GEOMETRY))).name
+    reviewed = dataset.add_case(NewCase(ct(2), labels(), GEOMETRY, provenance(Review.ALL))).name
     for case in (truth, reviewed):
         assert np.array_equal(seen(dataset, case), labels() != SCHEMA.ignore_value)
 
 
 def test_else_only_the_boxes_of_reviewed_regions_count(dataset: Dataset) -> None:
-    case = dataset.add_case(ct(1), labels(), GEOMETRY, provenance(Review.REGIONS)).name
+    case = dataset.add_case(NewCase(ct(1), labels(), GEOMETRY, provenance(Review.REGIONS))).name
     expected = np.zeros(SHAPE, bool)
     expected[tuple(slice(*span) for span in BOX)] = True
     expected[1, 2, 0] = False
     assert np.array_equal(seen(dataset, case), expected)
-    skipped = dataset.add_case(ct(2), labels(), GEOMETRY, provenance(Review.REGIONS, state=RegionState.SKIPPED)).name
+    skipped = dataset.add_case(
+        NewCase(ct(2), labels(), GEOMETRY, provenance(Review.REGIONS, state=RegionState.SKIPPED))
+    ).name
     assert not seen(dataset, skipped).any()
 
 
 def test_a_case_that_was_opened_again_keeps_what_was_reviewed_before(dataset: Dataset) -> None:
-    case = dataset.add_case(ct(1), labels(), GEOMETRY, provenance(Review.REGIONS)).name
+    case = dataset.add_case(NewCase(ct(1), labels(), GEOMETRY, provenance(Review.REGIONS))).name
     before = seen(dataset, case)
-    dataset.update_case(case, labels(), GEOMETRY, provenance(Review.ALL, model="", state=RegionState.OPEN))
+    update_case(dataset, case, labels(), GEOMETRY, provenance(Review.ALL, model="", state=RegionState.OPEN))
     assert np.array_equal(seen(dataset, case), before)
     assert np.array_equal(seen(dataset, case, whole=True), labels() != SCHEMA.ignore_value)
 
@@ -90,7 +93,7 @@ def test_held_out_cases_are_named_until_somebody_went_through_them(
         model="demo",
     )
     for seed, patient in enumerate("AB"):
-        project.admit(dataset.add_case(ct(seed), found, GEOMETRY, half).name, patient)
+        project.admit(dataset.add_case(NewCase(ct(seed), found, GEOMETRY, half)).name, patient)
     assert to_review(project) == ("CT_0002",)
     assert "not yet gone through as a whole: CT_0002" in worth_it(project, waiting_cases(project), to_review(project))
     with pytest.raises(InputError, match="'CT_0001' is not held out"):

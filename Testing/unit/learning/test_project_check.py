@@ -12,6 +12,7 @@ from forked import in_child
 
 from activeseg.core.errors import DatasetError, ModelError
 from activeseg.core.labels import LabelSchema
+from activeseg.dataset import NewCase
 from activeseg.dataset.verification import verify_dataset
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.version import BASE, ModelKind, Version
@@ -194,7 +195,7 @@ def test_a_damaged_key_is_refused_in_words_and_never_replaced(project: Project, 
 
     names = project.dataset().schema.names
     provenance = Provenance(Origin.TRUTH, decided=names)
-    project.dataset().add_case(ct(0), labels(0) % 2, oblique(), provenance, case)
+    project.dataset().add_case(NewCase(ct(0), labels(0) % 2, oblique(), provenance, case))
     with pytest.raises(DatasetError, match="64 hex digits"):
         project.admit(case, "P1")
     assert project.key_file.read_text() == key

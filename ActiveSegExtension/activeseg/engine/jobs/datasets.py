@@ -36,7 +36,7 @@ from activeseg.client.messages.images import ArrayFile
 from activeseg.core.hounsfield_units import doubts
 from activeseg.core.labels import LabelSchema
 from activeseg.corrections.drafts import Draft
-from activeseg.corrections.exporting import export_correction
+from activeseg.corrections.exporting import CorrectedCase, export_correction
 from activeseg.corrections.opened import Base
 from activeseg.dataset import Dataset
 from activeseg.dataset.migration import migrate_dataset
@@ -67,29 +67,27 @@ def export(request: ExportRequest, job: Job, kept: Kept) -> ExportResult:
         opened = Draft.open(request.draft)
         base, volumes = opened.read_base(), opened.read_images() if volumes is None else volumes
     assert base is not None
-    exported = export_correction(
+    corrected = CorrectedCase(
         base,
         request.edited.read() if isinstance(request.edited, ArrayFile) else request.edited,
-        request.dataset,
-        images=volumes,
+        volumes,
         review=request.review,
         states=request.states,
-        mapping=request.mapping or None,
+        mapping=request.mapping,
         case=request.case,
         annotator=request.annotator,
         seconds=request.seconds,
         notes=request.notes,
         patient=request.patient,
-        private_dir=request.private_dir,
-        store=request.store,
-        progress=job.progress,
     )
-    saved = exported.saved
+    exported = export_correction(
+        corrected, request.dataset, private_dir=request.private_dir, store=request.store, progress=job.progress
+    )
     return ExportResult(
         dataset=exported.dataset,
         case=exported.case,
-        revision=saved.revision if saved else None,
-        added=saved.added if saved else None,
+        revision=exported.revision,
+        added=exported.added,
         correction=exported.correction.to_dict(),
         training=exported.training.to_dict(),
         sentences=exported.sentences,
@@ -139,17 +137,13 @@ def add(request: DatasetAddRequest, job: Job, kept: Kept) -> DatasetAddResult:
         check_values_of(dataset, volumes, truth, labels.name)
     for sentence in truth.sentences:
         job.notice(sentence)
-    saved = dataset.add_truth(
-        volumes,
-        truth.labels,
-        request.case,
-        schema=truth.schema,
-        mapping=truth.mapping,
-        decided=request.decided or None,
+    case = replace(
+        truth.case(volumes, request.decided or None),
+        name=request.case,
         source={name: str(image) for name, image in request.images.items() if isinstance(image, Path)},
         same_image_again=request.same_image_again,
-        progress=job.progress,
     )
+    saved = dataset.add_case(case, job.progress)
     return DatasetAddResult(dataset=dataset.folder, case=saved.name, revision=saved.revision, added=saved.added)
 
 

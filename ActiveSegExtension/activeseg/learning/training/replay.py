@@ -8,7 +8,7 @@ from activeseg.core.errors import InputError
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Settings
 from activeseg.core.volume import Volume
-from activeseg.dataset import Dataset, Origin, Provenance
+from activeseg.dataset import Dataset, NewCase, Origin, Provenance
 from activeseg.dataset.voxels import stored_image, voxels_sha256
 from activeseg.learning.measuring.evaluation import in_dataset_values
 from activeseg.learning.project.opening import open_version
@@ -40,4 +40,4 @@ def add_replay(project: Project, images: Volume | Mapping[str, Volume], device: 
     with Dataset.opened_or_created(folder, dataset.schema, dataset.channel_names) as replayed:
         provenance = Provenance(Origin.PREDICTED, segmenter.name, state.current)
         geometry = given[dataset.channel_names[0]].geometry
-        return replayed.add_case(given, labels, geometry, provenance).name
+        return replayed.add_case(NewCase(given, labels, geometry, provenance)).name
