@@ -1,4 +1,4 @@
-"""The environment as a process of its own, and as commands of ``activeseg``."""
+"""The environment as a process of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import runner
 from installable import PYTHON
 
 from activeseg.client.environment_command import command
@@ -113,27 +112,3 @@ def test_a_python_that_has_no_packages_at_all_can_start_the_file_that_the_readme
     done = subprocess.run(line, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     assert done.stdout, done.stderr
     assert json.loads(done.stdout)["result"]["state"] == "missing"
-
-
-@pytest.fixture
-def activeseg(monkeypatch, capfd):
-    return runner(monkeypatch, capfd)
-
-
-def test_the_command_line_tells_that_nothing_is_installed_and_removes_nothing(activeseg, tmp_path):
-    (tmp_path / "thesis.txt").write_text("mine", "utf-8")
-    check = activeseg("environment", "check", "--folder", tmp_path, "--json")
-    assert check.code == 1
-    assert check.document["error"]["details"]["status"]["state"] == "missing"
-    remove = activeseg("environment", "remove", "--folder", tmp_path)
-    assert remove.code == 2
-    assert "not made by ActiveSeg" in remove.err
-    assert (tmp_path / "thesis.txt").exists()
-
-
-def test_the_command_line_tells_the_plan(activeseg, tmp_path):
-    plan = activeseg("environment", "plan", "-f", tmp_path / "new", "--python", PYTHON, "--torch", "cpu", "--json")
-    assert plan.code == 0
-    assert plan.document["plan"]["accelerator"] == "cpu"
-    assert plan.document["plan"]["disk_bytes"] > 1e9
-    assert not (tmp_path / "new").exists()

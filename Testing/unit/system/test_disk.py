@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -11,10 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from activeseg.client.protocol import Request
 from activeseg.core.errors import DeviceError, EngineError
-from activeseg.engine.supervisor.log_file import LogFile
-from activeseg.engine.worker.failures import answer_to_failure
 from activeseg.system.disk import RESERVE_BYTES, refuse_full, told_full
 
 FULL = Path("/dev/full")
@@ -47,18 +43,6 @@ def test_a_disk_that_is_full_while_an_array_is_written_is_recognised(tmp_path: P
         assert "nothing more can be written" in told.message
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_a_job_that_meets_a_full_or_read_only_disk_says_so(tmp_path: Path, number: int) -> None:
-    cause = OSError(number, os.strerror(number), str(tmp_path / "labels.npy"))
-    error = RuntimeError("a library failed")
-    error.__cause__ = cause
-    answer = answer_to_failure(Request("1", "segment", {"folder": str(tmp_path)}), error)
-    assert answer.data["code"] == "device"
-    assert str(tmp_path) in answer.message
-    assert "unexpected" not in answer.message
-    assert "read-only" in answer.message if number == errno.EROFS else "is full" in answer.message
-
-
 def test_other_failures_are_no_full_disk(tmp_path: Path) -> None:
     assert told_full(OSError(errno.ENOENT, "no"), tmp_path) is None
     assert told_full(ValueError("no space left"), tmp_path) is None
@@ -66,11 +50,3 @@ def test_other_failures_are_no_full_disk(tmp_path: Path) -> None:
     ours = EngineError("The draft could not be saved.")
     ours.__cause__ = OSError(errno.ENOSPC, "No space left on device")
     assert told_full(ours, tmp_path) is not None
-
-
-@needs_full
-def test_a_log_on_a_full_disk_stops_nothing(tmp_path: Path) -> None:
-    log = LogFile(tmp_path / "engine.log", 1 << 20)
-    os.dup2(os.open(FULL, os.O_WRONLY), log.descriptor)
-    log.write("a line")
-    assert log.tail(1) == ["a line"]
