@@ -15,6 +15,7 @@ from activeseg.core.correction import RegionState
 from activeseg.core.errors import ActiveSegError, DatasetError
 from activeseg.core.segmenter import Mode, Settings
 from activeseg.corrections.drafts import Draft, drafts_in
+from activeseg.corrections.exporting import export_correction
 from activeseg.corrections.opened import OpenedLabels
 from activeseg.dataset import Dataset, NewCase, Origin
 from activeseg.dataset.recovery import recover_dataset
@@ -101,6 +102,16 @@ def test_an_exported_correction_is_read(files: Path) -> None:
     assert [region["state"] for region in provenance.correction["regions"]] == ["accepted", "accepted"]
     assert provenance.correction["annotator"] == "rm"
     assert verify_dataset(dataset) == []
+
+
+def test_a_prediction_is_exported_with_the_fields_of_its_settings(files: Path) -> None:
+    prediction = Prediction.load(files / "prediction")
+    private, images = files / "private", {"CT": read_volume(files / "ct.nii.gz")}
+    target = files / "Dataset503_New"
+    export_correction(prediction, prediction.labels, target, images=images, private_dir=private)
+    new = Dataset.open(target, private_dir=private).record("CT_0001").current.provenance
+    old = Dataset.open(files / "Dataset502_Tissues", private_dir=private).record("CT_0001").current.provenance
+    assert new.settings == old.settings
 
 
 def test_a_project_with_a_version_and_a_run_is_read(files: Path) -> None:

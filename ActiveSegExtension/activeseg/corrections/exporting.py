@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -305,7 +305,7 @@ def _provenance(base: Base, correction: Correction, training: TrainingSummary, d
     sha256 = base.labels.sha256()
     if isinstance(base, OpenedLabels):
         return Provenance.of_correction(correction, training, decided=decided, prediction_sha256=sha256)
-    settings = {**asdict(base.settings), "measure": base.measure, "threshold": base.threshold}
+    settings = {**to_json(base.settings), "measure": base.measure, "threshold": base.threshold}
     return Provenance.of_correction(
         correction, training, decided=decided, model=base.model, settings=settings, prediction_sha256=sha256
     )
