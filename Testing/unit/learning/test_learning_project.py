@@ -287,6 +287,12 @@ def test_the_secret_is_the_users_own(project: Project, private: Path) -> None:
     assert secret.read_text() == before
 
 
+def test_a_case_whose_patient_was_told_when_it_was_exported_can_be_marked_as_reviewed(project: Project) -> None:
+    add(project, 0, "A")
+    held_out = add(project, 1, "B")
+    assert project.mark_reviewed(held_out).reviewed == (held_out,)
+
+
 def test_cases_whose_patient_was_told_when_they_were_exported_get_their_side_by_themselves(project: Project) -> None:
     first, nobody, second, third = add(project, 0, "A"), add(project, 1), add(project, 2, "B"), add(project, 3, "B")
     assert project.admit_known() == (nobody,)

@@ -251,6 +251,8 @@ class Project:
 
         Raises InputError for a case that is not held out.
         """
+        if self.state.hold_out.side(case) is None:
+            self.admit_known()
         held_out = self.state.hold_out.on(Side.HELD_OUT)
         if case not in held_out:
             raise InputError(f"'{case}' is not held out.", f"Held out: {', '.join(held_out) or 'none'}.")
