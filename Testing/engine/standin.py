@@ -24,7 +24,7 @@ from scipy import ndimage
 from activeseg.core.geometry import Geometry
 from activeseg.core.volume import Volume
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome
-from activeseg.segmenters.totalsegmentator.tasks import Model
+from activeseg.segmenters.totalsegmentator.tasks import TaskModel
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"
 Windows = Mapping[str, tuple[float, float]]
@@ -56,7 +56,7 @@ def volume_of(image: nibabel.Nifti1Image) -> Volume:
 
 def write_standin(
     home: UserHome,
-    model: Model,
+    model: TaskModel,
     windows: Windows,
     image: nibabel.Nifti1Image,
     folds: Sequence[int] = (0,),

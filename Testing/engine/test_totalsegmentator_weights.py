@@ -19,7 +19,7 @@ from activeseg.core.segmenter import Settings
 from activeseg.segmenters.totalsegmentator import weights
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome
 from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter, task_infos
-from activeseg.segmenters.totalsegmentator.tasks import Model, task_named
+from activeseg.segmenters.totalsegmentator.tasks import TaskModel, task_named
 from activeseg.segmenters.totalsegmentator.weights import Weights, download_weights, inspect_weights, require_weights
 
 
@@ -28,7 +28,7 @@ def user(tmp_path: Path) -> UserHome:
     return UserHome(tmp_path / "home", tmp_path / "home" / "nnunet" / "results")
 
 
-def trained(user: UserHome, model: Model = BODY) -> Path:
+def trained(user: UserHome, model: TaskModel = BODY) -> Path:
     return user.weights / model.dataset / model.trained
 
 
@@ -218,7 +218,7 @@ def test_a_download_does_not_touch_the_users_configuration_or_other_weights(serv
     assert not (user.home / "config.json").exists()
 
 
-LICENSED: Model = task_named("tissue_types").parts()[0]
+LICENSED: TaskModel = task_named("tissue_types").parts()[0]
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import json
 import zipfile
 from pathlib import Path
 
-from activeseg.segmenters.totalsegmentator.tasks import Model, task_named
+from activeseg.segmenters.totalsegmentator.tasks import TaskModel, task_named
 
-BODY: Model = task_named("body-fast").parts()[0]
+BODY: TaskModel = task_named("body-fast").parts()[0]
 
 
 def checkpoint_bytes() -> bytes:
@@ -21,7 +21,7 @@ def checkpoint_bytes() -> bytes:
     return buffer.getvalue()
 
 
-def files_of(model: Model) -> dict[str, bytes]:
+def files_of(model: TaskModel) -> dict[str, bytes]:
     """Paths below the weights' root and what a complete download has there."""
     base = f"{model.dataset}/{model.trained}"
     labels = {"background": 0, **{name: value for value, name in model.classes.items()}}

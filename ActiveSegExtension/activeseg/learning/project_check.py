@@ -51,7 +51,7 @@ def check_project(folder: Path, repair: bool = False, private_dir: Path | None =
         return links
     project = Project(folder, private_dir)
     with project.locked() if repair else contextlib.nullcontext():
-        found = _Found(repair)
+        found = _Check(repair)
         _check_versions(project, found)
         _check_file(project, content, found)
     _check_runs(project, found)
@@ -60,7 +60,7 @@ def check_project(folder: Path, repair: bool = False, private_dir: Path | None =
     return found.problems
 
 
-class _Found:
+class _Check:
     def __init__(self, repair: bool) -> None:
         self.repair = repair
         self.problems: list[Problem] = []
@@ -75,7 +75,7 @@ class _Found:
         self.problems.append(Problem(where, what, mending))
 
 
-def _check_versions(project: Project, found: _Found) -> None:
+def _check_versions(project: Project, found: _Check) -> None:
     folder = project.folder / VERSIONS
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if not VERSION_ID.fullmatch(path.name):
@@ -137,7 +137,7 @@ def meant_version(id: str) -> str:
     return name
 
 
-def _check_file(project: Project, content: dict[str, Any], found: _Found) -> None:
+def _check_file(project: Project, content: dict[str, Any], found: _Check) -> None:
     """``project.json``: the current version, and the promotions."""
     there = {BASE, *project.versions()}
     mended = dict(content)
@@ -177,7 +177,7 @@ def _check_file(project: Project, content: dict[str, Any], found: _Found) -> Non
         _write_beside(project.folder / FILE, mended)
 
 
-def _check_runs(project: Project, found: _Found) -> None:
+def _check_runs(project: Project, found: _Check) -> None:
     folder = project.folder / RUNS
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if not RUN_ID.fullmatch(path.name):
@@ -196,14 +196,14 @@ def _check_runs(project: Project, found: _Found) -> None:
             )
 
 
-def _check_private_key(project: Project, found: _Found) -> None:
+def _check_private_key(project: Project, found: _Check) -> None:
     with contextlib.suppress(ActiveSegError):
         path = project.key_file
         if path.exists() and not HEX_64.fullmatch(read_bytes(path, 1000).decode("ascii", "replace").strip()):
             found.tell(str(path), "It is not the 64 hex digits by which patients are told apart. " + _RESTORE)
 
 
-def _check_datasets(project: Project, found: _Found) -> None:
+def _check_datasets(project: Project, found: _Check) -> None:
     for where, opened in (("dataset", project.dataset), (REPLAY, project.replay_dataset)):
         try:
             opened()

@@ -163,7 +163,7 @@ class Maps:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Opinion:
     """What one member says.
 
     Attributes
@@ -199,7 +199,7 @@ class Accumulator(Protocol):
 
     votes: list[npt.NDArray[Any]]
 
-    def add(self, heard: Heard) -> None:
+    def add(self, heard: Opinion) -> None:
         """Take one member; the trained ones come first."""
         ...
 
@@ -215,7 +215,7 @@ class Lone:
         self._maps = maps
         self.votes: list[npt.NDArray[Any]] = []
 
-    def add(self, heard: Heard) -> None:
+    def add(self, heard: Opinion) -> None:
         for slab in heard.slabs:
             for z in range(slab.start, slab.stop):
                 self._maps.fill_lone(z, heard.logits(slab.values[:, z - slab.start].cpu()))
@@ -230,10 +230,10 @@ class Features:
 
     def __init__(self, maps: Maps, keep_logits: bool) -> None:
         self._maps, self._keep_logits = maps, keep_logits
-        self._members: list[tuple[Heard, torch.Tensor]] = []
+        self._members: list[tuple[Opinion, torch.Tensor]] = []
         self.votes: list[npt.NDArray[Any]] = []
 
-    def add(self, heard: Heard) -> None:
+    def add(self, heard: Opinion) -> None:
         self._members.append((heard, heard.whole(self._maps.shape, torch.float16)))
         self.votes.append(np.zeros(self._maps.shape, self._maps.decision.dtype))
 
@@ -263,7 +263,7 @@ class Sums:
         self._sums = RunningSums(maps.decision)
         self.votes: list[npt.NDArray[Any]] = []
 
-    def add(self, heard: Heard) -> None:
+    def add(self, heard: Opinion) -> None:
         decision, shape, view = self._maps.decision, self._maps.shape, heard.view
         reach = None if view is None else view.reach(shape)
         slabs = heard.slabs

@@ -23,10 +23,10 @@ from activeseg.segmenters.nnunet.accumulators import (
     Features,
     FloatMap,
     Guest,
-    Heard,
     Lone,
     Maps,
     Moments,
+    Opinion,
     Sums,
 )
 from activeseg.segmenters.nnunet.augmented_views import View, standard_views
@@ -202,7 +202,7 @@ def _run_fast(call: _Call) -> EnsembleResult:
         seen = call.data if view is None else view.look(call.data)
         head = network.head_weights() if sweep_features else None
         slabs = sweep_fast(network, seen, sweep_features, mirror, progress, call.settings.offload)
-        accumulator.add(Heard(slabs, head, view))
+        accumulator.add(Opinion(slabs, head, view))
     logits = accumulator.finish(call.guests, call.progress)
     precision = "float16" if network.device.type == "cuda" else "bfloat16" if network.bf16_pays else "float32"
     arithmetic = f"fast: {precision} network, blended {'features' if as_features else 'logits'}"

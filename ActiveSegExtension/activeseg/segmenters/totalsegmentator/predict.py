@@ -30,7 +30,7 @@ from activeseg.segmenters.nnunet.decision import Decision
 from activeseg.segmenters.nnunet.network import Network
 from activeseg.segmenters.nnunet.resampling import argmax_resampled, centre_aligned
 from activeseg.segmenters.totalsegmentator.sandbox import replaced
-from activeseg.segmenters.totalsegmentator.tasks import FAMILY, Model, Task
+from activeseg.segmenters.totalsegmentator.tasks import FAMILY, Task, TaskModel
 from activeseg.segmenters.totalsegmentator.votes import (
     LabelArray,
     first_plane,
@@ -40,7 +40,7 @@ from activeseg.segmenters.totalsegmentator.votes import (
     stitched,
 )
 
-Networks = Callable[[Model, float], Network]
+Networks = Callable[[TaskModel, float], Network]
 """Gives the loaded network of a model folder for a step size of its tiles."""
 
 
@@ -59,13 +59,13 @@ class Predictions:
     """
 
     task: Task
-    models: Mapping[int, Model]
+    models: Mapping[int, TaskModel]
     networks: Networks
     settings: Settings
     progress: Progress
     shares: Sequence[float]
     clock: Clock
-    beside: Model | None = None
+    beside: TaskModel | None = None
     kept: dict[str, list[GridVotes]] = field(default_factory=dict)
     arithmetic: dict[int, str] = field(default_factory=dict)
     _main: bool = False
@@ -282,7 +282,7 @@ def genuine_threads(settings: Settings) -> int:
     return min(count, default_num_processes) if settings.mode is Mode.EXACT else torch.get_num_threads()
 
 
-def _final_values(task: Task, model: Model, heads: int) -> npt.NDArray[np.uint8]:
+def _final_values(task: Task, model: TaskModel, heads: int) -> npt.NDArray[np.uint8]:
     """Label value of one network -> value of the task; auxiliary ones become background."""
     value_of = {label.name: label.value for label in task.schema.labels}
     table = np.zeros(max(heads, *model.classes) + 1, np.uint8)

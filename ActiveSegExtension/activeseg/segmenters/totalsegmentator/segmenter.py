@@ -24,7 +24,7 @@ from activeseg.core.votes import GridVotes, Member, MemberKind, Segmented
 from activeseg.segmenters.nnunet.device import resolve_device
 from activeseg.segmenters.nnunet.network_size import read_size
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome, sandbox
-from activeseg.segmenters.totalsegmentator.tasks import FAMILY, Model, Task, task_named, tasks
+from activeseg.segmenters.totalsegmentator.tasks import FAMILY, Task, TaskModel, task_named, tasks
 from activeseg.segmenters.totalsegmentator.weights import (
     Weights,
     download_weights,
@@ -121,7 +121,7 @@ class TotalSegmentatorSegmenter(Segmenter):
     def trainable(self) -> Trainable:
         return Trainable(FAMILY, self.task.name, tuple(self._trainable(model) for model in self.task.parts()))
 
-    def _trainable(self, model: Model) -> TrainableNetwork:
+    def _trainable(self, model: TaskModel) -> TrainableNetwork:
         folds = None if model.folds is None else tuple(str(fold) for fold in model.folds)
         values = {name: value for value, name in model.classes.items()}
         return TrainableNetwork(model.folder(self.user.weights), folds, values, (model.dataset, str(model.dataset_id)))
@@ -135,7 +135,7 @@ class TotalSegmentatorSegmenter(Segmenter):
                 helpers = (*helpers, beside)
         return (*(replace(size, helps=True) for size in self._sizes(helpers)), *parts)
 
-    def _sizes(self, models: Sequence[Model]) -> list[NetworkSize]:
+    def _sizes(self, models: Sequence[TaskModel]) -> list[NetworkSize]:
         root = self.user.weights
         found = [read_size(m.folder(root), m.configuration, len(m.folds) if m.folds else None) for m in models]
         return [size for size in found if size is not None]
@@ -144,7 +144,7 @@ class TotalSegmentatorSegmenter(Segmenter):
         own = self.task.spacing_xyz is not None and settings.resample is Resample.GENUINE
         return OVERHEAD if own else OVERHEAD_BY_NNUNET
 
-    def models(self, settings: Settings) -> tuple[Model, ...]:
+    def models(self, settings: Settings) -> tuple[TaskModel, ...]:
         """The model folders that a run with these settings needs, in the order in which they are used."""
         return self.task.helpers(settings.structures) + self.task.parts(settings.structures)
 
@@ -198,7 +198,7 @@ class TotalSegmentatorSegmenter(Segmenter):
         chosen = tuple(name for name in self.schema.names if name in settings.structures)
         return () if len(chosen) == len(self.schema) else chosen
 
-    def _only_image(self, images: Mapping[str, Volume], models: Sequence[Model]) -> Volume:
+    def _only_image(self, images: Mapping[str, Volume], models: Sequence[TaskModel]) -> Volume:
         (channel,) = self.channels
         if channel not in images:
             raise InputError(
@@ -214,7 +214,7 @@ class TotalSegmentatorSegmenter(Segmenter):
         return volume
 
     def _run(
-        self, volume: Volume, models: Sequence[Model], settings: Settings, clock: Any, progress: Progress
+        self, volume: Volume, models: Sequence[TaskModel], settings: Settings, clock: Any, progress: Progress
     ) -> tuple[npt.NDArray[np.uint8], Any, list[str]]:
         """The original function around ActiveSeg's predict: labels (k, j, i), the networks' predictions, the output."""
         import nibabel
@@ -259,7 +259,7 @@ class TotalSegmentatorSegmenter(Segmenter):
         labels = np.ascontiguousarray(np.asanyarray(result.dataobj).astype(np.uint8).transpose(2, 1, 0))
         return labels, predictions, printed.lines
 
-    def beside(self, settings: Settings) -> Model | None:
+    def beside(self, settings: Settings) -> TaskModel | None:
         """What votes beside views: the 3 mm model of a 1.5 mm task, when its weights are there.
 
         Smooth resampling leaves it no common grid.
@@ -270,7 +270,7 @@ class TotalSegmentatorSegmenter(Segmenter):
         (model,) = coarser.parts()
         return model if inspect_weights(model, self.user.weights).state is Weights.READY else None
 
-    def _network(self, model: Model, step_size: float, settings: Settings) -> Any:
+    def _network(self, model: TaskModel, step_size: float, settings: Settings) -> Any:
         from activeseg.segmenters.nnunet.network import Network
 
         device = resolve_device(settings.device)
@@ -289,7 +289,7 @@ def _nifti_array(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def _shares(models: Sequence[Model]) -> list[float]:
+def _shares(models: Sequence[TaskModel]) -> list[float]:
     """How the time divides among the networks: by the voxels that they see."""
     costs = [1.0 / float(np.prod(model.spacing_xyz or (1.0, 1.0, 1.0))) for model in models]
     return [cost / sum(costs) for cost in costs]

@@ -23,7 +23,7 @@ LICENCE_PAGE = "https://backend.totalsegmentator.com/license-academic/"
 
 
 @dataclass(frozen=True)
-class Model:
+class TaskModel:
     """One trained model folder of the package.
 
     Attributes
@@ -119,7 +119,7 @@ class Task:
         rough = _classes_of_task(_rough_task(self.task)).values()
         return set(structures) <= set(rough)
 
-    def parts(self, structures: Sequence[str] = ()) -> tuple[Model, ...]:
+    def parts(self, structures: Sequence[str] = ()) -> tuple[TaskModel, ...]:
         """The networks whose labels become the result, in the package's order of merging."""
         ids = self.config["task_id"]
         if not isinstance(ids, list):
@@ -129,7 +129,7 @@ class Task:
             models = [model for model in models if set(model.classes.values()) & set(structures)]
         return tuple(models)
 
-    def helpers(self, structures: Sequence[str] = ()) -> tuple[Model, ...]:
+    def helpers(self, structures: Sequence[str] = ()) -> tuple[TaskModel, ...]:
         """The networks that only find where to look (``python_api.totalsegmentator``); they are no members."""
         config, models = self.config, []
         if config["crop"] is not None or self.takes_subset(structures):
@@ -167,7 +167,7 @@ class Task:
                 remedy=Remedy.LIST_MODELS,
             )
 
-    def _model(self, dataset_id: int) -> Model:
+    def _model(self, dataset_id: int) -> TaskModel:
         from totalsegmentator.map_tasks_config import TASK_ID_WEIGHTS_CONFIGS
 
         config = self.config
@@ -176,7 +176,7 @@ class Task:
         version = weights.get("version")
         licensed = _licensed(dataset_id)
         folds = config["folds"]
-        return Model(
+        return TaskModel(
             dataset_id,
             dataset,
             f"{config['trainer']}__{config['plans'] or PLANS}__{config['model']}",
@@ -267,7 +267,7 @@ def _rough_task(task: str) -> str:
     return "total_mr" if task.endswith("_mr") else "total"
 
 
-def _model_of(dataset_id: int) -> Model:
+def _model_of(dataset_id: int) -> TaskModel:
     """The model of that number, with the configuration of the task that owns it."""
     for task in tasks():
         ids = task.config["task_id"]

@@ -20,7 +20,7 @@ from typing import Any
 from activeseg.core.errors import Cancelled, ModelError, Remedy
 from activeseg.core.progress import Progress
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome, replaced, sandbox
-from activeseg.segmenters.totalsegmentator.tasks import LICENCE_PAGE, Model
+from activeseg.segmenters.totalsegmentator.tasks import LICENCE_PAGE, TaskModel
 from activeseg.system.file_lock import acquire
 from activeseg.system.regular_files import read_json
 
@@ -49,7 +49,7 @@ class InspectedWeights:
     path: Path | None = None
 
 
-def inspect_weights(model: Model, root: Path) -> InspectedWeights:
+def inspect_weights(model: TaskModel, root: Path) -> InspectedWeights:
     """Look at one model folder below the weights' root, without loading anything."""
     dataset, folder = root / model.dataset, model.folder(root)
     if not dataset.is_dir():
@@ -80,9 +80,9 @@ def inspect_weights(model: Model, root: Path) -> InspectedWeights:
     return InspectedWeights(Weights.READY)
 
 
-def require_weights(models: Iterable[Model], root: Path) -> tuple[Model, ...]:
+def require_weights(models: Iterable[TaskModel], root: Path) -> tuple[TaskModel, ...]:
     """Raise ModelError for the first folder that is damaged or of another version; return what is missing."""
-    missing: list[Model] = []
+    missing: list[TaskModel] = []
     for model in {model.dataset_id: model for model in models}.values():
         finding = inspect_weights(model, root)
         if finding.state is Weights.MISSING:
@@ -99,7 +99,7 @@ def require_weights(models: Iterable[Model], root: Path) -> tuple[Model, ...]:
     return tuple(missing)
 
 
-def download_weights(models: Sequence[Model], user: UserHome, progress: Progress) -> None:
+def download_weights(models: Sequence[TaskModel], user: UserHome, progress: Progress) -> None:
     """Fetch these models with the package's own downloader; each appears under its name only when it is complete.
 
     Raises
@@ -138,7 +138,7 @@ def _json(path: Path) -> dict[str, Any]:
         raise _DamagedError(path, f"{path} cannot be read as JSON: {error.message}") from error
 
 
-def _labels_problem(description: dict[str, Any], model: Model) -> str:
+def _labels_problem(description: dict[str, Any], model: TaskModel) -> str:
     """Why the folder's labels are not those of the installed package; empty when they fit.
 
     The package goes by values alone. Networks may know more values (auxiliary ones), and some folders of the
@@ -159,7 +159,7 @@ def _labels_problem(description: dict[str, Any], model: Model) -> str:
     return ""
 
 
-def _checkpoints(folder: Path, model: Model) -> list[Path]:
+def _checkpoints(folder: Path, model: TaskModel) -> list[Path]:
     if model.folds is not None:
         return [folder / f"fold_{fold}" / CHECKPOINT for fold in model.folds]
     found = sorted(folder.glob(f"fold_*/{CHECKPOINT}"))
@@ -182,7 +182,7 @@ def _check_checkpoint(path: Path) -> None:
         raise _DamagedError(path, f"{path} is a zip, but not a checkpoint.")
 
 
-def _by_hand(model: Model, root: Path) -> str:
+def _by_hand(model: TaskModel, root: Path) -> str:
     if model.url:
         there = root / model.dataset
         return f"put it there by hand: download {model.url} and unzip it into {root}, so that {there} exists."
@@ -205,7 +205,7 @@ def download_lock(root: Path, progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def _download(model: Model, user: UserHome, progress: Progress) -> None:
+def _download(model: TaskModel, user: UserHome, progress: Progress) -> None:
     import requests
     from totalsegmentator import libs
 
@@ -261,7 +261,7 @@ def _with_timeouts() -> SimpleNamespace:
     )
 
 
-def _reporting(model: Model, progress: Progress) -> type:
+def _reporting(model: TaskModel, progress: Progress) -> type:
     """Stands in for ``tqdm`` in the package's downloader."""
 
     class Bar:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from activeseg.core.errors import InputError, ModelError
 from activeseg.core.progress import Progress
 from activeseg.segmenters.totalsegmentator.sandbox import LICENCE_LENGTH, UserHome
-from activeseg.segmenters.totalsegmentator.tasks import LICENCE_PAGE, Model, tasks
+from activeseg.segmenters.totalsegmentator.tasks import LICENCE_PAGE, TaskModel, tasks
 from activeseg.segmenters.totalsegmentator.weights import Weights, download_lock, inspect_weights
 from activeseg.system.files import make_folder, remove_abandoned, write_json
 from activeseg.system.regular_files import open_regular, read_json
@@ -24,7 +24,7 @@ _PIECE_BYTES = 4 << 20
 _NEW_CONFIGURATION = {"totalseg_id": "totalseg_ACTIVESG", "send_usage_stats": False, "prediction_counter": 0}
 
 
-def import_weights(file: Path, user: UserHome, progress: Progress) -> Model:
+def import_weights(file: Path, user: UserHome, progress: Progress) -> TaskModel:
     """Unzip a model as TotalSegmentator publishes it; where there is none of it, it appears whole or not at all.
 
     In a folder that is there, each of its files takes the place of the one with that name; all others stay.
@@ -76,7 +76,7 @@ def store_licence(number: str, user: UserHome) -> None:
         ) from error
 
 
-def _model_in(archive: zipfile.ZipFile, file: Path) -> Model:
+def _model_in(archive: zipfile.ZipFile, file: Path) -> TaskModel:
     """The model whose folder is the one thing in the zip. Raises ModelError."""
     tops = set()
     for entry in archive.infolist():
@@ -95,7 +95,7 @@ def _model_in(archive: zipfile.ZipFile, file: Path) -> Model:
     return known[tops.pop()]
 
 
-def _put(archive: zipfile.ZipFile, file: Path, model: Model, root: Path, progress: Progress) -> None:
+def _put(archive: zipfile.ZipFile, file: Path, model: TaskModel, root: Path, progress: Progress) -> None:
     size = sum(entry.file_size for entry in archive.infolist())
     free = shutil.disk_usage(root).free
     if size > free:
