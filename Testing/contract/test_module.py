@@ -171,6 +171,7 @@ VIEW_ONLY = {
     "message": "the bar at the top",
     "question": "a dialog",
     "check_list": "a list to tick",
+    "tables": "fills tables, and writes reports as HTML",
 }
 """Files of the panel without logic of their own, and why."""
 

@@ -104,7 +104,7 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
         until(lambda: later.ui.finetuneButton.enabled)
         later.ui.trainingPauseButton.click()
         until(lambda: stage_of(later) == "training")
-        later.logic.training.leave = lambda go_on: None  # as when Slicer is killed: nobody tells the training
+        later.logic.training.leave = lambda go_on: None  # as when Slicer is killed: the training is not told
     finally:
         again.close()
         user.widget.cleanup = lambda: None
@@ -113,7 +113,7 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
     try:
         again.enter()
         later = User(again, slicer_core)
-        until(lambda: "training of livers is going on" in later.widget.panel.message.text)
+        until(lambda: "training of livers is running" in later.widget.panel.message.text)
         assert later.ui.trainingFrame.isVisibleTo(later.ui.projectBox)
         until(lambda: later.ui.trainingCancelButton.enabled)
         asked: list[str] = []

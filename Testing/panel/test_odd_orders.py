@@ -59,7 +59,7 @@ class Clicks:
         return Case.all_in(self.scene)
 
     def cts(self) -> list[Any]:
-        from ActiveSegModule import is_ct
+        from ActiveSegModuleLib.panel.current_case import is_ct
 
         return [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if is_ct(node)]
 

@@ -14,7 +14,7 @@ import pytest
 from activeseg.core.errors import ActiveSegError
 from activeseg.core.geometry import Geometry
 from activeseg.core.volume import Volume
-from activeseg.io.npy import PART_BYTES, read_array, read_volume
+from activeseg.io.npy import PART_BYTES, read_array
 from ActiveSegModuleLib.engine.inbox import Inbox
 
 
@@ -80,7 +80,8 @@ def test_several_volumes_and_bytes_are_one_request(turns: Turns) -> None:
     assert turns.done == 1
     assert Path(more).read_bytes() == b"zip"
     for message in (first, second):
-        assert read_volume(message).geometry == volume.geometry
+        assert message.geometry == volume.geometry
+        assert np.array_equal(read_array(message.array), volume.array)
     turns.inbox.remove()
     assert not list(Path(more).parent.iterdir())
 

@@ -101,8 +101,7 @@ def test_scene_opens_with_everything_at_the_worst_region(tmp_path, monkeypatch, 
     assert {s.structure for s in edited.read_back(original).segments if s.edited} == {"liver", "kidney_left"}
     assert predicted.node.GetDisplayVisibility()
     assert not edited.node.GetDisplayVisibility()
-    uncertainty = UncertaintyVolume.find(core.scene)
-    assert uncertainty is not None
+    uncertainty = UncertaintyVolume(core.node("vtkMRMLScalarVolumeNode", "Uncertainty"))
     assert uncertainty.measure == "entropy"
     table = RegionTable(core.node("vtkMRMLTableNode", "Regions to review"))
     assert len(table.regions) == 2

@@ -1,6 +1,6 @@
 """Copies of what the user is working on, which the engine keeps for what a crash would lose. Nothing here waits.
 
-They are written by the engine alone, and read without one: who wants his corrections back may have none any more.
+They are written by the engine alone, and read without one: it may be missing when corrections are wanted back.
 """
 
 from __future__ import annotations

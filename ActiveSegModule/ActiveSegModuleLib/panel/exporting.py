@@ -20,6 +20,7 @@ from ..scene.case import Case
 from ..scene.hierarchy import patient_of
 from ..slicer_types import Node
 from .section import Panel, Section
+from .tables import choose_structure, fill, selected
 
 ANNOTATOR = "ActiveSeg/annotator"
 LAST_DATASET = "ActiveSeg/dataset"
@@ -202,7 +203,7 @@ class ExportingSection(Section):
             self.failed(error)
 
     def done(self, export: Export, case: Case | None) -> None:
-        """``case`` is None where what it was about is not what the user has before him any more."""
+        """``case`` is None where the user has turned to another one meanwhile."""
         self.busy = False
         if case is not None:
             lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in export.sentences)
@@ -241,12 +242,8 @@ class ExportingSection(Section):
             name = qt.QTableWidgetItem(segment.name)
             name.setData(qt.Qt.UserRole, segment.segment_id)
             table.setItem(row, 0, name)
-            selector = qt.QComboBox()
-            selector.addItem(_("choose..."), "")
-            selector.addItem(_("leave it out"), "-")
-            for structure in case.schema.names:
-                selector.addItem(structure.replace("_", " "), structure)
-            table.setCellWidget(row, 1, selector)
+            first = [(_("choose..."), ""), (_("leave it out"), "-")]
+            table.setCellWidget(row, 1, choose_structure(first, case.schema.names))
 
     def _mapping(self) -> dict[str, str | None]:
         """What the user said about unclear segments."""
@@ -261,18 +258,13 @@ class ExportingSection(Section):
 
     def _fill_cases(self, cases: list[DatasetCase]) -> None:
         self.busy = False
-        table = self._ui.datasetTable
-        table.setRowCount(len(cases))
-        for row, case in enumerate(cases):
-            for column, text in enumerate((case.name, str(case.revision), ", ".join(case.waiting))):
-                table.setItem(row, column, qt.QTableWidgetItem(text))
+        fill(self._ui.datasetTable, [(case.name, str(case.revision), ", ".join(case.waiting)) for case in cases])
         self._update_buttons()
 
     @property
     def chosen_case(self) -> str | None:
         """Name of the case that is selected in the dataset's table."""
-        table = self._ui.datasetTable
-        item = table.item(table.currentRow(), 0) if table.currentRow() >= 0 else None
+        item = selected(self._ui.datasetTable)
         return str(item.text()) if item else None
 
     def _on_open(self) -> None:

@@ -202,24 +202,12 @@ class InstallationSection(Section):
         self._installation.remember(self._sources())
 
     def _on_install(self) -> None:
-        """Size, place and time are told before anything is downloaded."""
-        sources = self._sources()
-
-        def planned(result: Mapping[str, Any]) -> None:
-            if self._panel.confirm(question_text(result["plan"]), _("Install")):
-                self._change("install", sources)
-
-        self._run("plan", planned, sources)
+        self._plan("plan", "install", _("Install"), self._sources())
 
     def repair(self) -> None:
-        """Everything is downloaded again, so sizes are told first."""
-
-        def planned(result: Mapping[str, Any]) -> None:
-            told = _("The engine is installed again, with the same settings; until that is done the old one stays.")
-            if self._panel.confirm(f"{told}\n\n{question_text(result['plan'])}", _("Repair")):
-                self._change("repair", self._proxy())
-
-        self._run("plan-again", planned, self._proxy())
+        """Install the engine again, when the user agrees."""
+        told = _("The engine is installed again, with the same settings; until that is done the old one stays.")
+        self._plan("plan-again", "repair", _("Repair"), self._proxy(), f"{told}\n\n")
 
     def _on_update(self) -> None:
         """Look whether there is anything to do; then as with an installation."""
@@ -229,13 +217,18 @@ class InstallationSection(Section):
             if result["state"] == "ready":
                 self._panel.message.notice(_("The engine is up to date."))
             else:
-                self._run("plan-again", planned, self._proxy())
-
-        def planned(result: Mapping[str, Any]) -> None:
-            if self._panel.confirm(question_text(result["plan"]), _("Update")):
-                self._change("update", self._proxy())
+                self._plan("plan-again", "update", _("Update"), self._proxy())
 
         self._run("check", checked)
+
+    def _plan(self, plan: str, action: str, yes: str, sources: Sources, told: str = "") -> None:
+        """Size, place and time are told before anything is downloaded; ``yes`` is the button that does it."""
+
+        def planned(result: Mapping[str, Any]) -> None:
+            if self._panel.confirm(told + question_text(result["plan"]), yes):
+                self._change(action, sources)
+
+        self._run(plan, planned, sources)
 
     def _on_check(self) -> None:
         self._installation.damage = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from activeseg.core.errors import ActiveSegError, InputError
 from ..engine.signals import connect
 from ..slicer_types import Node, Widget
 from .section import Panel, Section
+from .tables import choose_structure, fill
 
 R = TypeVar("R")
 
@@ -113,10 +114,7 @@ class ProjectSection(ProjectPart):
         if summary is None or model is None or len(summary.versions) > 1:
             return
         for row, (name, found) in enumerate(matching.items()):
-            selector = qt.QComboBox()
-            selector.addItem(_("new"), "")
-            for structure in model.structures:
-                selector.addItem(structure.replace("_", " "), structure)
+            selector = choose_structure([(_("new"), "")], model.structures)
             selector.setCurrentIndex(max(selector.findData(found or ""), 0))
             connect(selector, "activated(int)", lambda _index, name=name, s=selector: self._on_match(name, s))
             table.setCellWidget(row, 1, selector)
@@ -176,13 +174,3 @@ def project_text(summary: ProjectResult | None) -> str:
     if unknown:
         told += " " + _("No patient ID yet: {cases}.").format(cases=", ".join(unknown[:5]))
     return f"{told} {summary.worth_it}"
-
-
-def fill(table: Widget, rows: Sequence[Sequence[str]]) -> None:
-    """Texts into a table, each also as a tip, for it may be long."""
-    table.setRowCount(len(rows))
-    for index, row in enumerate(rows):
-        for column, text in enumerate(row):
-            item = qt.QTableWidgetItem(text)
-            item.setToolTip(text)
-            table.setItem(index, column, item)

@@ -17,6 +17,7 @@ from ..scene.uncertainty import UncertaintyVolume
 from ..slicer_types import Node, Widget
 from .check_list import CheckList
 from .section import Panel, Section
+from .tables import selected
 
 _COLORS = {
     RegionState.OPEN: (128, 128, 128, 40),
@@ -257,7 +258,8 @@ class ReviewSection(Section):
         self._panel.region_reviewed()
 
     def _on_row(self) -> None:
-        number = _selected(self._ui.regionTable)
+        item = selected(self._ui.regionTable)
+        number = int(item.data(qt.Qt.UserRole)) if item else None
         if number is not None and number != self._review.current:
             self._do(lambda: self._review.go_to(number))
 
@@ -352,8 +354,3 @@ def _fill(table: Widget, rows: list[Region], current: int | None) -> None:
         if table.item(index, 0).data(qt.Qt.UserRole) == current:
             table.selectRow(index)
     table.blockSignals(blocked)
-
-
-def _selected(table: Widget) -> int | None:
-    item = table.item(table.currentRow(), 0) if table.currentRow() >= 0 else None
-    return int(item.data(qt.Qt.UserRole)) if item else None

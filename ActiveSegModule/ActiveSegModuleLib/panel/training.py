@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 
 import qt
@@ -20,6 +19,7 @@ from ..slicer_types import Node, Widget
 from .project import ProjectPart
 from .section import Panel
 from .segmenting import time_text
+from .tables import page
 
 _LOOK_MS = 1000
 
@@ -118,9 +118,7 @@ class TrainingSection(ProjectPart):
         self._ui.planBrowser.setVisible(False)
 
         def planned(result: FinetunePlanResult) -> None:
-            lines = "".join(f"<tr><td>{escape(a)}&nbsp;</td><td>{escape(b)}</td></tr>" for a, b in result.rows)
-            told = "".join(f"<p>{escape(sentence)}</p>" for sentence in result.sentences)
-            self._ui.planBrowser.setHtml(f"<table>{lines}</table>{told}")
+            self._ui.planBrowser.setHtml(page(result.rows, result.sentences))
             self._ui.planBrowser.setVisible(True)
             if then is not None:
                 then()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from html import escape
 from pathlib import Path
 
 import qt
@@ -13,8 +11,9 @@ from slicer.i18n import tr as _
 from activeseg.client.messages.learning import CompareResult, VersionExportResult
 
 from ..engine.signals import connect
-from .project import ProjectPart, fill
+from .project import ProjectPart
 from .section import Panel
+from .tables import fill, page, selected
 
 
 class VersionsSection(ProjectPart):
@@ -59,8 +58,7 @@ class VersionsSection(ProjectPart):
 
     @property
     def _chosen(self) -> str:
-        table = self._ui.versionsTable
-        item = table.item(table.currentRow(), 0) if table.currentRow() >= 0 else None
+        item = selected(self._ui.versionsTable)
         return str(item.text()).removesuffix(" *") if item else ""
 
     def _on_compare(self) -> None:
@@ -69,12 +67,7 @@ class VersionsSection(ProjectPart):
             self.ask(self._versions.compare, self._compared, summary.current, self._chosen)
 
     def _compared(self, result: CompareResult) -> None:
-        def row(cells: Iterable[str], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}>{escape(cell)}&nbsp;</{tag}>" for cell in cells) + "</tr>"
-
-        rows = row(result.headings, "th") + "".join(row(cells, "td") for cells in result.rows)
-        told = "".join(f"<p>{escape(sentence)}</p>" for sentence in result.sentences)
-        self._ui.versionBrowser.setHtml(f"<table>{rows}</table>{told}")
+        self._ui.versionBrowser.setHtml(page(result.rows, result.sentences, result.headings))
         self._ui.versionBrowser.setVisible(True)
 
     def _on_promote(self) -> None:

@@ -165,6 +165,6 @@ def same_voxels(snapshot: Snapshot, labels: npt.NDArray[Any]) -> bool:
         and len(set(values)) == len(values)
         and all(entry["layer"] == 0 for entry in snapshot.json["segments"])
         and snapshot.arrays[0].shape == labels.shape
-        # slice by slice, up to the first that differs: after each stroke somebody asks
+        # slice by slice, up to the first that differs: it is asked after each stroke
         and all(np.array_equal(here, there) for here, there in zip(snapshot.arrays[0], labels, strict=True))
     )

@@ -97,7 +97,7 @@ class RegionTable:
     def states(self) -> dict[int, RegionState]:
         """What the table says now, by region number; a region whose row was removed has the state that it came with.
 
-        Raises InputError when somebody wrote another word into the table.
+        Raises InputError when another word was written into the table.
         """
         found = {region.number: region.state for region in self.regions}
         for row, number in self._rows():

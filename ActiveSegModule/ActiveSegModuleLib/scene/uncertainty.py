@@ -86,17 +86,6 @@ class UncertaintyVolume:
         place_under(scene, ct_node, node)
         return made
 
-    @classmethod
-    def find(cls, scene: Scene, name: str = "") -> UncertaintyVolume | None:
-        """The uncertainty map that is in the scene already (the first, or the one of that name)."""
-        nodes = scene.GetNodesByClass("vtkMRMLScalarVolumeNode")
-        nodes.UnRegister(None)
-        for number in range(nodes.GetNumberOfItems()):
-            node = nodes.GetItemAsObject(number)
-            if node.GetAttribute(ROLE_ATTRIBUTE) == _ROLE and name in ("", node.GetName()):
-                return cls(node)
-        return None
-
     @property
     def measure(self) -> str:
         """``variance``, ``entropy`` or ``mutual_information``."""
