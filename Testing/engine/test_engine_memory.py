@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Mode, Settings
 from activeseg.core.volume import Volume
 from activeseg.engine.jobs import segmenting
+from activeseg.engine.planning.calibration import PEAK_MARGIN
 from activeseg.engine.planning.estimate import need_of
 from activeseg.engine.worker import memory
 from activeseg.engine.worker.kept import Keeping, keep
@@ -164,3 +166,21 @@ def test_when_there_is_no_step_down_the_job_fails_in_words_and_the_engine_stays(
     result = warm.do("segment", wish(wide_model, small, settings=one))
     assert read_array(result["labels"]).shape == SMALL
     assert warm.child("worker").pid == worker
+
+
+@linux
+def test_the_second_estimate_is_the_peak_that_the_first_run_took(tmp_path: Path) -> None:
+    """Two engines of one home, for a run of a loaded model takes less than one that must load it."""
+    volume, home = noise_ct((48, 96, 96)), tmp_path / "home"
+    wanted = {"model": "demo", "regions": 0, "settings": {"device": "cpu", "members": 1}}
+    options = EngineOptions(memory_gib=1.0)  # not twice what is needed: what is freed is given back
+    needs, peaks = [], []
+    for _ in range(2):
+        with WatchedEngine(home, options) as engine:
+            job = engine.submit("segment", {**wanted, "image": in_memory(engine, volume)})
+            needs.append(engine.wait(job, DEADLINE_S)["estimate"]["ram_bytes"])
+        known = json.loads((home / "calibration.json").read_text("utf-8"))
+        (learnt,) = [entry for key, entry in known.items() if key.startswith("peak|demo|")]
+        peaks.append(learnt["bytes"])
+    assert needs[1] == int(peaks[0] * PEAK_MARGIN) != needs[0]
+    assert needs[1] >= max(peaks), "what the second run took was foreseen"

@@ -293,7 +293,11 @@ def test_what_a_run_took_bounds_the_next_ones_and_never_less_for_a_larger_image(
     assert calibration.peak(key, bound, 500).ram == 5_000
     assert calibration.peak(key, replace(bound, voxels=120), 1000).ram == 6_000
     assert calibration.peak(key, bound, 1500).ram == 7_500
-    assert calibration.peak(key, bound, 9000) == bound, "never above what sizes alone say"
+    assert calibration.peak(key, bound, 9000) == bound, "what is only reckoned is never above what sizes alone say"
+    calibration.learn_peak(key, 2 * bound.ram, bound, 1000)
+    assert calibration.peak(key, bound, 1000).ram > 2 * bound.ram, "what was measured is believed"
+    assert calibration.peak(key, bound, 500) == bound, "but not of a smaller image"
+    calibration.learn_peak(key, 4_000, bound, 1000)
     for other in (replace(Settings(), members=1), replace(Settings(), in_pieces=True), Settings(structures=("liver",))):
         assert calibration.peak(calibration.peak_key("demo", other, "cpu", loaded=True), bound, 1000) == bound
     assert calibration.peak(calibration.peak_key("demo", Settings(), "cpu", loaded=False), bound, 1000) == bound

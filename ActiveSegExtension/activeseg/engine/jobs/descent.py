@@ -90,7 +90,8 @@ def climb_down(
             if estimate.need.ram > _HOPELESS * estimate.ram_free:
                 raise _too_little(estimate)
         key, peak = _peak_key(kept, segmenter, way), memory.Peak()
-        heap.keep_freed(_PLENTY * estimate.need.ram <= estimate.ram_free)
+        plenty = _PLENTY * estimate.need.ram <= estimate.ram_free
+        heap.keep_freed(plenty)
         try:
             with memory.at_most(memory.budget(kept.memory_limit)):
                 if tell_label and trained and label is None:
@@ -98,7 +99,9 @@ def climb_down(
                     tell_label(trained, estimate, label)
                     label, label_estimate = replace(label, grid=None), estimate  # views need the memory
                 prediction = segment_images(images, segmenter, way.settings, focus, regions, job.progress, sources)
-            kept.calibration.learn_peak(key, peak.taken(), estimate.need, math.prod(geometry.shape_kji))
+            taken = peak.taken()
+            if not plenty or taken < estimate.need.ram:  # more than that is memory that was kept for speed
+                kept.calibration.learn_peak(key, taken, estimate.need, math.prod(geometry.shape_kji))
             if label is not None:  # sums in another order may differ in a voxel, and this one is shown
                 prediction = replace(prediction, labels=label.labels)
             return way, estimate, prediction

@@ -62,9 +62,10 @@ class Calibration:
         self._keep(key, rates)
 
     def peak(self, key: str, need: Need, voxels: int) -> Need:
-        """What is needed by the last run like this one, with a margin; ``need`` where that is less or nothing is known.
+        """What is needed by the last run like this one, with a margin; ``need`` where nothing is known.
 
         A larger image takes at most as much more as it has more voxels, for a part of the memory is the same for all.
+        What was measured counts even above ``need``, which follows from sizes alone, unless this image is smaller.
         """
         known = self._read().get(_PEAK + key)
         values = [known.get(name) for name in _PEAK_FIELDS] if isinstance(known, dict) else [None]
@@ -72,7 +73,9 @@ class Calibration:
             return need  # nothing known, or damaged: learnt again from the next run
         taken, on_image, on_network = (int(value) for value in values if value)
         larger = max(voxels / on_image, need.voxels / on_network, 1.0)
-        return replace(need, ram=min(need.ram, int(taken * larger * PEAK_MARGIN)))
+        at_least = taken if voxels >= on_image and need.voxels >= on_network else 0
+        ram = max(at_least * PEAK_MARGIN, min(need.ram, taken * larger * PEAK_MARGIN))
+        return replace(need, ram=int(ram))
 
     def learn_peak(self, key: str, taken: int, need: Need, voxels: int) -> None:
         """Remember the most bytes that a run took at one time, beyond what its process had."""
