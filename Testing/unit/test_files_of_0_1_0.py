@@ -15,7 +15,7 @@ from activeseg.core.correction import RegionState
 from activeseg.core.errors import ActiveSegError, DatasetError
 from activeseg.core.segmenter import Mode, Settings
 from activeseg.corrections.drafts import Draft, drafts_in
-from activeseg.corrections.exporting import export_correction
+from activeseg.corrections.exporting import CorrectedCase, export_correction
 from activeseg.corrections.opened import OpenedLabels
 from activeseg.dataset import Dataset, NewCase, Origin
 from activeseg.dataset.recovery import recover_dataset
@@ -108,7 +108,8 @@ def test_a_prediction_is_exported_with_the_fields_of_its_settings(files: Path) -
     prediction = Prediction.load(files / "prediction")
     private, images = files / "private", {"CT": read_volume(files / "ct.nii.gz")}
     target = files / "Dataset503_New"
-    export_correction(prediction, prediction.labels, target, images=images, private_dir=private)
+    corrected = CorrectedCase(prediction, prediction.labels, images=images)
+    export_correction(corrected, target, private_dir=private)
     new = Dataset.open(target, private_dir=private).record("CT_0001").current.provenance
     old = Dataset.open(files / "Dataset502_Tissues", private_dir=private).record("CT_0001").current.provenance
     assert new.settings == old.settings

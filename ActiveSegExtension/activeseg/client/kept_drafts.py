@@ -107,6 +107,8 @@ class KeptDraft:
             raise InputError(f"The draft in '{folder}' was not written by this version.", "Update ActiveSeg.")
         with damaged(InputError, f"The draft in '{folder}'", _ACTION):
             draft = from_json(cls, _with_new_keys(record), complete=True, given={"folder": folder})
+        if not draft.images:
+            raise InputError(f"The draft in '{folder}' is damaged: 'images' is {{}}.", _ACTION)
         linked = [name for name in draft.files() if name and is_link(folder / name)]
         if linked:
             raise InputError(f"The draft in '{folder}' is damaged: '{linked[0]}' is a link.", _ACTION)
@@ -152,10 +154,14 @@ class KeptDraft:
         return read_label_map(self.folder / self.base / "labels.nii.gz")
 
     def read_record(self) -> dict[str, Any]:
-        """``prediction.json``, or ``case.json`` of a case that was opened from a dataset. Raises InputError."""
+        """``prediction.json``, or ``case.json`` of a case that was opened from a dataset. Raises InputError.
+
+        Without the fingerprints of the files beside it, which belong to that folder and not to the case.
+        """
         folder = self.folder / self.base
         predicted = (folder / "prediction.json").is_file()
-        return read_json(folder / ("prediction.json" if predicted else CASE_RECORD), InputError, _ACTION)
+        record = read_json(folder / ("prediction.json" if predicted else CASE_RECORD), InputError, _ACTION)
+        return {key: value for key, value in record.items() if key != "files"}
 
     def read_uncertainty(self) -> Volume | None:
         """The measure that the record names, coarse enough to be shown; None when none was computed."""

@@ -59,8 +59,6 @@ def open_draft(request: DraftOpenRequest, job: Job, kept: Kept) -> DraftOpenResu
     draft = Draft.open(request.draft)
     job.progress("read", 0.0)
     base, edits = draft.read_base(), draft.read_edits()
-    if not draft.images:
-        raise InputError(f"The draft in '{draft.folder}' is damaged: it names no image.", "Discard it.")
     stored = next(iter(draft.images.values()))
     grid = stored.geometry
     if not grid.same_grid(base.labels.geometry):
