@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import functools
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from repository import ACTIVESEG, PACKAGE, ROOT, files
@@ -25,33 +26,29 @@ def room(module: str) -> str:
     return module.partition(".")[2].partition(".")[0]
 
 
-def imports(path: Path, whole: bool = True) -> Iterator[str]:
-    """Every module that a file imports, at its top and, in the ``whole`` of it, inside of functions.
-
-    What is imported for type checkers only does not count.
-    """
+@functools.cache
+def imports(path: Path, whole: bool = True) -> tuple[str, ...]:
+    """Every module that a file imports: when it is imported, and, in the ``whole`` of it, in functions and for types."""
     tree = ast.parse(path.read_text("utf-8"))
-    for_types = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
-    inside = {inner for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for inner in ast.walk(node)}
-    for node in ast.walk(tree):
-        if node in for_types or (not whole and node in inside):
+    nodes = list(ast.walk(tree))
+    inside: set[ast.AST] = set()
+    if not whole:
+        later: list[ast.AST] = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+        later += [node for node in nodes if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+        inside = {inner for node in later for inner in ast.walk(node)}
+    found = []
+    for node in nodes:
+        if node in inside:
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                continue  # its own package
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:  # else its own package
             assert node.module is not None
             # ``from activeseg.io import nifti`` imports a module of that name, if there is one.
             folder = PACKAGE / Path(*node.module.split("."))
             for alias in node.names:
-                yield f"{node.module}.{alias.name}" if (folder / f"{alias.name}.py").is_file() else node.module
+                found.append(f"{node.module}.{alias.name}" if (folder / f"{alias.name}.py").is_file() else node.module)
+    return tuple(found)
 
 
 PYTHON_FILES = [path for path in files(ACTIVESEG) if path.suffix == ".py"]
@@ -67,10 +64,19 @@ def arrows() -> dict[str, set[str]]:
     return {here: there for here, there in found.items() if here}
 
 
-def floor_of(name: str, arrows: dict[str, set[str]], above: tuple[str, ...] = ()) -> int:
-    """1 for a room that imports from no other, else one more than the highest that it imports from."""
-    assert name not in above, f"a circle: {' > '.join([*above[above.index(name) :], name])}"
-    return 1 + max((floor_of(there, arrows, (*above, name)) for there in arrows[name]), default=0)
+def floors(arrows: Mapping[str, Collection[str]]) -> dict[str, int]:
+    """1 for what imports nothing, else one more than the highest that it imports. A circle is an AssertionError."""
+    found: dict[str, int] = {}
+
+    def floor(name: str, above: tuple[str, ...] = ()) -> int:
+        assert name not in above, f"a circle: {' > '.join([*above[above.index(name) :], name])}"
+        if name not in found:
+            found[name] = 1 + max((floor(there, (*above, name)) for there in arrows[name]), default=0)
+        return found[name]
+
+    for name in arrows:
+        floor(name)
+    return found
 
 
 def purpose(name: str) -> str:
@@ -83,10 +89,10 @@ def purpose(name: str) -> str:
 def table() -> str:
     """Rooms from the lowest floor to the highest, with what each is for and imports from."""
     found = arrows()
-    floors = {name: floor_of(name, found) for name in found}
+    floor = floors(found)
     lines = ["| floor | room | what it is | imports from |\n|---|---|---|---|\n"]
-    for name in sorted(floors, key=lambda name: (floors[name], name)):
-        lines.append(f"| {floors[name]} | `{name}` | {purpose(name)} | {', '.join(sorted(found[name])) or '-'} |\n")
+    for name in sorted(floor, key=lambda name: (floor[name], name)):
+        lines.append(f"| {floor[name]} | `{name}` | {purpose(name)} | {', '.join(sorted(found[name])) or '-'} |\n")
     return "".join(lines)
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from repository import ACTIVESEG, MODULE, files
-from rooms import PYTHON_FILES, arrows, floor_of, imports, module_name, room
+from rooms import PYTHON_FILES, arrows, floors, imports, module_name, room
 
 STOCK_SLICER = {"core", "system", "samples", "io", "client"}
 """Packages that import in Slicer's own Python, and the only ones that the Slicer module uses."""
@@ -33,10 +33,9 @@ HEAVY = {"torch", "nnunetv2", "totalsegmentator", "matplotlib", "SimpleITK", "sc
 
 
 def test_rooms_import_only_from_lower_floors_and_there_are_few():
-    found = arrows()
-    floors = {name: floor_of(name, found) for name in found}
-    assert max(floors.values()) <= MOST_FLOORS
-    assert len(floors) <= MOST_ROOMS
+    found = floors(arrows())
+    assert max(found.values()) <= MOST_FLOORS
+    assert len(found) <= MOST_ROOMS
 
 
 @pytest.mark.parametrize("name", sorted({room(module_name(path)) for path in PYTHON_FILES} - {""}))
@@ -46,8 +45,7 @@ def test_files_of_a_room_import_each_other_in_no_circle(name):
     graph = {module_name(path): {there for there in imports(path) if there in known} for path in inside}
     for module in graph:
         graph[module].discard(module)
-    for module in graph:
-        floor_of(module, graph)
+    floors(graph)
 
 
 def inside_arrows(name: str) -> dict[str, set[str]]:
@@ -64,15 +62,13 @@ def inside_arrows(name: str) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("name", sorted({room(module_name(path)) for path in PYTHON_FILES} - {""}))
 def test_sub_packages_of_a_room_import_each_other_in_no_circle(name):
-    found = inside_arrows(name)
-    for inner in found:
-        floor_of(inner, found)
+    floors(inside_arrows(name))
 
 
 def test_learning_is_built_from_the_project_up():
-    found = inside_arrows("learning")
-    floors = [floor_of(inner, found) for inner in ("project", "measuring", "training", "bundle")]
-    assert floors == sorted(set(floors))
+    found = floors(inside_arrows("learning"))
+    in_order = [found[inner] for inner in ("project", "measuring", "training", "bundle")]
+    assert in_order == sorted(set(in_order))
 
 
 def test_every_stock_room_is_there():
