@@ -28,7 +28,7 @@ def room(module: str) -> str:
 
 @functools.cache
 def imports(path: Path, whole: bool = True) -> tuple[str, ...]:
-    """Every module that a file imports: when it is imported, and, in the ``whole`` of it, in functions and for types."""
+    """Every module that a file imports: when it is imported, and, in the ``whole`` of it, in functions or for types."""
     tree = ast.parse(path.read_text("utf-8"))
     nodes = list(ast.walk(tree))
     inside: set[ast.AST] = set()
