@@ -143,9 +143,9 @@ def test_view_does_not_vote_where_it_does_not_reach(mode: Mode, labels: dict[str
     network.bf16_pays = False
     result = ensemble.run(network, image(), Settings(device="cpu", mode=mode, members=2), Progress())
     assert [m.name for m in result.members] == ["fold 0", "shift"]
-    assert result.voters is not None
+    assert result.voting is not None
     assert result.variance is not None
-    alone = result.voters == 1
+    alone = result.voting == 1
     assert 0 < alone.mean() < 0.5
     assert np.array_equal(np.isnan(result.variance), alone)
     assert np.isfinite(result.entropy).all()

@@ -42,7 +42,7 @@ class GridVotes:
     entropy, variance, mutual_information : float32, divided by their maximum (0..1), NaN where not computed;
         variance and mutual information are None for a single member
     entropy_bound : the maximum of the entropy, in nats: log C for C classes, log 2 for regions
-    voters : how many members vote at each voxel (uint8), or None where all do
+    voting : how many members vote at each voxel (uint8), or None where all do
     """
 
     geometry: Geometry
@@ -52,7 +52,7 @@ class GridVotes:
     entropy: npt.NDArray[np.float32]
     variance: npt.NDArray[np.float32] | None = None
     mutual_information: npt.NDArray[np.float32] | None = None
-    voters: npt.NDArray[np.uint8] | None = None
+    voting: npt.NDArray[np.uint8] | None = None
     entropy_bound: float = ENTROPY_UNIT
 
     @property

@@ -90,7 +90,7 @@ def find_alternatives(
     core[tuple(core_at.T)] = True
 
     # Where a view does not reach, its label map says nothing; which view that is, is not recorded.
-    all_vote = np.True_ if grid.voters is None else grid.voters[window] == len(grid.members)
+    all_vote = np.True_ if grid.voting is None else grid.voting[window] == len(grid.members)
     opinions: list[tuple[list[str], npt.NDArray[Any]]] = []
     for member, vote_map in zip(grid.members, grid.votes, strict=True):
         vote = vote_map[window]

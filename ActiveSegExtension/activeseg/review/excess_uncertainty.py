@@ -85,8 +85,8 @@ def _dissent(grid: GridVotes) -> npt.NDArray[np.float32]:
     against = np.zeros(grid.labels.shape, np.uint8)
     for vote in grid.votes:
         against += vote != grid.labels
-    if grid.voters is not None:
-        against[grid.voters < len(grid.votes)] = 0
+    if grid.voting is not None:
+        against[grid.voting < len(grid.votes)] = 0
     return np.asarray(against / len(grid.votes), np.float32)
 
 

@@ -97,8 +97,8 @@ def test_more_image_members_and_classes_need_more() -> None:
 def test_what_several_networks_views_mirroring_and_resampling_of_logits_need() -> None:
     size, exact = replace(total_fast(), folds=2), Settings(mode=Mode.EXACT, members=2, mirroring=False)
     wide = geometry(250, 250, 250)
-    voters = need_of(wide, [size], exact, NNUNET)
-    assert need_of(wide, [replace(size, folds=1)], exact, NNUNET).ram > voters.ram + size.heads * voters.voxels
+    members = need_of(wide, [size], exact, NNUNET)
+    assert need_of(wide, [replace(size, folds=1)], exact, NNUNET).ram > members.ram + size.heads * members.voxels
     folds = need_of(SMALL, [size], exact, NNUNET)
     helper = need_of(SMALL, [replace(size, folds=1, helps=True), replace(size, folds=1)], exact, NNUNET)
     assert (helper.members, helper.tiles) == (2, 3 * folds.tiles // 2)

@@ -135,9 +135,9 @@ def test_a_smooth_label_map_keeps_its_own_surface_where_members_agree() -> None:
 
 
 def test_a_member_that_does_not_vote_everywhere_changes_nothing_where_one_is_missing() -> None:
-    voters = np.full(SHAPE, 2, np.uint8)
-    voters[:15] = 1
-    segmented = segmented_from([block(), seeing(KIDNEY, 5)], geometry_of(SHAPE, 2.0), voters=voters)
+    voting = np.full(SHAPE, 2, np.uint8)
+    voting[:15] = 1
+    segmented = segmented_from([block(), seeing(KIDNEY, 5)], geometry_of(SHAPE, 2.0), voting=voting)
     (taken,) = alternatives_of(segmented)
     assert not taken.changed[:10].any()
     assert taken.changed[10:].any()
@@ -151,8 +151,8 @@ def test_every_alternative_of_a_found_region_touches_its_core() -> None:
     for index in range(2):
         after = apply_alternative(segmented.labels, region, index)
         assert after[CENTER] != LIVER
-        voter = int(region.alternatives[index].members[0].removeprefix("fold "))
-        np.testing.assert_array_equal(after, votes[voter])
+        member = int(region.alternatives[index].members[0].removeprefix("fold "))
+        np.testing.assert_array_equal(after, votes[member])
 
 
 def test_what_is_not_there_cannot_be_taken() -> None:

@@ -49,7 +49,7 @@ class Moments:
     p: torch.Tensor
     entropy: torch.Tensor
     squares: torch.Tensor
-    voters: torch.Tensor
+    voting: torch.Tensor
 
     @classmethod
     def of(cls, decision: Decision, logits: torch.Tensor, reach: torch.Tensor | None = None) -> Moments:
@@ -66,7 +66,7 @@ class Moments:
         self.p += other.p
         self.entropy += other.entropy
         self.squares += other.squares
-        self.voters += other.voters
+        self.voting += other.voting
 
 
 @dataclass
@@ -125,7 +125,7 @@ class Maps:
     entropy: FloatMap = field(init=False)
     variance: FloatMap | None = field(init=False)
     information: FloatMap | None = field(init=False)
-    voters: npt.NDArray[np.uint8] | None = field(init=False)
+    voting: npt.NDArray[np.uint8] | None = field(init=False)
 
     def __post_init__(self) -> None:
         several = self.members > 1
@@ -133,7 +133,7 @@ class Maps:
         self.entropy = np.zeros(self.shape, np.float32)
         self.variance = np.zeros(self.shape, np.float32) if several else None
         self.information = np.zeros(self.shape, np.float32) if several else None
-        self.voters = np.full(self.shape, self.members, np.uint8) if self.views_move else None
+        self.voting = np.full(self.shape, self.members, np.uint8) if self.views_move else None
 
     def fill_lone(self, plane: int, logits: torch.Tensor) -> None:
         """One plane of a lone member's logits (C, y, x), few enough for the CPU's cache."""
@@ -145,21 +145,21 @@ class Maps:
     def fill(self, planes: slice, moments: Moments, labels: npt.NDArray[Any]) -> None:
         """Turn sums into measures for these planes, whose labels are decided."""
         self.labels[planes] = labels
-        n = moments.voters
+        n = moments.voting
         mean = moments.p / n
         entropy = self.decision.entropy(mean)
-        voters = n.cpu().numpy()
-        most_entropy, most_variance, most_information = self.decision.maxima(voters)
+        voting = n.cpu().numpy()
+        most_entropy, most_variance, most_information = self.decision.maxima(voting)
         self.entropy[planes] = (entropy / most_entropy).clamp(0, 1).cpu().numpy()
         if self.variance is None or self.information is None:
             return
         variance = (moments.squares / n - self.decision.squares(mean)).clamp_min(0).cpu().numpy()
         information = (entropy - moments.entropy / n).clamp_min(0).cpu().numpy()
-        alone = voters < 2  # no other member to disagree with: not computed
+        alone = voting < 2  # no other member to disagree with: not computed
         self.variance[planes] = np.where(alone, np.nan, np.minimum(variance / most_variance, 1))
         self.information[planes] = np.where(alone, np.nan, np.minimum(information / most_information, 1))
-        if self.voters is not None:
-            self.voters[planes] = voters
+        if self.voting is not None:
+            self.voting[planes] = voting
 
 
 @dataclass(frozen=True)

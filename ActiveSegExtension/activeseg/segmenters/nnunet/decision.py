@@ -119,11 +119,11 @@ class Decision:
         """sum_c p^2; for regions the mean over regions, so that differences are mean variances."""
         return (p * p).sum(0) if self.regions_class_order is None else (p * p).mean(0)
 
-    def maxima(self, voters: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any], npt.NDArray[Any]]:
+    def maxima(self, voting: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any], npt.NDArray[Any]]:
         """Largest entropy, variance and mutual information for so many members."""
         if self.regions_class_order is not None:
-            return float(np.log(2)), np.full(voters.shape, 0.25), np.full(voters.shape, np.log(2))
-        most = np.minimum(np.maximum(voters, 2), self.classes)
+            return float(np.log(2)), np.full(voting.shape, 0.25), np.full(voting.shape, np.log(2))
+        most = np.minimum(np.maximum(voting, 2), self.classes)
         return float(np.log(self.classes)), 1.0 - 1.0 / most, np.log(most)
 
 

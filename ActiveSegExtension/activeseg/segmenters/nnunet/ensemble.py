@@ -49,7 +49,7 @@ class EnsembleResult:
     entropy: FloatMap
     variance: FloatMap | None
     mutual_information: FloatMap | None
-    voters: npt.NDArray[np.uint8] | None
+    voting: npt.NDArray[np.uint8] | None
     logits: MeanLogits | None
     arithmetic: str
     entropy_bound: float
@@ -131,7 +131,7 @@ class _Call:
             maps.entropy,
             maps.variance,
             maps.information,
-            maps.voters,
+            maps.voting,
             logits,
             arithmetic + (", mirrored" if mirror else ""),
             maps.decision.maxima(np.ones(1))[0],

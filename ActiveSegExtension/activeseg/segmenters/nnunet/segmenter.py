@@ -133,7 +133,7 @@ class NnUNetSegmenter(Segmenter):
             entropy=result.entropy,
             variance=result.variance,
             mutual_information=result.mutual_information,
-            voters=result.voters,
+            voting=result.voting,
             entropy_bound=result.entropy_bound,
         )
         details = {

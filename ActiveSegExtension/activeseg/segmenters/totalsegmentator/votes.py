@@ -37,7 +37,7 @@ def part_votes(case: PreprocessedCase, result: EnsembleResult, table: npt.NDArra
         entropy=placed(result.entropy, np.nan),
         variance=placed(result.variance, np.nan),
         mutual_information=placed(result.mutual_information, np.nan),
-        voters=placed(result.voters, 0),
+        voting=placed(result.voting, 0),
         entropy_bound=result.entropy_bound,
     )
 
@@ -119,6 +119,6 @@ def stitched(pieces: Sequence[GridVotes]) -> GridVotes:
         entropy=joined([piece.entropy for piece in pieces]),
         variance=joined([piece.variance for piece in pieces]),
         mutual_information=joined([piece.mutual_information for piece in pieces]),
-        voters=joined([piece.voters for piece in pieces]),
+        voting=joined([piece.voting for piece in pieces]),
         entropy_bound=first.entropy_bound,
     )
