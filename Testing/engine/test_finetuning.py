@@ -65,7 +65,7 @@ from activeseg.learning.training.training_plan import MembersFrom, TrainingPlan,
 from activeseg.models import open_model
 from activeseg.samples.phantom import PHANTOM_SCHEMA
 from activeseg.segmenters.demo import demo_segmenter
-from activeseg.segmenters.nnunet import network
+from activeseg.segmenters.nnunet import sweep
 from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
 
 DEMO = demo_segmenter().folder
@@ -339,7 +339,7 @@ def test_frozen_stages_stay_bit_for_bit_and_the_others_learn(trained: tuple[Proj
 def test_structures_that_the_dataset_lacks_are_filled_in_from_the_parent_and_ignore_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "_fast_precision", lambda *_: None)  # else each run times whether bfloat16 pays
+    monkeypatch.setattr(sweep, "fast_precision", lambda *_: None)  # else each run times whether bfloat16 pays
     phantom = piece(3)
     truth = phantom.labels.array
     dataset = Dataset.create(tmp_path / "two", LabelSchema.from_names(["My liver", "spleen"]))

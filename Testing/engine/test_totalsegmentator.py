@@ -28,7 +28,7 @@ from activeseg.core.segmenter import Mode, Resample, Settings
 from activeseg.core.volume import Volume
 from activeseg.core.votes import MemberKind, Segmented
 from activeseg.io.images import read_volume
-from activeseg.segmenters.nnunet import network
+from activeseg.segmenters.nnunet import sweep
 from activeseg.segmenters.totalsegmentator.sandbox import VARIABLES, Printed, UserHome, sandbox
 from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter
 from activeseg.segmenters.totalsegmentator.tasks import Task, task_named, tasks
@@ -422,7 +422,7 @@ def test_without_being_asked_one_member_gives_entropy_and_no_variance(ct: nibabe
 def test_views_and_the_3_mm_model_vote_but_do_not_change_the_label(
     mode: Mode, ct: nibabel.Nifti1Image, tiny: UserHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "_fast_precision", lambda *_: None)  # else each run times whether bfloat16 pays
+    monkeypatch.setattr(sweep, "fast_precision", lambda *_: None)  # else each run times whether bfloat16 pays
     alone = run(ct, "total", tiny, mode=mode)
     result = run(ct, "total", tiny, mode=mode, members=4)
     names = [member.name for member in result.grid.members]

@@ -135,7 +135,7 @@ def sweep_fast(
         # nnU-Net's own float16 weights, whose tails are cut off: others would blend the corners of tiles differently
         gaussian = compute_gaussian(network.patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=results).float()
     model = network.predictor.network
-    precision = _fast_precision(network, progress)
+    precision = fast_precision(network, progress)
     head = network.head
     if features:
         assert head is not None
@@ -148,7 +148,7 @@ def sweep_fast(
             model.decoder.seg_layers[-1] = head
 
 
-def _fast_precision(network: Network, progress: Progress) -> torch.dtype | None:
+def fast_precision(network: Network, progress: Progress) -> torch.dtype | None:
     """Half precision on CUDA; on a CPU bfloat16 where that is quicker; None is float32."""
     if network.device.type == "cuda":
         return torch.float16
