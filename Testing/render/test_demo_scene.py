@@ -45,6 +45,8 @@ def write_prediction(folder: Path, geometry: Geometry, regions: int) -> None:
             "box_kji": [[4 + number, 12], [8, 16], [4, 16]],
             "center_ras_mm": geometry.ras_of_ijk([10, 12, 8 + number / 2]).tolist(),
             "score": 0.9 / number,
+            "size_voxels": 100,
+            "votes": {},
             "structures": ["liver"],
             "size_mm3": 700.0,
             "state": "open",
@@ -101,7 +103,7 @@ def test_scene_opens_with_everything_at_the_worst_region(tmp_path, monkeypatch, 
     assert {s.structure for s in edited.read_back(original).segments if s.edited} == {"liver", "kidney_left"}
     assert predicted.node.GetDisplayVisibility()
     assert not edited.node.GetDisplayVisibility()
-    uncertainty = UncertaintyVolume(core.node("vtkMRMLScalarVolumeNode", "Uncertainty"))
+    uncertainty = UncertaintyVolume(core.node("vtkMRMLScalarVolumeNode", "Uncertainty (entropy)"))
     assert uncertainty.measure == "entropy"
     table = RegionTable(core.node("vtkMRMLTableNode", "Regions to review"))
     assert len(table.regions) == 2

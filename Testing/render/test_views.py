@@ -166,6 +166,8 @@ def test_box_is_drawn_around_the_region(core, geometry):
     case.segmentation.node.SetDisplayVisibility(False)
     entry = {
         "number": 1,
+        "size_voxels": 100,
+        "votes": {},
         "box_kji": [list(span) for span in BOX],
         "center_ras_mm": geometry.ras_of_ijk([(a + b - 1) / 2 for a, b in BOX[::-1]]).tolist(),
         "score": 0.5,
