@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from unittest import SkipTest, TestCase
 
 import qt
@@ -53,9 +54,9 @@ class SelfTest:
             self.clean_up()
             raise SkipTest("The engine is not installed; set ACTIVESEG_ENGINE_PYTHON, or install it in the panel.")
 
-    def _note(self, *error: object) -> None:
-        self._errors.append("".join(traceback.format_exception(*error)))
-        self._hook(*error)
+    def _note(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        self._errors.append("".join(traceback.format_exception(kind, error, trace)))
+        self._hook(kind, error, trace)
 
     def _open(self) -> None:
         if slicer.util.mainWindow() is not None:
