@@ -129,25 +129,40 @@ def test_ct_that_was_removed_is_named(case):
         table.center_world(1)
 
 
+@pytest.mark.parametrize(("width", "height"), [(300.0, 200.0), (200.0, 300.0)])
 @pytest.mark.parametrize("geometry", [PLAIN, oblique()], ids=["plain", "oblique and flipped"])
-def test_jumping_centres_all_slices_and_frames_the_box(core, make_case, geometry):
+def test_jumping_centres_all_slices_and_zooms_to_the_box(core, make_case, geometry, width, height):
     case = make_case(geometry, core.add_transform(TURN))
     table = table_of(case, geometry)
     for name in ("Red", "Green", "Yellow"):
-        slice_node(case, name).SetDimensions(300, 200, 1)
+        slice_node(case, name).SetDimensions(int(width), int(height), 1)
+        slice_node(case, name).SetFieldOfView(width, height, 1)
     table.jump_to(1)
+    spans = np.array([stop - start for start, stop in table.region(1).box_kji[::-1]]) * geometry.spacing_xyz
     for name in ("Red", "Green", "Yellow"):
         node = slice_node(case, name)
-        to_ras = node.GetXYToRAS()
-        middle = to_ras.MultiplyPoint([150, 100, 0, 1])[:3]
+        middle = node.GetXYToRAS().MultiplyPoint([width / 2, height / 2, 0, 1])[:3]
         assert np.allclose(middle, table.center_world(1), atol=0.5)
-        width, height, _ = node.GetFieldOfView()
-        assert width / height == pytest.approx(1.5)
-        assert min(width, height) >= 50
-    corners = table.corners_world(1)
-    red = slice_node(case).GetFieldOfView()
-    spread = np.ptp(corners, axis=0)
-    assert red[0] == pytest.approx(max(3 * spread[0], 3 * spread[1] * 1.5, 75.0))
+        shown = node.GetFieldOfView()
+        assert shown[0] / shown[1] == pytest.approx(width / height)
+        assert min(shown[:2]) == pytest.approx(max(60, 1.6 * spans.max()))
+
+
+def test_a_large_region_is_seen_whole(core, make_case):
+    case = make_case()
+    large = {**entries()[0], "box_kji": [[0, 24], [0, 30], [0, 36]]}
+    table = RegionTable.create(core.scene, case.ct, [large], PLAIN, "Large")
+    table.jump_to(1)
+    assert min(slice_node(case).GetFieldOfView()[:2]) == pytest.approx(1.6 * 24 * 3.0)
+
+
+def test_the_crosshair_goes_along_and_stays_hidden_where_it_was(core, case):
+    crosshair = core.scene.AddNode(slicer.vtkMRMLCrosshairNode())
+    before = crosshair.GetCrosshairMode()
+    table = table_of(case)
+    table.jump_to(1)
+    assert np.allclose(crosshair.GetCrosshairRAS(), table.center_world(1))
+    assert crosshair.GetCrosshairMode() == before
 
 
 def test_jumping_without_framing_only_moves_the_slices(case):

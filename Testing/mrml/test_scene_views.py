@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from scene_cases import PLAIN, whole_case
 from slicer_application import SlicerCore
 
 from activeseg.core.geometry import Geometry
-from ActiveSegModuleLib.scene.views import show_volume, take_out
+from ActiveSegModuleLib.scene.views import Viewpoint, show_volume, take_out
 
 
 @pytest.fixture
@@ -80,3 +81,29 @@ def test_a_map_with_other_values_is_another_version_of_its_node(core: SlicerCore
     before = shown.node.GetMTime()
     shown.set_measure(np.zeros(PLAIN.shape_kji, np.float32), "variance")
     assert shown.node.GetMTime() > before
+
+
+MOVES: list[Callable[[Any], object]] = [
+    lambda node: node.SetSliceOffset(node.GetSliceOffset() + 1.5),
+    lambda node: node.SetFieldOfView(150, 75, 1),
+    lambda node: node.JumpSliceByCentering(11, 12, 13),
+    lambda node: node.SetOrientation("Sagittal"),
+]
+
+
+@pytest.mark.parametrize("move", MOVES, ids=["scrolled", "zoomed", "moved", "turned"])
+def test_a_view_that_the_user_moved_is_noticed(core: SlicerCore, move: Callable[[Any], object]) -> None:
+    then = Viewpoint.now(core.scene)
+    assert not then.has_moved(core.scene)
+    move(core.scene.GetSingletonNode("Red", "vtkMRMLSliceNode"))
+    assert then.has_moved(core.scene)
+
+
+def test_a_larger_window_and_another_layout_are_no_moves(core: SlicerCore) -> None:
+    red, then = core.scene.GetSingletonNode("Red", "vtkMRMLSliceNode"), Viewpoint.now(core.scene)
+    red.SetDimensions(300, 120, 1)
+    red.SetFieldOfView(300, 120, 1)
+    core.scene.AddNewNodeByClass("vtkMRMLSliceNode", "another")
+    assert not then.has_moved(core.scene)
+    core.scene.RemoveNode(red)
+    assert not then.has_moved(core.scene)

@@ -18,7 +18,6 @@ from ..scene.case import Case
 from ..scene.hierarchy import place_under
 from ..scene.preview import AlternativePreview
 from ..scene.regions import RegionBox, RegionTable
-from ..scene.views import look_at
 from ..slicer_types import Node, Scene, VtkObject
 
 _LONGEST_PAUSE_S = 120.0
@@ -115,7 +114,6 @@ class CaseReview:
         self._box.follow(table.ct_node)
         self._box.move_to(table, number)
         table.jump_to(number)
-        look_at(self._scene, table.center_world(number))
         self._work()
 
     def first(self) -> int | None:

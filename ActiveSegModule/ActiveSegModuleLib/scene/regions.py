@@ -18,12 +18,14 @@ from activeseg.core.records import damaged, from_json
 from ..slicer_types import Node, Scene, VtkObject
 from .hierarchy import place_under
 from .placement import put_under_transform_of, vtk_matrix
+from .views import center_on, look_at, slice_nodes
 
 COLUMNS = ("Region", "Structures", "Score", "Size (ml)", "State", "R (mm)", "A (mm)", "S (mm)")
 _CT_ROLE = "ActiveSeg.CT"
 _REGIONS_ATTRIBUTE = "ActiveSeg.Regions"
 _GEOMETRY_ATTRIBUTE = "ActiveSeg.Geometry"
-_SMALLEST_VIEW_MM = 50.0
+_SMALLEST_VIEW_MM = 60.0
+_AROUND = 1.6  # the shorter side of a view, in longest sides of the region's box
 
 
 class RegionTable:
@@ -126,24 +128,33 @@ class RegionTable:
                 self.node.SetCellText(row, COLUMNS.index(name), f"{value:.2f}")
 
     def jump_to(self, number: int, frame: bool = True) -> None:
-        """Show a region in all slice views of the scene.
+        """Show a region in all views of the scene.
 
-        ``frame`` also centres them on it, and zooms until its box fills a third of each; without, only the slices move.
+        ``frame`` centres the slice views on it at a zoom that shows the region and what lies around it, and turns 3D
+        views towards it; without, only the slices move. The crosshair, where it is shown, goes there in any case.
         """
-        scene = self.node.GetScene()
-        views = slicer.vtkMRMLSliceNode
-        how = views.CenteredJumpSlice if frame else views.OffsetJumpSlice
-        views.JumpAllSlices(scene, *self.center_world(number), how)
-        if frame:
-            corners = self.corners_world(number)
-            for slice_node in _slice_nodes(scene):
-                _zoom(slice_node, corners)
+        scene, center = self.node.GetScene(), self.center_world(number)
+        crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        if crosshair is not None:
+            crosshair.SetCrosshairRAS(*center)
+        if not frame:
+            slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *center, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
+            return
+        longest = max(self._box_mm(number))
+        for slice_node in slice_nodes(scene):
+            center_on(slice_node, center, max(_SMALLEST_VIEW_MM, longest * _AROUND))
+        look_at(scene, center)
 
     def corners_world(self, number: int) -> FloatArray:
         """The corners of the region's box, (8, 3), RAS mm of the scene."""
         spans = [(start - 0.5, stop - 0.5) for start, stop in self.region(number).box_kji]
         corners_ijk = np.array([[i, j, k] for k in spans[0] for j in spans[1] for i in spans[2]])
         return np.array([_to_world(self.ct_node, ras) for ras in self.geometry.ras_of_ijk(corners_ijk)])
+
+    def _box_mm(self, number: int) -> tuple[float, ...]:
+        """The lengths of the region's box."""
+        spans = self.region(number).box_kji[::-1]
+        return tuple((stop - start) * mm for (start, stop), mm in zip(spans, self.geometry.spacing_xyz, strict=True))
 
     def _entries(self) -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = json.loads(self.node.GetAttribute(_REGIONS_ATTRIBUTE))
@@ -226,25 +237,6 @@ def _to_world(node: Node, point_ras: Iterable[float]) -> tuple[float, float, flo
     world = [0.0, 0.0, 0.0]
     node.TransformPointToWorld(list(point_ras), world)
     return world[0], world[1], world[2]
-
-
-def _slice_nodes(scene: Scene) -> list[Node]:
-    nodes = scene.GetNodesByClass("vtkMRMLSliceNode")
-    nodes.UnRegister(None)
-    return [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
-
-
-def _zoom(slice_node: Node, corners_ras: FloatArray) -> None:
-    """Make the corners' outline fill a third of the view, but show no less than 50 mm."""
-    width, height = slice_node.GetDimensions()[:2]
-    if width < 1 or height < 1:
-        return
-    to_ras = slice_node.GetSliceToRAS()
-    axes = np.array([[to_ras.GetElement(row, column) for column in (0, 1)] for row in range(3)])
-    seen = corners_ras @ axes
-    mm_per_pixel = max(_SMALLEST_VIEW_MM / min(width, height), *(3 * np.ptp(seen, axis=0) / (width, height)))
-    slice_node.SetFieldOfView(width * mm_per_pixel, height * mm_per_pixel, slice_node.GetFieldOfView()[2])
-    slice_node.UpdateMatrices()
 
 
 def _column(name: str, values: list[Any]) -> VtkObject:

@@ -3,10 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..slicer_types import Node, Scene, VtkObject
+
+_SAME_PLACE_MM = 1e-3
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """Where the slice views looked at one moment, to find out later whether the user has moved them since."""
+
+    _places: dict[str, _Place]
+
+    @classmethod
+    def now(cls, scene: Scene) -> Viewpoint:
+        """Of all slice views of a scene."""
+        return cls({node.GetID(): _Place.of(node) for node in slice_nodes(scene)})
+
+    def has_moved(self, scene: Scene) -> bool:
+        """Whether a slice view was scrolled, moved, turned or zoomed since; views that came or went do not count."""
+        then = ((self._places.get(node.GetID()), _Place.of(node)) for node in slice_nodes(scene))
+        return any(place is not None and not place.is_at(now) for place, now in then)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a slice view showed."""
+
+    to_ras: tuple[float, ...]
+    size_mm: tuple[float, ...]
+    size_pixels: tuple[int, ...]
+
+    @classmethod
+    def of(cls, slice_node: Node) -> _Place:
+        to_ras = slice_node.GetSliceToRAS()
+        matrix = tuple(to_ras.GetElement(row, column) for row in range(3) for column in range(4))
+        return cls(matrix, tuple(slice_node.GetFieldOfView()[:2]), tuple(slice_node.GetDimensions()[:2]))
+
+    def is_at(self, other: _Place) -> bool:
+        """A view that became larger or smaller, with the window or the layout, shows more or less; nobody moved it."""
+        same_zoom = self.size_pixels != other.size_pixels or np.allclose(self.size_mm, other.size_mm, rtol=1e-6)
+        return bool(same_zoom and np.allclose(self.to_ras, other.to_ras, rtol=0, atol=_SAME_PLACE_MM))
+
+
+def center_on(slice_node: Node, point_ras: Sequence[float], shorter_side_mm: float) -> None:
+    """Centre a slice view on a point (RAS mm of the scene), zoomed until its shorter side is so long."""
+    width, height, depth = slice_node.GetFieldOfView()
+    was_modifying = slice_node.StartModify()
+    if width > 0 and height > 0:
+        aspect = height / width
+        shown = shorter_side_mm if aspect >= 1 else shorter_side_mm / aspect
+        slice_node.SetFieldOfView(shown, shown * aspect, depth)
+    slice_node.JumpSliceByCentering(*point_ras)
+    slice_node.EndModify(was_modifying)
+
+
+def slice_nodes(scene: Scene) -> list[Node]:
+    """The vtkMRMLSliceNodes of a scene."""
+    nodes = scene.GetNodesByClass("vtkMRMLSliceNode")
+    nodes.UnRegister(None)
+    return [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
 
 
 def look_at(scene: Scene, point_ras: Sequence[float]) -> None:
