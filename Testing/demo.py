@@ -29,7 +29,7 @@ from demo_loop import dice_per_structure
 from rich.console import Console
 from rich.table import Table
 
-from activeseg.core.correction import RegionState, Review
+from activeseg.core.correction import NOTHING_HERE, RegionState, Review
 from activeseg.core.errors import ActiveSegError
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Settings
@@ -102,10 +102,18 @@ def model_for_patients() -> str:
 
 def show_regions(regions: Sequence[FoundRegion]) -> None:
     """The list that leads the user."""
-    table = Table("#", "structures", "score", "size (ml)", "members say", "alternatives", title="Regions to review")
+    table = Table(
+        "#", "structures", "why", "doubt", "size (ml)", "members say", "alternatives", title="Regions to review"
+    )
     for r in regions:
         said = ", ".join(f"{name} {votes}" for name, votes in r.votes.items())
-        row = (", ".join(r.structures[:3]), f"{r.score:.2f}", f"{r.size_mm3 / 1000:.1f}", said)
+        row = (
+            ", ".join(r.structures[:3]) or NOTHING_HERE,
+            r.reason.words if r.reason else "",
+            r.doubt_text,
+            f"{r.size_mm3 / 1000:.1f}",
+            said,
+        )
         table.add_row(str(r.number), *row, str(len(r.alternatives)))
     console.print(table)
 

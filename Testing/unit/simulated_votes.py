@@ -88,7 +88,8 @@ def segmented_from(votes: Sequence[npt.NDArray[Any]], geometry: Geometry, **chan
     """A result of members that give labels; the first vote is the ensemble's label map."""
     entropy, variance, information = measures_from_votes(votes, len(SCHEMA) + 1)
     members = tuple(Member(f"fold {n}", MemberKind.TRAINED) for n in range(len(votes)))
-    grid = GridVotes(geometry, votes[0], members, tuple(votes), entropy, variance, information)
+    bound = float(np.log(len(SCHEMA) + 1))
+    grid = GridVotes(geometry, votes[0], members, tuple(votes), entropy, variance, information, entropy_bound=bound)
     return Segmented(votes[0], SCHEMA, SCHEMA.names, replace(grid, **changes))
 
 

@@ -13,6 +13,7 @@ from rich.console import RenderableType
 
 from activeseg.commands.arguments import channel_files, is_number, names, read_channels
 from activeseg.commands.conversation import Debug, Json, conversation, table
+from activeseg.core.correction import NOTHING_HERE
 from activeseg.core.errors import InputError, shown
 from activeseg.core.records import to_json
 from activeseg.core.segmenter import Mode, Resample, Settings
@@ -148,17 +149,18 @@ def _report(prediction: Prediction, found: Sequence[Mapping[str, Any]], output: 
     for entry in sorted(present, key=lambda entry: -entry["ml"]):
         structures.add_row(entry["name"], f"{entry['ml']:.1f}")
     places = table(
-        *("REGION", "SCORE", "ML", "CENTRE (RAS, MM)", "ALTERNATIVES", "STRUCTURES"),
-        right=("REGION", "SCORE", "ML", "CENTRE (RAS, MM)", "ALTERNATIVES"),
+        *("REGION", "STRUCTURES", "ML", "WHY", "DOUBT", "CENTRE (RAS, MM)", "ALTERNATIVES"),
+        right=("REGION", "ML", "DOUBT", "CENTRE (RAS, MM)", "ALTERNATIVES"),
     )
     for region in prediction.regions:
         places.add_row(
             str(region.number),
-            f"{region.score:.2f}",
+            ", ".join(region.structures) or NOTHING_HERE,
             f"{region.size_mm3 / 1000:.1f}",
+            region.reason.words if region.reason else "",
+            region.doubt_text,
             ", ".join(f"{value:.0f}" for value in region.center_ras),
             str(len(region.alternatives)),
-            ", ".join(region.structures) or "background",
         )
     agreement = "" if prediction.agreement is None else f", agreement {prediction.agreement:.3f}"
     device = prediction.details.get("device")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from activeseg.core.geometry import Box, Geometry
 from activeseg.core.label_map import LabelMap, LabelPairs, check_label_map, label_pairs
 from activeseg.core.labels import LabelSchema
-from activeseg.core.records import NOT_WRITTEN, to_json, written_as
+from activeseg.core.records import NOT_WRITTEN, Within, to_json, written_as
 
 
 class Review(StrEnum):
@@ -35,6 +35,23 @@ class RegionState(StrEnum):
     def reviewed(self) -> bool:
         """Whether a person vouches for every voxel inside."""
         return self in (RegionState.ACCEPTED, RegionState.CORRECTED)
+
+
+class RegionReason(StrEnum):
+    """Why a region is listed: the members differ there, none of them is sure, or the scan cuts a structure off."""
+
+    MEMBERS_DISAGREE = "members_disagree"
+    LOW_CONFIDENCE = "low_confidence"
+    OPEN_EDGE = "open_edge"
+
+    @property
+    def words(self) -> str:
+        """For a list."""
+        return self.value.replace("_", " ")
+
+
+NOTHING_HERE = "nothing here"
+"""What background is called where a person reads of it."""
 
 
 def patch_names(region: int, alternative: int) -> tuple[str, str]:
@@ -76,6 +93,11 @@ class Region(RegionReview):
         Size of the core, in voxels of the CT and in mm3.
     votes
         For each structure (background too) how many members see mostly that in the core.
+    reason
+        Why it is listed; None in files of version 0.1.
+    doubt
+        Mean uncertainty of the core, 0..1, where 1 is a coin toss between two structures
+        (``uncertainty_scale.coin_toss``); None in files of version 0.1.
     """
 
     center_ras: tuple[float, float, float] = field(metadata=written_as("center_ras_mm"))
@@ -84,6 +106,18 @@ class Region(RegionReview):
     size_voxels: int
     size_mm3: float
     votes: Mapping[str, int]
+    reason: RegionReason | None = None
+    doubt: Annotated[float, Within(0, 1)] | None = None
+
+    @property
+    def about(self) -> str:
+        """Its structures for a person to read."""
+        return ", ".join(name.replace("_", " ") for name in self.structures) or NOTHING_HERE
+
+    @property
+    def doubt_text(self) -> str:
+        """``doubt`` in percent, at least 1: a region without doubt is not listed. Empty where it is not known."""
+        return "" if self.doubt is None else f"{max(1, round(100 * self.doubt))} %"
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,26 @@ label is wrong in 8 to 10 %, and 4 to 8 % with four (variance), whose label is w
 FloatMap = npt.NDArray[np.float32]
 
 
+def coin_toss(measure: str, entropy_bound: float, voting: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """What a measure, divided by its bound, is where half of the probability is each of two structures.
+
+    Parameters
+    ----------
+    measure
+        ``entropy``, ``variance`` or ``mutual_information``; the last two have their bounds from ``voting``, too.
+    entropy_bound
+        log C of C classes (nats), log 2 of a model of regions, whose measures are means over its regions.
+    voting
+        How many members vote (at each place).
+    """
+    most = np.minimum(np.maximum(np.asarray(voting, float), 2), math.exp(entropy_bound))
+    if measure == "variance":
+        return np.asarray(0.5 / (1 - 1 / most))
+    if measure == "mutual_information":
+        return np.asarray(ENTROPY_UNIT / np.log(most))
+    return np.full(most.shape, ENTROPY_UNIT / entropy_bound)
+
+
 def shown_threshold(measure: str) -> float:
     """The threshold (0..1) from which on a measure is shown, unless the user chose another."""
     return SHOWN_THRESHOLDS.get(measure, 0.25)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.core.labels import LabelSchema
+from activeseg.core.correction import NOTHING_HERE
+from activeseg.core.labels import BACKGROUND, LabelSchema
 from activeseg.core.uncertainty_scale import shown_threshold
 from activeseg.core.volume import Volume
 from activeseg.review.alternatives import volume_text
@@ -190,7 +191,7 @@ def _draw_views(figure: Figure, scene: _Scene, regions: Sequence[FoundRegion], a
 
 
 def _draw_zooms(figure: Figure, scene: _Scene, regions: Sequence[FoundRegion], top: float) -> None:
-    """The worst places enlarged, axial above coronal."""
+    """The worst regions enlarged, axial above coronal."""
     side = min((_SIDE - 2 * _LEFT - (_ZOOMED - 1) * _GAP) / _ZOOMED, (_HEIGHT - _LEFT - top - 6) / 2)
     if not regions:
         nothing = "No region is uncertain enough to need a review."
@@ -214,7 +215,7 @@ def _draw_zooms(figure: Figure, scene: _Scene, regions: Sequence[FoundRegion], t
             axes.set_ylim(around[1])
             if row == 0:
                 votes = ", ".join(f"{n} {_readable(name)}" for name, n in list(region.votes.items())[:3])
-                name = f"{region.number}  {_named(region, 28)}\n{_shortened(votes, 34)}"
+                name = f"{region.number}  {_shortened(region.about, 28)}\n{_shortened(votes, 34)}"
                 axes.set_title(name, color=_INK, fontsize=9.5, pad=4, loc="left")
 
 
@@ -327,19 +328,20 @@ def _name_structures(axes: Axes, scene: _Scene, plane: _Plane, at: int) -> None:
 
 
 def _draw_list(figure: Figure, regions: Sequence[FoundRegion]) -> None:
-    """Number, structures, score and size of each place."""
+    """Number, structures, doubt and size of each region, and why it is listed."""
     right = _WIDTH - _LEFT
     _text(figure, _SIDE, 96, "Regions to review", 12, weight="bold")
-    _text(figure, right - 88, 99, "score", 9, _FAINT, ha="right")
+    _text(figure, right - 88, 99, "doubt", 9, _FAINT, ha="right")
     _text(figure, right, 99, "size", 9, _FAINT, ha="right")
     y = 134
     for region in regions[:_LISTED]:
         mark = {"facecolor": _MARK, "edgecolor": "none", "pad": 1.5}
         _text(figure, _SIDE + 10, y, str(region.number), 9, "black", weight="bold", ha="center", bbox=mark)
-        _text(figure, _SIDE + 32, y - 1, _named(region, 26), 9.5)
-        _text(figure, right - 88, y, f"{region.score:.2f}", 9, ha="right")
+        _text(figure, _SIDE + 32, y - 2, _shortened(region.about, 26), 9.5)
+        _text(figure, _SIDE + 32, y + 15, region.reason.words if region.reason else "", 8, _FAINT)
+        _text(figure, right - 88, y, region.doubt_text, 9, ha="right")
         _text(figure, right, y, volume_text(region.size_mm3), 9, ha="right")
-        y += 31
+        y += 34
     if len(regions) > _LISTED:
         _text(figure, _SIDE + 32, y, f"and {len(regions) - _LISTED} more", 9, _FAINT)
 
@@ -372,10 +374,10 @@ def _draw_legend(figure: Figure, scene: _Scene, measure: str) -> None:
         _text(figure, _SIDE, y + 48, f"{scene.shown_from:.2f}", 8.5, _FAINT)
         _text(figure, _WIDTH - _LEFT, y + 48, "1.00", 8.5, _FAINT, ha="right")
     meaning = (
-        "solid box: a place that this cut goes through\n"
-        "dotted box: a place in front of it or behind\n"
-        "below the views: the worst places, axial and coronal,\n"
-        "and what most members see there\n"
+        "solid box: a region in this slice\n"
+        "dotted box: a region in front of it or behind it\n"
+        "below the views: the worst regions, axial and coronal,\n"
+        "and the members' votes there\n"
         "white dashes: what the first alternative would change"
     )
     _text(figure, _SIDE, y + 86, meaning, 8.5, _FAINT, linespacing=1.4)
@@ -388,12 +390,7 @@ def _heat_colors() -> Any:
 
 
 def _readable(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _named(region: FoundRegion, length: int) -> str:
-    names = [_readable(name) for name in region.structures]
-    return _shortened(", ".join(names), length) if names else "background"
+    return NOTHING_HERE if name == BACKGROUND else name.replace("_", " ")
 
 
 def _shortened(text: str, length: int) -> str:

@@ -16,6 +16,7 @@ from activeseg.core.volume import Volume
 from activeseg.core.votes import Segmented
 from activeseg.review.alternatives import Alternative, find_alternatives
 from activeseg.review.excess_uncertainty import Doubt, doubt_of
+from activeseg.review.region_reason import doubt_share, reason_of
 from activeseg.review.region_search import DEFAULT_SEARCH, Place, Search, choose_places
 
 BODY_HU = -300
@@ -67,7 +68,10 @@ def find_regions(
         body_mm3 = float(np.count_nonzero(segmented.labels)) * ct_geometry.voxel_mm3
     doubt = doubt_of(grid, uncertainty, search.shell)
     places = choose_places(doubt, grid, ct_geometry, wanted, count, body_mm3, search)
-    return tuple(_region(number, place, doubt, segmented, ct_geometry) for number, place in enumerate(places, start=1))
+    used = measure or grid.default_measure
+    return tuple(
+        _region(number, place, doubt, segmented, ct_geometry, used) for number, place in enumerate(places, start=1)
+    )
 
 
 def apply_alternative(labels: npt.NDArray[Any], region: FoundRegion, index: int = 0) -> npt.NDArray[Any]:
@@ -91,7 +95,9 @@ def apply_alternative(labels: npt.NDArray[Any], region: FoundRegion, index: int 
     return result
 
 
-def _region(number: int, place: Place, doubt: Doubt, segmented: Segmented, ct_geometry: Geometry) -> FoundRegion:
+def _region(
+    number: int, place: Place, doubt: Doubt, segmented: Segmented, ct_geometry: Geometry, measure: str
+) -> FoundRegion:
     grid, schema = segmented.grid, segmented.schema
     core, weight = doubt.said[:, place.core], doubt.excess[place.core]
     core_kji = doubt.at_kji[:, place.core].T
@@ -119,5 +125,7 @@ def _region(number: int, place: Place, doubt: Doubt, segmented: Segmented, ct_ge
         size_voxels=max(1, round(size_mm3 / ct_geometry.voxel_mm3)),
         size_mm3=size_mm3,
         votes=dict(sorted(votes.items(), key=lambda entry: -entry[1])),
+        reason=reason_of(doubt.at_kji[:, place.core], core, weight, grid.geometry, ct_geometry),
+        doubt=doubt_share(grid, measure, doubt.at_kji[:, place.core]),
         alternatives=find_alternatives(segmented, ct_geometry, place.box_kji, core_kji),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
 from simulated_votes import SCHEMA, ball, geometry_of, segmented_from, simulated_case
 
-from activeseg.core.correction import RegionState
+from activeseg.core.correction import RegionReason, RegionState
 from activeseg.core.errors import InputError
 from activeseg.core.geometry import Geometry
 from activeseg.core.volume import Volume
@@ -26,6 +27,7 @@ from activeseg.core.votes import Segmented
 from activeseg.predictions.region_files import read_regions, write_regions
 from activeseg.review.region_search import Search
 from activeseg.review.regions import FoundRegion, body_volume_mm3, find_regions
+from activeseg.review.uncertainty import measures_from_votes
 
 LIVER, SPLEEN, KIDNEY, AORTA, GLAND, SPINE = (label.value for label in SCHEMA.labels)
 
@@ -359,3 +361,75 @@ def test_damaged_files_are_refused_in_one_sentence(tmp_path: Path, damage: str) 
         np.savez_compressed(patches, something=np.zeros(3))
     with pytest.raises(InputError, match="region"):
         read_regions(tmp_path)
+
+
+def test_members_that_see_different_structures_disagree_and_a_coin_toss_between_them_is_a_doubt_of_one() -> None:
+    segmented = segmented_from(with_blob(), geometry_of((40, 40, 40), 2.0))
+    (region,) = find_regions(segmented, segmented.grid.geometry, body_mm3=3e6)
+    assert region.reason is RegionReason.MEMBERS_DISAGREE
+    assert region.reason.words == "members disagree"
+    assert region.doubt == pytest.approx(1, abs=1e-6)
+    assert region.doubt_text == "100 %"
+
+
+@pytest.mark.parametrize("measure", ["entropy", "variance", "mutual_information"])
+def test_doubt_is_the_same_whatever_the_measure_and_the_number_of_structures(measure: str) -> None:
+    votes = with_blob()
+    for classes in (3, len(SCHEMA) + 1, 118):
+        segmented = segmented_from(votes, geometry_of((40, 40, 40), 2.0))
+        entropy, variance, information = measures_from_votes(votes, classes)
+        grid = replace(
+            segmented.grid,
+            entropy=entropy,
+            variance=variance,
+            mutual_information=information,
+            entropy_bound=math.log(classes),
+        )
+        (region,) = find_regions(replace(segmented, grid=grid), grid.geometry, measure=measure, body_mm3=3e6)
+        assert region.doubt == pytest.approx(1, abs=1e-5)
+
+
+def test_one_member_that_is_not_sure_has_low_confidence() -> None:
+    labels = with_blob()[0]
+    entropy = np.where(ball(labels.shape, (12, 15, 20), 4), 0.15, 0).astype(np.float32)
+    segmented = segmented_from([labels], geometry_of(labels.shape, 2.0), entropy=entropy)
+    grid = replace(segmented.grid, entropy_bound=math.log(4))
+    (region,) = find_regions(replace(segmented, grid=grid), grid.geometry, body_mm3=3e6)
+    assert region.reason is RegionReason.LOW_CONFIDENCE
+    assert region.doubt == pytest.approx(0.3, abs=1e-5)
+
+
+@pytest.mark.parametrize("finer", [1, 3], ids=["the CT's grid", "a CT of finer voxels"])
+def test_a_structure_that_the_last_slice_cuts_off_is_an_open_edge(finer: int) -> None:
+    base = np.zeros((30, 30, 30), np.uint8)
+    base[5:, 8:22, 8:22] = LIVER
+    other = base.copy()
+    other[26:, 12:18, 12:18] = KIDNEY
+    segmented = segmented_from([base, base, other, other], geometry_of(base.shape, 3.0))
+    matrix = segmented.grid.geometry.ijk_to_ras.copy()
+    matrix[:3, 3] = segmented.grid.geometry.ras_of_ijk(np.full(3, 0.5 / finer - 0.5))
+    matrix[:3, :3] /= finer
+    ct = Geometry.from_ijk_to_ras(matrix, [30 * finer] * 3)
+    labels = base.repeat(finer, 0).repeat(finer, 1).repeat(finer, 2)
+    (region,) = find_regions(replace(segmented, labels=labels), ct, body_mm3=3e6)
+    assert region.reason is RegionReason.OPEN_EDGE
+    longer = Geometry.from_ijk_to_ras(matrix, [34 * finer, 30 * finer, 30 * finer])
+    labels = np.concatenate([labels, np.zeros((4 * finer, 30 * finer, 30 * finer), np.uint8)])
+    (region,) = find_regions(replace(segmented, labels=labels), longer, body_mm3=3e6)
+    assert region.reason is RegionReason.MEMBERS_DISAGREE
+
+
+def test_doubt_at_the_edge_where_there_is_no_structure_is_no_open_edge() -> None:
+    labels = with_blob()[0]
+    entropy = np.zeros(labels.shape, np.float32)
+    entropy[0:4, 16:24, 16:24] = 0.5
+    segmented = segmented_from([labels], geometry_of(labels.shape, 4.0), entropy=entropy)
+    (region,) = find_regions(segmented, segmented.grid.geometry, body_mm3=8e6)
+    assert region.reason is RegionReason.LOW_CONFIDENCE
+    assert region.about == "nothing here"
+
+
+def test_regions_of_version_0_1_have_no_reason_and_no_doubt() -> None:
+    old = Path(__file__).parents[2] / "files_of_0_1_0" / "prediction"
+    for region in read_regions(old):
+        assert (region.reason, region.doubt, region.doubt_text) == (None, None, "")
