@@ -82,7 +82,10 @@ ENGINE = Environment(
     (("torch",), ("--editable", "./ActiveSegExtension[engine,dev]")),
 )
 # The first ones are for the tests alone; a contract test sees that what runs in Slicer does without them.
-TEST_LIBRARIES = ("PySide6-Essentials", "filelock", "hypothesis", "matplotlib", "nibabel", "psutil", "pytest")
+TEST_LIBRARIES = (
+    *("PySide6-Essentials", "filelock", "fontpkg-noto-sans", "hypothesis", "matplotlib", "nibabel", "psutil"),
+    "pytest",
+)
 SLICER = Environment(
     ".venv-slicer",
     (("slicer-core", *TEST_LIBRARIES, "--editable", "./ActiveSegExtension"),),

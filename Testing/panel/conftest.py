@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 for folder in ("ActiveSegExtension", "ActiveSegModule", "Testing/mrml", "Testing/panel"):
     sys.path.insert(0, str(ROOT / folder))
 
+from pictures_look import Theme, dress  # noqa: E402
 from PySide6 import QtWidgets  # noqa: E402
 from slicer_stand_in import LoadedModule, installed  # noqa: E402
 
@@ -23,7 +24,10 @@ ENGINE_PYTHON = "ACTIVESEG_ENGINE_PYTHON"
 
 @pytest.fixture(scope="session")
 def application() -> QtWidgets.QApplication:
-    return QtWidgets.QApplication.instance() or QtWidgets.QApplication(sys.argv[:1])
+    """Qt in Slicer's light style."""
+    made = QtWidgets.QApplication.instance() or QtWidgets.QApplication(sys.argv[:1])
+    dress(made, Theme.LIGHT)
+    return made
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ def make_qt() -> types.ModuleType:
                     properties_as_attributes(value)
     qt.Qt = QtCore.Qt
     qt.QFileDialog = FileDialog
+    QtWidgets.QLayout.__bool__ = lambda self: self.count() > 0  # type: ignore[method-assign]
     return qt
 
 
@@ -46,21 +47,29 @@ class FileDialog:
 
 
 def properties_as_attributes(cls: Any) -> None:
-    """Qt's own properties of one class, not those that it inherits."""
+    """Qt's own properties of one class, and those that it inherits and answers in another way (``sizeHint``)."""
     if "staticMetaObject" not in vars(cls) and not hasattr(cls, "staticMetaObject"):
         return
     meta = cls.staticMetaObject
-    for index in range(meta.propertyOffset(), meta.propertyCount()):
+    for index in range(meta.propertyCount()):
         name = meta.property(index).name()
-        if (cls.__name__, name) not in _STATIC:
+        own = index >= meta.propertyOffset() or name in vars(cls)
+        if own and (cls.__name__, name) not in _STATIC and not isinstance(vars(cls).get(name), property):
             setattr(cls, name, _attribute(cls, name))
 
 
 def _attribute(cls: Any, name: str) -> property:
     setter = f"set{name[0].upper()}{name[1:]}"
+    asked: set[int] = set()
 
     def get(self: Any) -> Any:
-        return QtCore.QObject.property(self, name)
+        if id(self) in asked:  # by PySide6, which looks for a function of this name in a subclass made in Python
+            return None
+        asked.add(id(self))
+        try:
+            return QtCore.QObject.property(self, name)
+        finally:
+            asked.discard(id(self))
 
     def put(self: Any, value: Any) -> None:
         if hasattr(type(self), setter):
