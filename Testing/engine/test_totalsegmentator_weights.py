@@ -36,7 +36,9 @@ def test_a_complete_folder_is_ready(user: UserHome) -> None:
     install(user.weights, files_of(BODY))
     assert inspect_weights(BODY, user.weights).state is Weights.READY
     assert require_weights([BODY], user.weights) == ()
-    states = {info.name: info.state for info in task_infos(user)}
+    infos = {info.name: info for info in task_infos(user)}
+    assert infos["totalsegmentator:body-fast"].download_bytes == 0
+    states = {name: info.state for name, info in infos.items()}
     assert states["totalsegmentator:body-fast"] == "ready"
     assert states["totalsegmentator:body"] == "missing"
 

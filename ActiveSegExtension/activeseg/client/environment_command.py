@@ -1,7 +1,9 @@
 """The environment as a process of its own, for callers that must not block: Slicer starts this file with its Python.
 
 ``python environment_command.py ACTION --folder=FOLDER [options]`` prints one JSON object a line: ``{"progress":
-{"stage", "fraction", "text"}}`` while it works, and at the end ``{"result": ...}`` or ``{"error": ...}``. Anything on
+{"stage", "fraction", "text", "step", "steps", "done_bytes", "total_bytes"}}`` while it works (bytes on disk; 0 of 0 in
+a stage that does not count them), and at the end ``{"result": ...}`` or ``{"error": ...}``. An error, cancelling too,
+has ``kept_bytes`` in its details: what lies in the folder for the next attempt, or can be removed. Anything on
 stdin, its end too, cancels, so that nothing goes on when the caller is gone. Exit codes are those of the errors.
 
 Addresses of a proxy or an index may hold a password, which every user of the computer could read on the command line:
@@ -31,7 +33,7 @@ if __name__ == "__main__":
             sys.path += map(str, Path(kept.origin).parent.glob("_bundled/pip-*.whl"))
         sys.modules["packaging"] = importlib.import_module("pip._vendor.packaging")
 
-from activeseg.client.environment.environment import EngineEnvironment, Options, Source, default_folder
+from activeseg.client.environment.environment import STAGES, EngineEnvironment, Options, Source, default_folder
 from activeseg.client.environment.failure import without_password
 from activeseg.client.environment.lock import Lock
 from activeseg.client.environment.plan import INDEX, PROXY
@@ -41,6 +43,7 @@ from activeseg.core.progress import Progress
 ACTIONS = ("plan", "plan-again", "install", "check", "repair", "update", "remove", "use")
 """``plan-again``: what ``repair`` and ``update`` would do, with the options of the installation that is there."""
 
+_LEAVES = ("install", "repair", "update")
 _SECONDS_BETWEEN_LINES = 0.2
 
 
@@ -69,7 +72,7 @@ def perform(
 ) -> dict[str, Any]:
     """Do one of the actions; a JSON-ready result. Raises what ``EngineEnvironment`` raises."""
     if action == "remove":
-        return {"kept": environment.remove()}
+        return {"kept": environment.remove(progress)}
     if action in ("plan", "plan-again"):
         plan = environment.plan(options()) if action == "plan" else environment.plan_again()
         return {"plan": plan.to_dict(), "sentences": plan.sentences()}
@@ -87,12 +90,23 @@ def main(arguments: Sequence[str] | None = None, lock: Lock | None = None) -> in
     given = parser().parse_args(arguments)
     cancelled = threading.Event()
     threading.Thread(target=_cancel_on_input, args=(cancelled,), daemon=True).start()
-    last: list[Any] = [0.0, ""]
+    last: list[Any] = [0.0, "", 0]
+    amount, step = {"done_bytes": 0, "total_bytes": 0}, {"step": 1, "steps": 1}
+
+    def count(done: int, total: int) -> None:
+        amount.update(done_bytes=done, total_bytes=total)
 
     def report(stage: str, fraction: float, text: str) -> None:
-        if stage != last[1] or fraction >= 1.0 or time.monotonic() - last[0] > _SECONDS_BETWEEN_LINES:
-            last[:] = time.monotonic(), stage
-            _print({"progress": {"stage": stage, "fraction": round(fraction, 4), "text": text}})
+        if stage != last[1]:
+            steps = STAGES if stage in STAGES else (stage,)
+            step.update(step=steps.index(stage) + 1, steps=len(steps))
+            amount.update(done_bytes=0, total_bytes=0)
+        elif (
+            fraction < 1.0 and last[2] == amount["total_bytes"] and time.monotonic() - last[0] < _SECONDS_BETWEEN_LINES
+        ):
+            return
+        last[:] = time.monotonic(), stage, amount["total_bytes"]
+        _print({"progress": {"stage": stage, "fraction": round(fraction, 4), "text": text, **step, **amount}})
 
     def options() -> Options:
         for name, variable in (("proxy", PROXY), ("index", INDEX)):
@@ -105,10 +119,13 @@ def main(arguments: Sequence[str] | None = None, lock: Lock | None = None) -> in
         source = Source(index, given.wheels, given.offline, proxy, given.torch)
         return Options(given.python, source)
 
+    environment = EngineEnvironment(given.folder, lock)
     try:
-        environment = EngineEnvironment(given.folder, lock)
-        _print({"result": perform(environment, given.action, options, Progress(report, cancelled.is_set))})
+        progress = Progress(report, cancelled.is_set, count)
+        _print({"result": perform(environment, given.action, options, progress)})
     except ActiveSegError as error:
+        if given.action in _LEAVES:
+            error.details["kept_bytes"] = environment.left_bytes()
         _print({"error": error.to_dict()})
         return error.exit_code
     except OSError as error:

@@ -11,7 +11,8 @@ import typer
 from activeseg.client.environment.environment import EngineEnvironment, Options, Source, State, Status, default_folder
 from activeseg.client.environment.plan import INDEX, PROXY, Plan
 from activeseg.commands.conversation import Conversation, Debug, Json, conversation
-from activeseg.core.errors import EngineError
+from activeseg.core.errors import ActiveSegError, EngineError
+from activeseg.core.sizes import size_text
 
 app = typer.Typer(no_args_is_help=True, help="Make, check, repair and remove the engine's own Python environment.")
 
@@ -71,8 +72,17 @@ def install(talk: Conversation, environment: EngineEnvironment, found: Plan) -> 
     """Install it. After an interruption the same command continues with what was downloaded."""
     for sentence in found.sentences():
         talk.notice(sentence)
-    with talk.progress() as progress:
-        status = environment.install(found, progress)
+    try:
+        with talk.progress() as progress:
+            status = environment.install(found, progress)
+    except ActiveSegError as error:
+        if left := environment.left_bytes():
+            again = (
+                f"The same command continues with it; 'activeseg environment remove --folder {found.folder}' frees it."
+            )
+            talk.notice(f"{size_text(left)} of it lie in {found.folder}. {again}")
+            error.details["kept_bytes"] = left
+        raise
     _tell(talk, status)
 
 
@@ -116,7 +126,8 @@ def use(
 def remove(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) -> None:
     """Remove it and its folder; files in there that are not ActiveSeg's stay."""
     with conversation(json, debug) as talk:
-        kept = EngineEnvironment(folder).remove()
+        with talk.progress() as progress:
+            kept = EngineEnvironment(folder).remove(progress)
         stays = f"Kept, because they are not ActiveSeg's: {', '.join(kept)}" if kept else f"{folder} is removed."
         talk.result({"kept": kept}, stays)
 
@@ -124,7 +135,7 @@ def remove(folder: Folder = FOLDER, json: Json = False, debug: Debug = False) ->
 def _tell(talk: Conversation, status: Status) -> None:
     document: dict[str, Any] = status.to_dict()
     versions = ", ".join(f"{name} {version}" for name, version in status.versions.items())
-    size = f" ({status.size_bytes / 2**30:.1f} GiB)" if status.size_bytes else ""
+    size = f" ({size_text(status.size_bytes)})" if status.size_bytes else ""
     lines = [f"{status.state.value}: {status.python}{size}", f"Python {status.python_version}, {versions}"]
     if status.state is State.OUTDATED:
         lines.append(f"{status.problem} Run: activeseg environment update --folder {status.folder}")

@@ -14,10 +14,12 @@ class Progress:
 
     ``report(stage, fraction, text)`` receives the stage's name, its part done in 0..1 and a short text.
     ``cancelled()`` is asked often (before every layer of a network) and must be quick.
+    ``amount(done, total)`` receives bytes, in a stage that writes or removes many, before it is reported.
     """
 
     report: Callable[[str, float, str], None] = field(default=lambda stage, fraction, text: None)
     cancelled: Callable[[], bool] = field(default=lambda: False)
+    amount: Callable[[int, int], None] = field(default=lambda done, total: None)
 
     def check(self) -> None:
         """Raise ``Cancelled`` when the user asked to stop."""
@@ -31,4 +33,4 @@ class Progress:
 
     def part(self, start: float, stop: float) -> Progress:
         """A progress whose 0..1 is ``start``..``stop`` of this one (same stages)."""
-        return Progress(lambda s, f, t: self.report(s, start + (stop - start) * f, t), self.cancelled)
+        return Progress(lambda s, f, t: self.report(s, start + (stop - start) * f, t), self.cancelled, self.amount)

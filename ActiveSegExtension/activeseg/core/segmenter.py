@@ -200,6 +200,16 @@ class Segmenter(Protocol):
         return ()
 
 
+class ModelGroup(StrEnum):
+    """Under what a list of models offers one."""
+
+    WHOLE_BODY = "whole body"
+    ORGANS = "organs"
+    YOUR_MODELS = "your models"
+    YOUR_PROJECTS = "your projects"
+    DEMONSTRATION = "demonstration"
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """One line of ``activeseg models``.
@@ -213,6 +223,14 @@ class ModelInfo:
         Of its weights, where it has some.
     coarser
         Name of the model that segments the same structures on a coarser grid; empty without one.
+    group
+        Where a list offers it.
+    download_bytes
+        What its first use downloads: 0 where its weights are here, None where that is not known.
+    licence_page
+        Where the licence that it needs is got, whether or not one was entered; empty where it needs none.
+    spacing_mm
+        Spacing (x, y, z) of the grid that it segments on; None where the image or the weights decide that.
     """
 
     name: str
@@ -223,3 +241,7 @@ class ModelInfo:
     state: str
     folder: str = ""
     coarser: str = ""
+    group: ModelGroup = ModelGroup.ORGANS
+    download_bytes: int | None = 0
+    licence_page: str = ""
+    spacing_mm: tuple[float, float, float] | None = None

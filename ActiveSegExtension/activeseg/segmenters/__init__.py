@@ -6,7 +6,7 @@ import importlib
 from typing import cast
 
 from activeseg.core.errors import ModelError, Remedy
-from activeseg.core.segmenter import ModelInfo, Segmenter
+from activeseg.core.segmenter import ModelGroup, ModelInfo, Segmenter
 
 FAMILIES = {
     "demo": "demo",
@@ -35,14 +35,21 @@ def open_segmenter(name: str) -> Segmenter:
 
 
 def list_models() -> list[ModelInfo]:
-    """Every model that can be named without a folder: what ships, then TotalSegmentator's tasks and their weights."""
+    """Every model that can be named without a folder: what ships, then TotalSegmentator's tasks and their weights.
+
+    Only files of this computer are looked at.
+    """
     from activeseg.segmenters.totalsegmentator.segmenter import task_infos
 
     shipped = []
-    for name, description in (
-        ("demo", "Small four-member network for the phantoms that ship; not for patients"),
-        ("hounsfield", "Body, lungs, bone, fat, soft tissue and air by HU rules; nothing to download"),
+    for name, group, description in (
+        ("demo", ModelGroup.DEMONSTRATION, "Small four-member network for the phantoms that ship; not for patients"),
+        (
+            "hounsfield",
+            ModelGroup.WHOLE_BODY,
+            "Body, lungs, bone, fat, soft tissue and air by HU rules; nothing to download",
+        ),
     ):
         segmenter = open_segmenter(name)
-        shipped.append(ModelInfo(name, name, description, "CT", segmenter.schema.names, "ready"))
+        shipped.append(ModelInfo(name, name, description, "CT", segmenter.schema.names, "ready", group=group))
     return shipped + task_infos()

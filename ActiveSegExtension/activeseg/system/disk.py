@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from activeseg.core.errors import DeviceError
+from activeseg.core.sizes import size_text
 
 RESERVE_BYTES = 64 << 20
 """Kept free beside what is needed: other programs write too."""
@@ -46,8 +47,8 @@ def refuse_full(needed: Mapping[Path, int], what: str) -> None:
         free = free_bytes(first[disk])
         if free is not None and free < count:
             raise DeviceError(
-                f"The disk with '{first[disk]}' is too full: about {_size(count)} are needed for {what}, "
-                f"{_size(free)} are free.",
+                f"The disk with '{first[disk]}' is too full: about {size_text(count)} are needed for {what}, "
+                f"{size_text(free)} are free.",
                 _ACTION,
                 cause="disk",
                 folder=str(first[disk]),
@@ -94,7 +95,7 @@ def _told(folder: Path, full: bool) -> DeviceError:
             folder=str(folder),
         )
     free = free_bytes(folder)
-    left = "" if free is None else f" ({_size(free)} are free)"
+    left = "" if free is None else f" ({size_text(free)} are free)"
     return DeviceError(
         f"The disk with '{folder}' is full{left}: nothing more can be written to it.",
         _ACTION,
@@ -102,7 +103,3 @@ def _told(folder: Path, full: bool) -> DeviceError:
         folder=str(folder),
         free_bytes=free,
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"

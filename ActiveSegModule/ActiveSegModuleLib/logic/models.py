@@ -15,7 +15,7 @@ from activeseg.client.messages.segmenting import (
 )
 from activeseg.core.errors import InputError
 from activeseg.core.labels import LabelSchema
-from activeseg.core.segmenter import ModelInfo
+from activeseg.core.segmenter import ModelGroup, ModelInfo
 
 from ..engine.asking import ask, tried
 from ..engine.engine import Engine, OnError, ignore
@@ -93,13 +93,7 @@ class Models:
         """Ask the engine. Folders of the user's that cannot be used any more are left out, but remembered."""
 
         def listed(result: ModelListResult) -> None:
-            self._listed = {
-                info.name: Model(
-                    info.name, info.family, info.description, info.modality, info.structures, info.state, info.coarser
-                )
-                for info in result.models
-                if info.family in FAMILIES
-            }
+            self._listed = {info.name: Model(**vars(info)) for info in result.models if info.family in FAMILIES}
             if self._project is not None:
                 self._listed[self._project.name] = self._project
             on_result()
@@ -126,7 +120,8 @@ class Models:
                 self._listed.pop(self._project.name, None)
             names = LabelSchema.from_dict(result.schema).names
             told = f"Version '{summary.current}' of the project {summary.name}"
-            self._project = Model(name, "project", told, result.channels[0], names, "ready")
+            group = ModelGroup.YOUR_PROJECTS
+            self._project = Model(name, "project", told, result.channels[0], names, "ready", group=group)
             self.offer(self._project)
             on_result()
 
@@ -146,7 +141,8 @@ class Models:
                 )
                 return
             names = LabelSchema.from_dict(result.schema).names
-            model = Model(name, "nnunet", f"nnU-Net model in {folder}", result.channels[0], names, "ready")
+            told, group = f"nnU-Net model in {folder}", ModelGroup.YOUR_MODELS
+            model = Model(name, "nnunet", told, result.channels[0], names, "ready", group=group)
             self.offer(model)
             on_result(model)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from installable import PYTHON
 
+from activeseg.client.environment.folder import size_of
 from activeseg.client.environment_command import command
 from activeseg.core.errors import Cancelled
 
@@ -54,16 +55,53 @@ def test_it_tells_progress_and_then_the_result_as_lines_of_json(process, wheels)
     assert lines[-1]["result"]["state"] == "ready"
     (checked,) = ended(process("check"))[1]
     assert checked["result"]["versions"] == {"alveole": "1.0"}
-    assert ended(process("remove")) == (0, [{"result": {"kept": []}}])
+    told = [line["progress"] for line in lines[:-1]]
+    assert {(line["stage"], line["step"], line["steps"]) for line in told} == {
+        ("uv", 1, 4),
+        ("python", 2, 4),
+        ("packages", 3, 4),
+        ("check", 4, 4),
+    }
+    assert any(line["total_bytes"] for line in told if line["stage"] == "packages")
+    assert all(line["done_bytes"] <= line["total_bytes"] for line in told)
+    fractions = [line["fraction"] for line in told]
+    assert fractions == sorted(fractions)
 
 
-def test_closing_its_stdin_cancels_it(process, wheels):
+def test_a_removal_tells_how_far_it_is(process, wheels, tmp_path):
+    ended(process("install", f"--wheels={wheels}", "--offline", f"--python={PYTHON}"))
+    code, lines = ended(process("remove"))
+    assert code == 0
+    assert lines[-1] == {"result": {"kept": []}}
+    told = [line["progress"] for line in lines[:-1]]
+    assert {line["stage"] for line in told} == {"remove"}
+    assert told[-1]["fraction"] == 1
+    assert not (tmp_path / "engine").exists()
+
+
+def test_closing_its_stdin_cancels_it(process, wheels, tmp_path):
     running = process("install", f"--wheels={wheels}", "--offline", f"--python={PYTHON}")
     assert running.stdin is not None
     running.stdin.close()
     code, lines = ended(running)
     assert code == Cancelled.exit_code
     assert lines[-1]["error"]["code"] == "cancelled"
+    assert lines[-1]["error"]["details"]["kept_bytes"] == size_of(tmp_path / "engine")
+
+
+def test_cancelled_in_the_middle_it_tells_what_is_kept(process, wheels, tmp_path):
+    running = process("install", f"--wheels={wheels}", "--offline", f"--python={PYTHON}")
+    assert running.stdin is not None
+    assert running.stdout is not None
+    while '"packages"' not in running.stdout.readline():
+        pass
+    running.stdin.close()
+    code, lines = ended(running)
+    assert code == Cancelled.exit_code
+    kept = lines[-1]["error"]["details"]["kept_bytes"]
+    assert kept == size_of(tmp_path / "engine")
+    assert kept > 1_000_000
+    assert ended(process("plan", f"--wheels={wheels}", "--offline"))[1][-1]["result"]["plan"]["present_bytes"] == kept
 
 
 def test_an_error_is_a_line_and_an_exit_code(process, tmp_path):

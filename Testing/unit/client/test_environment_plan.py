@@ -19,8 +19,10 @@ from activeseg.client.environment import interpreter, lock
 from activeseg.client.environment import plan as plans
 from activeseg.client.environment.environment import EngineEnvironment, Options, Source, State, default_folder
 from activeseg.client.environment.lock import Lock, engine_lock
-from activeseg.client.environment.plan import GIB, refuse_unknown_build
+from activeseg.client.environment.plan import refuse_unknown_build
 from activeseg.core.errors import EngineError, InputError
+from activeseg.segmenters.totalsegmentator.sandbox import UserHome
+from activeseg.segmenters.totalsegmentator.segmenter import task_infos
 
 PACKAGE = Path(__file__).resolve().parents[3] / "ActiveSegExtension"
 
@@ -95,11 +97,11 @@ def test_names_of_packages_are_compared_as_indexes_do():
 
 
 def test_too_little_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(plans, "free_bytes", lambda folder: GIB)
+    monkeypatch.setattr(plans, "free_bytes", lambda folder: 10**9)
     monkeypatch.setattr(plans, "refuse_system", lambda: None)
     environment = EngineEnvironment(tmp_path / "engine")
     with pytest.raises(
-        InputError, match=r"Too little disk space at .*engine': [\d.]+ GiB are needed, 1\.0 GiB are free"
+        InputError, match=r"Too little disk space at .*engine': [\d.]+ GB are needed, 1\.0 GB are free"
     ) as e:
         environment.plan(Options(PYTHON, Source(torch="cpu")))
     assert "another disk" in e.value.action
@@ -107,7 +109,7 @@ def test_too_little_disk_is_told_before_anything_is_written(tmp_path, monkeypatc
 
 
 def test_the_disk_is_measured_where_the_folder_will_be(tmp_path):
-    needed = plans.free_bytes(tmp_path / "not" / "yet") + GIB
+    needed = plans.free_bytes(tmp_path / "not" / "yet") + 10**9
     with pytest.raises(InputError, match="Too little disk space"):
         plans.refuse_full_disk(tmp_path / "not" / "yet", needed)
     plans.refuse_full_disk(tmp_path / "not" / "yet", 0)
@@ -137,7 +139,7 @@ def test_a_disk_that_filled_up_since_the_plan_is_noticed_before_anything_is_inst
 def test_which_build_of_torch_is_expected(torch, system, nvidia, kind):
     assert plans.expected_accelerator(torch, system, nvidia) == kind
     download, disk = plans.expected_bytes(engine_lock(), kind, True, system)
-    assert 0 < download < disk < 10 * GIB
+    assert 0 < download < disk < 10 * 10**9
 
 
 @pytest.mark.parametrize(
@@ -175,6 +177,27 @@ def test_a_path_that_windows_cannot_hold_is_refused():
 def test_there_is_a_default_folder_of_the_user(monkeypatch):
     monkeypatch.delenv("XDG_DATA_HOME")
     assert default_folder().is_relative_to(Path.home())
+
+
+def test_a_plan_of_the_engine_tells_minutes_and_that_weights_come_on_top(tmp_path, monkeypatch):
+    monkeypatch.setattr(plans, "refuse_system", lambda: None)
+    monkeypatch.setattr(plans, "free_bytes", lambda folder: 10**11)
+    plan = EngineEnvironment(tmp_path / "engine").plan(Options(PYTHON, Source(torch="cpu")))
+    told = plan.to_dict()
+    assert 1 <= told["minutes"] < plans.replace(plan, download_bytes=4 * plan.download_bytes).minutes
+    assert told["mbit_per_s"] == 50
+    assert told["weights_bytes"]["totalsegmentator:total-fast"] == 135_400_000
+    sentences = "\n".join(plan.sentences())
+    assert f"about {plan.minutes} minute" in sentences
+    assert "50 Mbit/s" in sentences
+    assert "135 MB for totalsegmentator:total-fast" in sentences
+    assert "GiB" not in sentences
+
+
+def test_what_the_plan_says_of_weights_is_what_the_models_say(tmp_path):
+    user = UserHome(tmp_path, tmp_path / "nnunet" / "results")
+    sizes = {info.name: info.download_bytes for info in task_infos(user)}
+    assert {name: sizes[name] for name in plans.WEIGHTS_BYTES} == plans.WEIGHTS_BYTES
 
 
 def test_without_internet_a_folder_is_needed(tmp_path):

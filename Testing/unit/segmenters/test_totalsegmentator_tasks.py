@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from activeseg.core.errors import InputError, ModelError
-from activeseg.core.segmenter import Settings
+from activeseg.core.segmenter import ModelGroup, Settings
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome
 from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter, task_infos
 from activeseg.segmenters.totalsegmentator.tasks import Task, task_named, task_names, tasks
@@ -59,6 +59,26 @@ def test_the_list_tells_modality_structures_spacing_and_state(nobody: UserHome) 
     assert Path(fast.folder).parent == nobody.weights
     assert infos["totalsegmentator:tissue_types"].state == "licence"
     assert "totalsegmentator:test" not in infos, "nobody can run it: no weights are published"
+
+
+def test_the_list_tells_groups_grids_downloads_and_licences_without_the_network(
+    nobody: UserHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a list asks the network")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    infos = {info.name.partition(":")[2]: info for info in task_infos(nobody)}
+    assert {name for name, info in infos.items() if info.group is ModelGroup.WHOLE_BODY} >= {"total", "body-fast"}
+    assert infos["liver_segments"].group is ModelGroup.ORGANS
+    assert infos["total"].download_bytes == 1_170_000_000
+    assert infos["total-fast"].download_bytes == 135_400_000
+    assert infos["liver_vessels"].download_bytes is None, "one of its two networks has an unknown size"
+    assert infos["tissue_types"].licence_page.startswith("https://")
+    assert infos["total"].licence_page == ""
+    assert [infos[name].spacing_mm for name in ("total", "total-fast")] == [(1.5, 1.5, 1.5), (3.0, 3.0, 3.0)]
+    assert infos["liver_vessels"].spacing_mm is None
 
 
 def test_a_licence_takes_away_the_licence_state(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ from activeseg.system.folders import data_folder
 
 __all__ = ["EngineEnvironment", "Options", "Plan", "Source", "State", "Status", "default_folder"]
 
+STAGES = ("uv", "python", "packages", "check")
+"""Of an installation, in their order; a removal has one stage."""
 _PARTS = {"uv": (0.0, 0.05), "python": (0.05, 0.12), "packages": (0.12, 0.9), "check": (0.9, 1.0)}
 """Stages, and their parts of the whole."""
 
@@ -74,6 +76,10 @@ class EngineEnvironment:
     def plan_again(self) -> Plan:
         """What ``repair``, or ``update`` where it is needed, would do. Raises as ``plan``, and where nothing is."""
         return self.plan(self.options_of_installation())
+
+    def left_bytes(self) -> int:
+        """What an installation that was not completed has left, which the next one uses again; 0 without one."""
+        return 0 if self.folder.marker() is None or self.python is not None else self.folder.size()
 
     def install(self, plan: Plan, progress: Progress | None = None) -> Status:
         """Make the environment as planned; an existing one stays until the new one works. Stages: uv, python, packages,
@@ -114,8 +120,8 @@ class EngineEnvironment:
                 self.folder.clear("staging", "replaced", "cache")
         return status
 
-    def remove(self) -> list[str]:
-        """Remove the environment and its folder; a Python that the user already had is only forgotten.
+    def remove(self, progress: Progress | None = None) -> list[str]:
+        """Remove the environment and its folder; a Python that the user already had is only forgotten. Stage: remove.
 
         Files in the folder that are not ours stay, and their names are returned. Raises InputError when the folder has
         no marker of ActiveSeg, EngineError when something in it is in use.
@@ -124,10 +130,13 @@ class EngineEnvironment:
             raise InputError(
                 f"'{self.folder.path}' was not made by ActiveSeg and is not removed.", "Choose the engine's folder."
             )
+        progress = progress or Progress()
         with self.folder.exclusive():
-            self.folder.empty()
+            self.folder.empty(progress)
             chosen_python.forget(self.folder.path)
-        return self.folder.disappear()
+        left = self.folder.disappear()
+        progress.report("remove", 1.0, "")  # nothing is left to be cancelled
+        return left
 
     def use_existing(self, python: str | Path, progress: Progress | None = None) -> Status:
         """From now on use a Python that the user already has. It is started in a clean environment and never changed.

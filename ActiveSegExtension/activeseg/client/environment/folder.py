@@ -27,6 +27,8 @@ from typing import Any
 
 from activeseg.client.environment.failure import failure_of
 from activeseg.core.errors import EngineError, InputError
+from activeseg.core.progress import Progress
+from activeseg.core.sizes import size_text
 from activeseg.system.files import is_temporary_file, remove_abandoned, write_json
 from activeseg.system.regular_files import read_bytes
 from activeseg.system.regular_files import read_json as read_object
@@ -38,7 +40,14 @@ PRIVATE = 0o600
 """Records are readable only for the user: an index's address tells where an organisation keeps its packages."""
 _MARKER_LIMIT = 1 << 20
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_SITE_PACKAGES = ("lib/*/site-packages", "Lib/site-packages")
 _FOLDERS = ("staging", "replaced", "cache", "environment", "uv", "python")
+_LARGE = (
+    *(f"{name}/{packages}/*" for name in ("staging", "replaced", "environment") for packages in _SITE_PACKAGES),
+    "cache/*/*",
+    "python/*",
+)
+"""What is removed piece by piece, so that progress can be told."""
 _FILES = ("uv.toml", "requirements.txt", "pins.txt", "excludes.txt", "packages.txt", DOWNLOADS, "install.log")
 _BEGINNING = re.compile(r'\s*\{\s*"activeseg_environment": 1\b')
 _BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, getattr(errno, "EDEADLOCK", errno.EAGAIN)}
@@ -202,8 +211,20 @@ class EnvironmentFolder:
         if self.environment.exists():
             self.clear("replaced")
 
-    def empty(self) -> None:
+    def empty(self, progress: Progress) -> None:
         """Remove all that is ours, the marker last, so that an interrupted removal can be repeated."""
+        progress("remove", 0.0)
+        _remove(self.environment / INSTALLED)  # what is left of it is no environment
+        parts = [part for pattern in _LARGE for part in sorted(self.path.glob(pattern))]
+        sizes = [size_of(part) for part in parts]
+        total, done = sum(sizes), 0
+        for part, size in zip(parts, sizes, strict=True):
+            progress.amount(done, total)
+            progress("remove", 0.9 * done / max(total, 1), f"{size_text(done)} of {size_text(total)} removed")
+            _remove(part)
+            done += size
+        progress.amount(total, total)
+        progress("remove", 0.9)
         self.clear(*_FOLDERS)
         begun = [entry.name for entry in self.path.iterdir() if is_temporary_file(entry.name)]
         for name in (*_FILES, *begun, MARKER):

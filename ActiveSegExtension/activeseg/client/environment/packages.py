@@ -19,11 +19,13 @@ from activeseg.client.environment.plan import Plan
 from activeseg.client.environment.uv_process import Runner
 from activeseg.core.errors import EngineError
 from activeseg.core.progress import Progress
+from activeseg.core.sizes import size_text
 
 _UNREACHED = {"network", "proxy", "certificate", "credentials"}
 _TORCH_INDEX = "download.pytorch.org"
 _SECONDS_BETWEEN_SIZES = 2.0
-_LOADING = re.compile(r"^\s*(Downloading|Downloaded|Building|Built) (\S+)")
+_LOADING = re.compile(r"^\s*(Downloading|Downloaded|Building|Built) (\S+)(?: \(([\d.]+) ?([KMG]iB)\))?")
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 @dataclass(frozen=True)
@@ -103,19 +105,22 @@ class _Loading:
     def heard(self, line: str) -> None:
         """Take note of ``Downloading torch (183.1MiB)`` and the like."""
         if match := _LOADING.match(line):
-            verb, name = match[1], match[2]
+            verb, name, size = match[1], match[2], match[3]
             if verb in ("Downloading", "Building"):
-                self._loading[name] = line.strip()
+                amount = f" ({size_text(float(size) * _UNITS[match[4]])})" if size else ""
+                self._loading[name] = f"{verb} {name}{amount}"
             else:
                 self._loading.pop(name, None)
 
     def tick(self) -> None:
-        """Report how many packages are there, and what is being loaded."""
+        """Report how many packages are there, how much of it lies on disk, and what is being loaded."""
         if time.monotonic() - self._measured > _SECONDS_BETWEEN_SIZES:
             self._measured = time.monotonic()
-            self._arrived = size_of(self._cache)
-            self._ready = sum(1 for folder in self._cache.glob("archive-v*/*") if not folder.name.startswith("."))
-        ready = min(self._ready, self._packages)
-        fraction = (ready / max(self._packages, 1) + min(self._arrived / max(self._bytes, 1), 1.0)) / 2
+            self._arrived = max(self._arrived, min(size_of(self._cache), self._bytes))
+            ready = sum(1 for folder in self._cache.glob("archive-v*/*") if not folder.name.startswith("."))
+            self._ready = max(self._ready, min(ready, self._packages))
+        fraction = (self._ready / max(self._packages, 1) + self._arrived / max(self._bytes, 1)) / 2
+        self._progress.amount(self._arrived, self._bytes)
+        amount = f"{self._ready} of {self._packages} packages, {size_text(self._arrived)} of {size_text(self._bytes)}"
         now = f"; {next(iter(self._loading.values()))}" if self._loading else ""
-        self._progress("packages", 0.05 + 0.94 * fraction, f"{ready} of {self._packages} packages{now}")
+        self._progress("packages", 0.05 + 0.94 * fraction, f"{amount}{now}")

@@ -19,24 +19,29 @@ from activeseg.client.environment.interpreter import DOWNLOADED, Interpreter, ar
 from activeseg.client.environment.lock import Lock, names, release
 from activeseg.client.environment.uv_commands import Source
 from activeseg.core.errors import InputError
+from activeseg.core.sizes import size_text
 
 PROXY, INDEX = "ACTIVESEG_PROXY", "ACTIVESEG_INDEX"
 """Environment variables with addresses that may hold a password: on the command line everybody could read it."""
-GIB = 1 << 30
 PYTHON_BYTES = 140_000_000
-RESERVE_BYTES = GIB // 2
+RESERVE_BYTES = 500_000_000
 """Kept free: a full disk harms more than this installation."""
 
 # Measured with the lock of this version: the CPU build on Linux. The rest is estimated from the sizes of the wheels
-# (2.6 GiB for torch and NVIDIA's libraries on Linux, which about double when unpacked).
-SIZES_GIB = {
-    ("linux", "cpu"): (0.45, 1.7),
-    ("linux", "cuda"): (2.9, 6.8),
-    ("win32", "cpu"): (0.4, 1.8),
-    ("win32", "cuda"): (3.1, 6.0),
-    ("darwin", "cpu"): (0.4, 1.6),
+# (2.8 GB for torch and NVIDIA's libraries on Linux, which about double when unpacked).
+SIZES_GB = {
+    ("linux", "cpu"): (0.48, 1.8),
+    ("linux", "cuda"): (3.1, 7.3),
+    ("win32", "cpu"): (0.43, 1.9),
+    ("win32", "cuda"): (3.3, 6.4),
+    ("darwin", "cpu"): (0.43, 1.7),
 }
-"""(system, build of torch) -> GiB to download and on disk."""
+"""(system, build of torch) -> GB to download and on disk."""
+
+MBIT_PER_S, DISK_BYTES_PER_S = 50, 30_000_000
+"""Rates that the expected minutes are told for: of the internet, and at which small files are unpacked and imported."""
+WEIGHTS_BYTES = {"totalsegmentator:total-fast": 135_400_000, "totalsegmentator:total": 1_170_000_000}
+"""What the first use of a model downloads, for an idea; an installation has no weights."""
 _BUILD_OF_TORCH = re.compile(r"|auto|cpu|cu\d{2,3}|rocm\d+(\.\d+)*|xpu")
 
 LONGEST_PATH = 175
@@ -132,6 +137,7 @@ class Plan:
     download_bytes, disk_bytes : estimates; 0 to download when everything comes from a folder
     free_bytes : on the folder's disk
     present_bytes : what an attempt that was not completed has left; it is used again, so less is downloaded
+    with_weights : whether models will download weights on top
     """
 
     folder: Path
@@ -144,6 +150,18 @@ class Plan:
     disk_bytes: int
     free_bytes: int
     present_bytes: int = 0
+    with_weights: bool = False
+
+    @property
+    def minutes(self) -> int:
+        """About how long it takes with an internet of ``MBIT_PER_S``."""
+        seconds = self.download_bytes * 8 / (MBIT_PER_S * 1e6) + self.disk_bytes / DISK_BYTES_PER_S
+        return max(1, round(seconds / 60))
+
+    @property
+    def _time_text(self) -> str:
+        rate = f" with an internet connection of {MBIT_PER_S} Mbit/s" if self.download_bytes else ""
+        return f"Time: about {self.minutes} minute{'s' * (self.minutes > 1)}{rate}"
 
     @property
     def python_text(self) -> str:
@@ -157,19 +175,23 @@ class Plan:
 
     @property
     def _present_text(self) -> str:
-        return f"An earlier attempt left {_gib(self.present_bytes)} there, which are used again: less is downloaded."
+        return (
+            f"An earlier attempt left {size_text(self.present_bytes)} there, which are used again: less is downloaded."
+        )
 
     def sentences(self) -> list[str]:
         """For the user, before the question."""
         source = self.options.source
         where = f"the folder {source.wheels}" if source.offline else without_secrets(source.index) or "the internet"
         build = {"cuda": "for NVIDIA graphics cards", "cpu": "without graphics card"}[self.accelerator]
-        loaded = "nothing" if not self.download_bytes else f"about {_gib(self.download_bytes)}"
+        loaded = "nothing" if not self.download_bytes else f"about {size_text(self.download_bytes)}"
         return [
-            f"Folder: {self.folder} (about {_gib(self.disk_bytes)}; {_gib(self.free_bytes)} are free)",
+            f"Folder: {self.folder} (about {size_text(self.disk_bytes)}; {size_text(self.free_bytes)} are free)",
             f"Packages: about {self.packages}, PyTorch {build}, from {where}; {loaded} is downloaded",
             f"Python: {self.python_text}",
+            self._time_text,
             *([self._present_text] if self.present_bytes else []),
+            *([_weights_text()] if self.with_weights else []),
             "Slicer's own Python is not changed, and nothing outside of the folder.",
             *self.options.password_sentences(),
         ]
@@ -184,6 +206,9 @@ class Plan:
             "disk_bytes": self.disk_bytes,
             "free_bytes": self.free_bytes,
             "present_bytes": self.present_bytes,
+            "minutes": self.minutes,
+            "mbit_per_s": MBIT_PER_S,
+            "weights_bytes": dict(WEIGHTS_BYTES) if self.with_weights else {},
             "offline": self.options.source.offline,
             "options": self.options.to_dict(),
         }
@@ -220,6 +245,7 @@ def make_plan(folder: EnvironmentFolder, options: Options, lock: Lock, interpret
         disk_bytes=disk,
         free_bytes=free_bytes(folder.path),
         present_bytes=0 if folder.marker() is None or folder.installed() is not None else folder.size(),
+        with_weights=lock.uses_torch,
     )
     refuse_full_disk(plan.folder, plan.disk_bytes)
     return plan
@@ -249,8 +275,8 @@ def expected_bytes(lock: Lock, accelerator: str, with_python: bool, system: str 
     if not lock.uses_torch:
         return own[0], own[1] + python
     kind = "linux" if system.startswith("linux") else system
-    download, disk = SIZES_GIB[(kind, accelerator)]
-    return own[0] + int(download * GIB), own[1] + python + int(disk * GIB)
+    download, disk = SIZES_GB[(kind, accelerator)]
+    return own[0] + round(download * 1e9), own[1] + python + round(disk * 1e9)
 
 
 def refuse_full_disk(folder: Path, needed: int) -> None:
@@ -258,7 +284,8 @@ def refuse_full_disk(folder: Path, needed: int) -> None:
     free = free_bytes(folder)
     if free < needed + RESERVE_BYTES:
         raise InputError(
-            f"Too little disk space at '{folder}': {_gib(needed + RESERVE_BYTES)} are needed, {_gib(free)} are free.",
+            f"Too little disk space at '{folder}': {size_text(needed + RESERVE_BYTES)} are needed, "
+            f"{size_text(free)} are free.",
             "Free some space or choose a folder on another disk.",
             cause="disk",
             needed_bytes=needed + RESERVE_BYTES,
@@ -328,5 +355,6 @@ def _long_paths_enabled() -> bool:
         return False
 
 
-def _gib(count: int) -> str:
-    return f"{count / GIB:.1f} GiB" if count >= GIB // 10 else f"{count / (1 << 20):.0f} MiB"
+def _weights_text() -> str:
+    sizes = ", ".join(f"{size_text(size)} for {name}" for name, size in WEIGHTS_BYTES.items())
+    return f"Not included: the weights of a model, which are downloaded when it is first used (about {sizes})"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from activeseg.core.errors import DeviceError
 from activeseg.core.geometry import Geometry
 from activeseg.core.segmenter import Resample, Segmenter, Settings
+from activeseg.core.sizes import size_text
 from activeseg.core.volume import Volume
 from activeseg.engine.planning.estimate import Estimate, Need, need_of
 from activeseg.engine.planning.ladder import Rung, ladder
@@ -155,9 +156,9 @@ def _timed_seconds(kept: Kept, need: Need, settings: Settings) -> float:
 
 
 def _too_little(estimate: Estimate) -> DeviceError:
-    need, free = estimate.need.ram / memory.GIB, estimate.ram_free / memory.GIB
+    need, free = size_text(estimate.need.ram), size_text(estimate.ram_free)
     return DeviceError(
-        f"Not enough memory: about {need:.1f} GB needed, {free:.1f} GB available.",
+        f"Not enough memory: about {need} needed, {free} available.",
         "Close other programs, crop the image, or allow a coarser model.",
         estimate=estimate.to_dict(),
     )

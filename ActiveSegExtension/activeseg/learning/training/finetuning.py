@@ -9,6 +9,7 @@ from typing import Any
 
 from activeseg.core.errors import ActiveSegError, Cancelled, EngineError, InputError, Remedy
 from activeseg.core.records import to_json
+from activeseg.core.sizes import size_text
 from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.project import Project
 from activeseg.learning.training.run_folder import Control, RunFolder, RunState, Stage
@@ -88,7 +89,7 @@ class Planned:
                 "time",
                 f"about {minutes:.0f} min on {plan.device}" if minutes >= 2 else f"about {estimate.seconds:.0f} s",
             ),
-            ("memory", f"about {estimate.peak_bytes / 2**30:.1f} GB"),
+            ("memory", f"about {size_text(estimate.peak_bytes)}"),
         ]
 
     def sentences(self) -> tuple[str, ...]:

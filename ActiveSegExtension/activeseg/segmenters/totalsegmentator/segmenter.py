@@ -24,7 +24,7 @@ from activeseg.core.votes import GridVotes, Member, MemberKind, Segmented
 from activeseg.segmenters.nnunet.device import resolve_device
 from activeseg.segmenters.nnunet.network_size import read_size
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome, sandbox
-from activeseg.segmenters.totalsegmentator.tasks import FAMILY, Task, TaskModel, task_named, tasks
+from activeseg.segmenters.totalsegmentator.tasks import FAMILY, LICENCE_PAGE, Task, TaskModel, task_named, tasks
 from activeseg.segmenters.totalsegmentator.weights import (
     Weights,
     download_weights,
@@ -52,6 +52,8 @@ def _info(task: Task, user: UserHome) -> ModelInfo:
     state, model = wrong[0] if wrong else (Weights.READY, models[-1])
     if task.licensed and not user.licence:
         state = Weights.LICENCE
+    sizes = [m.download_bytes for found, m in wrong if found is Weights.MISSING]
+    known = [size for size in sizes if size is not None]
     spacing = task.spacing_xyz
     grid = "own spacing" if spacing is None else f"{' x '.join(f'{s:.3g}' for s in dict.fromkeys(spacing))} mm"
     return ModelInfo(
@@ -63,6 +65,10 @@ def _info(task: Task, user: UserHome) -> ModelInfo:
         str(state),
         str(user.weights / model.dataset),
         f"{FAMILY}:{task.coarser.name}" if task.coarser else "",
+        task.group,
+        sum(known) if len(known) == len(sizes) else None,
+        LICENCE_PAGE if task.licensed else "",
+        spacing,
     )
 
 

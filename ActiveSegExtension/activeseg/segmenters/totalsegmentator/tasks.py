@@ -14,9 +14,14 @@ from typing import Any
 
 from activeseg.core.errors import ModelError, Remedy
 from activeseg.core.labels import Code, LabelSchema, Terminology
+from activeseg.core.segmenter import ModelGroup
 
 FAMILY = "totalsegmentator"
 MODES = ("fast", "fastest")
+_WHOLE_BODY = ("total", "body")
+_ZIP_BYTES = {298: 134_800_000, 297: 135_400_000, **dict.fromkeys(range(291, 296), 234_000_000)}
+"""Dataset number -> about what its published zip has. The package does not know sizes before it downloads; others were
+not measured."""
 PLANS = "nnUNetPlans"  # what totalsegmentator() passes on unless it is called with other plans
 RELEASES = "https://github.com/wasserth/TotalSegmentator/releases/download"  # as in totalsegmentator/libs.py
 LICENCE_PAGE = "https://backend.totalsegmentator.com/license-academic/"
@@ -48,6 +53,11 @@ class TaskModel:
     classes: Mapping[int, str]
     url: str | None
     licensed: bool
+
+    @property
+    def download_bytes(self) -> int | None:
+        """About what its zip has, or None where that is not known."""
+        return _ZIP_BYTES.get(self.dataset_id)
 
     def folder(self, weights: Path) -> Path:
         """Where it lies below the weights' root."""
@@ -104,6 +114,11 @@ class Task:
         classes = get_task_classes(self.task)
         names = [classes[value] for value in sorted(classes)]
         return LabelSchema.from_names(names, load_color_mapping(), _terminology())
+
+    @property
+    def group(self) -> ModelGroup:
+        """Where a list offers it: its tasks of everything, and all others."""
+        return ModelGroup.WHOLE_BODY if self.task.partition("_")[0] in _WHOLE_BODY else ModelGroup.ORGANS
 
     @property
     def summary(self) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 from activeseg.core.errors import Cancelled, ModelError, Remedy
 from activeseg.core.progress import Progress
+from activeseg.core.sizes import size_text
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome, replaced, sandbox
 from activeseg.segmenters.totalsegmentator.tasks import LICENCE_PAGE, TaskModel
 from activeseg.system.file_lock import acquire
@@ -270,7 +271,7 @@ def _reporting(model: TaskModel, progress: Progress) -> type:
 
         def update(self, count: int) -> None:
             self.done += count
-            text = f"{model.dataset}: {self.done / 1e6:.0f} of {self.total / 1e6:.0f} MB"
+            text = f"{model.dataset}: {size_text(self.done)} of {size_text(self.total)}"
             progress("download", 0.99 * self.done / self.total if self.total else 0.0, text)
 
         def close(self) -> None:

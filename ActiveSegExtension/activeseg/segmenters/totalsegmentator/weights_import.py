@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from activeseg.core.errors import InputError, ModelError
 from activeseg.core.progress import Progress
+from activeseg.core.sizes import size_text
 from activeseg.segmenters.totalsegmentator.sandbox import LICENCE_LENGTH, UserHome
 from activeseg.segmenters.totalsegmentator.tasks import LICENCE_PAGE, TaskModel, tasks
 from activeseg.segmenters.totalsegmentator.weights import Weights, download_lock, inspect_weights
@@ -91,7 +92,7 @@ def _model_in(archive: zipfile.ZipFile, file: Path) -> TaskModel:
         raise _unusable(file, f"it holds {names}, and no folder of one of TotalSegmentator's models")
     size = sum(entry.file_size for entry in archive.infolist())
     if size > LARGEST_BYTES:
-        raise _unusable(file, f"unzipped it would have {size / 1e9:.1f} GB")
+        raise _unusable(file, f"unzipped it would have {size_text(size)}")
     return known[tops.pop()]
 
 
@@ -100,7 +101,7 @@ def _put(archive: zipfile.ZipFile, file: Path, model: TaskModel, root: Path, pro
     free = shutil.disk_usage(root).free
     if size > free:
         raise ModelError(
-            f"Too little disk space at '{root}': {size / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free.",
+            f"Too little disk space at '{root}': {size_text(size)} are needed, {size_text(free)} are free.",
             "Free some space.",
         )
     with tempfile.TemporaryDirectory(prefix=".activeseg-download-", dir=root, ignore_cleanup_errors=True) as place:
