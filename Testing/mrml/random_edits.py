@@ -18,6 +18,8 @@ from slicer_application import SlicerCore
 from vtk.util.numpy_support import vtk_to_numpy
 
 from activeseg.core.geometry import Geometry
+from activeseg.core.segments.matching import segment_id_of
+from activeseg.core.segments.read_back import ignore_label
 from activeseg.core.volume import Volume
 from activeseg.io.seg_nrrd import SegmentationFile
 from ActiveSegModuleLib.scene.layers import Snapshot, put, take
@@ -69,7 +71,8 @@ class EditedScene:
         made = SegmentationNode.create(core.scene, self.ct, self.original, SCHEMA, SCHEMA.names, "Edited")
         self.segmentation = made
         self.node = made.node
-        self.value_of = {i: n for n, i in enumerate(self.ids(), start=1)}
+        made.add_absent_structures()
+        self.value_of = {segment_id_of(label): label.value for label in (*SCHEMA.labels, ignore_label(SCHEMA))}
         self.ours = tuple(self.value_of)
         self.editor = core.editor(self.node, self.ct)
         self.editor.SetMaximumNumberOfUndoStates(8)

@@ -85,7 +85,7 @@ class Case:
 
 
 def make_case(core: SlicerCore, geometry: Geometry = PLAIN, transform: Any = None) -> Case:
-    """A CT on that grid, under that transform, with the boxes shown on it."""
+    """A CT on that grid, under that transform, with the boxes shown on it; the aorta has an empty segment."""
     ct = core.add_volume(np.zeros(geometry.shape_kji, np.int16), geometry)
     if transform is not None:
         ct.SetAndObserveTransformNodeID(transform.GetID())
@@ -93,6 +93,7 @@ def make_case(core: SlicerCore, geometry: Geometry = PLAIN, transform: Any = Non
     segmentation = SegmentationNode.create(
         core.scene, ct, labels, SCHEMA, SCHEMA.names, "Prediction", {"Model": "test", "PredictionId": "p-1"}
     )
+    segmentation.add_absent_structures()
     return Case(core, ct, labels, segmentation)
 
 

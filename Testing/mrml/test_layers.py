@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from scene_cases import LIVER, PLAIN, oblique
+from scene_cases import LIVER, PLAIN, SCHEMA, boxes, oblique, whole_case
 from seen_segments import seen
 from strokes import LOGIC, add_segment, cube, paint
 
@@ -188,3 +188,15 @@ def test_a_damaged_snapshot_changes_nothing(case):
         with pytest.raises(InputError):
             put(case.segmentation.node, each)
         assert seen(case.segmentation.node) == before
+
+
+def test_an_empty_segment_that_was_asked_for_leaves_the_voxels_as_they_were_made(core):
+    case = whole_case(core)
+    assert same_voxels(take(case.node), boxes())
+    case.segmentation.add_absent_structures()
+    assert same_voxels(take(case.node), boxes())
+    case.node.GetSegmentation().RemoveSegment(case.segmentation.segment_id(SCHEMA.named("spleen")))
+    assert not same_voxels(take(case.node), boxes())
+    case.node.GetSegmentation().RemoveAllSegments()
+    assert not same_voxels(take(case.node), boxes())
+    assert same_voxels(take(case.node), np.zeros_like(boxes()))

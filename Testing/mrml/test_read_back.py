@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from scene_cases import LIVER, PLAIN, SCHEMA, SHAPE, Case, oblique
+from scene_cases import LIVER, PLAIN, SCHEMA, SHAPE, Case, oblique, whole_case
 from strokes import LOGIC, add_segment, cube, paint
 
 from activeseg.core.errors import InputError
@@ -98,7 +98,22 @@ def test_all_segments_deleted_gives_background(case):
         case.segments.RemoveSegment(case.id(name))
     back = case.segmentation.read_back(case.original)
     assert not back.labels.any()
-    assert back.deleted == SCHEMA.names
+    assert back.deleted == SCHEMA.names[:4], "the aorta had no voxels that could be deleted"
+
+
+def test_structure_without_a_segment_is_deleted_only_if_it_had_voxels(core):
+    case = whole_case(core)
+    assert case.segmentation.segment_id(SCHEMA.named("aorta")) is None
+    assert case.read_back().sentences() == ()
+    assert not case.touched
+    segments = case.node.GetSegmentation()
+    segments.RemoveSegment(case.segmentation.segment_id(SCHEMA.named("spleen")))
+    assert case.read_back().deleted == ("spleen",)
+    assert case.read_back().sentences() == ("'spleen' was deleted and will be treated as absent.",)
+    aorta = case.segmentation.add_structure(SCHEMA.named("aorta"))
+    assert case.read_back().added == case.read_back().unmatched == ()
+    segments.RemoveSegment(aorta)
+    assert case.read_back().deleted == ("spleen",)
 
 
 def test_deleted_structure_that_is_painted_anew_is_recognised_by_its_terminology(case):

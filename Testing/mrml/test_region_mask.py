@@ -86,7 +86,7 @@ def test_a_stroke_after_next_lands_in_the_new_region_although_there_was_one_in_t
     before = mask.node.GetMTime()
     confine(mask, editor, case, OTHER)
     assert mask.node.GetMTime() > before
-    editor.SetCurrentSegmentID(case.segmentation.segment_id(case.schema.named("aorta")))
+    editor.SetCurrentSegmentID(case.segmentation.add_structure(case.schema.named("aorta")))
     edit_everywhere(editor, case, editor.ModificationModeAdd)
     expected = boxes()
     expected[slices(BOX)] = case.schema.named("spleen").value

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from scene_cases import PLAIN, SCHEMA, SHAPE, boxes, oblique
+from scene_cases import PLAIN, SCHEMA, SHAPE, Case, boxes, from_scene, oblique, whole_case
+from strokes import paint
 
 from activeseg.core.errors import InputError
 from activeseg.core.labels import LabelSchema
@@ -55,16 +56,51 @@ def test_later_changes_of_the_callers_array_do_not_reach_the_scene(case):
     assert array_of(case.segments.GetLayerDataObject(0, BINARY_LABELMAP)).any()
 
 
-def test_decided_structure_without_voxels_is_an_empty_segment(case):
-    aorta = case.segment("aorta")
-    image = aorta.GetRepresentation(BINARY_LABELMAP)
-    assert not (array_of(image) == aorta.GetLabelValue()).any()
+def test_only_what_was_found_becomes_a_segment(core):
+    case = whole_case(core)
+    assert case.node.GetSegmentation().GetNumberOfSegments() == 4
+    assert case.segmentation.segment_id(SCHEMA.named("aorta")) is None
+    assert case.segmentation.empty_segments() == ()
+    assert case.decided == SCHEMA.names
+
+
+def test_a_structure_that_was_missed_gets_a_segment_in_the_same_image(core):
+    case = whole_case(core)
+    aorta = case.segmentation.add_structure(SCHEMA.named("aorta"))
+    segments = case.node.GetSegmentation()
+    assert segments.GetNumberOfLayers(BINARY_LABELMAP) == 1
+    assert segments.GetSegment(aorta).GetName() == "aorta"
+    assert np.allclose(np.array(segments.GetSegment(aorta).GetColor()) * 255, SCHEMA.named("aorta").color)
+    assert case.segmentation.add_structure(SCHEMA.named("aorta")) == aorta
+    assert case.segmentation.empty_segments() == (aorta,)
+    assert case.segmentation.add_absent_structures() == ()
+    assert (case.read_back().labels == boxes()).all()
+    segments.RemoveSegment(aorta)
+    (again,) = case.segmentation.add_absent_structures()
+    assert again == aorta
+
+
+def test_a_label_map_without_any_structure_is_a_segmentation_that_can_be_painted(core, tmp_path):
+    ct = core.add_volume(np.zeros(SHAPE, np.int16), PLAIN)
+    nothing = Volume(np.zeros(SHAPE, np.uint8), PLAIN)
+    made = SegmentationNode.create(core.scene, ct, nothing, SCHEMA, SCHEMA.names, "Nothing")
+    assert made.node.GetSegmentation().GetNumberOfSegments() == 0
+    core.save(tmp_path / "scene.mrb")
+    core.load(tmp_path / "scene.mrb")
+    again = from_scene(core.node("vtkMRMLSegmentationNode", "Nothing"))
+    assert again.read_back(nothing).deleted == ()
+    liver = again.add_structure(SCHEMA.named("liver"))
+    paint(Case(core, again.ct_node, nothing, again), liver, np.s_[2:4, 3:6, 5:9])
+    back = again.read_back(nothing)
+    assert (back.labels[2:4, 3:6, 5:9] == 1).all()
+    assert (back.labels == 1).sum() == 24
 
 
 def test_structure_that_was_not_decided_has_no_segment(core):
     ct = core.add_volume(np.zeros(SHAPE, np.int16), PLAIN)
     labels = np.where(boxes() == 1, 1, 0).astype(np.uint8)
     made = SegmentationNode.create(core.scene, ct, Volume(labels, PLAIN), SCHEMA, ["liver", "spleen"], "Subset")
+    assert made.add_absent_structures() == (made.segment_id(SCHEMA.named("spleen")),)
     assert made.node.GetSegmentation().GetNumberOfSegments() == 2
     assert made.segment_id(SCHEMA.named("aorta")) is None
 
@@ -119,7 +155,7 @@ def test_ignored_voxels_are_shown_and_come_back(core):
     labels[0] = SCHEMA.ignore_value
     made = SegmentationNode.create(core.scene, ct, Volume(labels, PLAIN), SCHEMA, SCHEMA.names, "Case from a dataset")
     segments = made.node.GetSegmentation()
-    assert segments.GetNthSegment(len(SCHEMA)).GetName() == "ignore"
+    assert segments.GetNthSegment(4).GetName() == "ignore"
     back = made.read_back(Volume(labels, PLAIN))
     assert np.array_equal(back.labels, labels)
     assert back.unmatched == back.deleted == back.added == ()

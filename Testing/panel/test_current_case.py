@@ -332,14 +332,17 @@ def test_next_chooses_the_regions_structure_and_a_confined_stroke_lands_there(us
     assert (case.read_back().labels == expected).all()
 
 
-def test_a_structure_without_a_segment_is_not_painted_into_the_one_before(user: User, view: Any) -> None:
+def test_a_structure_without_a_segment_gets_one_and_is_not_painted_into_the_one_before(user: User, view: Any) -> None:
     ct = load_ct(user, "CT")
     case = make_case(user, ct, "case")
     arrive(user, case)
     editor = editor_of(user)
     case.node.GetSegmentation().RemoveSegment(case.segmentation.segment_id(case.schema.named("kidney_right")))
     user.ui.nextButton.click()
-    assert editor.currentSegmentID() == ""
+    chosen = case.segmentation.segment_id(case.schema.named("kidney_right"))
+    assert chosen
+    assert editor.currentSegmentID() == chosen
+    assert case.segmentation.empty_segments() == (chosen,)
 
 
 def test_undo_after_edits_in_another_module_takes_back_only_what_came_after_them(user: User, view: Any) -> None:

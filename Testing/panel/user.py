@@ -81,7 +81,7 @@ class User:
     def paint(self, case: Any, name: str, box: Any) -> None:
         """A stroke of the Segment Editor, as its own module would make it."""
         editor = self.core.editor(case.node, case.ct_node)
-        editor.SetCurrentSegmentID(case.segmentation.segment_id(case.schema.named(name)))
+        editor.SetCurrentSegmentID(case.segmentation.add_structure(case.schema.named(name)))
         editor.ResetModifierLabelmapToDefault()
         from ActiveSegModuleLib.scene.labelmap import array_of
 

@@ -46,7 +46,7 @@ def after_a_crash(process: WatchedProcess) -> SlicerCore:
 
 
 def paint(core: SlicerCore, case: Case, structure: str, first_ijk: tuple[int, int, int] = (1, 1, 1)) -> None:
-    segment_id = case.segmentation.segment_id(case.schema.named(structure))
+    segment_id = case.segmentation.add_structure(case.schema.named(structure))
     editor = core.editor(case.node, case.ct_node)
     stroke = image_of(np.ones((3, 3, 3), np.uint8), ijk_to_ras(case.ct_node), first_ijk)
     editor.SaveStateForUndo()

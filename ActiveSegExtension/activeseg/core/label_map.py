@@ -48,6 +48,16 @@ def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
         yield slice(start, min(start + step, shape[0]))
 
 
+def values_in(labels: LabelMap) -> npt.NDArray[Any]:
+    """The values that occur, in order; quick where they lie in patches, as those of structures do."""
+    found: set[Any] = set()
+    for plane in labels:
+        voxels = plane.reshape(-1)
+        begins = np.flatnonzero(voxels[1:] != voxels[:-1]) + 1
+        found.update(voxels[:1].tolist(), np.unique(voxels[begins]).tolist())
+    return np.array(sorted(found), labels.dtype)
+
+
 def label_counts(labels: LabelMap, schema: LabelSchema) -> npt.NDArray[np.int64]:
     """Number of voxels of each value, from background to ignore."""
     total = np.zeros(schema.ignore_value + 1, np.int64)

@@ -27,6 +27,7 @@ from activeseg.client.messages.drafts import (
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import ActiveSegError, EngineError, InputError
 from activeseg.core.segments.matching import segment_id_of
+from activeseg.core.segments.read_back import ignore_label
 from activeseg.core.volume import Volume
 
 from ..engine.asking import ask, send, tried, when_ready
@@ -269,10 +270,11 @@ def _regions(case: Case) -> tuple[list[dict[str, Any]], bytes] | None:
 
 
 def _is_as_made(case: Case, snapshot: Snapshot) -> bool:
-    """Whether all segments are there under their own names, with the voxels that they came with."""
-    names = {segment_id_of(label): label.name for label in case.schema.labels if label.name in case.decided}
+    """Whether all segments have their own names, and the voxels that they came with."""
+    labels = [label for label in case.schema.labels if label.name in case.decided]
+    names = {segment_id_of(label): label.name for label in (*labels, ignore_label(case.schema))}
     found = {entry["id"]: entry["name"] for entry in snapshot.json["segments"]}
-    made = names.items() <= found.items() and len(found) - len(names) in (0, 1)  # 1: what a dataset's case ignores
+    made = found.items() <= names.items()  # a structure that was not found may have an empty segment
     try:
         return made and same_voxels(snapshot, case.original.array)
     except InputError:  # it was removed from the scene, so it cannot be told

@@ -86,10 +86,10 @@ class EditingSection(Section):
             self.made_editor = None
 
     def select_structure(self, name: str) -> None:
-        """Make a structure's segment the one that is edited; none, when it has none: never the one before."""
+        """Make a structure's segment the one that is edited; it gets one when it has none."""
         case = self._case
         if case is not None and name in case.schema.names:
-            self.editor.setCurrentSegmentID(case.segmentation.segment_id(case.schema.named(name)) or "")
+            self.editor.setCurrentSegmentID(case.segmentation.add_structure(case.schema.named(name)))
 
     def choose_region(self) -> None:
         """Open the editor on the current region, whatever was edited in it before."""

@@ -160,6 +160,8 @@ def _with_voxels(node: Node) -> tuple[VtkObject, tuple[str, ...]]:
 def same_voxels(snapshot: Snapshot, labels: npt.NDArray[Any]) -> bool:
     """Whether one layer holds exactly these labels, each segment under a value of its own."""
     values = [entry["label_value"] for entry in snapshot.json["segments"]]
+    if not values:
+        return not labels.any()
     return (
         len(snapshot.arrays) == 1
         and len(set(values)) == len(values)

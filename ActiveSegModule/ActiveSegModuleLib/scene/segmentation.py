@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import slicer
 
 from activeseg.core.errors import InputError
 from activeseg.core.geometry import Geometry
-from activeseg.core.label_map import smallest_dtype
+from activeseg.core.label_map import smallest_dtype, values_in
 from activeseg.core.labels import Label, LabelSchema
 from activeseg.core.segments.matching import LABEL_NAME_TAG, LABEL_VALUE_TAG, matches, segment_id_of, tag_text
 from activeseg.core.segments.read_back import EditedSegmentation, ignore_label
 from activeseg.core.volume import Volume
 
 from ..slicer_types import Node, Scene, VtkObject
-from .edited import identities, on_ct_grid, read_back
+from .edited import empty_segments, identities, on_ct_grid, read_back
 from .hierarchy import place_under
 from .labelmap import BINARY_LABELMAP, image_of
 from .placement import geometry_of, put_under_transform_of
@@ -75,16 +74,16 @@ class SegmentationNode:
     ) -> SegmentationNode:
         """Show a label map as a new segmentation under the CT.
 
-        All structures share one image (Slicer's shared labelmap), which takes a fraction of a second for 117 of them. A
-        decided structure without voxels becomes an empty segment: the model looked for it, so a user who finds that it
-        was missed can paint it at once, under the right name, code and value.
+        All structures share one image (Slicer's shared labelmap), which takes a fraction of a second for 117 of them.
+        Only what was found becomes a segment: Slicer takes 0.2 s for each at every saving, empty or not. A user who
+        finds that a structure was missed gets it from ``add_structure``, under the right name, code and value.
 
         Parameters
         ----------
         labels : whole numbers: 0, values of decided structures, and the schema's ``ignore`` (which becomes a grey
             segment); on the grid of ``ct_node``, or on the same grid stored from another corner: Slicer turns
             left-handed images around when it reads them
-        decided : names of the structures that the label map decides; each becomes a segment
+        decided : names of the structures that the label map decides, found or not
         provenance : kept as node attributes ``ActiveSeg.<key>`` (``Model``, ``PredictionId``, ...); they live in
             scenes, a ``.seg.nrrd`` keeps only the segments' own tags
 
@@ -92,8 +91,8 @@ class SegmentationNode:
         """
         wanted = {schema.named(name) for name in decided}
         structures = [label for label in schema.labels if label in wanted]
-        has_ignored = _check_labels(labels, geometry_of(ct_node), schema, structures)
-        shown = [*structures, ignore_label(schema)] if has_ignored else structures
+        values = _checked_values(labels, geometry_of(ct_node), schema, structures)
+        shown = [label for label in (*structures, ignore_label(schema)) if label.value in values]
 
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
         put_under_transform_of(node, ct_node)
@@ -132,9 +131,26 @@ class SegmentationNode:
         existing = self.segment_id(label)
         if existing:
             return existing
-        segment_id = self.node.GetSegmentation().GenerateUniqueSegmentID(segment_id_of(label))
-        self.node.GetSegmentation().AddSegment(_segment(label, None), segment_id)
-        return str(segment_id)
+        segmentation = self.node.GetSegmentation()
+        was_modifying = self.node.StartModify()
+        # as Slicer's own button does it: the segment shares the others' image instead of bringing one of its own
+        segment_id = str(segmentation.AddEmptySegment(segmentation.GenerateUniqueSegmentID(segment_id_of(label))))
+        _describe(segmentation.GetSegment(segment_id), label)
+        self.node.EndModify(was_modifying)
+        return segment_id
+
+    def add_absent_structures(self) -> tuple[str, ...]:
+        """Add an empty segment for each decided structure that has none; gives the ids of what was added."""
+        found = {match.label for match in matches(identities(self.node), self.schema).values()}
+        absent = [self.schema.named(name) for name in self.decided if self.schema.named(name) not in found]
+        was_modifying = self.node.StartModify()
+        added = tuple(self.add_structure(label) for label in absent)
+        self.node.EndModify(was_modifying)
+        return added
+
+    def empty_segments(self) -> tuple[str, ...]:
+        """The ids of segments without a single voxel, which a list of segments need not show."""
+        return empty_segments(self.node)
 
     def provenance(self, key: str) -> str | None:
         """What ``create`` was told to keep under ``key``."""
@@ -148,32 +164,38 @@ class SegmentationNode:
         return read_back(self.node, self.ct_node, self.schema, self.decided, original, mapping)
 
 
-def _check_labels(labels: Volume, ct_geometry: Geometry, schema: LabelSchema, structures: list[Label]) -> bool:
-    """Whether the label map has ``ignore`` voxels. Raises InputError when it cannot be shown."""
+def _checked_values(
+    labels: Volume, ct_geometry: Geometry, schema: LabelSchema, structures: list[Label]
+) -> frozenset[int]:
+    """The values that the label map has. Raises InputError when it cannot be shown."""
     on_ct_grid(labels, ct_geometry)
     if labels.array.dtype.kind not in "iu":
         raise InputError(f"A label map holds whole numbers, not {labels.array.dtype}.")
-    lowest, highest = int(labels.array.min()), int(labels.array.max())
-    if lowest < 0 or highest > schema.ignore_value:
+    values = [int(value) for value in values_in(labels.array)]
+    if values[0] < 0 or values[-1] > schema.ignore_value:
         raise InputError(
-            f"The label map has values {lowest} to {highest}, but the model's structures are 1 to {len(schema)}.",
+            f"The label map has values {values[0]} to {values[-1]}, but the model's structures are 1 to {len(schema)}.",
             "Choose the label map that belongs to this model.",
         )
-    if len(structures) == len(schema) and highest <= len(schema):
-        return False
-    seen = np.zeros(schema.ignore_value + 1, bool)
-    for plane in labels.array:
-        seen[plane] = True
-    undecided = seen[1:-1] & ~np.isin(np.arange(1, len(schema) + 1), [label.value for label in structures])
-    if undecided.any():
-        name = schema.name_of(int(undecided.argmax()) + 1)
+    shown = {0, schema.ignore_value, *(label.value for label in structures)}
+    undecided = next((value for value in values if value not in shown), None)
+    if undecided is not None:
+        name = schema.name_of(undecided)
         raise InputError(f"The label map has voxels of '{name}', which is not among its decided structures.")
-    return bool(seen[-1])
+    return frozenset(values)
 
 
 def _segment(label: Label, image: VtkObject) -> VtkObject:
-    """A vtkSegment with the structure's name, colour, code and our tags; ``image`` may be None for an empty one."""
+    """A vtkSegment of a structure, with its voxels."""
     segment = slicer.vtkSegment()
+    _describe(segment, label)
+    segment.SetLabelValue(label.value)
+    segment.AddRepresentation(BINARY_LABELMAP, image)
+    return segment
+
+
+def _describe(segment: VtkObject, label: Label) -> None:
+    """Give a vtkSegment the structure's name, colour, code and our tags."""
     segment.SetName(label.name)
     segment.SetNameAutoGenerated(False)
     segment.SetColor(*(component / 255 for component in label.color))
@@ -182,7 +204,3 @@ def _segment(label: Label, image: VtkObject) -> VtkObject:
         segment.SetTerminology(label.terminology.slicer_string())
     segment.SetTag(LABEL_VALUE_TAG, label.value)
     segment.SetTag(LABEL_NAME_TAG, tag_text(label.name))
-    if image is not None:
-        segment.SetLabelValue(label.value)
-        segment.AddRepresentation(BINARY_LABELMAP, image)
-    return segment

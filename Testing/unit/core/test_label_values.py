@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from activeseg.core.errors import InputError
-from activeseg.core.label_map import label_pairs
+from activeseg.core.label_map import label_pairs, values_in
 from activeseg.core.label_values import DoubtfulValues, check_values, renamed_values
 from activeseg.core.labels import LabelSchema
 
@@ -102,3 +102,14 @@ def test_pairs_do_not_depend_on_how_they_are_counted(monkeypatch: pytest.MonkeyP
     sparse = label_pairs(rows, columns, SCHEMA)
     for one, other in ((table.rows, sparse.rows), (table.columns, sparse.columns), (table.voxels, sparse.voxels)):
         assert np.array_equal(one, other)
+
+
+def test_values_that_occur_are_found_wherever_they_lie() -> None:
+    labels = organs()
+    assert values_in(labels).tolist() == [0, LIVER, SPLEEN, KIDNEY, AORTA]
+    labels[-1, -1, -1] = CYST
+    assert values_in(labels).tolist()[-1] == CYST
+    assert values_in(labels.transpose(2, 0, 1)[::-1]).tolist() == list(range(6))
+    assert values_in(np.full((2, 3, 4), -3, np.int16)).tolist() == [-3]
+    noise = np.random.default_rng(0).integers(0, 300, (4, 20, 20)).astype(np.int32)
+    assert values_in(noise).tolist() == np.unique(noise).tolist()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy.typing as npt
 
 from activeseg.core.geometry import Geometry
-from activeseg.core.label_map import smallest_dtype
+from activeseg.core.label_map import smallest_dtype, values_in
 from activeseg.core.labels import IGNORE, Label, LabelSchema
 from activeseg.core.segments.layers import Layer, compose
 from activeseg.core.segments.matching import Match, MatchedBy, SegmentIdentity, matches
@@ -90,6 +90,8 @@ class EditedSegmentation:
         There are segments with voxels, and none of these lies inside of the CT.
     decided
         Names of the structures that the prediction decided; None where that is not known.
+    found_at_first
+        Names of the structures that the original label map has voxels of; None where there is none.
     """
 
     labels: npt.NDArray[Any]
@@ -101,6 +103,7 @@ class EditedSegmentation:
     about_voxels: tuple[str, ...] = ()
     is_beside_the_ct: bool = False
     decided: tuple[str, ...] | None = None
+    found_at_first: tuple[str, ...] | None = None
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -110,8 +113,12 @@ class EditedSegmentation:
 
     @property
     def deleted(self) -> tuple[str, ...]:
-        """Decided structures whose segment is gone. ``labels`` has background there: ask the user before using it."""
-        return tuple(n for n in self.schema.names if n in (self.decided or ()) and n not in self.present)
+        """Decided structures whose segment is gone. ``labels`` has background there: ask the user before using it.
+
+        A structure that was not found has nothing that could be deleted: it need not have a segment.
+        """
+        had_segments = self.found_at_first if self.found_at_first is not None else self.schema.names
+        return tuple(n for n in had_segments if n in (self.decided or ()) and n not in self.present)
 
     @property
     def added(self) -> tuple[str, ...]:
@@ -232,4 +239,11 @@ def edited_segmentation(
         composed.sentences([segment.identity.name for segment in segments], resampled),
         composed.is_beside_the_ct,
         decided,
+        None if original is None else _names_in(original, schema),
     )
+
+
+def _names_in(labels: npt.NDArray[Any], schema: LabelSchema) -> tuple[str, ...]:
+    """The structures that a label map has voxels of, in the schema's order."""
+    values = set(values_in(labels).tolist())
+    return tuple(label.name for label in schema.labels if label.value in values)
