@@ -28,6 +28,7 @@ from ActiveSegModuleLib.logic.parts import Parts
 from ActiveSegModuleLib.logic.segmenting import Choice
 from ActiveSegModuleLib.panel import at_start
 from ActiveSegModuleLib.panel.exporting import WhatCounts
+from ActiveSegModuleLib.panel.pages import load_panel
 from ActiveSegModuleLib.panel.panel import ModulePanel
 from ActiveSegModuleLib.self_test import SelfTest
 
@@ -108,10 +109,8 @@ class ActiveSegModuleWidget(ScriptedLoadableModuleWidget):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/ActiveSegModule.ui"))
+        uiWidget, self.ui = load_panel(self.resourcePath, slicer.mrmlScene)
         self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
         self.panel = ModulePanel(self.ui, ActiveSegModuleLogic, lambda: self.parent.isEntered)
         self.logic = self.panel.logic
         self.isReady = True

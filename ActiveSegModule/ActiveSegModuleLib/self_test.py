@@ -23,6 +23,7 @@ import slicer
 from . import sample_data
 from .panel.exporting import LAST_DATASET
 from .panel.models import LAST_MODEL
+from .panel.steps import Step
 from .scene.case import Case
 from .scene.labelmap import array_of
 from .scene.regions import RegionTable
@@ -162,7 +163,7 @@ class SelfTest:
         dataset = self._folder / "Dataset801_SelfTest"
         self.node.dataset = str(dataset)
         self._wait(lambda: self.ui.summaryButton.enabled)
-        self.ui.learnSection.collapsed = False
+        self.widget.panel.steps.show(Step.EXPORT)
         self.ui.summaryButton.click()
         self._wait(lambda: self.ui.summaryButton.enabled)
         self._assert.assertEqual(self.widget.panel.message.text, "")

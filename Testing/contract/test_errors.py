@@ -22,7 +22,11 @@ COMMAND_NAMES = typer.main.get_command(app).commands
 OPTION_IN_A_SENTENCE = re.compile(
     rf"(?<!pip download)\s--[a-z]|\bactiveseg (?:{'|'.join(COMMAND_NAMES)})\b|totalseg_\w+ -"  # pip's own are not ours
 )
-LABELS = set(re.findall(r">([A-Z][^<&]{2,})</string>", next(MODULE.rglob("*.ui")).read_text("utf-8")))
+LABELS = {
+    label
+    for path in MODULE.rglob("*.ui")
+    for label in re.findall(r">([A-Z][^<&]{2,})</string>", path.read_text("utf-8"))
+}
 BUTTON_IN_A_SENTENCE = re.compile(
     rf"\b(?:[Pp]ress|[Cc]lick|[Tt]ick)\b|\bbuttons?\b|'(?:{'|'.join(map(re.escape, sorted(LABELS)))})'"
 )

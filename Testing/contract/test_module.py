@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from repository import MODULE, PACKAGE, relative
 
-UI = MODULE / "Resources" / "UI" / "ActiveSegModule.ui"
+UI = sorted((MODULE / "Resources" / "UI").glob("*.ui"))
 MAIN = MODULE / "ActiveSegModule.py"
 PANEL = sorted((MODULE / "ActiveSegModuleLib" / "panel").glob("*.py"))
 SHOWN = [MAIN, *PANEL]
@@ -25,20 +25,22 @@ PASSIVE = {"QLabel", "QFrame", "QWidget", "ctkCollapsibleButton", "ctkCollapsibl
 QT_WIDGETS = re.compile(r"Q[A-Z]\w+")
 
 
-def tree() -> ElementTree.Element:
-    return ElementTree.parse(UI).getroot()
+def elements(kind: str) -> Iterator[ElementTree.Element]:
+    """All elements of a kind, of all files."""
+    for path in UI:
+        yield from ElementTree.parse(path).getroot().iter(kind)
 
 
 def widgets() -> dict[str, str]:
     """Object name -> class."""
-    return {widget.attrib["name"]: widget.attrib["class"] for widget in tree().iter("widget")}
+    return {widget.attrib["name"]: widget.attrib["class"] for widget in elements("widget")}
 
 
 def parameters() -> dict[str, str]:
     """Object name -> the parameter that it is bound to."""
     return {
         widget.attrib["name"]: found[1]
-        for widget in tree().iter("widget")
+        for widget in elements("widget")
         for prop in widget.findall("property")
         if prop.attrib["name"] == "SlicerParameterName" and (found := (None, prop.findtext("string") or ""))
     }
@@ -50,18 +52,21 @@ def touched(text: str) -> set[str]:
 
 
 def test_every_widget_has_a_name_of_its_own():
-    names = [element.attrib["name"] for kind in ("widget", "layout") for element in tree().iter(kind)]
+    names = [element.attrib["name"] for kind in ("widget", "layout") for element in elements(kind)]
     assert len(names) == len(set(names))
     assert not INNER_NAMES & set(names)
 
 
-def test_every_class_that_is_not_qts_is_declared():
-    declared = {entry.findtext("class") for entry in tree().iter("customwidget")}
-    assert {name for name in widgets().values() if not QT_WIDGETS.fullmatch(name)} == declared
+@pytest.mark.parametrize("path", UI, ids=relative)
+def test_every_class_that_is_not_qts_is_declared(path):
+    root = ElementTree.parse(path).getroot()
+    declared = {entry.findtext("class") for entry in root.iter("customwidget")}
+    used = {widget.attrib["class"] for widget in root.iter("widget")}
+    assert {name for name in used if not QT_WIDGETS.fullmatch(name)} == declared
 
 
 def test_every_widget_of_the_scene_is_given_the_scene():
-    connected = {(c.findtext("receiver"), c.findtext("signal"), c.findtext("slot")) for c in tree().iter("connection")}
+    connected = {(c.findtext("receiver"), c.findtext("signal"), c.findtext("slot")) for c in elements("connection")}
     wanted = {
         (name, "mrmlSceneChanged(vtkMRMLScene*)", "setMRMLScene(vtkMRMLScene*)")
         for name, kind in widgets().items()
@@ -88,7 +93,7 @@ def test_every_widget_that_can_be_used_does_something():
 
 
 def test_texts_of_the_ui_can_be_translated_and_names_cannot():
-    for prop in tree().iter("property"):
+    for prop in elements("property"):
         string = prop.find("string")
         if string is not None and prop.attrib["name"] in ("SlicerParameterName", "shortcut"):
             assert string.attrib.get("notr") == "true", string.text

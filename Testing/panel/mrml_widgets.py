@@ -134,7 +134,13 @@ class qMRMLSegmentEditorWidget(QtWidgets.QWidget):  # noqa: N801
             *("setAddRemoveSegmentButtonsVisible", "setSwitchToSegmentationsButtonVisible"),
             *("setSpecifyGeometryButtonVisible", "setShow3DButtonVisible", "setMaskingSectionVisible"),
             *("setAutoShowSourceVolumeNode", "setupViewObservations", "installKeyboardShortcuts"),
-            *("uninstallKeyboardShortcuts", "removeViewObservations", "setActiveEffect", "setActiveEffectByName"),
+            *(
+                "uninstallKeyboardShortcuts",
+                "removeViewObservations",
+                "setActiveEffect",
+                "setActiveEffectByName",
+                "activeEffect",
+            ),
         }
     )
 

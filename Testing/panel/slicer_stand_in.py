@@ -43,6 +43,9 @@ class Application:
     def layoutManager(self) -> None:  # noqa: N802
         return None
 
+    def style(self) -> Any:
+        return QtWidgets.QApplication.style()
+
     def testingEnabled(self) -> bool:  # noqa: N802
         return True
 

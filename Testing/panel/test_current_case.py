@@ -213,7 +213,7 @@ def test_a_preview_says_what_it_is_and_offers_nothing(user: User, view: Any, tmp
     until(lambda: "preview" in user.ui.caseLabel.text)
     for button in (user.ui.editButton, user.ui.exportButton, user.ui.summaryButton, user.ui.focusApplyButton):
         assert not button.enabled
-    assert not user.ui.editSection.enabled
+    assert not user.ui.editingFace.enabled
     choice = ExportChoice(tmp_path / "Dataset801_Test")
     with pytest.raises(InputError, match="quick preview"):
         user.logic.exporting.export(preview, choice, print, print)
@@ -226,7 +226,7 @@ def test_a_foreign_segmentation_is_named_and_another_can_be_chosen(user: User, v
     foreign = user.core.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn by hand")
     user.ui.caseSelector.setCurrentNode(foreign)
     until(lambda: user.case is None and "'drawn by hand' was not made by ActiveSeg" in user.ui.caseLabel.text)
-    assert user.ui.reviewSection.enabled, "else nothing else can be chosen"
+    assert user.ui.reviewPage.enabled, "else nothing else can be chosen"
     user.ui.caseSelector.setCurrentNode(case.node)
     until(lambda: user.case == case)
     assert user.ui.caseLabel.text == ""
@@ -239,7 +239,7 @@ def test_a_case_of_a_dataset_says_why_its_table_is_empty_and_can_be_edited(user:
     until(lambda: "'CT_0007' comes from a dataset" in user.ui.caseLabel.text)
     assert user.ui.editButton.enabled
     user.ui.editButton.click()
-    assert not user.ui.editSection.collapsed
+    assert user.widget.panel.editing.is_open
     assert user.widget.panel.editing.editor.segmentationNode() is case.node
 
 
@@ -723,4 +723,4 @@ def test_what_would_be_written_of_one_case_is_not_told_of_another(two: Any, user
     user.node.segmentation = first.node
     until(lambda: user.case == first)
     failed(InputError("It is not clear which structures these segments are.", cause="unclear"))
-    assert not user.ui.unclearFrame.isVisibleTo(user.ui.learnSection)
+    assert not user.ui.unclearFrame.isVisibleTo(user.ui.exportPage)

@@ -117,7 +117,7 @@ def test_an_installation_tells_sizes_and_place_first_and_that_it_is_done(user: S
     assert "weights of a model" in question
     assert f"all comes from {wheels}" in question
     assert "The engine is installed." in user.notices
-    assert user.ui.engineSection.collapsed
+    assert user.widget.panel.steps.current.value == "segment"
     assert not user.state_is_red()
 
 

@@ -96,11 +96,11 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
         later = User(again, slicer_core)
         until(lambda: stage_of(later) == "stopped")
         assert later.ui.trainingPauseButton.text == "Resume"
-        assert later.ui.trainingFrame.isVisibleTo(later.ui.projectBox)
+        assert later.ui.trainingFrame.isVisibleTo(later.ui.learnPage)
         until(lambda: "training of livers has stopped" in later.widget.panel.message.text)
-        later.ui.projectBox.collapsed = True
+        later.widget.panel.steps.show(Step.SEGMENT)
         later.ui.messageActionButton.click()
-        assert not later.ui.projectBox.collapsed
+        assert later.widget.panel.steps.current is Step.LEARN
         until(lambda: later.ui.finetuneButton.enabled)
         later.ui.trainingPauseButton.click()
         until(lambda: stage_of(later) == "training")
@@ -114,7 +114,7 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
         again.enter()
         later = User(again, slicer_core)
         until(lambda: "training of livers is running" in later.widget.panel.message.text)
-        assert later.ui.trainingFrame.isVisibleTo(later.ui.projectBox)
+        assert later.ui.trainingFrame.isVisibleTo(later.ui.learnPage)
         until(lambda: later.ui.trainingCancelButton.enabled)
         asked: list[str] = []
         monkeypatch.setattr(later.widget.panel, "confirm", lambda question, _yes: asked.append(question))

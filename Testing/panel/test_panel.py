@@ -101,7 +101,7 @@ def test_after_segmenting_the_worst_region_is_listed_first(user: User) -> None:
     scores = [float(table.item(row, 1).text()) for row in range(table.rowCount)]
     assert scores == sorted(scores, reverse=True)
     assert user.ui.reviewedLabel.text == f"0 of {table.rowCount} reviewed"
-    assert not user.ui.reviewSection.collapsed
+    assert user.widget.panel.steps.current.value == "review"
 
 
 def test_uncertainty_is_coloured_over_the_ct_and_can_be_switched_and_hidden(user: User) -> None:
@@ -233,7 +233,7 @@ def test_deleting_the_segmentation_takes_along_what_belongs_to_it(user: User) ->
     volumes = user.core.scene.GetNodesByClass("vtkMRMLScalarVolumeNode")
     volumes.UnRegister(None)
     assert [volumes.GetItemAsObject(n) for n in range(volumes.GetNumberOfItems())] == [ct]
-    until(lambda: not user.ui.reviewSection.enabled)
+    until(lambda: not user.ui.reviewPage.enabled)
     assert user.case is None
 
 
@@ -261,7 +261,7 @@ def test_removing_the_ct_of_a_case_is_told_and_nothing_breaks(user: User) -> Non
     ct = user.load_ct()
     user.segment()
     user.ui.editButton.click()  # so that there is an editor
-    user.ui.editSection.collapsed = False
+    user.widget.panel.editing.open()
     user.widget.panel.update()
     user.core.scene.RemoveNode(ct)
     user.ui.nextButton.click()
@@ -270,7 +270,7 @@ def test_removing_the_ct_of_a_case_is_told_and_nothing_breaks(user: User) -> Non
     user.widget.panel.segmentation_edited()
     user.widget.exit()
     user.widget.enter()
-    assert not user.ui.editSection.enabled
+    assert not user.ui.editingFace.enabled
 
 
 def test_two_cases_live_side_by_side(user: User) -> None:
@@ -447,7 +447,7 @@ def test_without_an_engine_the_panel_says_how_to_get_one(without_engine: User) -
     user = without_engine
     user.load_ct()
     assert "not installed" in user.ui.engineStateLabel.text
-    assert not user.ui.engineSection.collapsed
+    assert user.ui.pages.currentWidget() == user.ui.setupPage
     assert not user.ui.segmentButton.enabled
     assert user.ui.installButton.enabled
     assert "not installed" in user.widget.panel.message.text
@@ -627,13 +627,13 @@ def test_the_patient_stays_with_the_case_and_the_name_is_one_that_nnunet_can_hav
     assert user.node.dataset == str(tmp_path / "Dataset802_Prufung")
     assert not user.ui.exportProgressFrame.isVisibleTo(user.ui.exportProgressFrame.parent())
     assert {"draft", "hand over", "compare", "store"} <= set(stages)
-    assert user.ui.summaryBrowser.isVisibleTo(user.ui.learnSection)
+    assert user.ui.summaryBrowser.isVisibleTo(user.ui.exportPage)
     until(lambda: user.ui.datasetTable.rowCount == 1)
     for file in (tmp_path / "Dataset802_Prufung").rglob("*.json"):
         assert "4711" not in file.read_text("utf-8")
 
     user.paint(case, "aorta", ((2, 5), (2, 5), (2, 5)))
-    until(lambda: not user.ui.summaryBrowser.isVisibleTo(user.ui.learnSection))
+    until(lambda: not user.ui.summaryBrowser.isVisibleTo(user.ui.exportPage))
     user.core.save(tmp_path / "case.mrb")
     user.core.load(tmp_path / "case.mrb")
     (again,) = cases_of(user)

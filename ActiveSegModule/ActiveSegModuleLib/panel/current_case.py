@@ -10,6 +10,7 @@ from ..scene.uncertainty import ROLE_ATTRIBUTE
 from ..scene.views import show_volume, take_out
 from ..slicer_types import Node
 from .section import Panel, Section
+from .steps import Step
 
 
 class CurrentCase(Section):
@@ -56,7 +57,7 @@ class CurrentCase(Section):
         node.EndModify(modifying)
         self._show_only(case.node if case.has_ct else None)  # at once: the views must never show two
         self._current = None  # what was current is not shown any more, even if the next choice is that again
-        self._panel.open_section(self._ui.reviewSection)
+        self._panel.steps.show(Step.REVIEW)
 
     def choose_loaded_ct(self) -> None:
         """The loaded CT is chosen already: the one in the views, or the only one.

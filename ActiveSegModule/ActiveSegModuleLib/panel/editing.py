@@ -12,6 +12,7 @@ from ..scene.case import Case
 from ..scene.region_mask import RegionMask
 from ..slicer_types import Node, Widget
 from .section import Panel, Section
+from .steps import turn_to
 
 _NODE_TAG = "ActiveSegEditor"
 
@@ -26,7 +27,8 @@ class EditingSection(Section):
         self._entered = False
         self._edited_elsewhere = False
         self._region: tuple[str, int | None] | None = None  # whose structure was chosen in the editor
-        connect(panel.ui.editSection, "contentsCollapsed(bool)", lambda _collapsed: self.update())
+        turn_to(panel.ui.reviewFaces, panel.ui.listFace)
+        connect(panel.ui.editDoneButton, "clicked()", self.close)
 
     @property
     def editor(self) -> Widget:
@@ -43,13 +45,34 @@ class EditingSection(Section):
     def update(self) -> None:
         """Follow the case; only when the section is open or was before."""
         case = self._case
-        self._ui.editSection.enabled = case is not None
-        if self.made_editor is None and (case is None or self._ui.editSection.collapsed):
+        self._ui.editingFace.enabled = case is not None
+        if self.made_editor is None and (case is None or not self.is_open):
             return
         self._give_case_to(self.editor)
         node = self._panel.parameter_node
         if node is not None and node.confine != (self.mask.node is not None):
             self.confine()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the editor is in front of the list of regions."""
+        return bool(self._ui.reviewFaces.currentWidget() == self._ui.editingFace)
+
+    @property
+    def is_painting(self) -> bool:
+        """Whether an effect is active: what the mouse does in the views is edited."""
+        return self.made_editor is not None and self.made_editor.activeEffect() is not None
+
+    def open(self) -> None:
+        """Bring the editor forward."""
+        turn_to(self._ui.reviewFaces, self._ui.editingFace)
+        self.update()
+
+    def close(self) -> None:
+        """Back to the list of regions, without an effect."""
+        if self.made_editor is not None:
+            self.made_editor.setActiveEffect(None)
+        turn_to(self._ui.reviewFaces, self._ui.listFace)
 
     def enter(self) -> None:
         self._entered = True

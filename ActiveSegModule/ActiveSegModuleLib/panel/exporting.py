@@ -248,7 +248,7 @@ class ExportingSection(Section):
     def _mapping(self) -> dict[str, str | None]:
         """What the user said about unclear segments."""
         table, found = self._ui.unclearTable, {}
-        if not self._ui.unclearFrame.isVisibleTo(self._ui.learnSection):
+        if not self._ui.unclearFrame.isVisibleTo(self._ui.exportPage):
             return {}
         for row in range(table.rowCount):
             said = table.cellWidget(row, 1).currentData

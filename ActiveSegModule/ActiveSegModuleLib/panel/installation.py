@@ -18,6 +18,7 @@ from ..logic.installation import CHANGES, Installation, PythonOrigin, Sources
 from ..slicer_types import Widget
 from .installation_texts import question_text, size_text, working_text
 from .section import Panel, Section
+from .steps import Step
 
 STATISTICS = "ActiveSeg/usageStatistics"
 LOG_LINES = 500
@@ -41,6 +42,8 @@ class InstallationSection(Section):
         self._show_sources(self._installation.sources)
         ui.statisticsCheckBox.checked = slicer.util.settingsValue(STATISTICS, False, converter=slicer.util.toBool)
         connect(ui.installButton, "clicked()", self._on_install)
+        connect(ui.setupButton, "clicked()", self._on_install)
+        connect(ui.setupMoreButton, "clicked()", panel.steps.show_settings)
         connect(ui.updateButton, "clicked()", self._on_update)
         connect(ui.repairButton, "clicked()", self.repair)
         connect(ui.removeButton, "clicked()", self._on_remove)
@@ -72,9 +75,7 @@ class InstallationSection(Section):
         if obstacle.details.get("cause") == "variable":
             self._panel.message.error(told, _("Ignore the variable"), self._on_ignore_variable)
         else:
-            self._panel.message.error(
-                told, _("Set up the engine"), lambda: self._panel.open_section(self._ui.engineSection)
-            )
+            self._panel.message.error(told, _("Set up the engine"), self._panel.steps.show_settings)
 
     def update(self) -> None:
         """Show how it is, as far as that can be seen without starting anything."""
@@ -101,8 +102,8 @@ class InstallationSection(Section):
         ui.checkButton.enabled = free and (here is not PythonOrigin.NONE or installation.is_incomplete)
         ui.ownPythonButton.enabled = free
         ui.engineStopButton.enabled = running
-        if working is None and installation.obstacle is not None:
-            ui.engineSection.collapsed = False
+        self._panel.steps.set_setup_needed(installation.obstacle is not None)
+        ui.setupLabel.text = ui.engineStateLabel.text
         self._tell_damage()
 
     def add_log_line(self, line: str) -> None:
@@ -301,7 +302,7 @@ class InstallationSection(Section):
             }
             self._panel.message.notice(done[action])
             if action == "install":
-                self._ui.engineSection.collapsed = True
+                self._panel.steps.show(Step.SEGMENT)
 
     def _changed(self, result: Mapping[str, Any]) -> None:
         self._checked = result if "state" in result else None

@@ -1,4 +1,4 @@
-"""The panel: makes the sections, and passes on what happens in the scene, the engine and the other sections."""
+"""The panel: makes the pages, and passes on what happens in the scene, the engine and the other sections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..engine.signals import connect, timer
 from ..scene.case import Case
 from ..scene.uncertainty import ROLE_ATTRIBUTE
 from ..scene.views import take_out
-from ..slicer_types import Node, ParameterNode, Widget, Widgets
+from ..slicer_types import Node, ParameterNode, Widgets
 from . import at_start
 from .case_observer import CaseObserver
 from .current_case import CurrentCase, is_ct
@@ -35,6 +35,7 @@ from .project import ProjectSection
 from .question import confirmed
 from .review import ReviewSection
 from .segmenting import SegmentingSection
+from .steps import Step, Steps
 from .training import TrainingSection
 from .versions import VersionsSection
 from .weights import WeightsSection
@@ -71,6 +72,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         self._update_timer = timer(qt, 0, self.update, once=True)
 
         self.message = Message(ui)
+        self.steps = Steps(ui, self.message, lambda: self.editing.is_painting)
         self.current_case = CurrentCase(self)
         self.models = ModelsSection(self)
         self.segmenting = SegmentingSection(self)
@@ -249,13 +251,10 @@ class ModulePanel(VTKObservationMixin, Listener):
             case Remedy.REPAIR_ENVIRONMENT:
                 return _("Repair..."), self.installation.repair
             case Remedy.INSTALL_ENVIRONMENT | Remedy.CHOOSE_PYTHON:
-                return _("Set up the engine"), lambda: self.open_section(self.ui.engineSection)
+                return _("Set up the engine"), self.steps.show_settings
             case Remedy.NEW_PROJECT | Remedy.CHECK_PROJECT | Remedy.ASSIGN_PATIENT | Remedy.RESUME_TRAINING:
                 return _("Show"), self.training.show_training
         return self.weights.way_out(error)
-
-    def open_section(self, section: Widget) -> None:
-        section.collapsed = False
 
     def choose(self, case: Case) -> None:
         self.current_case.choose(case)
@@ -277,7 +276,8 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.models.remember(name)
 
     def edit_region(self) -> None:
-        self.open_section(self.ui.editSection)
+        self.steps.show(Step.REVIEW)
+        self.editing.open()
         self.editing.choose_region()
 
     def edits_of(self, case: Case) -> int:

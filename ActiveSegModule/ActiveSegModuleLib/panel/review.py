@@ -169,7 +169,7 @@ class ReviewSection(Section):
     def _say_what_is_chosen(self, case: Case | None, chosen: Node) -> None:
         """Why there is nothing to review or to edit, where that is so."""
         others = self._panel.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
-        self._ui.reviewSection.enabled = case is not None or bool(others)
+        self._ui.reviewPage.enabled = case is not None or bool(others)
         if case is None:
             text = (
                 _("'{name}' was not made by ActiveSeg: there are no regions to review. Choose another one, or segment.")

@@ -1,4 +1,4 @@
-"""What a section of the panel may ask of the panel: nothing else of the panel is known to it."""
+"""What a part of the panel may ask of the panel: nothing else of the panel is known to it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from activeseg.core.errors import ActiveSegError
 
 from ..logic.parts import Parts
 from ..scene.case import Case
-from ..slicer_types import ParameterNode, Scene, Settings, Widget, Widgets
+from ..slicer_types import ParameterNode, Scene, Settings, Widgets
 from .message import Message
+from .steps import Steps
 
 
 class Panel(Protocol):
@@ -21,13 +22,15 @@ class Panel(Protocol):
     Attributes
     ----------
     ui
-        The widgets by their names in the ``.ui`` file
+        The widgets by their names in the ``.ui`` files
     scene, settings
         The MRML scene, and a QSettings
     logic
         One part for each section
     message
-        The bar at the top
+        The bar under the steps
+    steps
+        Which page is shown, and how each step stands
     """
 
     ui: Widgets
@@ -35,6 +38,7 @@ class Panel(Protocol):
     settings: Settings
     logic: Parts
     message: Message
+    steps: Steps
 
     @property
     def parameter_node(self) -> ParameterNode:
@@ -56,9 +60,6 @@ class Panel(Protocol):
 
     def show_error(self, error: ActiveSegError) -> None:
         """Show an error with the one button that helps, where there is one."""
-
-    def open_section(self, section: Widget) -> None:
-        """Unfold a section of the ``.ui`` file."""
 
     def choose(self, case: Case) -> None:
         """Turn to a case, and to its CT."""

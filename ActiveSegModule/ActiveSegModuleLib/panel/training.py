@@ -19,6 +19,7 @@ from ..slicer_types import Node, Widget
 from .project import ProjectPart
 from .section import Panel
 from .segmenting import time_text
+from .steps import Step
 from .tables import page
 
 _LOOK_MS = 1000
@@ -209,9 +210,8 @@ class TrainingSection(ProjectPart):
             self._panel.message.notice(told, _("Show"), self.show_training)
 
     def show_training(self) -> None:
-        """Unfold the part *Fine-tuning*."""
-        self._panel.open_section(self._ui.learnSection)
-        self._ui.projectBox.collapsed = False
+        """Turn to the step *Learn*."""
+        self._panel.steps.show(Step.LEARN)
 
     def _catch_up(self) -> None:
         """Say once after the start of Slicer what a training does that goes on, or became of it meanwhile."""

@@ -46,9 +46,8 @@ class WeightsSection(Section):
         return None
 
     def _show(self, widget: Widget) -> None:
-        self._panel.open_section(self._ui.engineSection)
         self._ui.weightsBox.collapsed = False
-        widget.setFocus()
+        self._panel.steps.show_settings(widget)
 
     def _on_weights(self) -> None:
         file = qt.QFileDialog.getOpenFileName(

@@ -1,0 +1,32 @@
+"""The widgets of the panel: each page is a ``.ui`` file of its own, so that each can be read and translated alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import slicer
+
+from ..slicer_types import Scene, Widget, Widgets
+
+PAGES = ("SetupPage", "SegmentPage", "ReviewPage", "ExportPage", "LearnPage", "SettingsPage")
+"""``.ui`` files of the stack ``pages``, in this order."""
+
+
+def load_panel(resource_path: Callable[[str], str], scene: Scene) -> tuple[Widget, Widgets]:
+    """The whole panel with the scene in it, and its widgets by their names.
+
+    ``resource_path`` gives the path of a file in the module's folder ``Resources``.
+    """
+    main = _loaded("ActiveSegModule", resource_path, scene)
+    stack = slicer.util.childWidgetVariables(main).pages
+    for name in PAGES:
+        stack.addWidget(_loaded(name, resource_path, scene))
+    faces = slicer.util.childWidgetVariables(main).reviewFaces
+    faces.addWidget(_loaded("EditingFace", resource_path, scene))
+    return main, slicer.util.childWidgetVariables(main)
+
+
+def _loaded(name: str, resource_path: Callable[[str], str], scene: Scene) -> Widget:
+    widget = slicer.util.loadUI(resource_path(f"UI/{name}.ui"))
+    widget.setMRMLScene(scene)
+    return widget
