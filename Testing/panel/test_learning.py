@@ -98,9 +98,9 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
         assert later.ui.trainingPauseButton.text == "Resume"
         assert later.ui.trainingFrame.isVisibleTo(later.ui.learnPage)
         until(lambda: "training of livers has stopped" in later.widget.panel.message.text)
-        later.widget.panel.steps.show(Step.SEGMENT)
+        later.ui.segmentStep.click()
         later.ui.messageActionButton.click()
-        assert later.widget.panel.steps.current is Step.LEARN
+        assert later.widget.panel.steps.current.value == "learn"
         until(lambda: later.ui.finetuneButton.enabled)
         later.ui.trainingPauseButton.click()
         until(lambda: stage_of(later) == "training")
