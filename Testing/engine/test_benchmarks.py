@@ -11,7 +11,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 BENCHMARKS = sorted(path.name for path in FOLDER.glob("*.py") if path.name != "asked.py")
-IN_SLICER = {"event_loop.py", "scene_roundtrip.py"}
+IN_SLICER = {"event_loop.py", "scene_roundtrip.py", "scene_saving.py"}
 NOWHERE = "/not/there/file"
 WRONG = {
     "dataset_add.py": [["many"], ["0"]],
@@ -21,6 +21,7 @@ WRONG = {
     "memory.py": [["--image", NOWHERE], ["--image", str(FOLDER)], ["--image", __file__]],
     "regions.py": [["--json", NOWHERE], ["--cases", "0"]],
     "scene_roundtrip.py": [["--json", NOWHERE]],
+    "scene_saving.py": [["--json", NOWHERE]],
     "warm.py": [["--image", NOWHERE], ["--image", __file__], ["--rounds", "0"]],
 }
 RUN = """

@@ -65,6 +65,24 @@ def ijk_to_ras_of(image: VtkObject) -> npt.NDArray[np.float64]:
     return array_of_matrix(matrix)
 
 
+def cropped(image: VtkObject, value: int, pad: int) -> VtkObject:
+    """A new image of 1 where ``image`` has ``value``, as large as these voxels and ``pad`` around them.
+
+    Background elsewhere; its indices are those of ``image``. None when no voxel has the value.
+    """
+    mask = array_of(image) == value
+    spans = []
+    for axis in range(3):
+        if not mask.size:
+            return None
+        there = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        if not there.size:
+            return None
+        spans.append(slice(int(there[0]), int(there[-1]) + 1))
+    first = [start + span.start - pad for start, span in zip(first_voxel(image), spans, strict=True)]
+    return image_of(np.pad(mask[tuple(spans)], pad), ijk_to_ras_of(image), first[::-1], np.uint8)
+
+
 def nearest_on_grid(image: VtkObject, grid: VtkObject, transform: npt.NDArray[np.float64] | VtkObject) -> VtkObject:
     """A new image with the voxels of ``grid`` that ``image`` reaches, by nearest neighbour.
 

@@ -70,14 +70,27 @@ def slice_nodes(scene: Scene) -> list[Node]:
 
 def look_at(scene: Scene, point_ras: Sequence[float]) -> None:
     """Turn all 3D views towards a point (RAS mm) without turning them around it, as dragging with the mouse would."""
-    cameras = scene.GetNodesByClass("vtkMRMLCameraNode")
-    cameras.UnRegister(None)
-    for number in range(cameras.GetNumberOfItems()):
-        camera = cameras.GetItemAsObject(number)
+    for camera in cameras(scene):
         away = np.subtract(camera.GetPosition(), camera.GetFocalPoint())
         was_modifying = camera.StartModify()
         camera.SetFocalPoint(*point_ras)
         camera.SetPosition(*np.add(point_ras, away))
+        camera.ResetClippingRange()
+        camera.EndModify(was_modifying)
+
+
+def look_at_bounds(scene: Scene, bounds_ras: Sequence[float]) -> None:
+    """Turn all 3D views towards a box (R low, R high, A low, ... mm), from so far that all of it is seen."""
+    low, high = np.array(bounds_ras[::2]), np.array(bounds_ras[1::2])
+    look_at(scene, tuple((low + high) / 2))
+    radius = float(np.linalg.norm(high - low)) / 2
+    for camera in cameras(scene):
+        focus = np.array(camera.GetFocalPoint())
+        away = np.subtract(camera.GetPosition(), focus)
+        distance = radius / np.sin(np.radians(camera.GetViewAngle()) / 2)
+        was_modifying = camera.StartModify()
+        camera.SetPosition(*(focus + away / max(float(np.linalg.norm(away)), 1e-6) * distance))
+        camera.SetParallelScale(radius)
         camera.ResetClippingRange()
         camera.EndModify(was_modifying)
 
@@ -113,6 +126,13 @@ def take_out(scene: Scene, node_ids: Collection[str]) -> None:
         if composite.GetForegroundVolumeID() in node_ids:
             composite.SetForegroundOpacity(0.0)
             composite.SetForegroundVolumeID(None)
+
+
+def cameras(scene: Scene) -> list[Node]:
+    """The vtkMRMLCameraNodes of a scene."""
+    nodes = scene.GetNodesByClass("vtkMRMLCameraNode")
+    nodes.UnRegister(None)
+    return [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
 
 
 def composites(scene: Scene) -> list[Node]:
