@@ -275,6 +275,12 @@ class ModulePanel(VTKObservationMixin, Listener):
     def remember_model(self, name: str) -> None:
         self.models.remember(name)
 
+    def add_weights(self) -> None:
+        self.weights.add_file()
+
+    def enter_licence(self) -> None:
+        self.weights.enter_licence()
+
     def edit_region(self) -> None:
         self.steps.show(Step.REVIEW)
         self.editing.open()

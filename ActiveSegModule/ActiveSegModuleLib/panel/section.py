@@ -79,6 +79,12 @@ class Panel(Protocol):
     def remember_model(self, name: str) -> None:
         """Offer this model first from now on."""
 
+    def add_weights(self) -> None:
+        """Let the user choose a file of weights, and install them."""
+
+    def enter_licence(self) -> None:
+        """Show the field of TotalSegmentator's licence number."""
+
     def edit_region(self) -> None:
         """Open the editor on the current region's first structure."""
 

@@ -12,7 +12,6 @@ from slicer.i18n import tr as _
 from activeseg.core.errors import ActiveSegError, Cancelled, ModelError
 
 from ..engine.signals import connect
-from ..slicer_types import Widget
 from .section import Panel, Section
 
 
@@ -24,7 +23,7 @@ class WeightsSection(Section):
         ui = self._ui
         self._weights = panel.logic.weights
         self._busy = False
-        connect(ui.weightsButton, "clicked()", self._on_weights)
+        connect(ui.weightsButton, "clicked()", self.add_file)
         connect(ui.licenceButton, "clicked()", self._on_licence)
         connect(ui.licenceEdit, "textChanged(QString)", lambda _text: self.update())
 
@@ -40,16 +39,18 @@ class WeightsSection(Section):
         if not isinstance(error, ModelError):
             return None
         if "licence_page" in error.details:
-            return _("Enter the licence number"), lambda: self._show(self._ui.licenceEdit)
+            return _("Enter the licence number"), self.enter_licence
         if "url" in error.details:
-            return _("Add weights from a file..."), self._on_weights
+            return _("Add weights from a file..."), self.add_file
         return None
 
-    def _show(self, widget: Widget) -> None:
+    def enter_licence(self) -> None:
+        """Show the field of the licence number, ready to type."""
         self._ui.weightsBox.collapsed = False
-        self._panel.steps.show_settings(widget)
+        self._panel.steps.show_settings(self._ui.licenceEdit)
 
-    def _on_weights(self) -> None:
+    def add_file(self) -> None:
+        """Let the user choose a zip of weights, and install them."""
         file = qt.QFileDialog.getOpenFileName(
             slicer.util.mainWindow(), _("A zip of TotalSegmentator's weights"), "", "*.zip"
         )
