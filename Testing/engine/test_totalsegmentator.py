@@ -589,7 +589,7 @@ def test_what_progress_prints_does(ct: nibabel.Nifti1Image, tiny: UserHome, caps
     segmenter.segment({"CT": volume_of(small(ct))}, Settings(device="cpu"), progress)
     lines = capsys.readouterr().out.splitlines()
     assert lines
-    assert all(line.split()[0] in ("network", "uncertainty", "resample") for line in lines)
+    assert all(line.split()[0] in ("load", "preprocess", "network", "uncertainty", "resample") for line in lines)
 
 
 def test_other_threads_keep_their_output_during_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

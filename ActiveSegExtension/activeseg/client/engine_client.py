@@ -43,13 +43,24 @@ class Failure:
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """How far a job is: its stage, the stage's part done in 0..1, seconds left in all if known, a short text."""
+    """How far a job is.
+
+    Attributes
+    ----------
+    fraction
+        The part of the whole job that is done, 0..1; it never falls.
+    eta_s
+        Seconds left of the whole job; None where that is not known.
+    late
+        Whether the stage takes longer than was expected.
+    """
 
     job: str
     stage: str
     fraction: float
     eta_s: float | None
     text: str
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,6 +219,7 @@ def _event_of(message: Notification) -> Event:
             min(max(float(params["fraction"]), 0.0), 1.0),
             None if eta is None else float(eta),
             str(params["text"]),
+            params.get("late") is True,
         )
     if message.method == "estimate":
         return EstimateEvent(str(params["job"]), dict(params["estimate"]))

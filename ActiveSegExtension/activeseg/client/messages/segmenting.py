@@ -34,6 +34,8 @@ class JobEstimate:
         Where the seconds come from: ``last run``, ``timed`` or ``unknown``.
     fits
         Whether what is needed is free.
+    label_stages_s
+        With ``label_first``, the seconds of the stages before the label is told; they are part of ``seconds``.
     network_voxels, tiles, members, classes
         The size of the work: voxels on the network's grid, tiles in all, ensemble members, output channels.
     """
@@ -45,6 +47,7 @@ class JobEstimate:
     seconds: float | None = None
     stages_s: Mapping[str, float] = field(default_factory=dict)
     basis: str = "unknown"
+    label_stages_s: Mapping[str, float] = field(default_factory=dict)
     fits: bool = True
     network_voxels: int = 0
     tiles: int = 0

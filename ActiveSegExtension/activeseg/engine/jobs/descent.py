@@ -84,6 +84,8 @@ def climb_down(
             kept.models.keep_only(way.model)
             memory.give_back()
             estimate = _estimate(kept, segmenter, geometry, way)
+        if trained is not None and label is None:
+            estimate = estimate.with_label_first(int(trained.settings.members) / max(estimate.need.members, 1))
         job.estimate(estimate.to_dict())
         if not estimate.fits:
             if not last:

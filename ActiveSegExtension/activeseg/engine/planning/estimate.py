@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from activeseg.core.geometry import Geometry
@@ -24,6 +24,7 @@ SLACK = 192 * MIB
 CUDA_CONTEXT = 512 * MIB
 PIECES = 3
 """In how many ``Settings.in_pieces`` cuts an image along z."""
+_BY_MEMBERS = ("network", "uncertainty")  # stages that take as long as there are members
 _MIRRORED_PASSES = 8
 _SLAB = 8  # planes whose probabilities exist at a time
 
@@ -53,6 +54,8 @@ class Estimate:
         The same for the stages that are known, in their order.
     basis
         Where the seconds come from: ``last run``, ``timed`` or ``unknown``.
+    label_stages_s
+        The stages of a first pass, after which the label is told; empty without one.
     """
 
     need: Need
@@ -61,6 +64,14 @@ class Estimate:
     seconds: float | None = None
     stages_s: Mapping[str, float] = field(default_factory=dict)
     basis: str = "unknown"
+    label_stages_s: Mapping[str, float] = field(default_factory=dict)
+
+    def with_label_first(self, share: float) -> Estimate:
+        """With a first pass of the trained members alone, that are ``share`` of all members."""
+        first = {stage: s * (share if stage in _BY_MEMBERS else 1.0) for stage, s in self.stages_s.items()}
+        rounded = {stage: round(seconds, 3) for stage, seconds in first.items()}
+        seconds = None if self.seconds is None else round(self.seconds + sum(first.values()), 1)
+        return replace(self, label_stages_s=rounded, seconds=seconds)
 
     @property
     def fits(self) -> bool:
@@ -75,6 +86,7 @@ class Estimate:
             "seconds": self.seconds,
             "stages_s": dict(self.stages_s),
             "basis": self.basis,
+            "label_stages_s": dict(self.label_stages_s),
             "fits": self.fits,
             "network_voxels": self.need.voxels,
             "tiles": self.need.tiles,

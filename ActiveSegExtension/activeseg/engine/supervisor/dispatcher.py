@@ -229,10 +229,12 @@ class Dispatcher:
             self._report(job, stage, float(params["fraction"]), text)
         elif message.method == "estimate":
             job.eta.expected = dict(params["estimate"].get("stages_s") or {})
+            job.eta.label_first = dict(params["estimate"].get("label_stages_s") or {})
             self._client.notify("estimate", job=job.id, estimate=params["estimate"])
         elif message.method == "notice":
             self._client.notify("notice", job=job.id, text=shortened(str(params["text"]), SENTENCE_LIMIT))
         elif message.method == "label":
+            job.eta.label_told()
             self._client.pass_on(message)  # a part of the answer: never dropped
 
     def _about(self) -> dict[str, Any]:
@@ -242,9 +244,16 @@ class Dispatcher:
     def _report(self, job: QueuedJob, stage: str, fraction: float, text: str) -> None:
         now = time.monotonic()
         job.eta.report(stage, fraction, now)
+        job.progress = {"stage": stage, "text": text[:500]}
+        self._tell_progress(job, now)
+
+    def _tell_progress(self, job: QueuedJob, now: float) -> None:
         job.heard = now
-        eta = job.eta.seconds_left(now)
-        job.progress = {"stage": stage, "fraction": round(fraction, 4), "eta_s": eta, "text": text[:500]}
+        job.progress |= {
+            "fraction": round(job.eta.part_done(now), 4),
+            "eta_s": job.eta.seconds_left(now),
+            "late": job.eta.is_late(now),
+        }
         self._client.notify("progress", job=job.id, **job.progress)
 
     def handle_end(self, child: Child) -> None:
@@ -345,9 +354,7 @@ class Dispatcher:
                 self._forget(slot)
                 self._broken_off(slot, ErrorResponse.of(job.id, Cancelled()))
             elif job.method.is_job and now >= job.heard + REPEAT_S:
-                job.heard = now
-                job.progress["eta_s"] = job.eta.seconds_left(now)
-                self._client.notify("progress", job=job.id, **job.progress)
+                self._tell_progress(job, now)
 
     def end(self) -> None:
         """Kill all processes and leave nothing behind."""

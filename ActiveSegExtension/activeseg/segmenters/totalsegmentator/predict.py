@@ -120,6 +120,7 @@ class Predictions:
                 "The installed version of TotalSegmentator is not supported by this version of ActiveSeg.",
             )
         self.clock.lap("package")
+        self.progress("load", sum(self.shares[: self._calls]))
         network = self.networks(self.models[task_id], step_size)
         self.clock.lap("load")
         pieces = sorted(Path(dir_in).glob("s0?_0000.nii.gz"))
@@ -162,7 +163,8 @@ class Predictions:
 
     def _change_spacing(self, image: Any, *arguments: Any, **options: Any) -> Any:
         """Stands in for ``change_spacing`` to note between which two grids the image was resampled."""
-        self.progress("resample", sum(self.shares[: self._calls]))
+        stage = "resample" if self._calls >= len(self.shares) else "preprocess"
+        self.progress(stage, sum(self.shares[: self._calls]))
         result = self._genuine_spacing(image, *arguments, **options)
         if self._resampled is None:
             self._resampled = (image.shape, image.affine, result.shape)
