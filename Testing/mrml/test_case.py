@@ -98,6 +98,28 @@ def test_a_cloned_segmentation_becomes_a_case_of_its_own(core: SlicerCore) -> No
     clone.Copy(case.node)
     one, other = Case.all_in(core.scene)
     assert one.id != other.id
+    assert one.regions is not None
+    assert other.regions is not None
+    one.regions.set_state(1, RegionState.ACCEPTED)
+    assert other.regions.states() == {1: RegionState.OPEN, 2: RegionState.OPEN}
+    assert other.regions.ct_node is case.ct_node
+    assert other.alternatives(1)[0].summary == one.alternatives(1)[0].summary
+    assert core.scene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 2
+    assert Case.all_in(core.scene) == [one, other]
+    other.remove()
+    assert one.regions.states() == {1: RegionState.ACCEPTED, 2: RegionState.OPEN}
+    assert one.uncertainty
+    assert (one.original.array == boxes()).all()
+
+
+def test_a_clone_whose_ct_is_gone_gets_its_list_too(core: SlicerCore) -> None:
+    case = whole_case(core)
+    core.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "copy").Copy(case.node)
+    core.scene.RemoveNode(case.ct_node)
+    one, other = Case.all_in(core.scene)
+    assert one.regions is not None
+    assert other.regions is not None
+    assert one.regions.node is not other.regions.node
 
 
 def test_a_case_whose_ct_was_removed_says_so(core: SlicerCore) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -51,13 +51,30 @@ class LabelPatch:
 
 @dataclass(frozen=True)
 class OfferedAlternative:
-    """What members would draw in a region instead: one line for a button, and what taking it writes."""
+    """What members would draw in a region instead.
+
+    Attributes
+    ----------
+    summary : one line in English
+    patch : what taking it writes
+    structure : whose voxels it adds most, or takes most away where it only erases; empty where nothing would change
+    erases : whether it only takes voxels away
+    votes : how many members would draw it so, of ``of``; ``of`` is 0 where that is not known
+    members : their names
+    """
 
     summary: str
     patch: LabelPatch
+    structure: str = ""
+    erases: bool = False
+    votes: int = 0
+    of: int = 0
+    members: tuple[str, ...] = ()
 
 
-def offered_in(table: RegionTable, number: int, patches: bytes, name: str) -> tuple[OfferedAlternative, ...]:
+def offered_in(
+    table: RegionTable, number: int, patches: bytes, name: str, members: int = 0
+) -> tuple[OfferedAlternative, ...]:
     """The alternatives of a region, most votes first.
 
     Parameters
@@ -66,6 +83,8 @@ def offered_in(table: RegionTable, number: int, patches: bytes, name: str) -> tu
         The bytes of ``alternatives.npz``
     name
         Of the case, for an error
+    members
+        How many vote in all; 0 where that is not known
 
     Raises
     ------
@@ -76,14 +95,24 @@ def offered_in(table: RegionTable, number: int, patches: bytes, name: str) -> tu
         region, entry = table.region(number), table.entry(number)
         arrays = read_npz(patches, _MOST_PATCH_BYTES, f"The list of alternatives of '{name}'")
         return tuple(
-            OfferedAlternative(
-                str(offered["summary"]),
+            _offered(
+                offered,
                 LabelPatch(table.geometry, region.box_kji, *(arrays[part] for part in patch_names(number, n))),
+                members,
             )
             for n, offered in enumerate(entry["alternatives"], start=1)
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"The alternatives of '{name}' are damaged: {shown(error)}.") from error
+
+
+def _offered(entry: Mapping[str, Any], patch: LabelPatch, members: int) -> OfferedAlternative:
+    """From an entry of ``regions.json``."""
+    gains, loses = entry.get("gains", {}), entry.get("loses", {})
+    most = max(gains or loses, key=lambda name: int((gains or loses)[name]["voxels"]), default="")
+    names, votes = tuple(str(member) for member in entry.get("members", ())), int(entry.get("votes", 0))
+    of = members if members >= votes else 0
+    return OfferedAlternative(str(entry["summary"]), patch, str(most), not gains, votes, of, names)
 
 
 def apply_alternative(

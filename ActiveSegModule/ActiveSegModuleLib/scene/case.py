@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy.typing as npt
@@ -19,6 +19,19 @@ from activeseg.core.volume import Volume
 
 from ..slicer_types import Node, Scene
 from .alternatives import OfferedAlternative, offered_in
+from .companions import (
+    ALTERNATIVES_ROLE,
+    ORIGINAL_ROLE,
+    REGIONS_ROLE,
+    UNCERTAINTY_ROLE,
+    companions_of,
+    copy_of,
+    own_companions_of,
+    refer,
+    referred,
+    remove_companions,
+    segmentations_in,
+)
 from .edited import labels_in_box, on_ct_grid
 from .hierarchy import place_under
 from .labelmap import array_of
@@ -35,11 +48,6 @@ _NOTES_ATTRIBUTE = "ActiveSeg.Notes"
 _SECONDS_ATTRIBUTE = "ActiveSeg.Seconds"
 _IMAGE_ATTRIBUTE = "ActiveSeg.Image"
 _PATIENT_ATTRIBUTE = "ActiveSeg.Patient"
-_ORIGINAL_ROLE = "ActiveSeg.Original"
-_REGIONS_ROLE = "ActiveSeg.Regions"
-_ALTERNATIVES_ROLE = "ActiveSeg.Alternatives"
-_UNCERTAINTY_ROLE = "ActiveSeg.Uncertainty"
-_COMPANIONS = (_ORIGINAL_ROLE, _REGIONS_ROLE, _ALTERNATIVES_ROLE, _UNCERTAINTY_ROLE)
 _ORIGINAL = "original"
 
 
@@ -104,7 +112,7 @@ class Case:
         original.SetIJKToRASMatrix(vtk_matrix(labels.geometry.ijk_to_ras))
         original = scene.AddNode(original)
         put_under_transform_of(original, ct_node)
-        made._refer(_ORIGINAL_ROLE, original)
+        refer(node, ORIGINAL_ROLE, original, ct_node)
         return made
 
     @classmethod
@@ -115,18 +123,15 @@ class Case:
 
     @classmethod
     def all_in(cls, scene: Scene) -> list[Case]:
-        """All cases of a scene, oldest first. A segmentation that the user cloned gets an id of its own here."""
-        nodes = scene.GetNodesByClass("vtkMRMLSegmentationNode")
-        nodes.UnRegister(None)
-        cases, seen = [], set()
-        for number in range(nodes.GetNumberOfItems()):
-            case = cls.of(nodes.GetItemAsObject(number))
-            if case is None:
-                continue
-            if case.id in seen:
-                case.node.SetAttribute(ID_ATTRIBUTE, uuid.uuid4().hex)
-            seen.add(case.id)
-            cases.append(case)
+        """All cases of a scene, oldest first. A segmentation that the user cloned becomes a case of its own here."""
+        cases: list[Case] = []
+        for node in segmentations_in(scene):
+            case = cls.of(node)
+            if case is not None:
+                same = next((other for other in cases if other.id == case.id), None)
+                if same is not None:
+                    case._part_from(same)
+                cases.append(case)
         return cases
 
     @classmethod
@@ -246,7 +251,7 @@ class Case:
     @property
     def original_node(self) -> Node:
         """The label map volume that holds ``original``; None when it was removed."""
-        return self.node.GetNodeReference(_ORIGINAL_ROLE)
+        return self.node.GetNodeReference(ORIGINAL_ROLE)
 
     @property
     def original(self) -> Volume:
@@ -291,33 +296,35 @@ class Case:
         ``geometry`` is the prediction's grid, on which boxes and patches count.
         """
         scene, ct_node = self.node.GetScene(), self.ct_node
-        for role in (_REGIONS_ROLE, _ALTERNATIVES_ROLE):
-            self._remove(role)
+        for role in (REGIONS_ROLE, ALTERNATIVES_ROLE):
+            remove_companions(self.node, role)
         table = RegionTable.create(scene, ct_node, entries, geometry, f"{self.name}, regions")
-        self._refer(_REGIONS_ROLE, table.node)
+        refer(self.node, REGIONS_ROLE, table.node, ct_node)
         text = slicer.vtkMRMLTextNode()
         text.SetName(f"{self.name}, alternatives")
         text.SetHideFromEditors(True)
         text = scene.AddNode(text)
         text.SetText(base64.b64encode(patches).decode("ascii"))
-        self._refer(_ALTERNATIVES_ROLE, text)
+        refer(self.node, ALTERNATIVES_ROLE, text, ct_node)
 
     @property
     def regions(self) -> RegionTable | None:
         """None before they are known, and for a case of a dataset."""
-        node = self.node.GetNodeReference(_REGIONS_ROLE)
+        node = self.node.GetNodeReference(REGIONS_ROLE)
         return RegionTable(node) if node is not None else None
 
     @property
     def patches(self) -> bytes:
         """The bytes of ``alternatives.npz``; empty when there are none."""
-        node = self.node.GetNodeReference(_ALTERNATIVES_ROLE)
+        node = self.node.GetNodeReference(ALTERNATIVES_ROLE)
         return base64.b64decode(node.GetText() or "") if node is not None else b""
 
     def alternatives(self, number: int) -> tuple[OfferedAlternative, ...]:
         """What members would draw in a region instead, most votes first. Raises InputError for damaged patches."""
-        table = self.regions
-        return offered_in(table, number, self.patches, self.name) if table is not None and self.patches else ()
+        table, patches = self.regions, self.patches
+        if table is None or not patches:
+            return ()
+        return offered_in(table, number, patches, self.name, len(self.record.get("members", ())))
 
     def add_uncertainty(self, measure: str, uncertainty: Volume, shown: bool = False) -> UncertaintyVolume:
         """Keep a measure's map, in place of an earlier one of that measure; ``shown`` is the one that shows first."""
@@ -331,13 +338,13 @@ class Case:
         made = UncertaintyVolume.create(
             self.node.GetScene(), self.ct_node, uncertainty, measure, threshold, name, hidden=not shown
         )
-        self.node.AddNodeReferenceID(_UNCERTAINTY_ROLE, made.node.GetID())
+        self.node.AddNodeReferenceID(UNCERTAINTY_ROLE, made.node.GetID())
         return made
 
     @property
     def uncertainty(self) -> dict[str, UncertaintyVolume]:
         """The maps by measure."""
-        found = (UncertaintyVolume(node) for node in self._referred(_UNCERTAINTY_ROLE))
+        found = (UncertaintyVolume(node) for node in referred(self.node, UNCERTAINTY_ROLE))
         return {volume.measure: volume for volume in found}
 
     def labels_in(self, box_kji: Box) -> npt.NDArray[Any]:
@@ -355,7 +362,7 @@ class Case:
     @property
     def is_modified(self) -> bool:
         """Whether its segments or the states of its regions changed since the scene was saved or loaded."""
-        nodes = (self.node, self.node.GetNodeReference(_REGIONS_ROLE))
+        nodes = (self.node, self.node.GetNodeReference(REGIONS_ROLE))
         return any(node is not None and node.GetModifiedSinceRead() for node in nodes)
 
     @property
@@ -367,14 +374,12 @@ class Case:
         )
 
     def companions(self) -> tuple[Node, ...]:
-        """The nodes that this segmentation refers to; one that the user cloned refers to the same ones."""
-        return tuple(node for role in _COMPANIONS for node in self._referred(role))
+        """The nodes that this segmentation refers to; one that the user cloned shares what nobody changes."""
+        return companions_of(self.node)
 
     def own_companions(self) -> tuple[Node, ...]:
         """The nodes that make no sense without the segmentation: no other one refers to them."""
-        others = [case for case in Case.all_in(self.node.GetScene()) if case.node is not self.node]
-        shared = {node.GetID() for case in others for node in case.companions()}
-        return tuple(node for node in self.companions() if node.GetID() not in shared)
+        return own_companions_of(self.node)
 
     def remove(self) -> None:
         """Take the segmentation and all that belongs to it out of the scene."""
@@ -382,19 +387,12 @@ class Case:
         for node in (*self.own_companions(), self.node):
             scene.RemoveNode(node)
 
-    def _refer(self, role: str, node: Node) -> None:
-        self.node.SetNodeReferenceID(role, node.GetID())
-        place_under(self.node.GetScene(), self.ct_node, node)
-
-    def _referred(self, role: str) -> Iterator[Node]:
-        for index in range(self.node.GetNumberOfNodeReferences(role)):
-            node = self.node.GetNthNodeReference(role, index)
-            if node is not None:
-                yield node
-
-    def _remove(self, role: str) -> None:
-        own = {node.GetID() for node in self.own_companions()}
-        for node in list(self._referred(role)):
-            if node.GetID() in own:
-                self.node.GetScene().RemoveNode(node)
-        self.node.RemoveNodeReferenceIDs(role)
+    def _part_from(self, other: Case) -> None:
+        """A clone has an id, a list of regions and decisions of its own; what nobody changes it shares."""
+        self.node.SetAttribute(ID_ATTRIBUTE, uuid.uuid4().hex)
+        table, theirs = self.regions, other.regions
+        if table is not None and theirs is not None and table.node is theirs.node:
+            copy, ct_node = copy_of(table.node, f"{self.name}, regions"), ct_of(self.node)
+            refer(self.node, REGIONS_ROLE, copy, ct_node or self.node)
+            if ct_node is not None:
+                RegionTable(copy).set_ct(ct_node)

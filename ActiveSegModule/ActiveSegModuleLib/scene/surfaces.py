@@ -6,6 +6,7 @@ as the CT, and they are made again at every stroke. Here each structure is cut o
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -130,7 +131,7 @@ class Surfaces:
         if self.case != case:
             self.remove()
             self._case, self._node = case, self._new_node(case)
-            self._observer = self._scene.AddObserver(self._scene.NodeRemovedEvent, self._on_node_removed)
+            self._observer = self._leave_with(case.node)
         put_under_transform_of(self._node, case.node)
         segmentation = self._node.GetSegmentation()
         for segment_id in set(self.segment_ids) - set(wanted):
@@ -205,10 +206,17 @@ class Surfaces:
         place_under(self._scene, case.node, node)
         return node
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _on_node_removed(self, _caller: object, _event: str, node: Node) -> None:
-        if self._case is not None and node is self._case.node:
-            self._later(self.remove)
+    def _leave_with(self, case_node: Node) -> int:
+        """Take the surfaces away when their case is removed; the scene must not keep this object for that."""
+        me, case_id = weakref.ref(self), case_node.GetID()
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def on_node_removed(_caller: object, _event: str, node: Node) -> None:
+            surfaces = me()
+            if surfaces is not None and node.GetID() == case_id:
+                surfaces._later(surfaces.remove)
+
+        return int(self._scene.AddObserver(self._scene.NodeRemovedEvent, on_node_removed))
 
 
 def region_segments(case: Case, number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
