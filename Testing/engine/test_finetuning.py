@@ -37,10 +37,19 @@ from finetuned import (
 )
 from nnunet_models import make_model
 
-from activeseg.core.errors import ActiveSegError, Cancelled, DatasetError, EngineError, InputError, ModelError
+from activeseg.client.messages.learning import ProjectResult
+from activeseg.core.errors import (
+    ActiveSegError,
+    Cancelled,
+    DatasetError,
+    DeviceError,
+    EngineError,
+    InputError,
+    ModelError,
+)
 from activeseg.core.labels import IGNORE, LabelSchema
 from activeseg.core.progress import Progress
-from activeseg.core.records import to_json
+from activeseg.core.records import from_json, to_json
 from activeseg.core.segmenter import Mode, Settings
 from activeseg.dataset import Dataset, NewCase
 from activeseg.io.images import read_label_map
@@ -50,6 +59,7 @@ from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.opening import open_version
 from activeseg.learning.project.project import VERSIONS, Project
 from activeseg.learning.project.version import BASE, MODEL
+from activeseg.learning.summary import project_summary
 from activeseg.learning.training.finetuning import (
     outcome,
     plan_finetuning,
@@ -67,6 +77,7 @@ from activeseg.samples.phantom import PHANTOM_SCHEMA
 from activeseg.segmenters.demo import demo_segmenter
 from activeseg.segmenters.nnunet import sweep
 from activeseg.segmenters.nnunet.segmenter import NnUNetSegmenter
+from activeseg.system import disk
 
 DEMO = demo_segmenter().folder
 LABELS = {"background": 0, **{label.name: label.value for label in PHANTOM_SCHEMA.labels}}
@@ -154,6 +165,33 @@ def test_a_fine_tuning_ends_with_a_version_that_says_where_it_comes_from(trained
     assert version.verdict.reason == state.verdict
     assert set(version.metrics["child"]) == {"CT_0002"}
     assert state.fraction == 1.0
+
+
+def test_a_version_tells_structure_by_structure_what_was_measured(trained: tuple[Project, RunFolder]) -> None:
+    project, _ = trained
+    shown = from_json(ProjectResult, to_json(project_summary(project)))
+    version = shown.versions[-1]
+    verdict = project.version("v0001").verdict
+    assert verdict is not None
+    assert (version.promoted, version.unmeasured) == (verdict.promoted, verdict.unmeasured)
+    assert [(s.name, s.before, s.after, s.cases) for s in version.structures] == [
+        (s.name, s.before, s.after, s.cases) for s in verdict.structures
+    ]
+    assert all(structure.voxels >= 20 for structure in version.structures)
+    assert shown.versions[0].structures == ()
+
+
+def test_a_training_for_which_the_disk_is_too_full_does_not_begin(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = plan_finetuning(project, {"epochs": 1, "iterations": 1, "members": 1}, device="cpu")
+    assert planned.disk_bytes > 2 * 4 * 10_000
+    assert any(name == "disk" for name, _ in planned.rows())
+    runs = RunFolder.all_of(project)
+    monkeypatch.setattr(disk, "free_bytes", lambda _folder: disk.RESERVE_BYTES)
+    with pytest.raises(DeviceError, match="are needed for this training"):
+        start_finetuning(project, planned.plan)
+    assert RunFolder.all_of(project) == runs
 
 
 def test_nothing_that_only_training_needs_is_left(trained: tuple[Project, RunFolder]) -> None:

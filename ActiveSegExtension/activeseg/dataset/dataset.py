@@ -35,6 +35,7 @@ from activeseg.dataset.record import CaseRecord, Revision, StoredFile
 from activeseg.dataset.sweeping import sweep
 from activeseg.dataset.transaction import Change, Step, Transaction
 from activeseg.io.images import read_label_map, read_volume
+from activeseg.system.disk import refuse_full
 from activeseg.system.folders import private_folder
 from activeseg.system.regular_files import own_file
 
@@ -207,8 +208,10 @@ class Dataset:
             For images or labels that do not fit.
         DatasetError
             When something would be lost or guessed, when another program writes for too long, when the disk is full.
+        DeviceError
+            When the disk is too full for the case; before anything is written.
 
-        After either nothing was changed.
+        After each nothing was changed.
         """
         progress = progress or Progress()
         ready = case.checked(self.schema, self.channel_names)
@@ -216,6 +219,8 @@ class Dataset:
             check_case_name(case.name)
         known = None if case.same_image_again else self._same_image(self.listing(), ready)
         progress("store", 0.0)
+        needed = ready.labels.nbytes + (0 if known else sum(image.array.nbytes for image in ready.images))
+        refuse_full({self.folder: needed}, "this case")
         with Transaction(self.folder, self.private, self._step, self.lock_wait_s) as change:
             label = self._stage(change, voxels.stored_labels(ready.labels, case.geometry, self.schema), progress)
             staged = [] if known else [self._stage(change, image, progress) for image in ready.images]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from activeseg.core.errors import DatasetError
-from activeseg.core.records import to_json
+from activeseg.core.json_values import WrongField
+from activeseg.core.records import VoxelCount, from_json, to_json
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.readiness import to_review, waiting_cases, worth_it
 from activeseg.learning.project.version import BASE
@@ -56,6 +59,16 @@ def _version(id: str, project: Project) -> dict[str, Any]:
         return {"id": BASE, "parent": "", "created": "", "cases": None, "before": None, "after": None, "reason": ""}
     version = project.version(id)
     verdict = version.verdict
+    if verdict is None:
+        measured: dict[str, Any] = {}
+    else:
+        voxels = _voxels(version.metrics)
+        structures = [to_json(found) | {"voxels": voxels.get(found.name, 0)} for found in verdict.structures]
+        measured = {
+            "promoted": verdict.promoted,
+            "structures": structures,
+            "unmeasured": list(verdict.unmeasured),
+        }
     return {
         "id": id,
         "parent": version.imported or version.parent,
@@ -64,4 +77,32 @@ def _version(id: str, project: Project) -> dict[str, Any]:
         "before": verdict.before if verdict else None,
         "after": verdict.after if verdict else None,
         "reason": verdict.reason if verdict else "It was not measured.",
+        **measured,
     }
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Of the scores of a structure in one case, how many voxels they are about."""
+
+    voxels: VoxelCount
+
+
+@dataclass(frozen=True)
+class _SeenInCase:
+    scores: Mapping[str, _Seen]
+
+
+@dataclass(frozen=True)
+class _SeenByChild:
+    child: Mapping[str, _SeenInCase]
+
+
+def _voxels(metrics: Mapping[str, Any]) -> dict[str, int]:
+    """Structure -> reviewed voxels in all held-out cases; empty where a version's metrics do not say."""
+    found: dict[str, int] = {}
+    with contextlib.suppress(WrongField):
+        for case in from_json(_SeenByChild, metrics).child.values():
+            for name, seen in case.scores.items():
+                found[name] = found.get(name, 0) + seen.voxels
+    return found

@@ -25,12 +25,13 @@ from dataset_cases import (
     update_case,
 )
 
-from activeseg.core.errors import DatasetError, InputError
+from activeseg.core.errors import DatasetError, DeviceError, InputError
 from activeseg.core.geometry import Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset, NewCase, Origin, Provenance
 from activeseg.dataset.verification import verify_dataset
+from activeseg.system import disk
 
 TRUTH = Provenance(Origin.TRUTH)
 
@@ -462,3 +463,17 @@ class TestVerifying:
         found = self.findings(damaged)
         assert "CT_0002: It cannot be read: The provenance file 'CT_0002.json' is damaged: it is that of" in found
         assert "CT_0001: It cannot be read: The file 'CT_0001.r2.json' is missing" in found
+
+
+def test_a_disk_that_is_too_full_for_a_case_is_told_before_anything_is_written(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files(dataset)
+    needed = labels().nbytes + ct().array.nbytes
+    monkeypatch.setattr(disk, "free_bytes", lambda _folder: disk.RESERVE_BYTES + needed - 1)
+    with pytest.raises(DeviceError, match=r"The disk with '.*Dataset501_Organs' is too full") as caught:
+        add(dataset)
+    assert caught.value.details["needed_bytes"] == disk.RESERVE_BYTES + needed
+    assert files(dataset) == before
+    monkeypatch.setattr(disk, "free_bytes", lambda _folder: disk.RESERVE_BYTES + needed)
+    add(dataset)

@@ -95,7 +95,7 @@ def test_held_out_cases_are_named_until_somebody_went_through_them(
     for seed, patient in enumerate("AB"):
         project.admit(dataset.add_case(NewCase(ct(seed), found, GEOMETRY, half)).name, patient)
     assert to_review(project) == ("CT_0002",)
-    assert "not yet gone through as a whole: CT_0002" in worth_it(project, waiting_cases(project), to_review(project))
+    assert "not fully reviewed yet: CT_0002" in worth_it(project, waiting_cases(project), to_review(project))
     with pytest.raises(InputError, match="'CT_0001' is not held out"):
         project.mark_reviewed("CT_0001")
     project.mark_reviewed("CT_0002")

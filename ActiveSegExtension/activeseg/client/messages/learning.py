@@ -13,6 +13,29 @@ from activeseg.core.records import ANY_NUMBER
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasuredStructure:
+    """A structure on the held-out cases, before and after a fine-tuning.
+
+    Attributes
+    ----------
+    before, after
+        Mean Dice of the parent and of the version.
+    cases, voxels
+        In how many cases it was measured, and how many reviewed voxels show it there.
+    allowed_fall, falls
+        By how much its Dice may fall, and whether it falls by more.
+    """
+
+    name: str
+    before: float
+    after: float
+    cases: int
+    voxels: int
+    allowed_fall: float
+    falls: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class VersionEntry:
     """A version of a project's model.
 
@@ -24,6 +47,10 @@ class VersionEntry:
         Mean Dice on the held-out cases, of the parent and of this version; None when nothing was measured.
     reason
         Why it became the current version, or why not.
+    promoted
+        Whether the comparison with its parent let it become the current version.
+    structures, unmeasured
+        What was measured, and names of structures that were not.
     """
 
     id: str
@@ -33,6 +60,9 @@ class VersionEntry:
     before: float | None
     after: float | None
     reason: str
+    promoted: bool = False
+    structures: tuple[MeasuredStructure, ...] = ()
+    unmeasured: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +189,11 @@ class FinetunePlanResult:
         Structures that the network did not know.
     rows, sentences
         Name and value of each line to show, and what the user should read.
+    estimate
+        ``seconds`` in all, ``iteration_s``, ``peak_bytes`` (of a GPU's memory where one is used), ``parameters`` and
+        how many of them are ``learning``.
+    disk_bytes
+        What it writes into the project's folder at most.
     """
 
     plan: Mapping[str, Any]
@@ -171,6 +206,7 @@ class FinetunePlanResult:
     new: tuple[str, ...]
     sentences: tuple[str, ...]
     rows: tuple[tuple[str, str], ...]
+    disk_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

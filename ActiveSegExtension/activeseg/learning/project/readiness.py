@@ -47,5 +47,5 @@ def worth_it(project: Project, waiting: Sequence[str], partly: Sequence[str]) ->
     elif not held_out:
         told += " No case is held out yet, so a version could not be measured: the second patient's cases will be."
     if partly:
-        told += f" Held out, and not yet gone through as a whole: {', '.join(partly[:5])}. Only reviewed voxels count."
+        told += f" Held-out cases not fully reviewed yet: {', '.join(partly[:5])}. Only their reviewed voxels count."
     return told

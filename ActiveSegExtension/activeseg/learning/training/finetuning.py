@@ -12,11 +12,13 @@ from activeseg.core.records import to_json
 from activeseg.core.sizes import size_text
 from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.project import Project
+from activeseg.learning.training.disk_need import disk_bytes
 from activeseg.learning.training.run_folder import Control, RunFolder, RunState, Stage
 from activeseg.learning.training.training_basis import TrainingBasis
 from activeseg.learning.training.training_estimate import TrainingEstimate, estimate
 from activeseg.learning.training.training_plan import MembersFrom, TrainingPlan, default_plan
 from activeseg.segmenters.nnunet.device import resolve_device
+from activeseg.system.disk import refuse_full
 
 _END_S = 60.0
 """A process that is still importing, on a computer with other work, needs a while to notice."""
@@ -38,6 +40,8 @@ class Planned:
         cases that measure the new version
     estimate
         time and memory
+    disk_bytes
+        what it writes into the project's folder at most
     """
 
     plan: TrainingPlan
@@ -45,6 +49,7 @@ class Planned:
     earlier: int
     held_out: int
     estimate: TrainingEstimate
+    disk_bytes: int
 
     @property
     def parent(self) -> str:
@@ -65,6 +70,7 @@ class Planned:
             "replayed": list(self.basis.cases.replayed),
             "held_out": self.held_out,
             "estimate": to_json(self.estimate),
+            "disk_bytes": self.disk_bytes,
             "new": list(self.basis.target.new),
             "sentences": list(self.sentences()),
             "rows": [list(row) for row in self.rows()],
@@ -90,6 +96,7 @@ class Planned:
                 f"about {minutes:.0f} min on {plan.device}" if minutes >= 2 else f"about {estimate.seconds:.0f} s",
             ),
             ("memory", f"about {size_text(estimate.peak_bytes)}"),
+            ("disk", f"up to {size_text(self.disk_bytes)}"),
         ]
 
     def sentences(self) -> tuple[str, ...]:
@@ -139,6 +146,7 @@ def plan_finetuning(
         len(basis.cases.earlier(project, network.version)),
         sum(case in there for case in project.state.hold_out.on(Side.HELD_OUT)),
         estimate(network, plan, basis.target),
+        disk_bytes(project, basis, plan),
     )
 
 
@@ -150,7 +158,7 @@ def start_finetuning(project: Project, plan: TrainingPlan, *, parent: str = "", 
     Raises
     ------
     InputError, ModelError, DeviceError
-        The plan, its version, or its device cannot be used; see ``TrainingBasis``.
+        The plan, its version, or its device cannot be used; see ``TrainingBasis``. The disk is too full.
     DatasetError
         The dataset is damaged, or another training runs.
     EngineError
@@ -158,6 +166,7 @@ def start_finetuning(project: Project, plan: TrainingPlan, *, parent: str = "", 
     """
     basis = TrainingBasis.of(project, parent, part)
     plan = basis.checked(plan)
+    refuse_full({project.folder: disk_bytes(project, basis, plan)}, "this training")
     run = RunFolder.create(project, basis.network.version, plan, basis.cases, basis.network.part)
     run.start()
     return run
