@@ -182,7 +182,11 @@ VIEW_ONLY = {
 }
 """Files of the panel without logic of their own, and why."""
 
-LOGIC_ONLY = {"parts": "puts the logic together", "warming": "is never seen"}
+LOGIC_ONLY = {
+    "parts": "puts the logic together",
+    "warming": "is never seen",
+    "decisions": "what the review takes back",
+}
 FOLDERS = {
     name: {p.stem for p in (MODULE / "ActiveSegModuleLib" / name).glob("[a-z]*.py")} for name in ("panel", "logic")
 }

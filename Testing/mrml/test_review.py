@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import slicer
-from scene_cases import BOX, boxes, whole_case
+from scene_cases import BOX, OTHER_REGION, PLAIN, REGION, boxes, patches, whole_case
 from slicer_application import SlicerCore
 
 from activeseg.core.correction import RegionState
@@ -118,6 +118,137 @@ def test_accepted_and_skipped_regions_count_as_reviewed(review: CaseReview) -> N
     assert states(review) == [ACCEPTED, SKIPPED]
     assert review.next_open() is None
     assert review.current == 2
+
+
+def test_a_decided_region_can_be_opened_again(review: CaseReview) -> None:
+    review.next()
+    review.accept()
+    review.reopen()
+    assert states(review) == [OPEN, OPEN]
+    assert review.current == 1
+    assert review.reviewed == (0, 2)
+
+
+def test_decisions_are_taken_back_and_made_again_in_their_order(review: CaseReview) -> None:
+    assert review.decision_to_undo is review.decision_to_redo is None
+    assert review.undo_decision() is None
+    review.go_to(1)
+    review.accept()
+    review.go_to(2)
+    review.skip()
+    review.go_to(1)
+    review.reopen()
+    undo = review.decision_to_undo
+    assert undo is not None
+    assert (undo.number, undo.before, undo.after) == (1, ACCEPTED, OPEN)
+    seen = []
+    while review.undo_decision() is not None:
+        seen.append((review.current, states(review)))
+    assert seen == [(1, [ACCEPTED, SKIPPED]), (2, [ACCEPTED, OPEN]), (1, [OPEN, OPEN])]
+    redo = review.decision_to_redo
+    assert redo is not None
+    assert (redo.number, redo.after) == (1, ACCEPTED)
+    while review.redo_decision() is not None:
+        pass
+    assert states(review) == [OPEN, SKIPPED]
+
+
+def test_a_new_decision_ends_what_could_be_made_again(review: CaseReview) -> None:
+    review.next()
+    review.accept()
+    review.undo_decision()
+    review.skip()
+    assert review.decision_to_redo is None
+    assert review.undo_decision() == 1
+    assert states(review) == [OPEN, OPEN]
+
+
+def test_deciding_the_same_again_is_no_decision(review: CaseReview) -> None:
+    review.next()
+    review.accept()
+    review.accept()
+    review.undo_decision()
+    assert review.decision_to_undo is None
+    assert states(review) == [OPEN, OPEN]
+
+
+def test_a_decision_before_an_edit_waits_until_the_edit_is_undone(
+    core: SlicerCore, review: CaseReview, case: Case
+) -> None:
+    review.go_to(2)
+    review.skip()
+    review.go_to(1)
+    review.accept()
+    editor = core.editor(case.node, case.ct_node)
+    stroke(editor, case, "spleen", (slice(5, 6), slice(6, 9), slice(1, 4)))
+    review.note_edits()
+    assert states(review) == [CORRECTED, SKIPPED]
+    waiting = review.decision_to_undo
+    assert waiting is not None
+    assert waiting.number == 2
+    editor.Undo()
+    review.note_edits()
+    assert review.undo_decision() == 1
+    assert states(review) == [OPEN, SKIPPED]
+
+
+def test_an_edited_region_whose_decision_is_taken_back_is_open_until_it_is_edited_again(
+    core: SlicerCore, review: CaseReview, case: Case
+) -> None:
+    paint(core, case, "spleen", (slice(5, 6), slice(6, 9), slice(1, 4)))
+    review.go_to(1)
+    review.accept()
+    assert states(review) == [CORRECTED, OPEN]
+    review.undo_decision()
+    review.note_edits()
+    assert states(review) == [OPEN, OPEN]
+    paint(core, case, "spleen", (slice(7, 8), slice(6, 9), slice(1, 4)))
+    review.note_edits()
+    assert states(review) == [CORRECTED, OPEN]
+
+
+def test_another_case_and_another_list_have_decisions_of_their_own(
+    core: SlicerCore, review: CaseReview, case: Case
+) -> None:
+    review.next()
+    review.accept()
+    case.set_regions([REGION], patches(), PLAIN)
+    review.note_edits()
+    assert review.decision_to_undo is None
+    review.next()
+    review.accept()
+    review.open(whole_case(core))
+    assert review.decision_to_undo is None
+
+
+def test_minutes_left_follow_the_median_of_what_regions_took_without_pauses(core: SlicerCore, case: Case) -> None:
+    third = {**REGION, "number": 3}
+    case.set_regions([REGION, OTHER_REGION, third, {**third, "number": 4}], patches(), PLAIN)
+    clock = Clock()
+    review = CaseReview(core.scene, clock)
+    review.open(case)
+    review.go_to(1)
+    assert review.minutes_left is None
+    clock.now += 30
+    review.go_to(2)
+    clock.now += 10
+    review.go_to(1)
+    clock.now += 20
+    review.accept()
+    assert review.minutes_left == pytest.approx(50 * 3 / 60)
+    review.go_to(2)
+    clock.now += 5000
+    review.skip()
+    review.go_to(3)
+    clock.now += 7
+    review.accept()
+    assert review.minutes_left == pytest.approx(50 / 60), "50, 130 and 7 s"
+    again = CaseReview(core.scene, clock)
+    again.open(Case(case.node))
+    assert again.minutes_left == review.minutes_left
+    review.go_to(4)
+    review.accept()
+    assert review.minutes_left == 0
 
 
 def test_deciding_without_a_region_says_what_to_do(review: CaseReview) -> None:

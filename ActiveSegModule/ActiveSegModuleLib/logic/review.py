@@ -16,9 +16,12 @@ from activeseg.core.errors import InputError
 from ..scene.alternatives import OfferedAlternative, apply_alternative
 from ..scene.case import Case
 from ..scene.hierarchy import place_under
+from ..scene.pace import minutes_for, note_seconds
 from ..scene.preview import AlternativePreview
 from ..scene.regions import RegionBox, RegionTable
+from ..scene.slice_picture import AlternativePicture, pictures
 from ..slicer_types import Node, Scene, VtkObject
+from .decisions import Decision, Decisions
 
 _LONGEST_PAUSE_S = 120.0
 
@@ -37,6 +40,8 @@ class CaseReview:
         self._listed: Node = None  # the table whose regions these are
         self._content: dict[int, bytes] = {}
         self._states: dict[int, dict[bytes, RegionState]] = {}
+        self._decisions = Decisions()
+        self._seconds: dict[int, float] = {}  # spent on regions since each was decided on last
 
     @property
     def case(self) -> Case | None:
@@ -68,7 +73,8 @@ class CaseReview:
         if self._box is not None and self._scene.IsNodePresent(self._box.node):
             self._scene.RemoveNode(self._box.node)
         self._box, self._case, self._current = None, None, None
-        self._listed, self._content, self._states = None, {}, {}
+        self._listed, self._content, self._states, self._seconds = None, {}, {}, {}
+        self._decisions.clear()
 
     def follow_ct(self) -> None:
         """The CT may have been put under another transform: frame, maps and segmentation go along."""
@@ -107,6 +113,7 @@ class CaseReview:
         table.region(number)
         with contextlib.suppress(InputError):  # the same as in ``open``; one can look all the same
             self.note_edits()  # what was edited just now was edited in the region before
+        self._work()  # until now it was another region
         self._preview.hide()
         self._current = number
         if self._box is None or not self._scene.IsNodePresent(self._box.node):
@@ -114,7 +121,6 @@ class CaseReview:
         self._box.follow(table.ct_node)
         self._box.move_to(table, number)
         table.jump_to(number)
-        self._work()
 
     def first(self) -> int | None:
         """Go to the worst open region, or the worst of all; None when there are none."""
@@ -145,18 +151,71 @@ class CaseReview:
         case, number = self._at_region()
         self.note_edits()
         _, differs = self._look(case, number)
-        self._set(number, RegionState.CORRECTED if differs else RegionState.ACCEPTED)
+        self._decide(number, RegionState.CORRECTED if differs else RegionState.ACCEPTED)
 
     def skip(self) -> None:
         """Leave the current region undecided: it is not used as ground truth."""
         _, number = self._at_region()
         self.note_edits()
-        self._set(number, RegionState.SKIPPED)
+        self._decide(number, RegionState.SKIPPED)
+
+    def reopen(self) -> None:
+        """The current region is to be decided on again; what was edited in it stays."""
+        _, number = self._at_region()
+        self.note_edits()
+        self._decide(number, RegionState.OPEN)
+
+    @property
+    def decision_to_undo(self) -> Decision | None:
+        """What ``undo_decision`` would take back."""
+        table = self._table
+        return self._decisions.to_undo(table.states()) if table is not None else None
+
+    @property
+    def decision_to_redo(self) -> Decision | None:
+        """What ``redo_decision`` would make again."""
+        table = self._table
+        return self._decisions.to_redo(table.states()) if table is not None else None
+
+    def undo_decision(self) -> int | None:
+        """Take the last decision back and go to its region; gives its number, None when there is none.
+
+        Edits stay: they are undone in the editor.
+        """
+        decision = self.decision_to_undo
+        if decision is None:
+            return None
+        self._set(decision.number, decision.before)
+        self._decisions.note_undone(decision)
+        self.go_to(decision.number)
+        return decision.number
+
+    def redo_decision(self) -> int | None:
+        """Make the decision again that was taken back last, and go to its region; None when there is none."""
+        decision = self.decision_to_redo
+        if decision is None:
+            return None
+        self._set(decision.number, decision.after)
+        self._decisions.note_redone(decision)
+        self.go_to(decision.number)
+        return decision.number
+
+    @property
+    def minutes_left(self) -> float | None:
+        """For the regions that are open, at the pace of those that were decided on; None before the first."""
+        case = self.case
+        done, total = self.reviewed
+        return minutes_for(case.node, total - done) if case is not None else None
 
     def alternatives(self) -> tuple[OfferedAlternative, ...]:
         """What members would draw in the current region instead."""
         case = self.case
         return case.alternatives(self._current) if case is not None and self._current is not None else ()
+
+    def pictures(self) -> tuple[AlternativePicture, ...]:
+        """A picture of each of them; a few milliseconds."""
+        case = self.case
+        return pictures(case, self.alternatives()) if case is not None else ()
 
     def preview(self, index: int | None) -> None:
         """Outline an alternative of the current region (counted from 0); None takes the outline away."""
@@ -223,6 +282,8 @@ class CaseReview:
         self._content = {number: self._look(case, number)[0] for number in states}
         self._states = {number: {self._content[number]: state} for number, state in states.items()}
         self._listed = listed
+        self._seconds = {}
+        self._decisions.clear()
 
     @property
     def _table(self) -> RegionTable | None:
@@ -245,6 +306,18 @@ class CaseReview:
         self.go_to(number)
         return number
 
+    def _decide(self, number: int, state: RegionState) -> None:
+        case, table = self._case, self._table
+        assert case is not None
+        assert table is not None
+        before = table.states()[number]
+        self._set(number, state)
+        if state is before:
+            return
+        self._decisions.record(Decision(number, before, state, self._clock()))
+        if before is RegionState.OPEN:
+            note_seconds(case.node, self._seconds.pop(number, 0.0))
+
     def _set(self, number: int, state: RegionState) -> None:
         case, table = self._case, self._table
         assert case is not None
@@ -266,5 +339,8 @@ class CaseReview:
         """Count the time since the last thing that the user did, unless it was a pause."""
         now = self._clock()
         if self._case is not None:
-            self._case.seconds += min(now - self._worked_at, _LONGEST_PAUSE_S)
+            seconds = min(now - self._worked_at, _LONGEST_PAUSE_S)
+            self._case.seconds += seconds
+            if self._current is not None:
+                self._seconds[self._current] = self._seconds.get(self._current, 0.0) + seconds
         self._worked_at = now
