@@ -13,6 +13,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 _MODULES = (QtCore, QtGui, QtWidgets)
 _MISSING = {"QVariant"}  # not in PythonQt
+_UNKNOWN = object()
 _STATIC = {("QTimer", "singleShot")}  # a property, and a static function that is called by that name
 
 
@@ -26,10 +27,26 @@ def make_qt() -> types.ModuleType:
                 setattr(qt, name, value)
                 if isinstance(value, type) and issubclass(value, QtCore.QObject):
                     properties_as_attributes(value)
+                    value.__setattr__ = _put_known  # type: ignore[method-assign]
     qt.Qt = QtCore.Qt
     qt.QFileDialog = FileDialog
     QtWidgets.QLayout.__bool__ = lambda self: self.count() > 0  # type: ignore[method-assign]
+    QtCore.QObject.name = QtCore.QObject.objectName  # the property
+    QtCore.QObject.className = lambda self: type(self).__name__
     return qt
+
+
+def _put_known(self: Any, name: str, value: Any) -> None:
+    """Qt's own objects take no attribute that they do not have; those of classes made in Python do."""
+    known = next((vars(cls)[name] for cls in type(self).__mro__ if name in vars(cls)), _UNKNOWN)
+    if isinstance(known, QtCore.Property):
+        known.fset(self, value)
+    elif hasattr(type(known), "__set__"):
+        known.__set__(self, value)
+    elif known is _UNKNOWN and type(self).__module__.startswith("PySide6") and not name.startswith("_"):
+        raise AttributeError(f"'{type(self).__name__}' has no attribute '{name}'")
+    else:
+        self.__dict__[name] = value
 
 
 class FileDialog:
