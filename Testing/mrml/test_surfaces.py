@@ -174,6 +174,18 @@ def test_a_case_that_goes_while_its_surfaces_are_made_is_left_in_peace(
     assert not surfaces.busy
 
 
+def test_surfaces_follow_a_segmentation_that_is_moved(
+    core: SlicerCore, surfaces: Surfaces, case: Case, turns: Turns
+) -> None:
+    show_all(surfaces, case, turns)
+    shift = np.eye(4)
+    shift[:3, 3] = (40, -30, 7)
+    case.ct_node.SetAndObserveTransformNodeID(core.add_transform(shift).GetID())
+    case.follow_ct()
+    surfaces.follow()
+    assert surfaces.node.GetTransformNodeID() == case.ct_node.GetTransformNodeID()
+
+
 def test_another_request_takes_the_place_of_the_one_before(surfaces: Surfaces, case: Case, turns: Turns) -> None:
     told: list[str] = []
     surfaces.show_all(case, lambda _done, _of: None, lambda: told.append("all"))

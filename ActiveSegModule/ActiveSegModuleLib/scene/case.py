@@ -39,6 +39,7 @@ from .placement import geometry_of, put_under_transform_of, vtk_matrix
 from .regions import RegionTable
 from .segmentation import DECIDED_ATTRIBUTE, SCHEMA_ATTRIBUTE, SegmentationNode, ct_of, set_ct
 from .uncertainty import ROLE_ATTRIBUTE, UncertaintyVolume
+from .views import take_out
 from .volume_node import fingerprint, volume_of, voxel_image
 
 ID_ATTRIBUTE = "ActiveSeg.PredictionId"
@@ -383,8 +384,9 @@ class Case:
 
     def remove(self) -> None:
         """Take the segmentation and all that belongs to it out of the scene."""
-        scene = self.node.GetScene()
-        for node in (*self.own_companions(), self.node):
+        scene, companions = self.node.GetScene(), self.own_companions()
+        take_out(scene, {companion.GetID() for companion in companions})
+        for node in (*companions, self.node):
             scene.RemoveNode(node)
 
     def _part_from(self, other: Case) -> None:

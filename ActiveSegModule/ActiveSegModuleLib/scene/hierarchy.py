@@ -22,7 +22,12 @@ _VIRTUAL_BRANCH = "VirtualBranch"
 
 
 def place_under(scene: Scene, parent_node: Node, node: Node) -> int:
-    """Put ``node`` under ``parent_node`` in the subject hierarchy, with items made where missing; returns its item."""
+    """Put ``node`` under ``parent_node`` in the subject hierarchy, with items made where missing; returns its item.
+
+    Slicer's undo of the scene, which a user may switch on for any class of nodes, leaves ``node`` alone: it would take
+    away one of several nodes that belong together.
+    """
+    node.SetUndoEnabled(False)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     parent = hierarchy.GetItemByDataNode(parent_node)
     if not parent:

@@ -108,8 +108,14 @@ class Surfaces:
 
     def renew(self) -> None:
         """Make again what was edited since; quick where nothing was, else seen when all are made."""
+        self.follow()
         if self.case is not None and self._work is None:
             self._begin(list(self.segment_ids), {}, _nothing, _nothing)
+
+    def follow(self) -> None:
+        """Lie under the segmentation's transform, which the user may have changed."""
+        if self.case is not None and self._scene.IsNodePresent(self.case.node):
+            put_under_transform_of(self._node, self.case.node)
 
     def remove(self) -> None:
         """Take the surfaces out of the scene; what is being made is left."""
