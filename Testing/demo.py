@@ -109,7 +109,7 @@ def show_regions(regions: Sequence[FoundRegion]) -> None:
         said = ", ".join(f"{name} {votes}" for name, votes in r.votes.items())
         row = (
             ", ".join(r.structures[:3]) or NOTHING_HERE,
-            r.reason.words if r.reason else "",
+            r.reason_text,
             r.doubt_text,
             f"{r.size_mm3 / 1000:.1f}",
             said,

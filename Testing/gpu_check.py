@@ -39,8 +39,10 @@ from running_engine import WatchedEngine, in_memory, noise_ct  # noqa: E402
 from standin import write_standin  # noqa: E402
 
 from activeseg.client.engine_client import ProgressEvent  # noqa: E402
+from activeseg.client.messages.images import ArrayFile  # noqa: E402
 from activeseg.core.errors import Cancelled  # noqa: E402
 from activeseg.core.progress import Progress  # noqa: E402
+from activeseg.core.records import to_json  # noqa: E402
 from activeseg.core.segmenter import Mode, Settings  # noqa: E402
 from activeseg.core.volume import Volume  # noqa: E402
 from activeseg.engine.jobs import segmenting  # noqa: E402
@@ -50,7 +52,7 @@ from activeseg.engine.worker.kept import Keeping, keep  # noqa: E402
 from activeseg.engine.worker.plain import plain  # noqa: E402
 from activeseg.engine.worker.requests import read_request  # noqa: E402
 from activeseg.engine.worker.worker import Job  # noqa: E402
-from activeseg.io.npy import read_array, volume_message  # noqa: E402
+from activeseg.io.npy import read_array  # noqa: E402
 from activeseg.learning.training.finetuning import plan_finetuning, start_finetuning  # noqa: E402
 from activeseg.learning.training.run_folder import Stage  # noqa: E402
 from activeseg.predictions.make_prediction import segment  # noqa: E402
@@ -298,7 +300,7 @@ def job_here(
     """A worker's job in this process: its result and its notices."""
     folder, notices = bench.folder / name, list[str]()
     folder.mkdir()
-    wish = {"model": f"nnunet:{model}", "image": volume_message(folder / "ct.npy", volume), "regions": 0}
+    wish = {"model": f"nnunet:{model}", "image": to_json(ArrayFile.write(folder / "ct.npy", volume)), "regions": 0}
     request = read_request("segment", {**wish, "settings": settings})
     job = Job(folder, Progress(), notices.append, lambda _: None, lambda _: None)
     kept = keep(Keeping(folder, 1 << 30, limit), lambda **_: None)

@@ -12,10 +12,11 @@ import psutil
 
 from activeseg.client.engine_client import Event, Failure, LogEvent, ProgressEvent, Result
 from activeseg.client.launch import EngineOptions, engine_environment
+from activeseg.client.messages.images import ArrayFile
 from activeseg.client.subprocess_engine import SubprocessEngine
 from activeseg.core.geometry import Geometry
+from activeseg.core.records import to_json
 from activeseg.core.volume import Volume
-from activeseg.io.npy import volume_message
 
 DEADLINE_S = 240.0
 """How long a test waits for an event at most; on a quiet machine all come within seconds."""
@@ -100,4 +101,9 @@ def noise_ct(shape: tuple[int, int, int] = (40, 48, 48), spacing: float = 3.0, s
 def in_memory(engine: WatchedEngine, volume: Volume, name: str = "ct") -> dict[str, Any]:
     """The image as a client gives it: an array file in the engine's inbox."""
     engine.start()
-    return volume_message(Path(engine.client.engine["inbox"]) / f"{name}.npy", volume)
+    return array_message(Path(engine.client.engine["inbox"]) / f"{name}.npy", volume)
+
+
+def array_message(path: Path, volume: Volume) -> dict[str, Any]:
+    """What a message says of a volume, whose array is written to ``path`` (``.npy``)."""
+    return dict(to_json(ArrayFile.write(path, volume)))

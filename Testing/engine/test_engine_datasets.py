@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
+from running_engine import DEADLINE_S, WatchedEngine, array_message, in_memory, noise_ct
 
+from activeseg.client.messages.images import ArrayFile
 from activeseg.core.errors import Crashed, DatasetError, InputError
 from activeseg.core.labels import LabelSchema
+from activeseg.core.records import from_json
 from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset
 from activeseg.io.images import write_volume
-from activeseg.io.npy import read_array, read_volume, volume_message
+from activeseg.io.npy import read_array
 from activeseg.io.seg_nrrd import write_segmentation
 
 STRUCTURES = ["one", "two"]
@@ -70,7 +72,7 @@ def test_a_dataset_is_made_filled_shown_opened_and_emptied(
     assert engine.do("dataset.verify", place)["findings"] == []
     job = engine.submit("dataset.open", {**place, "case": "CT_0001"})
     opened = engine.wait(job, DEADLINE_S)
-    image, labels = read_volume(opened["images"]["CT"]), read_volume(opened["labels"])
+    image, labels = from_json(ArrayFile, opened["images"]["CT"]).read(), from_json(ArrayFile, opened["labels"]).read()
     assert np.array_equal(image.array, ct.array)
     assert np.array_equal(labels.array, truth(ct).array)
     assert labels.geometry.same_grid(ct.geometry)
@@ -123,7 +125,7 @@ def test_a_correction_in_memory_is_exported(engine: WatchedEngine, ct: Volume, t
     result = engine.wait(job, DEADLINE_S)
     labels = read_array(result["labels"])
     labels[8:10, 8:12, 8:12] = 1
-    edited = volume_message(Path(engine.client.engine["inbox"]) / "edited.npy", Volume(labels, ct.geometry))
+    edited = array_message(Path(engine.client.engine["inbox"]) / "edited.npy", Volume(labels, ct.geometry))
     wish = {
         "prediction": str(output),
         "edited": edited,

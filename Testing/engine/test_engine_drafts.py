@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from nnunet_models import make_model
-from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
+from running_engine import DEADLINE_S, WatchedEngine, array_message, in_memory, noise_ct
 
 from activeseg.client.engine_client import LabelEvent, NoticeEvent, ProgressEvent, Result
+from activeseg.client.messages.images import ArrayFile
 from activeseg.core.errors import Cancelled, DatasetError, InputError
 from activeseg.core.geometry import Geometry
 from activeseg.core.progress import Progress
+from activeseg.core.records import from_json
 from activeseg.core.segmenter import Settings
 from activeseg.core.volume import Volume
 from activeseg.corrections.drafts import Draft
@@ -25,7 +27,7 @@ from activeseg.engine.jobs import descent, segmenting
 from activeseg.engine.worker.kept import Keeping, keep
 from activeseg.engine.worker.requests import read_request
 from activeseg.engine.worker.worker import Job
-from activeseg.io.npy import read_array, read_volume, volume_message
+from activeseg.io.npy import read_array
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
 
@@ -172,7 +174,7 @@ def test_without_memory_for_views_the_label_is_the_answer(
     runs: list[Settings] = []
     labels: list[Any] = []
     notices: list[str] = []
-    image = volume_message(tmp_path / "ct.npy", ct)
+    image = array_message(tmp_path / "ct.npy", ct)
     request = read_request("segment", wish(model, image, settings=VIEWS, label_first=True, draft=draft))
     job = Job(tmp_path / "job", Progress(), notices.append, lambda estimate: None, labels.append)
     job.folder.mkdir()
@@ -182,7 +184,7 @@ def test_without_memory_for_views_the_label_is_the_answer(
     assert len(labels) == 1
     assert [member["name"] for member in result.record["members"]] == ["fold 0"]
     assert "no views" in result.fallbacks[-1]
-    assert any("memory was not enough" in notice for notice in notices)
+    assert any("Not enough memory" in notice for notice in notices)
     assert read_array(result.labels).shape == ct.array.shape
     assert replace(result, fallbacks=(), peak_bytes=0) == replace(labels[0], fallbacks=(), peak_bytes=0)
 
@@ -221,7 +223,7 @@ def test_edits_are_saved_listed_opened_and_discarded(engine: WatchedEngine, ct: 
     assert not opened["has_edits"]
     assert opened["layers"]["json"] == {"value": 7}
     assert np.array_equal(read_array(opened["layers"]["arrays"][0]), np.full((3, 4, 5), 7, np.uint8))
-    assert np.array_equal(read_volume(opened["image"]).array, ct.array)
+    assert np.array_equal(from_json(ArrayFile, opened["image"]).read().array, ct.array)
     assert Geometry.from_dict(opened["image"]["geometry"]) == Geometry.from_dict(opened["geometry"]) == ct.geometry
     assert np.array_equal(read_array(opened["labels"]), read_array(result["labels"]))
     known = ("model", "members", "schema", "decided", "images", "created", "settings", "threshold")
@@ -298,7 +300,7 @@ def test_an_export_that_is_not_to_store_says_the_same_and_touches_nothing(
     labels = read_array(engine.wait(job, DEADLINE_S)["labels"])
     labels[8:10, 8:12, 8:12] = 1
     release_all(engine)
-    edited = volume_message(Path(engine.client.engine["inbox"]) / "edited.npy", Volume(labels, ct.geometry))
+    edited = array_message(Path(engine.client.engine["inbox"]) / "edited.npy", Volume(labels, ct.geometry))
     params = {
         "draft": draft,
         "edited": edited,
@@ -356,7 +358,7 @@ def test_a_case_that_was_opened_again_is_corrected_further(
     engine.do("draft.save", {"draft": draft, "layers": layers(engine), "base": base})
     again = engine.do("draft.open", {"draft": draft})
     assert (again["record"]["origin"], again["record"]["decided"], again["regions"]) == (origin, names, [])
-    edited = read_volume(opened["labels"]).array
+    edited = from_json(ArrayFile, opened["labels"]).read().array
     edited[8:16, 8:16, 16:20] = 2
     params = {**place, "draft": draft, "edited": in_memory(engine, Volume(edited, ct.geometry), "edited")}
     assert "its label map will be updated" in engine.do("export", {**params, "store": False})["sentences"][-1]

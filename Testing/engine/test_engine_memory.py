@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 from nnunet_models import make_model
-from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
+from running_engine import DEADLINE_S, WatchedEngine, array_message, in_memory, noise_ct
 
 from activeseg.client.engine_client import EstimateEvent, NoticeEvent, ProgressEvent
 from activeseg.client.launch import EngineOptions, engine_environment
@@ -27,7 +27,7 @@ from activeseg.engine.worker import memory
 from activeseg.engine.worker.kept import Keeping, keep
 from activeseg.engine.worker.requests import read_request
 from activeseg.engine.worker.worker import Job
-from activeseg.io.npy import read_array, volume_message
+from activeseg.io.npy import read_array
 from activeseg.predictions.make_prediction import segment
 from activeseg.segmenters.nnunet.network_size import read_size
 from activeseg.segmenters.nnunet.segmenter import OVERHEAD, NnUNetSegmenter
@@ -90,7 +90,7 @@ def test_freed_memory_is_kept_only_where_there_is_plenty(
     free = int(times * big_need(wide_model, volume, 2, loaded=False))
     monkeypatch.setattr(memory, "budget", lambda limit: free)
     monkeypatch.setattr(heap, "keep_freed", lambda wanted=True: said.append(wanted))
-    request = read_request("segment", wish(wide_model, volume_message(tmp_path / "ct.npy", volume)))
+    request = read_request("segment", wish(wide_model, array_message(tmp_path / "ct.npy", volume)))
     job = Job(tmp_path / "job", Progress(), *[lambda _: None] * 3)
     job.folder.mkdir()
     segmenting.segment(request, job, keep(Keeping(tmp_path, 1 << 30, 0), lambda **_: None))
@@ -138,7 +138,7 @@ def test_when_memory_runs_out_on_the_way_fewer_members_vote_and_it_is_said(
     estimates = [e.estimate for e in warm.events if isinstance(e, EstimateEvent) and e.job == job]
     assert [e["fits"] for e in estimates] == [True, True]
     notices = [e.text for e in warm.events if isinstance(e, NoticeEvent) and e.job == job]
-    assert notices == ["The memory was not enough; trying with less.", "Only the first trained member votes."]
+    assert notices == ["Not enough memory; trying again with less.", "Only the first trained member votes."]
     assert result["fallbacks"] == ["Only the first trained member votes."]
     assert warm.child("worker").pid == worker
     alone = segment({"CT": volume}, NnUNetSegmenter(wide_model), Settings(mode=Mode.EXACT, members=1), regions=0)

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from processes import soon_gone
-from running_engine import DEADLINE_S, WatchedEngine, in_memory, noise_ct
+from running_engine import DEADLINE_S, WatchedEngine, array_message, in_memory, noise_ct
 
 from activeseg.client import protocol
 from activeseg.client.engine_client import CrashedEvent, LogEvent
@@ -37,7 +37,6 @@ from activeseg.client.protocol import (
 from activeseg.client.subprocess_engine import SubprocessEngine
 from activeseg.core.errors import ActiveSegError, Crashed, EngineError, InputError
 from activeseg.engine.supervisor.log_names import Names
-from activeseg.io.npy import volume_message
 
 
 class RawEngine:
@@ -216,7 +215,7 @@ def test_a_job_with_a_long_name_that_is_killed_leaves_the_clerk_working(raw: Raw
     greeting = raw.ask(1, "hello", {"protocol": 2})
     assert isinstance(greeting, Response)
     job = "j" * length
-    image = volume_message(Path(greeting.result["inbox"]) / "ct.npy", noise_ct((60, 80, 80)))
+    image = array_message(Path(greeting.result["inbox"]) / "ct.npy", noise_ct((60, 80, 80)))
     raw.send(encode(Request(job, "segment", {"model": "hounsfield", "image": image, "dataset": "/nowhere"})).rstrip())
     stages = ("start", "check", "read", "segment")
     while not (isinstance(said := raw.next(), Notification) and said.params.get("stage") in stages):

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from running_engine import array_message
 from standin import environment_of, piece_of_ct, volume_of, write_standin
 
 from activeseg.core.progress import Progress
@@ -16,7 +17,7 @@ from activeseg.engine.jobs import segmenting
 from activeseg.engine.worker.kept import Keeping, keep
 from activeseg.engine.worker.requests import read_request
 from activeseg.engine.worker.worker import Job
-from activeseg.io.npy import read_array, volume_message
+from activeseg.io.npy import read_array
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.version import BASE, MODEL, ModelKind, Version, add_version
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome
@@ -60,7 +61,7 @@ def test_a_warm_version_segments_with_its_own_weights_beside_the_task_it_came_fr
 ) -> None:
     version = f"project:{project.folder}@v0001"
     kept = keep(Keeping(tmp_path, 1 << 30, 0), lambda **_: None)
-    image = volume_message(tmp_path / "ct.npy", volume_of(ct))
+    image = array_message(tmp_path / "ct.npy", volume_of(ct))
 
     def found(model: str, number: int) -> tuple[str, set[str]]:
         """The model that the result names, and the structures in it."""

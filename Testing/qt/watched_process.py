@@ -14,10 +14,11 @@ import pytest
 from PySide6 import QtCore
 
 from activeseg.client.engine_client import EstimateEvent, LabelEvent, NoticeEvent, ProgressEvent
+from activeseg.client.messages.images import ArrayFile
 from activeseg.core.errors import ActiveSegError
 from activeseg.core.geometry import Geometry
+from activeseg.core.records import to_json
 from activeseg.core.volume import Volume
-from activeseg.io.npy import volume_message
 from ActiveSegModuleLib.engine.engine_process import EngineProcess, Listeners
 
 HANGS_AFTER_MS = 240_000
@@ -108,7 +109,7 @@ class WatchedProcess(EngineProcess):
         inside = array[tuple(slice(n // 8, -n // 8) for n in shape)]
         inside[:] = np.random.default_rng(3).normal(40, 120, inside.shape)
         geometry = Geometry(shape, (4.0, 4.0, 4.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
-        image = volume_message(Path(self.engine["inbox"]) / "ct.npy", Volume(array, geometry))
+        image = to_json(ArrayFile.write(Path(self.engine["inbox"]) / "ct.npy", Volume(array, geometry)))
         return self.ask("segment", {"model": "demo", "image": image, "regions": 2})
 
     def processes(self) -> list[psutil.Process]:

@@ -32,7 +32,9 @@ def main(image: str = "", folder: str = "segmented-phantom") -> None:
     print(f"{prediction.measure} is above {prediction.threshold:.2f} in {uncertain:.1%} of the image")
     for region in prediction.regions:  # worst first
         where = ", ".join(f"{mm:.0f}" for mm in region.center_ras)
-        print(f"  region {region.number}: score {region.score:.2f} at RAS ({where}) mm, {', '.join(region.structures)}")
+        print(
+            f"  region {region.number}: {region.about}, {region.reason_text}, {region.doubt_text} at RAS ({where}) mm"
+        )
 
     prediction.save(Path(folder), {"CT": ct}, overwrite=True)
     print(f"Written to {folder}; overview.png shows the regions, segmentation.seg.nrrd opens in 3D Slicer.")

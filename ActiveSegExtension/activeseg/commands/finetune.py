@@ -58,7 +58,7 @@ def finetune(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Fine-tune a project's current version on its corrections, measure the new one, and let the gate decide."""
+    """Fine-tune a project's current version on its corrections, measure the new one, and promote it if it is better."""
     with opened_project(folder, json, debug) as (talk, project):
         from activeseg.learning.training.finetuning import plan_finetuning
 

@@ -157,7 +157,7 @@ def _report(prediction: Prediction, found: Sequence[Mapping[str, Any]], output: 
             str(region.number),
             ", ".join(region.structures) or NOTHING_HERE,
             f"{region.size_mm3 / 1000:.1f}",
-            region.reason.words if region.reason else "",
+            region.reason_text,
             region.doubt_text,
             ", ".join(f"{value:.0f}" for value in region.center_ras),
             str(len(region.alternatives)),

@@ -1,4 +1,4 @@
-"""What a person changed in a prediction, and which places they looked at."""
+"""What a person changed in a prediction, and which regions they reviewed."""
 
 from __future__ import annotations
 
@@ -115,6 +115,11 @@ class Region(RegionReview):
         return ", ".join(name.replace("_", " ") for name in self.structures) or NOTHING_HERE
 
     @property
+    def reason_text(self) -> str:
+        """Why it is listed; empty where that is not known."""
+        return "" if self.reason is None else self.reason.words
+
+    @property
     def doubt_text(self) -> str:
         """``doubt`` in percent, at least 1: a region without doubt is not listed. Empty where it is not known."""
         return "" if self.doubt is None else f"{max(1, round(100 * self.doubt))} %"
@@ -164,7 +169,7 @@ class Correction:
     structures : one entry for each structure of the schema that the prediction or the edited label map holds
     voxels_changed : voxels whose label differs
     ignored_to_background : voxels that were ignored and count as background now
-    regions : the places the user was asked about, with what became of them
+    regions : the regions to review, with their states
     seconds : time spent, if it was measured
     annotator, notes : the user's own words
     """
@@ -270,7 +275,7 @@ class Correction:
 def states_after_editing(
     regions: Iterable[RegionReview], predicted: LabelMap, edited: LabelMap
 ) -> tuple[RegionReview, ...]:
-    """What became of the regions: an edit inside the box of an open or skipped one makes it corrected."""
+    """States of the regions: an edit inside the box of an open or skipped one makes it corrected."""
     told = []
     for region in (RegionReview(region.number, region.box_kji, region.state) for region in regions):
         edited_inside = bool(np.any(predicted[region.slices] != edited[region.slices]))

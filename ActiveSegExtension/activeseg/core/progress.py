@@ -1,4 +1,4 @@
-"""How long work tells what it does and learns that it should stop."""
+"""Progress reports and cancellation for long work."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class CorrectedCase:
         structure which the model does not know, and which was not drawn, is absent. In an opened case everything else
         stays as it was in the dataset, also what it ignores.
     states
-        What became of the regions, by number; an edit inside a region makes it corrected in any case.
+        States of the regions, by number; an edit inside a region makes it corrected in any case.
     mapping
         What segments or values are that cannot be told (``read_edited``).
     case

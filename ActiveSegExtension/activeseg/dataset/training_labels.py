@@ -122,7 +122,7 @@ def label_for_training(
         if uncertainty is None:
             raise InputError(
                 "There is no uncertainty map to decide which voxels are uncertain.",
-                "Export with review 'all' if you looked at everything, or with 'none'.",
+                "Export with review 'all' if you reviewed the whole case, or with 'none'.",
             )
         limits = _limits(edited, schema)
         most = _MostUncertain(limits)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import InputError
+from activeseg.core.sizes import size_text
 
 MOST_VOXELS = 1 << 32
 """Twice of what the largest clinical CT has (1,024 x 1,024 x 2,000)."""
@@ -71,7 +72,7 @@ def empty_array(
         return np.empty(shape, dtype)
     except MemoryError:
         raise InputError(
-            f"'{path.name}' announces {wanted / 2**30:.1f} GiB of voxels ({sizes}), more than there is memory.",
+            f"'{path.name}' announces {size_text(wanted)} of voxels ({sizes}), more than there is memory.",
             "Close other programs, or crop or resample it first.",
         ) from None
 

@@ -1,9 +1,9 @@
-"""Arrays between a client and the engine: ``.npy`` files that never hold pickles, and where their grids lie."""
+"""Arrays between a client and the engine: ``.npy`` files that never hold pickles."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO
@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import InputError
-from activeseg.core.geometry import Geometry
-from activeseg.core.volume import Volume
 from activeseg.io.announced import empty_array, fill
 from activeseg.system.regular_files import open_regular
 
@@ -71,16 +69,3 @@ def _rest(file: BinaryIO) -> int:
     end = file.seek(0, 2)
     file.seek(here)
     return end - here
-
-
-def volume_message(path: Path, volume: Volume) -> dict[str, Any]:
-    """Write a volume's array to ``path`` (``.npy``); gives what a message says about it."""
-    return {"array": write_array(path, volume.array), "geometry": volume.geometry.to_dict()}
-
-
-def read_volume(message: Mapping[str, Any]) -> Volume:
-    """The volume of ``volume_message``. Raises InputError."""
-    array = message.get("array")
-    if not isinstance(array, str):
-        raise InputError("An image in memory needs the path of its array file ('array') and its 'geometry'.")
-    return Volume(read_array(array), Geometry.from_dict(message.get("geometry", {})))

@@ -31,7 +31,7 @@ def segment(
     ----------
     images : for each of the segmenter's channels its Volume (HU for CT), all on one grid
     focus : structures that the regions may be about; empty means all that were decided
-    regions : how many places to list at most
+    regions : how many regions to review are listed at most
     sources : for each channel where it came from (``path``, for DICOM ``series``), so that an export finds it again
 
     Raises

@@ -338,7 +338,7 @@ def _draw_list(figure: Figure, regions: Sequence[FoundRegion]) -> None:
         mark = {"facecolor": _MARK, "edgecolor": "none", "pad": 1.5}
         _text(figure, _SIDE + 10, y, str(region.number), 9, "black", weight="bold", ha="center", bbox=mark)
         _text(figure, _SIDE + 32, y - 2, _shortened(region.about, 26), 9.5)
-        _text(figure, _SIDE + 32, y + 15, region.reason.words if region.reason else "", 8, _FAINT)
+        _text(figure, _SIDE + 32, y + 15, region.reason_text, 8, _FAINT)
         _text(figure, right - 88, y, region.doubt_text, 9, ha="right")
         _text(figure, right, y, volume_text(region.size_mm3), 9, ha="right")
         y += 34

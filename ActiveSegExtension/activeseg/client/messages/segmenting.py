@@ -109,7 +109,7 @@ class SegmentRequest(TypedRequest[SegmentResult], method="segment"):
     allow_coarser
         Whether a coarser model may be used when memory is short.
     label_first
-        Tell the label map before the views of the ensemble are heard.
+        Tell the label map before the views of the ensemble vote.
     draft
         A draft's folder in which image and prediction are stored.
     """

@@ -41,7 +41,7 @@ class FoundSegment:
 
 @dataclass(frozen=True)
 class EditedSegment:
-    """What became of a segment.
+    """What a segment of a file was read as.
 
     Attributes
     ----------

@@ -65,7 +65,7 @@ def climb_down(
 ) -> tuple[Rung, Estimate, Prediction]:
     """The first way that memory allows, by the estimate and then in fact. Raises DeviceError when there is none.
 
-    With ``tell_label`` the trained members are heard alone before the views; what they say is told at once. It is the
+    With ``tell_label`` the trained members vote alone before the views; their label is told at once. It is the
     answer, without its ``grid``, when there is no memory for views.
     """
     geometry = next(iter(images.values())).geometry
@@ -113,7 +113,7 @@ def climb_down(
                 raise
             if last:
                 raise _too_little(estimate) from error
-            job.notice("The memory was not enough; trying with less.")
+            job.notice("Not enough memory; trying again with less.")
         memory.give_back()  # outside of the handler, whose traceback holds the arrays
     raise AssertionError("a ladder has at least one way")
 

@@ -83,7 +83,7 @@ class Planned:
         minutes = estimate.seconds / 60
         replayed = f"earlier cases: {self.earlier}, images: {len(self.basis.cases.replayed)}"
         return [
-            ("begins with", f"{self.parent}{f', {self.part}' if self.part else ''}"),
+            ("starts from", f"{self.parent}{f', {self.part}' if self.part else ''}"),
             ("corrected cases", str(len(self.basis.cases.corrected) - self.earlier)),
             ("replayed", f"{replayed} ({plan.replay:.0%} of what is drawn)"),
             ("held out", str(self.held_out)),
