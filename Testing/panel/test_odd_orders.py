@@ -265,7 +265,7 @@ class Clicks:
             self.scene.Clear(0)
             self.views = [self.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode") for _ in range(2)]
             self.waiting.clear()
-            self.user.widget.panel.keeping.saving = False
+            self.user.widget.panel.keeping.saving = None
         return set()
 
     def answer(self) -> set[Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from activeseg.core.errors import ActiveSegError
@@ -12,11 +14,15 @@ from activeseg.core.errors import ActiveSegError
 from ..engine.signals import connect, timer
 from ..logic.drafts import OfferedDraft
 from ..scene.case import Case
+from .elided import show_elided
 from .section import Panel, Section
 
 AFTER_EDIT_MS = 3_000
 LOOK_MS = 10_000
 RETRY_MS = 120_000
+LONGEST_WAIT_S = 10.0
+"""For what is due when Slicer is closed."""
+_WIDEST_PX = 150
 
 
 class DraftKeeping:
@@ -30,7 +36,9 @@ class DraftKeeping:
         self._drafts = panel.logic.drafts
         self.due: dict[str, Case] = {}  # by id, in the order in which they were edited
         self._edits: Counter[str] = Counter()  # of each case, to tell whether it was edited in between
-        self.saving = False
+        self.saving: Case | None = None
+        self._kept_at: dict[str, str] = {}  # by id, the time of day
+        self._failures: dict[str, ActiveSegError] = {}  # by id, until it works
         self._kept: set[str] = set()  # cases of this scene whose draft holds what the scene holds, or held
         self._timers = [
             timer(qt, AFTER_EDIT_MS, self.save_soon, once=True),
@@ -48,6 +56,7 @@ class DraftKeeping:
         self._edits[case.id] += 1
         self.due[case.id] = case
         self.after_edit.start()
+        self.tell()
 
     def edits_of(self, case: Case) -> int:
         """How often a case was edited; to be given to ``exported``."""
@@ -55,11 +64,13 @@ class DraftKeeping:
 
     def exported(self, case: Case, edits: int) -> None:
         """What a case held after so many edits lies in a dataset, and its draft is gone."""
+        self._kept_at.pop(case.id, None)
         if self._edits[case.id] == edits:
             self.due.pop(case.id, None)
         else:
             self.due[case.id] = case
             self.after_edit.start()
+        self.tell()
 
     def save_soon(self) -> None:
         """Save, unless the user is in the middle of a stroke: it would stutter."""
@@ -70,13 +81,44 @@ class DraftKeeping:
 
     def save(self) -> None:
         """Save what was edited since the last draft. One at a time: what is edited meanwhile is saved after it."""
-        if self.saving or self._panel.logic.installation.obstacle is not None:
-            return
-        self.due = {id: case for id, case in self.due.items() if self._panel.scene.IsNodePresent(case.node)}
-        if self.due:
-            case = self.due.pop(next(iter(self.due)))
-            self.saving = True
-            self._drafts.save(case, lambda: self._saved(case), lambda error: self._failed(case, error))
+        if self.saving is None and self._panel.logic.installation.obstacle is None:
+            self.due = {id: case for id, case in self.due.items() if self._panel.scene.IsNodePresent(case.node)}
+            if self.due:
+                case = self.saving = self.due.pop(next(iter(self.due)))
+                self._drafts.save(case, lambda: self._saved(case), lambda error: self._failed(case, error))
+        self.tell()
+
+    def finish(self) -> None:
+        """Save what is due and wait for it, for Slicer is being closed; ``unsaved`` says whether that worked."""
+        self._failures.clear()
+        self.save()
+        end = time.monotonic() + LONGEST_WAIT_S
+        while self.saving is not None and not self._failures and time.monotonic() < end:
+            slicer.app.processEvents()
+            time.sleep(0.01)
+
+    @property
+    def unsaved(self) -> str:
+        """Names of the cases whose latest corrections are neither in a draft nor in a saved scene."""
+        left = [*self.due.values(), *([self.saving] if self.saving is not None else [])]
+        there = [case for case in left if self._panel.scene.IsNodePresent(case.node) and case.is_modified]
+        return ", ".join(dict.fromkeys(case.name for case in there))
+
+    def tell(self) -> None:
+        """Say in the panel how the reviewed case is kept."""
+        show_elided(self._panel.ui.keptLabel, self._said(self._panel.logic.review.case), _WIDEST_PX)
+
+    def _said(self, case: Case | None) -> str:
+        if case is None:
+            return ""
+        waits, obstacle = case.id in self.due, self._panel.logic.installation.obstacle
+        failure = self._failures.get(case.id) or (obstacle if waits else None)
+        if failure is not None:
+            return _("Not kept: {reason}").format(reason=failure.message)
+        if waits or case == self.saving:
+            return _("Keeping...")
+        kept_at = self._kept_at.get(case.id)
+        return _("Kept {time}").format(time=kept_at) if kept_at else ""
 
     def restored(self, case: Case) -> None:
         """The case was made from its draft."""
@@ -93,7 +135,8 @@ class DraftKeeping:
         self.due = {id: case for id, case in self.due.items() if case.is_modified}  # not what was saved just now
         self.save()
         self.look_for_saved_scene()
-        self._kept.clear()
+        for told in (self._kept, self._kept_at, self._failures):
+            told.clear()
 
     def stop(self) -> None:
         """Slicer is closed, or the module reloaded."""
@@ -102,16 +145,20 @@ class DraftKeeping:
         self.due.clear()
 
     def _saved(self, case: Case) -> None:
-        self.saving = False
+        self.saving = None
+        self._failures.pop(case.id, None)
         if self._panel.scene.IsNodePresent(case.node):
             self._kept.add(case.id)
+            self._kept_at[case.id] = str(qt.QTime.currentTime().toString("HH:mm:ss"))
         self.save()
 
     def _failed(self, case: Case, error: ActiveSegError) -> None:
-        self.saving = False
+        self.saving = None
         if self._panel.scene.IsNodePresent(case.node):  # else nothing can be done about it
             self.due[case.id] = case  # tried again in two minutes, and with the next edit
+            self._failures[case.id] = error
             self._panel.show_error(error)
+        self.tell()
 
 
 class DraftsSection(Section):

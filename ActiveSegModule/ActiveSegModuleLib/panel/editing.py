@@ -1,54 +1,80 @@
-"""The section *Edit*: Slicer's own Segment Editor, on the case that is reviewed."""
+"""The face *editing* of the page *Review*: Slicer's own Segment Editor, on the case that is reviewed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from activeseg.core.errors import ActiveSegError, InputError
 
-from ..engine.signals import connect
+from ..engine.signals import connect, timer
 from ..scene.case import Case
 from ..scene.region_mask import RegionMask
 from ..slicer_types import Node, Widget
+from .editor_parts import EditorParts
+from .elided import ElidedText
 from .section import Panel, Section
-from .steps import turn_to
+from .segment_search import SegmentSearch
+from .steps import Step, turn_to
+
+IDLE_MS = 500
+"""After the last change of what is shown."""
 
 _NODE_TAG = "ActiveSegEditor"
 
 
 class EditingSection(Section):
-    """The editor is made when it is first needed."""
+    """The editor is made in an idle moment after a case has come, so that it is there at once when it is wanted."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
-        self.made_editor: Widget = None
+        ui = self._ui
         self.mask = RegionMask(panel.scene)
+        self._parts: EditorParts | None = None
+        self._followers: list[Callable[[], None]] = []  # of what can be undone
         self._entered = False
+        self._is_active = False  # its keys and the views are the editor's
         self._edited_elsewhere = False
         self._region: tuple[str, int | None] | None = None  # whose structure was chosen in the editor
-        turn_to(panel.ui.reviewFaces, panel.ui.listFace)
-        connect(panel.ui.editDoneButton, "clicked()", self.close)
+        self._shown: Case | None = None
+        self._searched: Case | None = None
+        self._line = ElidedText(ui.editRegionLabel)
+        self._search = SegmentSearch(ui, self._choose_segment, self.select_structure)
+        self._idle = timer(qt, IDLE_MS, self._prepare, once=True)
+        turn_to(ui.reviewFaces, ui.listFace)
+        connect(ui.editDoneButton, "clicked()", self.close)
+        connect(ui.editPreviousButton, "clicked()", ui.previousButton.click)
+        connect(ui.editNextButton, "clicked()", ui.nextButton.click)
+        panel.steps.follow(self._turn)
+
+    @property
+    def made_editor(self) -> Widget:
+        """The qMRMLSegmentEditorWidget, as it is; None before it is made."""
+        return self._parts.widget if self._parts is not None else None
 
     @property
     def editor(self) -> Widget:
         """The qMRMLSegmentEditorWidget, with the case that is reviewed in it."""
-        if self.made_editor is None:
-            self.made_editor = self._made()
-            if self._entered:
-                self.enter()
-            self._give_case_to(self.made_editor)
-            self.follow_region()
+        self._make()
         self._give_case_to(self.made_editor)
         return self.made_editor
 
     def update(self) -> None:
-        """Follow the case; only when the section is open or was before."""
+        """Follow the case; a face without one, or with another one, gives way to the list."""
         case = self._case
+        if self.is_open and (case is None or case != self._shown):
+            self.close()
+        self._shown = case
         self._ui.editingFace.enabled = case is not None
-        if self.made_editor is None and (case is None or not self.is_open):
+        if self._parts is None:
+            if case is not None:
+                self._idle.start()
             return
         self._give_case_to(self.editor)
+        self._show_region()
         node = self._panel.parameter_node
         if node is not None and node.confine != (self.mask.node is not None):
             self.confine()
@@ -61,62 +87,89 @@ class EditingSection(Section):
     @property
     def is_painting(self) -> bool:
         """Whether an effect is active: what the mouse does in the views is edited."""
-        return self.made_editor is not None and self.made_editor.activeEffect() is not None
+        return self._parts is not None and self.made_editor.activeEffect() is not None
 
     def open(self) -> None:
-        """Bring the editor forward."""
-        turn_to(self._ui.reviewFaces, self._ui.editingFace)
+        """Bring the editor forward, when there is something to edit."""
+        self._shown = self._case
+        if self._shown is not None:
+            self._make()
+            turn_to(self._ui.reviewFaces, self._ui.editingFace)
+            self._ui.editDoneButton.setFocus()  # else a field to type in might get it, and the keys were dead
+            self._turn()
         self.update()
 
     def close(self) -> None:
         """Back to the list of regions, without an effect."""
-        if self.made_editor is not None:
-            self.made_editor.setActiveEffect(None)
+        if not self.is_open:
+            return
         turn_to(self._ui.reviewFaces, self._ui.listFace)
+        self._ui.regionTable.setFocus()
+        self._turn()
 
     def enter(self) -> None:
         self._entered = True
-        if self.made_editor is not None:
-            self.made_editor.setMRMLSegmentEditorNode(self._node())
-            self.made_editor.setupViewObservations()
-            self.made_editor.installKeyboardShortcuts()
+        if self._parts is not None:
             self._give_case_to(self.made_editor)
             if self._edited_elsewhere:  # an undo here would take those edits back, too: it restores the whole
-                self.made_editor.setUndoEnabled(False)
-                self.made_editor.setUndoEnabled(True)
+                self._parts.forget_steps()
             self.confine()
         self._edited_elsewhere = False
+        self._turn()
 
     def exit(self) -> None:
         self._entered = False
-        if self.made_editor is not None:
-            self.made_editor.setActiveEffect(None)
-            self.made_editor.uninstallKeyboardShortcuts()
-            self.made_editor.removeViewObservations()
+        self._turn()
 
     def note_edit(self) -> None:
         """The segmentation was edited; by another editor, when this module is not shown."""
         self._edited_elsewhere |= not self._entered
 
+    def segments_changed(self) -> None:
+        """The table of segments follows what was edited."""
+        if self._parts is not None:
+            self._search.painted(str(self.made_editor.currentSegmentID()))
+
+    def node_goes(self, node: Node) -> None:
+        """A node is about to be removed: nothing is painted in a segmentation, or on a CT, that is no longer there."""
+        if self._parts is not None and node in (
+            self.made_editor.segmentationNode(),
+            self.made_editor.sourceVolumeNode(),
+        ):
+            self.made_editor.setActiveEffect(None)
+
     def scene_closes(self) -> None:
-        if self.made_editor is not None:
+        self._idle.stop()
+        self.close()
+        if self._parts is not None:
             self.made_editor.setActiveEffect(None)
 
     def cleanup(self) -> None:
-        if self.made_editor is not None:
-            self.made_editor.setActiveEffect(None)
-            self.made_editor.setMRMLScene(None)
-            self.made_editor = None
+        self._idle.stop()
+        if self._parts is not None:
+            self._parts.close()
+            self._parts = None
+
+    def can(self, step: str) -> bool:
+        """Whether the editor has something to ``undo`` or to ``redo``."""
+        return self._parts is not None and self._parts.can(step)
+
+    def follow_undo(self, changed: Callable[[], None]) -> None:
+        """Call a function whenever ``can`` may have changed."""
+        self._followers.append(changed)
+        if self._parts is not None:
+            self._parts.follow_undo(changed)
 
     def select_structure(self, name: str) -> None:
         """Make a structure's segment the one that is edited; it gets one when it has none."""
         case = self._case
         if case is not None and name in case.schema.names:
-            self.editor.setCurrentSegmentID(case.segmentation.add_structure(case.schema.named(name)))
+            self._make()
+            self._choose_segment(case.segmentation.add_structure(case.schema.named(name)))
 
     def choose_region(self) -> None:
         """Open the editor on the current region, whatever was edited in it before."""
-        _ = self.editor
+        self._make()
         self._region = None
         self.follow_region()
 
@@ -124,9 +177,10 @@ class EditingSection(Section):
         """Turn to the current region: its structure is edited, only inside of it where that is ticked."""
         review, case = self._panel.logic.review, self._case
         region = (case.id, review.current) if case is not None else None
-        if self.made_editor is not None:
+        self._show_region()
+        if self._parts is not None:
             self._give_case_to(self.made_editor)
-        if self.made_editor is not None and region != self._region:
+        if self._parts is not None and region != self._region:
             self._region = region
             row = next((row for row in review.rows() if row.number == review.current), None)
             if row is not None and row.structures:
@@ -154,7 +208,7 @@ class EditingSection(Section):
         """Let edits happen only in the current region where that is ticked, everywhere else."""
         review, node = self._panel.logic.review, self._panel.parameter_node
         case = self._case
-        if self.made_editor is None or node is None:
+        if self._parts is None or node is None:
             return
         if case is None or case.regions is None or review.current is None or not node.confine:
             if self.mask.node is not None:
@@ -177,25 +231,58 @@ class EditingSection(Section):
         case = self._panel.logic.review.case
         return case if case is not None and case.has_ct and not case.is_preview else None
 
-    def _made(self) -> Widget:
-        editor = slicer.qMRMLSegmentEditorWidget()
-        editor.setMaximumNumberOfUndoStates(10)
-        editor.setEffectNameOrder(
-            ["Paint", "Erase", "Draw", "Scissors", "Islands", "Smoothing", "Margin", "Grow from seeds", "Threshold"]
-        )
-        editor.unorderedEffectsVisible = False
-        editor.setEffectButtonStyle(qt.Qt.ToolButtonIconOnly)
-        editor.setEffectColumnCount(5)
-        editor.setSegmentationNodeSelectorVisible(False)
-        editor.setSourceVolumeNodeSelectorVisible(False)
-        editor.setSwitchToSegmentationsButtonVisible(False)
-        editor.setSpecifyGeometryButtonVisible(False)
-        editor.setMaskingSectionVisible(False)
-        editor.setAutoShowSourceVolumeNode(False)
-        editor.setMRMLSegmentEditorNode(self._node())
-        editor.setMRMLScene(self._panel.scene)
-        self._ui.editorFrame.layout().addWidget(editor)
-        return editor
+    def _make(self) -> None:
+        if self._parts is not None:
+            return
+        self._parts = EditorParts(self._ui, self._node(), self._panel.scene)
+        for changed in self._followers:
+            self._parts.follow_undo(changed)
+        self._give_case_to(self.made_editor)
+        self.follow_region()
+        self._turn()
+
+    def _prepare(self) -> None:
+        """Make the editor while nothing is being done that it would hold up."""
+        if self._panel.steps.is_busy:
+            self._idle.start()
+        elif self._case is not None:
+            self._make()
+
+    def _turn(self) -> None:
+        """The editor's keys and its hold of the views last as long as it is seen; so does an effect."""
+        steps = self._panel.steps
+        seen = self._entered and self.is_open and steps.current is Step.REVIEW and not steps.shows_settings
+        if self._parts is None or seen == self._is_active:
+            return
+        self._is_active = seen
+        editor = self.made_editor
+        if seen:
+            editor.setupViewObservations()
+            editor.installKeyboardShortcuts()
+        else:
+            editor.setActiveEffect(None)
+            editor.uninstallKeyboardShortcuts()
+            editor.removeViewObservations()
+
+    def _show_region(self) -> None:
+        """Which region is edited, over the editor."""
+        review, ui = self._panel.logic.review, self._ui
+        rows = review.rows()
+        row = next((row for row in rows if row.number == review.current), None)
+        for button in (ui.editPreviousButton, ui.editNextButton):
+            button.enabled = bool(rows)
+        ui.confineCheckBox.enabled = row is not None
+        if row is None:
+            self._line.show(_("The whole segmentation") if not rows else _("No region is chosen"))
+        else:
+            what = row.about if row.structures else _("nothing here")
+            text = _("{structures}, region {number} of {total}")
+            self._line.show(text.format(structures=what, number=row.number, total=len(rows)))
+
+    def _choose_segment(self, segment_id: str) -> None:
+        """Edit this one."""
+        self.made_editor.setCurrentSegmentID(segment_id)
+        self._search.want(segment_id)
 
     def _node(self) -> Node:
         node = self._panel.scene.GetSingletonNode(_NODE_TAG, "vtkMRMLSegmentEditorNode")
@@ -221,3 +308,6 @@ class EditingSection(Section):
         source = self._source_of(case) if case is not None else None
         if node.GetSourceVolumeNode() is not source:
             editor.setSourceVolumeNode(source)
+        if self._parts is not None and case != self._searched:
+            self._searched = case
+            self._search.turn_to(case, self._parts.table)

@@ -17,13 +17,14 @@ from activeseg.core.errors import ActiveSegError, Cancelled, Remedy
 
 from ..engine.later import Later
 from ..engine.listener import Listener
-from ..engine.signals import connect, timer
+from ..engine.signals import timer
 from ..scene.case import Case
 from ..scene.uncertainty import ROLE_ATTRIBUTE
 from ..scene.views import take_out
 from ..slicer_types import Node, ParameterNode, Widgets
 from . import at_start
 from .case_observer import CaseObserver
+from .closing import Closing
 from .current_case import CurrentCase, is_ct
 from .drafts import DraftKeeping, DraftsSection
 from .editing import EditingSection
@@ -86,6 +87,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.weights = WeightsSection(self)
         self.keeping = DraftKeeping(self)
         self.drafts = DraftsSection(self)
+        self.closing = Closing(self, self.keeping, self.training.leave)
         self._sections = (
             *(self.current_case, self.review, self.models, self.segmenting, self.editing, self.exporting),
             *(self.project, self.training, self.versions, self.weights),
@@ -98,7 +100,6 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.addObserver(scene, scene.NodeAddedEvent, self._on_node_added)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._on_node_about_to_be_removed)
         self.addObserver(scene, scene.NodeRemovedEvent, self._on_node_removed)
-        connect(slicer.app, "aboutToQuit()", self._on_about_to_quit)
         at_start.withdraw()
 
     # Slicer calls these, by way of the module's widget.
@@ -117,6 +118,7 @@ class ModulePanel(VTKObservationMixin, Listener):
     def cleanup(self) -> None:
         self.removeObservers()
         self._observer.observe(None)
+        self.case_left()
         self._later.close()
         for due in (self.edit_timer, self._update_timer):
             due.stop()
@@ -124,14 +126,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.review.leave()
         self.editing.cleanup()
         self.installation.cleanup()
-        slicer.app.disconnect("aboutToQuit()", self._on_about_to_quit)
-        self._on_about_to_quit()
-
-    def _on_about_to_quit(self) -> None:
-        self.keeping.look_for_saved_scene()
-        self.keeping.stop()
-        self.training.leave()
-        self.logic.shutdown()
+        self.closing.cleanup()
 
     # The scene.
 
@@ -164,6 +159,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         """What belongs to a segmentation goes with it, and out of the views while it is still there."""
         if self.scene.IsClosing():
             return
+        self.editing.node_goes(node)
         if node.GetAttribute(ROLE_ATTRIBUTE) is not None:
             take_out(self.scene, {node.GetID()})
         case = Case.of(node)
@@ -344,6 +340,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         """Here, in the Segment Editor's own module, or by a script."""
         if self.logic.review.case is None:
             return
+        self.editing.segments_changed()
         self.case_changed_by_user()
         try:
             if self.logic.review.note_edits():

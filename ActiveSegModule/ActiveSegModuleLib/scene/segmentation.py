@@ -141,12 +141,16 @@ class SegmentationNode:
 
     def add_absent_structures(self) -> tuple[str, ...]:
         """Add an empty segment for each decided structure that has none; gives the ids of what was added."""
-        found = {match.label for match in matches(identities(self.node), self.schema).values()}
-        absent = [self.schema.named(name) for name in self.decided if self.schema.named(name) not in found]
+        absent = [label for label in self.absent_structures() if label.name in self.decided]
         was_modifying = self.node.StartModify()
         added = tuple(self.add_structure(label) for label in absent)
         self.node.EndModify(was_modifying)
         return added
+
+    def absent_structures(self) -> tuple[Label, ...]:
+        """The model's structures that have no segment, in the model's order."""
+        found = {match.label for match in matches(identities(self.node), self.schema).values()}
+        return tuple(label for label in self.schema.labels if label not in found)
 
     def empty_segments(self) -> tuple[str, ...]:
         """The ids of segments without a single voxel, which a list of segments need not show."""
