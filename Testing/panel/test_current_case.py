@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import slicer
 from conftest import ENGINE_PYTHON
+from held_drafts import Kept, held
 from loaded_cases import FAR, MODULE, load_ct, make_case, pump, stroke, visible
 from scene_cases import OTHER_REGION, PLAIN, boxes, patches
 from slicer_stand_in import LoadedModule
@@ -484,36 +485,9 @@ def test_what_an_unknown_segment_is_must_be_said_for_each_case(two: Any, user: U
     assert table.cellWidget(0, 1).currentData == ""
 
 
-class Kept:
-    """Drafts that are saved when the test says so."""
-
-    def __init__(self, user: User) -> None:
-        self.names: list[str] = []
-        self.waiting: list[Any] = []
-        self.failing: list[Any] = []
-        user.logic.drafts.save = self.save
-
-    def save(self, case: Any, on_done: Any, on_error: Any) -> None:
-        self.names.append(case.name)
-        self.waiting.append(on_done)
-        self.failing.append(on_error)
-
-    def answer(self) -> None:
-        self.failing.pop(0)
-        self.waiting.pop(0)()
-
-    def fail(self, error: Any) -> None:
-        self.waiting.pop(0)
-        self.failing.pop(0)(error)
-
-
 @pytest.fixture
 def kept(user: User, monkeypatch: pytest.MonkeyPatch) -> Kept:
-    kinds = type(user.logic.installation)
-    monkeypatch.setattr(kinds, "obstacle", property(lambda _self: None))
-    monkeypatch.setattr(user.widget.panel, "engine_changed", lambda: None)
-    monkeypatch.setattr(user.logic.drafts, "discard", lambda *_: None)
-    return Kept(user)
+    return held(user, monkeypatch)
 
 
 def test_each_edited_case_gets_its_draft_however_long_another_one_takes(two: Any, user: User, kept: Kept) -> None:

@@ -10,10 +10,12 @@ from ..slicer_types import Qt, Widget
 def connect(sender: Widget, signature: str, slot: Callable[..., None]) -> None:
     """Connect a signal by its signature, such as ``clicked()``. Raises AttributeError when there is none.
 
-    PythonQt names signals by their signature, and only prints when there is none; PySide6 has attributes.
+    PythonQt names signals by their signature, and only prints when there is none; PySide6 has attributes, and would
+    give what a signal carries to a slot that is connected without it.
     """
     if type(sender).__module__.startswith("PySide6"):
-        getattr(sender, signature.partition("(")[0]).connect(slot)
+        name, _, carries = signature.partition("(")
+        getattr(sender, name).connect(slot if carries != ")" else lambda *_: slot())
     elif not sender.connect(signature, slot):
         raise AttributeError(f"This Qt's {type(sender).__name__} has no signal '{signature}'.")
 

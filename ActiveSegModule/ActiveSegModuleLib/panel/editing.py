@@ -169,7 +169,6 @@ class EditingSection(Section):
 
     def choose_region(self) -> None:
         """Open the editor on the current region, whatever was edited in it before."""
-        self._make()
         self._region = None
         self.follow_region()
 
