@@ -168,7 +168,9 @@ class qMRMLSegmentEditorWidget(QtWidgets.QWidget):  # noqa: N801
     def _show_effects(self) -> None:
         layout = self._effects.layout()
         while layout.count():
-            layout.takeAt(0).widget().deleteLater()
+            before = layout.takeAt(0).widget()
+            before.setParent(None)
+            before.deleteLater()
         others = [name for name in EFFECTS if name not in self._order] if self.unorderedEffectsVisible else []
         names = ["None", *(name for name in self._order if name in EFFECTS), *others]
         for place, name in enumerate(names):

@@ -11,7 +11,7 @@ from conftest import ENGINE_PYTHON
 from held_drafts import Kept, held
 from loaded_cases import MODULE, load_ct, make_case, stroke
 from pictures_checks import findings
-from pictures_look import ROOMS, Room, Theme, dress, grab, place
+from pictures_look import ROOMS, Theme, dress, grab, place
 from PySide6 import QtCore, QtGui, QtWidgets
 from slicer_stand_in import LoadedModule
 from user import User, until
@@ -40,20 +40,30 @@ def case(user: User) -> Any:
 
 
 @pytest.mark.parametrize("theme", Theme)
-@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
-@pytest.mark.parametrize("effect", ["", "Paint", "Erase", "Scissors", "Threshold"])
-def test_it_can_be_read_and_fits(
-    application: Any, user: User, case: Any, tmp_path: Path, theme: Theme, room: Room, effect: str
-) -> None:
+def test_it_can_be_read_and_fits(application: Any, user: User, case: Any, tmp_path: Path, theme: Theme) -> None:
     dress(application, theme)
     user.ui.editButton.click()
-    user.widget.panel.editing.editor.setActiveEffectByName(effect)
     user.widget.panel.message.clear()
-    place(user.module.parent, room)
-    grab(user.module.parent, tmp_path / f"{effect or 'none'}.png")
-    found = findings(user.module.parent, room)
+    wrong = {}
+    for room in ROOMS:
+        for effect in ("", "Paint", "Erase", "Draw", "Scissors", "Threshold"):
+            user.widget.panel.editing.editor.setActiveEffectByName(effect)
+            place(user.module.parent, room)
+            grab(user.module.parent, tmp_path / f"{room.name}_{effect or 'none'}_{theme.value}.png")
+            wrong[room.name, effect] = findings(user.module.parent, room)
     dress(application, Theme.LIGHT)
-    assert found == []
+    assert {state: found for state, found in wrong.items() if found} == {}
+
+
+@pytest.mark.parametrize("effect", ["Paint", "Erase"])
+def test_at_least_four_segments_are_seen_while_one_paints(user: User, case: Any, effect: str) -> None:
+    """Below the face lie the bars that it shares with the list, which take up to 60 pixels."""
+    user.ui.editButton.click()
+    user.widget.panel.message.clear()
+    user.widget.panel.editing.editor.setActiveEffectByName(effect)
+    place(user.module.parent, ROOMS[0])
+    spare = int(user.ui.editingFace.height) + 60 - (ROOMS[0].height - 43 - 8)
+    assert int(user.ui.segmentsFrame.height) - max(spare, 0) >= 4 * 22 + 4
 
 
 # The editor and its keys.
