@@ -80,6 +80,19 @@ def test_a_structure_that_was_missed_gets_a_segment_in_the_same_image(core):
     assert again == aorta
 
 
+def test_slicer_is_told_which_segment_was_added(core):
+    """The Data tree makes its item from that; an event without the segment's id makes none."""
+    case, told = whole_case(core), []
+
+    @vtk.calldata_type(vtk.VTK_STRING)
+    def note(_caller, _event, segment_id=None):
+        told.append(segment_id)
+
+    case.node.AddObserver(slicer.vtkSegmentation.SegmentAdded, note)
+    aorta = case.segmentation.add_structure(SCHEMA.named("aorta"))
+    assert told == [aorta]
+
+
 def test_a_label_map_without_any_structure_is_a_segmentation_that_can_be_painted(core, tmp_path):
     ct = core.add_volume(np.zeros(SHAPE, np.int16), PLAIN)
     nothing = Volume(np.zeros(SHAPE, np.uint8), PLAIN)

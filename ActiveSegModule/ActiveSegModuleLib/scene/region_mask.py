@@ -3,7 +3,7 @@
 The Segment Editor's mask by a segment lets Erase and the logical operators through. Its intensity mask lets nothing
 through; so the editor gets a copy of the CT that has a value outside of any image's everywhere but in the box. The copy
 lies on the voxels that are edited: on others the editor would interpolate, and let a voxel beside the box through.
-It has as many voxels as the CT, since the editor lets through what its source does not cover, and 16 bits, since effects
+It has as many voxels as the CT, since the editor lets through what its source does not cover, and 16 bits, for effects
 use the CT's values; what a stroke costs more than a free one (``Testing/benchmarks/README.md``) is the editor's own.
 """
 

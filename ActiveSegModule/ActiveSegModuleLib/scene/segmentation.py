@@ -100,7 +100,7 @@ class SegmentationNode:
         image = image_of(labels.array, labels.geometry.ijk_to_ras, dtype=smallest_dtype(schema.ignore_value))
         was_modifying = node.StartModify()
         for label in shown:
-            node.GetSegmentation().AddSegment(_segment(label, image), segment_id_of(label))
+            node.GetSegmentation().AddSegment(_segment(label, image, label.value), segment_id_of(label))
         node.EndModify(was_modifying)
 
         made = cls(node, ct_node, schema, [label.name for label in structures])
@@ -132,20 +132,21 @@ class SegmentationNode:
         if existing:
             return existing
         segmentation = self.node.GetSegmentation()
-        was_modifying = self.node.StartModify()
-        # as Slicer's own button does it: the segment shares the others' image instead of bringing one of its own
-        segment_id = str(segmentation.AddEmptySegment(segmentation.GenerateUniqueSegmentID(segment_id_of(label))))
-        _describe(segmentation.GetSegment(segment_id), label)
-        self.node.EndModify(was_modifying)
+        segment_id = str(segmentation.GenerateUniqueSegmentID(segment_id_of(label)))
+        if segmentation.GetNumberOfLayers(BINARY_LABELMAP):
+            # It shares the others' image, as with Slicer's own button: one of its own makes files twice as large.
+            image = segmentation.GetLayerDataObject(0, BINARY_LABELMAP)
+            value = segmentation.GetUniqueLabelValueForSharedLabelmap(image)
+            segmentation.AddSegment(_segment(label, image, value), segment_id)
+        else:
+            segmentation.AddEmptySegment(segment_id, label.name)
+            _describe(segmentation.GetSegment(segment_id), label)
         return segment_id
 
     def add_absent_structures(self) -> tuple[str, ...]:
         """Add an empty segment for each decided structure that has none; gives the ids of what was added."""
         absent = [label for label in self.absent_structures() if label.name in self.decided]
-        was_modifying = self.node.StartModify()
-        added = tuple(self.add_structure(label) for label in absent)
-        self.node.EndModify(was_modifying)
-        return added
+        return tuple(self.add_structure(label) for label in absent)
 
     def absent_structures(self) -> tuple[Label, ...]:
         """The model's structures that have no segment, in the model's order."""
@@ -189,11 +190,11 @@ def _checked_values(
     return frozenset(values)
 
 
-def _segment(label: Label, image: VtkObject) -> VtkObject:
-    """A vtkSegment of a structure, with its voxels."""
+def _segment(label: Label, image: VtkObject, value: int) -> VtkObject:
+    """A vtkSegment of a structure: the voxels of an image that have this value."""
     segment = slicer.vtkSegment()
     _describe(segment, label)
-    segment.SetLabelValue(label.value)
+    segment.SetLabelValue(value)
     segment.AddRepresentation(BINARY_LABELMAP, image)
     return segment
 
