@@ -49,6 +49,7 @@ class Listeners:
 
     Attributes
     ----------
+    starting : when an engine's process is started
     started : with what the engine says about itself (``hello`` in ``docs/protocol.md``)
     ended : once for each engine that is lost, after each of its open requests got the same error; and the end of its
         log. The error is a Crashed, or an EngineError when it cannot be started or speaks another version
@@ -60,6 +61,7 @@ class Listeners:
     ended: Callable[[ActiveSegError, tuple[str, ...]], None] = ignore
     log: Callable[[str], None] = ignore
     exception: Callable[[Exception], None] = _show
+    starting: Callable[[], None] = ignore
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,11 @@ class EngineProcess:
         """What the running engine said about itself, such as its ``inbox``; empty when none is ready."""
         return self._client.engine
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether its process runs and has not said anything yet."""
+        return self._runs() and not self.engine
+
     def start(self) -> None:
         """Start the engine if none runs; a listener hears how it went. Raises EngineError after ``shutdown``."""
         self._refuse_after_shutdown()
@@ -147,6 +154,7 @@ class EngineProcess:
             self._refusal, self._stderr = None, b""
             _, self._greeting = self._client.hello()
             self._process.start(self._program, self._arguments)
+            self.later(self._listeners.starting)
 
     def request(
         self,

@@ -29,6 +29,12 @@ class Environment(Protocol):
     def obstacle(self) -> EngineError | None:
         """Why no engine can be started now; None when one can."""
 
+    def hold(self) -> None:
+        """An engine is going to start; raises EngineError while another program changes the environment."""
+
+    def release(self) -> None:
+        """The engine has ended."""
+
     def suspect(self, error: ActiveSegError) -> None:
         """A request failed; the environment may be the reason."""
 
@@ -70,6 +76,11 @@ class InstalledEngine:
         """What the running engine said about itself; empty when none is ready."""
         return self._process.engine if self._process is not None else {}
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether one was started that has not answered yet."""
+        return self._process is not None and self._process.is_starting
+
     def request(
         self,
         method: str,
@@ -109,6 +120,7 @@ class InstalledEngine:
         if self._process is not None:
             self._process.shutdown()
             self._process = None
+            self._installation.release()
         waiting, self._unanswered = list(self._unanswered.values()), {}
         for tell in waiting:
             self.later(partial(tell, Cancelled()))
@@ -129,6 +141,7 @@ class InstalledEngine:
         assert python is not None
         if self._process is None or python != self._started_with:
             self.shutdown()
+            self._installation.hold()
             self._process = EngineProcess(self._qt, python, self._home, self._environment, listeners=self._listeners)
             self._started_with = python
         return self._process

@@ -1,41 +1,38 @@
 """The engine's environment: which Python the engine gets, and what is installed, by a process that can be watched.
 
-Nothing here asks the user, and nothing is changed without a call: the panel shows ``plan`` and asks before ``install``.
+Nothing here asks the user, and nothing is changed without a call: the panel shows ``plan`` before ``install``.
 """
 
 from __future__ import annotations
 
-import json
+import functools
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from activeseg.client.environment.environment import EngineEnvironment, default_folder
-from activeseg.client.environment.plan import PROXY
+from activeseg.client.environment.lock import engine_lock
+from activeseg.client.environment.plan import PROXY, Options, Plan, expected_accelerator, expected_bytes
 from activeseg.client.environment_command import command
 from activeseg.core.errors import ActiveSegError, EngineError, InputError, Remedy
 
 from ..engine.later import Later
 from ..engine.signals import connect
 from ..slicer_types import Qt, Settings, Widget
+from .environment_action import CHANGES, EnvironmentAction, Working
+from .sources import Sources, remember_sources, remembered_sources
 
 OWN_PYTHON = "ACTIVESEG_ENGINE_PYTHON"
 """Environment variable that names the engine's Python; it wins over everything else."""
 
 FOLDER = "ActiveSeg/engineFolder"
-CHANGES = ("install", "update", "repair", "remove", "use")
-"""Actions during which no engine can run in the environment."""
-
 _DONE_TO_IT = {"install": "installed", "update": "updated", "repair": "repaired", "remove": "removed", "use": "set up"}
-_WHEELS, _OFFLINE, _PROXY, _TORCH = (f"ActiveSeg/{name}" for name in ("wheels", "offline", "proxy", "torch"))
+_STARTED = "ActiveSeg/engineStarted"
 _STDERR_BYTES = 8192
-_PASSWORD = re.compile(r"(?<=://)([^/@]*?):[^/]*@")
 
 
 class PythonOrigin(Enum):
@@ -47,45 +44,13 @@ class PythonOrigin(Enum):
     VARIABLE = "variable"  # named by ACTIVESEG_ENGINE_PYTHON
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Where packages come from; the defaults suit a computer with internet."""
-
-    wheels: str = ""
-    offline: bool = False
-    proxy: str = ""
-    torch: str = "auto"
-
-    def options(self) -> list[str]:
-        """Arguments of ``environment_command``; all but the proxy, whose password every user could read there."""
-        options = [f"--torch={self.torch}"]
-        options += [f"--wheels={self.wheels}"] if self.wheels else []
-        return options + (["--offline"] if self.offline else [])
-
-    def refuse_incomplete(self) -> None:
-        """Raise InputError where it is plain already that nothing can come from there."""
-        if self.offline and not self.wheels:
-            raise InputError("Without internet a folder of wheels is needed, and none is named.", "Choose the folder.")
-        if self.wheels and not Path(self.wheels).is_dir():
-            raise InputError(f"There is no folder '{self.wheels}'.", "Choose the folder of wheels.")
-
-
-@dataclass(frozen=True)
-class Working:
-    """What is being done to the environment, and how far it is."""
-
-    action: str
-    stage: str = ""
-    fraction: float = 0.0
-    text: str = ""
-
-
 class Installation:
     """One action at a time, in a process of Slicer's own Python.
 
     Attributes
     ----------
     damage : a sentence about what the engine or a check found wrong in the environment; empty when nothing is known
+    is_busy_elsewhere : whether another Slicer was changing the environment when it was last looked at
     """
 
     def __init__(
@@ -112,9 +77,11 @@ class Installation:
         self._interpreter = python or shutil.which("PythonSlicer") or sys.executable
         self._environment = os.environ if environment is None else environment
         self._process: Widget = None
-        self._action: _Action | None = None
+        self._action: EnvironmentAction | None = None
         self._ignores_variable = False
+        self._held: int | None = None
         self.damage = ""
+        self.is_busy_elsewhere = False
 
     @property
     def folder(self) -> Path:
@@ -128,25 +95,17 @@ class Installation:
         else:
             self._settings.remove(FOLDER)
         self.damage = ""
+        self.is_busy_elsewhere = False
         self._changed()
 
     @property
     def sources(self) -> Sources:
         """As they were chosen last, in this session of Slicer or an earlier one."""
-        value = self._settings.value
-        return Sources(
-            wheels=str(value(_WHEELS) or ""),
-            offline=str(value(_OFFLINE) or "").lower() == "true",
-            proxy=str(value(_PROXY) or ""),
-            torch=str(value(_TORCH) or "auto"),
-        )
+        return remembered_sources(self._settings)
 
     def remember(self, sources: Sources) -> None:
         """Keep them for the next start, all but the proxy's password."""
-        proxy = _PASSWORD.sub(r"\1@", sources.proxy)
-        offline = "true" if sources.offline else ""
-        for key, value in ((_WHEELS, sources.wheels), (_OFFLINE, offline), (_PROXY, proxy), (_TORCH, sources.torch)):
-            self._settings.setValue(key, value)
+        remember_sources(self._settings, sources)
 
     @property
     def origin(self) -> PythonOrigin:
@@ -165,6 +124,32 @@ class Installation:
         """Whether an installation was begun in the folder and not completed; what it loaded lies there."""
         ours = EngineEnvironment(self.folder)
         return ours.folder.marker() is not None and ours.python is None
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether ActiveSeg installed the environment and its packages are those of an earlier version of ActiveSeg."""
+        if self.installed is not PythonOrigin.OURS:
+            return False
+        installed = EngineEnvironment(self.folder).folder.installed() or {}
+        return installed.get("lock") not in (None, _lock_digest())
+
+    @property
+    def was_started(self) -> bool:
+        """Whether an engine has started with this Python before; the first start takes longer."""
+        return self._settings.value(_STARTED) == str(self.python)
+
+    def note_started(self) -> None:
+        """An engine has started with it."""
+        if not self.was_started:
+            self._settings.setValue(_STARTED, str(self.python))
+
+    def rough_plan(self, sources: Sources) -> Mapping[str, Any]:
+        """What ``plan`` tells, as far as it is known without looking: free space and what is there are not."""
+        accelerator = expected_accelerator(sources.torch)
+        download, disk = expected_bytes(engine_lock(), accelerator, with_python=False)
+        download = 0 if sources.offline else download
+        plan = Plan(self.folder, Options(), None, None, accelerator, 0, download, disk, 0, with_weights=True)
+        return plan.to_dict()
 
     @property
     def python(self) -> Path | None:
@@ -188,6 +173,8 @@ class Installation:
         if working is not None and working.action in CHANGES:
             sentence = f"The engine is being {_DONE_TO_IT[working.action]}."
             return EngineError(sentence, "Wait until that is done, or cancel it.", cause="changing")
+        if self.is_busy_elsewhere:
+            return self._busy_elsewhere()
         if self.variable_is_wrong:
             return EngineError(
                 f"The environment variable {OWN_PYTHON} is set to '{self._named}', and there is no such program.",
@@ -208,6 +195,35 @@ class Installation:
             return EngineError(sentence, "Repair the engine.", cause="gone", remedy=Remedy.REPAIR_ENVIRONMENT)
         return None
 
+    def hold(self) -> None:
+        """An engine starts: keep other programs from changing its environment. Raises EngineError while one does."""
+        self.release()
+        if self.origin is PythonOrigin.VARIABLE:
+            return
+        try:
+            self._held = EngineEnvironment(self.folder).folder.share()
+        except EngineError as error:
+            self._learn_from_error(error)
+            raise self._busy_elsewhere() from error
+
+    def release(self) -> None:
+        """No engine of ours runs in the environment."""
+        held, self._held = self._held, None
+        if held is not None:
+            os.close(held)
+
+    def look_again(self) -> None:
+        """Whether another Slicer is changing the environment now."""
+        try:
+            held = EngineEnvironment(self.folder).folder.share()
+        except EngineError as error:
+            self._learn_from_error(error)
+        else:
+            self.is_busy_elsewhere = False
+            if held is not None:
+                os.close(held)
+        self._changed()
+
     def suspect(self, error: ActiveSegError) -> None:
         """The engine failed: where its environment may be the reason, look whether it is damaged, and say so."""
         if error.details.get("cause") == "imports":
@@ -215,8 +231,8 @@ class Installation:
             self._changed()
         elif not isinstance(error, EngineError) or error.details.get("cause") or self.origin is not PythonOrigin.OURS:
             return
-        if self.origin is PythonOrigin.OURS and self._action is None:
-            self.run("check", lambda _: None, lambda _: None)
+        if self.origin is PythonOrigin.OURS and self.working is None:
+            self.run("check", lambda _: None, lambda _: None, quiet=True)
 
     @property
     def _named(self) -> str:
@@ -225,8 +241,13 @@ class Installation:
 
     @property
     def working(self) -> Working | None:
-        """None when nothing is being done."""
-        return self._action.working if self._action else None
+        """What is being done that the user asked for; None when nothing is."""
+        return self._action.working if self._action and not self._action.quiet else None
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether something is being looked up that nobody asked for."""
+        return self._action is not None and self._action.quiet
 
     def run(
         self,
@@ -235,6 +256,7 @@ class Installation:
         on_error: Callable[[ActiveSegError], None],
         sources: Sources | None = None,
         python: str = "",
+        quiet: bool = False,
     ) -> None:
         """Do something to the environment; either callback is called once, from the event loop.
 
@@ -244,17 +266,20 @@ class Installation:
             ``install``, ``check``, ``update``, ``repair``, ``remove``, or ``use`` a Python that the user has
         on_result : gets what ``environment_command`` prints as its result
         python : for ``use``
+        quiet : for ``plan`` and ``check``: nobody asked for it. It makes way for the next action, and then neither
+            callback is called
 
         Raises InputError while another action is being done, and for sources that cannot be.
         """
-        if self._action is not None:
-            raise InputError(f"'{self._action.working.action}' is still going on.", "Wait for it, or cancel it.")
+        if self.working is not None:
+            raise InputError(f"'{self.working.action}' is still going on.", "Wait for it, or cancel it.")
         if sources is not None:
             sources.refuse_incomplete()
+        self._make_way()
         options = sources.options() if sources is not None else []
         options += [f"--python={python}"] if python else []
         program, *arguments = command(action, self.folder, options, self._interpreter)
-        self._action = _Action(Working(action), on_result, on_error)
+        self._action = EnvironmentAction(action, on_result, on_error, quiet)
         process = self._process = self._qt.QProcess()
         if sources is not None and sources.proxy:
             process.setProcessEnvironment(self._with_proxy(sources.proxy))
@@ -278,6 +303,13 @@ class Installation:
             if not process.waitForFinished(round(timeout_s * 1000)):
                 process.kill()
                 process.waitForFinished(round(timeout_s * 1000))
+
+    def _make_way(self) -> None:
+        """End what nobody asked for; it only looks, so it can be killed."""
+        process, self._process, self._action = self._process, None, None
+        if process is not None and process.state() != self._qt.QProcess.ProcessState.NotRunning:
+            process.kill()
+            process.waitForFinished()
 
     def _with_proxy(self, proxy: str) -> Widget:
         variables = self._qt.QProcessEnvironment()
@@ -321,7 +353,7 @@ class Installation:
             sentence = f"'{self._interpreter}' cannot be started: {self._process.errorString()}."
             self._end(self._action, EngineError(sentence, "Start Slicer again."))
 
-    def _end(self, action: _Action, error: ActiveSegError | None) -> None:
+    def _end(self, action: EnvironmentAction, error: ActiveSegError | None) -> None:
         """From the next turn of the event loop on another action may begin, also in the callbacks."""
 
         def tell() -> None:
@@ -330,6 +362,8 @@ class Installation:
             self._process = self._action = None
             if error is None:
                 self._learn_from(action.working.action, action.result or {})
+            else:
+                self._learn_from_error(error)
             self._changed()
             if error is not None:
                 action.on_error(error)
@@ -344,37 +378,19 @@ class Installation:
             self.damage = str(result["problem"])
         elif action in CHANGES:
             self.damage = ""
+            self.is_busy_elsewhere = False
+            self._settings.remove(_STARTED)
+
+    def _learn_from_error(self, error: ActiveSegError) -> None:
+        self.is_busy_elsewhere = error.details.get("cause") == "busy"
+
+    def _busy_elsewhere(self) -> EngineError:
+        sentence = f"Another Slicer is changing the engine in '{self.folder}'."
+        return EngineError(sentence, "Wait until it is done there, then look again.", cause="busy")
 
 
-class _Action:
-    """One run of ``environment_command``, and what it has said so far."""
+@functools.cache
+def _lock_digest() -> str:
+    """Of the packages that this version of ActiveSeg was tested with."""
+    return engine_lock().digest
 
-    def __init__(
-        self,
-        working: Working,
-        on_result: Callable[[Mapping[str, Any]], None],
-        on_error: Callable[[ActiveSegError], None],
-    ) -> None:
-        self.working = working
-        self.on_result = on_result
-        self.on_error = on_error
-        self.buffer = b""
-        self.printed = b""
-        self.result: Mapping[str, Any] | None = None
-        self.error: ActiveSegError | None = None
-
-    def take(self, line: bytes) -> None:
-        """One line of what the program prints; what is none of its messages is left out."""
-        try:
-            message = json.loads(line)
-        except ValueError:
-            return
-        if not isinstance(message, dict):
-            return
-        if "progress" in message:
-            told = message["progress"]
-            self.working = Working(self.working.action, told["stage"], float(told["fraction"]), told["text"])
-        elif "result" in message:
-            self.result = message["result"]
-        elif "error" in message:
-            self.error = ActiveSegError.from_dict(message["error"])

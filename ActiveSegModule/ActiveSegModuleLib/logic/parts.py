@@ -52,15 +52,21 @@ class Parts:
         """
         drafts = data_folder / "drafts"
         self.installation = Installation(qt, settings, listener.engine_state_changed)
+
+        def started(_about: object) -> None:
+            self.installation.note_started()
+            listener.engine_state_changed()
+
         self.engine = InstalledEngine(
             qt,
             self.installation,
             default_home(),
             environment,
             Listeners(
-                lambda _about: listener.engine_state_changed(),
+                started,
                 lambda _error, _tail: listener.engine_state_changed(),
                 listener.log_line,
+                starting=listener.engine_state_changed,
             ),
         )
         self.models = Models(self.engine, settings)

@@ -48,6 +48,7 @@ class Message:
         self._actions: list[Action | None] = [None, None]
         self._shown: Told | None = None
         self.earlier: deque[Told] = deque(maxlen=EARLIER)  # newest last
+        self._followers: list[Action] = []
         self._menu = qt.QMenu(ui.messageFrame)
         for label, ignored in ((ui.messageLabel, True), (ui.messageFrame, False)):  # a .ui cannot say heightForWidth
             policy = label.sizePolicy
@@ -77,6 +78,10 @@ class Message:
         details = "\n".join(log) if log else "\n".join(f"{key}: {value}" for key, value in error.details.items())
         self._show(Kind.ERROR, str(error), [(label, action)], details)
 
+    def follow(self, changed: Action) -> None:
+        """Call a function whenever there is another message."""
+        self._followers.append(changed)
+
     def clear(self) -> None:
         """Hide the bar; what it said stays among the earlier messages."""
         self._ui.messageFrame.setVisible(False)
@@ -91,6 +96,8 @@ class Message:
     def _show(self, kind: Kind, text: str, actions: list[tuple[str, Action | None]], details: str) -> None:
         told = Told(str(qt.QTime.currentTime().toString("HH:mm")), kind, text, details)
         self.earlier.append(told)
+        for changed in self._followers:
+            changed()
         self._put(told, actions)
 
     def _put(self, told: Told, actions: list[tuple[str, Action | None]]) -> None:

@@ -23,6 +23,8 @@ def load_panel(resource_path: Callable[[str], str], scene: Scene) -> tuple[Widge
         stack.addWidget(_loaded(name, resource_path, scene))
     faces = slicer.util.childWidgetVariables(main).reviewFaces
     faces.addWidget(_loaded("EditingFace", resource_path, scene))
+    place = slicer.util.childWidgetVariables(main).sourcesTab
+    place.layout().insertWidget(0, _loaded("SourcesForm", resource_path, scene))
     return main, slicer.util.childWidgetVariables(main)
 
 

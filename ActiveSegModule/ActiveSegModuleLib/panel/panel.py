@@ -227,6 +227,10 @@ class ModulePanel(VTKObservationMixin, Listener):
     def chosen_dataset_case(self) -> str | None:
         return self.exporting.chosen_case
 
+    @property
+    def engine_text(self) -> str:
+        return self.installation.text
+
     def confirm(self, question: str, yes: str = "") -> bool:
         return slicer.app.testingEnabled() or confirmed(question, yes)
 
@@ -247,7 +251,7 @@ class ModulePanel(VTKObservationMixin, Listener):
             case Remedy.REPAIR_ENVIRONMENT:
                 return _("Repair..."), self.installation.repair
             case Remedy.INSTALL_ENVIRONMENT | Remedy.CHOOSE_PYTHON:
-                return _("Set up the engine"), self.steps.show_settings
+                return _("Set up the engine"), self.installation.card.open
             case Remedy.NEW_PROJECT | Remedy.CHECK_PROJECT | Remedy.ASSIGN_PATIENT | Remedy.RESUME_TRAINING:
                 return _("Show"), self.training.show_training
         return self.weights.way_out(error)
@@ -303,6 +307,7 @@ class ModulePanel(VTKObservationMixin, Listener):
             self.models.refresh()
             self.logic.drafts.tidy_up()
             self.project.refresh()
+        self.installation.update()
         self.update_soon()
 
     def case_left(self) -> None:

@@ -52,6 +52,10 @@ class Panel(Protocol):
     def chosen_dataset_case(self) -> str | None:
         """Name of the case that is selected in the dataset's table."""
 
+    @property
+    def engine_text(self) -> str:
+        """How the engine is doing, in a sentence: starting, being installed, damaged."""
+
     def update(self) -> None:
         """Show everything as it is now."""
 

@@ -1,4 +1,4 @@
-"""The part *Model weights and licence* of the section Engine: what the user may add."""
+"""The settings' part *Weights*: what the user may add to TotalSegmentator."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class WeightsSection(Section):
 
     def enter_licence(self) -> None:
         """Show the field of the licence number, ready to type."""
-        self._ui.weightsBox.collapsed = False
+        self._ui.settingsTabs.setCurrentWidget(self._ui.weightsTab)
         self._panel.steps.show_settings(self._ui.licenceEdit)
 
     def add_file(self) -> None:

@@ -159,11 +159,7 @@ class EnvironmentFolder:
                 _lock(descriptor)
             except OSError as error:
                 if error.errno in _BUSY:
-                    raise EngineError(
-                        f"Another program is installing into '{self.path}' right now.",
-                        "Wait until it is done, or close it.",
-                        cause="busy",
-                    ) from error
+                    raise self._busy(descriptor) from error
                 raise EngineError(
                     f"The drive of '{self.path}' cannot lock files ({error.strerror or error}), so two programs could "
                     "install there at once.",
@@ -175,6 +171,43 @@ class EnvironmentFolder:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def share(self) -> int | None:
+        """Keep others from changing the folder while an engine runs in it; several may share it.
+
+        Gives a descriptor to be closed at the end, None where there is nothing to hold on to: no such folder, a drive
+        without locks, or Windows, which does not replace a program that runs. Raises EngineError (cause ``busy``) while
+        another program is changing it.
+        """
+        try:
+            descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | _NO_LINK)
+        except OSError:
+            return None
+        try:
+            held = _share(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in _BUSY:
+                raise _being_changed(self.path) from error
+            return None
+        if held:
+            return descriptor
+        os.close(descriptor)
+        return None
+
+    def _busy(self, descriptor: int) -> EngineError:
+        """Why the folder cannot be changed now: another program does that, or an engine runs in it."""
+        try:
+            is_used = _share(descriptor)
+        except OSError:
+            is_used = False
+        if not is_used:
+            return _being_changed(self.path)
+        return EngineError(
+            f"The engine in '{self.path}' is used by another Slicer.",
+            "Close it, or stop its engine, then try again.",
+            cause="used",
+        )
 
     def _unlink_links(self) -> None:
         """Remove links that stand where our own files and folders go: what they lead to is not ours."""
@@ -277,6 +310,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def _being_changed(folder: Path) -> EngineError:
+    return EngineError(
+        f"Another program is installing into '{folder}' right now.", "Wait until it is done, or close it.", cause="busy"
+    )
+
+
 def _remove(path: Path) -> None:
     """Remove a file, a link (never what it leads to) or a folder with everything in it."""
     try:
@@ -313,8 +352,16 @@ if sys.platform == "win32":
     def _lock(descriptor: int) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
+    def _share(descriptor: int) -> bool:
+        return False
+
 else:
     import fcntl
 
     def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _share(descriptor: int) -> bool:
+        """Whether the lock is shared now. Raises OSError while another program holds it alone."""
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return True
