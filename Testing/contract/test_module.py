@@ -176,7 +176,9 @@ VIEW_ONLY = {
     "closing": "a question when Slicer's window is closed",
     "elided": "the text of a label",
     "at_start": "a button in the status bar about what logic/drafts and logic/training know",
-    "installation_texts": "the words of installation",
+    "installation_texts": "the words of installation and situation",
+    "setup": "the card about installation",
+    "earlier": "the list of earlier messages",
     "message": "the bar under the steps",
     "pages": "loads the widgets",
     "steps": "which page is shown",
@@ -190,6 +192,8 @@ LOGIC_ONLY = {
     "parts": "puts the logic together",
     "warming": "is never seen",
     "decisions": "what the review takes back",
+    "environment_action": "a part of installation",
+    "situation": "its words are in panel/installation_texts",
 }
 FOLDERS = {
     name: {p.stem for p in (MODULE / "ActiveSegModuleLib" / name).glob("[a-z]*.py")} for name in ("panel", "logic")

@@ -15,7 +15,7 @@ from slicer_stand_in import LoadedModule
 from user import User, until
 
 sys.path.insert(0, str(ROOT / "Testing" / "unit"))
-from installable import load_uv, make_wheel
+from installable import load_uv, make_wheel, small_lock
 
 from activeseg.core.errors import EngineError, ModelError
 
@@ -40,7 +40,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Setup(User):
-    """Works with the section Engine; writes down what was told and asked."""
+    """Works with the card and the settings; writes down what was told and asked."""
 
     def __init__(self, module: LoadedModule, core: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(module, core)
@@ -68,14 +68,31 @@ class Setup(User):
     def state_is_red(self) -> bool:
         return "color" in self.ui.engineStateLabel.styleSheet
 
+    def shows(self, widget: Any) -> bool:
+        """Whether the page that a widget is on would show it."""
+        return bool(widget.isVisibleTo(self.ui.pages.currentWidget()))
+
     def come_from(self, wheels: Path) -> None:
-        self.ui.wheelsEdit.text = str(wheels)
+        self.ui.wheelsEdit.currentPath = str(wheels)
         self.ui.offlineCheckBox.checked = True
 
-    def install(self, wheels: Path) -> None:
+    def press_install(self, wheels: Path) -> None:
         self.come_from(wheels)
-        self.ui.installButton.click()
-        until(lambda: "The engine is installed." in self.notices or self.widget.panel.message.text)
+        assert self.ui.pages.currentWidget() == self.ui.setupPage
+        self.ui.setupButton.click()
+
+    def is_installed(self) -> bool:
+        return any("The engine is installed." in told for told in self.notices)
+
+    def install(self, wheels: Path) -> None:
+        self.press_install(wheels)
+        until(lambda: self.notices or self.widget.panel.message.text)
+        until(self.is_free)
+
+    def cancel_half_way(self, wheels: Path) -> None:
+        self.press_install(wheels)
+        until(lambda: (self.logic.installation.folder / "uv").is_dir())
+        self.ui.setupCancelButton.click()
         until(self.is_free)
 
 
@@ -92,6 +109,7 @@ def user(slicer_core: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{code}" "$@"\n', "utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("activeseg.client.environment.lock.engine_lock", small_lock)
     module = LoadedModule(MODULE)
     module.enter()
     yield Setup(module, slicer_core, monkeypatch)
@@ -109,65 +127,114 @@ def packages(user: Setup) -> Path:
     return next((user.logic.installation.folder / "environment").glob("lib/python3*/site-packages"))
 
 
-def test_an_installation_tells_sizes_and_place_first_and_that_it_is_done(user: Setup, wheels: Path) -> None:
+def test_an_installation_asks_nothing_and_leads_to_segmenting(user: Setup, wheels: Path) -> None:
     user.install(wheels)
-    (question,) = user.questions
-    assert str(user.logic.installation.folder) in question
-    assert "GiB" not in question
-    assert "weights of a model" in question
-    assert f"all comes from {wheels}" in question
-    assert "The engine is installed." in user.notices
+    assert user.questions == [], "size and place are on the card"
+    assert user.is_installed()
     assert user.widget.panel.steps.current.value == "segment"
+    assert user.ui.pages.currentWidget() == user.ui.segmentPage
     assert not user.state_is_red()
 
 
-def test_while_the_engine_is_installed_nothing_starts_one_and_the_reason_is_said(user: Setup, wheels: Path) -> None:
-    user.load_ct()
+def test_nothing_is_downloaded_from_a_folder_of_wheels_and_the_card_says_so(user: Setup, wheels: Path) -> None:
     user.come_from(wheels)
-    user.ui.installButton.click()
-    assert user.ui.engineStageLabel.text == "Looking at what an installation needs"
-    assert "being" not in user.state()
+    until(lambda: "nothing is downloaded" in user.ui.setupSizeLabel.text and not user.logic.installation.is_looking)
+    assert "free" in user.ui.setupSizeLabel.text
+    assert not user.logic.installation.folder.exists()
+
+
+def test_what_cannot_be_installed_is_said_on_the_card_before_the_button_is_pressed(user: Setup, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.docx").write_text("x")
+    user.ui.engineFolderEdit.currentPath = str(tmp_path / "mine")
+    until(lambda: user.shows(user.ui.setupErrorLabel))
+    assert "thesis.docx" in user.ui.setupErrorLabel.text
+    assert user.widget.panel.message.text == ""
+
+
+def test_while_the_engine_is_installed_nothing_starts_one_and_the_card_says_how_far(user: Setup, wheels: Path) -> None:
+    user.load_ct()
+    user.press_install(wheels)
     until(lambda: user.state().startswith("The engine is being installed"))
+    seen: set[str] = set()
+
+    def look() -> bool:
+        seen.add(user.ui.setupStageLabel.text)
+        return any("Step 3 of 4: getting the packages" in text for text in seen)
+
+    until(lambda: look() or user.is_free())
+    assert look()
+    assert user.shows(user.ui.setupProgressFrame)
+    assert not user.shows(user.ui.setupButton)
     user.widget.panel.update()
     assert not user.ui.segmentButton.enabled
     assert "being installed" in user.ui.segmentButton.toolTip
     with pytest.raises(EngineError, match="being installed"):
         user.logic.engine.request("models.list")
     assert not user.ui.removeButton.enabled
-    until(lambda: "The engine is installed." in user.notices)
+    until(user.is_installed)
+
+
+def test_the_sample_ct_can_be_looked_at_meanwhile(user: Setup, wheels: Path) -> None:
+    user.press_install(wheels)
+    assert user.shows(user.ui.setupSampleButton)
+    user.ui.setupSampleButton.click()
+    until(lambda: user.node.ct is not None)
+    assert user.node.ct.GetName() == "ActiveSeg phantom"
+    until(lambda: not user.shows(user.ui.setupSampleButton))
+    until(user.is_installed)
 
 
 def test_what_a_cancelled_installation_left_is_told_can_be_removed_and_is_used_again(user: Setup, wheels: Path) -> None:
-    user.come_from(wheels)
-    user.ui.installButton.click()
-    until(lambda: (user.logic.installation.folder / "uv").is_dir())
-    user.ui.engineCancelButton.click()
-    until(lambda: user.notices)
-    assert "stay in" in user.notices[-1]
-    assert "MB" in user.notices[-1]
+    user.cancel_half_way(wheels)
+    assert user.ui.setupTitleLabel.text == "The installation was not completed"
+    assert "MB are kept" in user.ui.setupLabel.text
+    assert user.ui.setupButton.text == "Resume"
+    assert user.shows(user.ui.setupRemoveButton)
     assert "not completed" in user.state()
     assert user.state_is_red()
-    assert user.ui.removeButton.enabled
-    assert user.ui.installButton.enabled
-    user.ui.installButton.click()
-    until(lambda: len(user.questions) == 2)
-    assert "from an earlier attempt" in user.questions[1]
-    until(lambda: "The engine is installed." in user.notices)
+    assert user.widget.panel.message.text == "", "the card says it"
+    until(lambda: "are there already" in user.ui.setupSizeLabel.text)
+    user.ui.setupButton.click()
+    until(user.is_installed)
+
+
+def test_what_was_left_is_told_after_a_new_start(user: Setup, wheels: Path) -> None:
+    user.cancel_half_way(wheels)
+    again = LoadedModule(MODULE)
+    try:
+        again.enter()
+        until(lambda: "MB are kept" in again.widget.ui.setupLabel.text)
+        assert again.widget.ui.setupButton.text == "Resume"
+    finally:
+        again.close()
 
 
 def test_a_cancelled_installation_can_be_removed(user: Setup, wheels: Path) -> None:
-    user.come_from(wheels)
-    user.ui.installButton.click()
-    until(lambda: (user.logic.installation.folder / "uv").is_dir())
-    user.ui.engineCancelButton.click()
-    until(lambda: user.notices)
-    user.ui.removeButton.click()
-    assert user.ui.engineStageLabel.text == "Removing the engine"
-    assert user.ui.engineProgressBar.maximum == 0, "nobody knows how far it is"
-    assert not user.ui.engineCancelButton.enabled
+    user.cancel_half_way(wheels)
+    user.ui.setupRemoveButton.click()
+    (question,) = user.questions
+    assert "MB" in question
+    assert str(user.logic.installation.folder) in question
+    assert user.ui.setupStageLabel.text == "Removing the engine"
+    assert not user.ui.setupCancelButton.enabled
     until(lambda: "The engine was removed." in user.notices)
     assert not user.logic.installation.folder.exists()
     assert not user.state_is_red()
+    assert user.ui.setupButton.text == "Install"
+
+
+def test_who_paints_when_the_engine_is_ready_is_not_led_away(
+    user: Setup, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = user.widget.panel.steps
+    monkeypatch.setattr(type(steps), "is_busy", property(lambda _self: True))
+    user.press_install(wheels)
+    until(lambda: user.ui.setupTitleLabel.text == "Ready")
+    assert user.ui.pages.currentWidget() == user.ui.setupPage
+    assert user.ui.setupButton.text == "Continue"
+    user.ui.setupButton.click()
+    assert user.ui.pages.currentWidget() == user.ui.segmentPage
 
 
 def test_a_damaged_environment_is_red_until_it_is_repaired(installed: Setup) -> None:
@@ -183,7 +250,7 @@ def test_a_damaged_environment_is_red_until_it_is_repaired(installed: Setup) -> 
     assert user.ui.messageActionButton.text == "Repair..."
     user.ui.messageActionButton.click()
     until(lambda: "The engine is repaired." in user.notices)
-    assert "Space: about" in user.questions[-1]
+    assert "on disk" in user.questions[-1]
     assert "damaged" not in user.state()
     assert not user.state_is_red()
 
@@ -213,27 +280,40 @@ def test_an_update_with_nothing_to_do_says_so_and_asks_nothing(installed: Setup)
     assert len(user.questions) == questions
 
 
-def test_only_a_folder_of_wheels_that_is_not_named_is_told_in_the_section(user: Setup) -> None:
-    user.ui.offlineCheckBox.checked = True
-    user.ui.installButton.click()
-    assert "folder of wheels is needed" in user.state()
-    assert user.state_is_red()
-    assert user.questions == []
-    user.ui.offlineCheckBox.checked = False
-    user.ui.installButton.click()
-    assert not user.state_is_red()
-    until(lambda: user.questions)
+def test_offline_without_a_folder_of_wheels_is_an_error_beside_the_field(user: Setup) -> None:
+    user.ui.setupMoreButton.click()
+    assert user.shows(user.ui.wheelsEdit)
+    assert not user.shows(user.ui.setupFactsFrame)
+    user.ui.offlineCheckBox.click()
+    assert user.shows(user.ui.wheelsErrorLabel)
+    assert "folder of wheels" in user.ui.wheelsErrorLabel.text
+    assert not user.ui.setupButton.enabled
+    user.ui.setupMoreButton.click()
+    assert "folder of wheels" in user.ui.setupErrorLabel.text, "it is said where the form is hidden, too"
+    assert user.shows(user.ui.setupErrorLabel)
+    user.ui.offlineCheckBox.click()
+    assert not user.shows(user.ui.setupErrorLabel)
+    assert user.ui.setupButton.enabled
+
+
+def test_the_form_of_the_card_is_in_the_settings_when_they_are_shown(user: Setup) -> None:
+    user.ui.setupMoreButton.click()
+    assert user.ui.setupMoreFrame.isAncestorOf(user.ui.sourcesForm)
+    user.ui.settingsButton.click()
+    assert user.ui.sourcesTab.isAncestorOf(user.ui.sourcesForm)
+    user.ui.segmentStep.click()
+    assert user.shows(user.ui.setupFactsFrame)
 
 
 def test_where_packages_come_from_is_there_after_a_new_start_but_no_password(
     user: Setup, slicer_core: Any, tmp_path: Path
 ) -> None:
-    user.ui.wheelsEdit.text = str(tmp_path)
+    user.ui.wheelsEdit.currentPath = str(tmp_path)
     user.ui.proxyEdit.text = "http://reader:secret@proxy.local:3128"
-    user.ui.proxyEdit.editingFinished.emit()
+    until(lambda: user.logic.installation.sources.proxy)
     again = LoadedModule(MODULE)
     try:
-        assert again.widget.ui.wheelsEdit.text == str(tmp_path)
+        assert again.widget.ui.wheelsEdit.currentPath == str(tmp_path)
         assert again.widget.ui.proxyEdit.text == "http://reader@proxy.local:3128"
     finally:
         again.close()
@@ -256,8 +336,11 @@ def test_a_variable_that_names_nothing_is_no_dead_end(
         assert user.ui.installButton.enabled
         assert user.ui.ownPythonButton.enabled
         assert gone in user.ui.segmentButton.toolTip
-        assert user.ui.messageActionButton.text == "Ignore the variable"
-        user.ui.messageActionButton.click()
+        assert user.ui.pages.currentWidget() == user.ui.setupPage
+        assert ENGINE_PYTHON in user.ui.setupLabel.text
+        assert user.ui.setupButton.text == user.ui.engineActionButton.text == "Ignore the variable"
+        user.ui.setupButton.click()
+        assert user.ui.setupButton.text == "Install"
         assert "not installed" in user.state()
     finally:
         module.close()
@@ -278,6 +361,12 @@ def test_a_python_of_the_variable_that_lacks_packages_can_be_replaced(
         assert not user.ui.repairButton.enabled, "it is not ours to repair"
         assert user.ui.installButton.enabled
         assert user.ui.ownPythonButton.enabled
+        user.ui.engineActionButton.click()
+        assert user.ui.pages.currentWidget() == user.ui.setupPage
+        assert user.ui.setupButton.text == "Install"
+        assert user.shows(user.ui.setupCloseButton)
+        user.ui.setupCloseButton.click()
+        assert user.ui.pages.currentWidget() == user.ui.segmentPage
     finally:
         module.close()
 
@@ -290,7 +379,8 @@ def test_an_error_about_weights_or_a_licence_has_a_button_that_helps(user: Setup
     user.widget.panel.show_error(ModelError("It needs a licence.", "Get one.", licence_page="https://x"))
     assert user.ui.messageActionButton.text == "Enter the licence number"
     user.ui.messageActionButton.click()
-    assert not user.ui.weightsBox.collapsed
+    assert user.ui.settingsTabs.currentWidget() == user.ui.weightsTab
+    assert user.ui.pages.currentWidget() == user.ui.settingsPage
     user.widget.panel.show_error(ModelError("It is damaged.", "Choose another."))
     assert not user.ui.messageActionButton.isVisibleTo(user.ui.messageFrame)
 

@@ -449,22 +449,21 @@ def test_without_an_engine_the_panel_says_how_to_get_one(without_engine: User) -
     assert "not installed" in user.ui.engineStateLabel.text
     assert user.ui.pages.currentWidget() == user.ui.setupPage
     assert not user.ui.segmentButton.enabled
-    assert user.ui.installButton.enabled
-    assert "not installed" in user.widget.panel.message.text
-    assert user.ui.messageActionButton.text == "Set up the engine"
+    assert user.ui.setupButton.enabled
+    assert user.ui.setupButton.text == "Install"
+    assert user.widget.panel.message.text == "", "the card says it all"
 
 
-def test_what_an_installation_needs_is_told_before_anything_is_done(
-    without_engine: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_an_installation_needs_is_told_before_anything_is_done(without_engine: User) -> None:
     user = without_engine
-    asked: list[str] = []
-    monkeypatch.setattr(user.widget.panel, "confirm", lambda question, _yes: asked.append(question))
-    user.ui.installButton.click()
-    until(lambda: asked or user.widget.panel.message.text)
+    assert "GB to download" in user.ui.setupSizeLabel.text
+    assert "free" not in user.ui.setupSizeLabel.text, "not looked up yet"
+    until(lambda: not user.logic.installation.is_looking)
+    assert "free" in user.ui.setupSizeLabel.text
+    assert user.ui.setupFolderLabel.toolTip == str(user.logic.installation.folder)
+    assert "min" in user.ui.setupTimeLabel.text
+    assert "weights" in user.ui.setupWeightsLabel.text
     assert user.widget.panel.message.text == ""
-    assert "GiB" in asked[0] or "GB" in asked[0]
-    assert str(user.logic.installation.folder) in asked[0]
     assert not user.logic.installation.folder.exists()
 
 

@@ -18,7 +18,8 @@ from watched_process import until
 from activeseg.core.errors import ActiveSegError, Cancelled, EngineError, InputError
 from ActiveSegModuleLib.engine.engine_process import Listeners
 from ActiveSegModuleLib.engine.installed_engine import InstalledEngine
-from ActiveSegModuleLib.logic.installation import FOLDER, Installation, PythonOrigin, Sources
+from ActiveSegModuleLib.logic.installation import FOLDER, Installation, PythonOrigin
+from ActiveSegModuleLib.logic.sources import Sources
 
 
 class Answers:

@@ -66,9 +66,7 @@ class EnvironmentAction:
         if "progress" in message:
             told = message["progress"]
             counts = {name: int(told.get(name, 0)) for name in ("step", "steps", "done_bytes", "total_bytes")}
-            self.working = Working(
-                self.working.action, told["stage"], float(told["fraction"]), told["text"], **counts
-            )
+            self.working = Working(self.working.action, told["stage"], float(told["fraction"]), told["text"], **counts)
         elif "result" in message:
             self.result = message["result"]
         elif "error" in message:

@@ -393,4 +393,3 @@ class Installation:
 def _lock_digest() -> str:
     """Of the packages that this version of ActiveSeg was tested with."""
     return engine_lock().digest
-

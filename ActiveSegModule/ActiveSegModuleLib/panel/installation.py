@@ -18,6 +18,7 @@ from ..logic.environment_action import CHANGES
 from ..logic.installation import Installation, PythonOrigin
 from ..logic.situation import Situation, situation_of
 from ..logic.sources import Sources
+from .earlier import EarlierMessages
 from .installation_texts import (
     WRONG,
     bar_text,
@@ -27,7 +28,6 @@ from .installation_texts import (
     size_text,
     working_text,
 )
-from .earlier import EarlierMessages
 from .section import Panel, Section
 from .setup import SetupCard
 from .sources import RED, SourcesForm
@@ -110,6 +110,10 @@ class InstallationSection(Section):
         ui.removeButton.enabled = free and (here is not PythonOrigin.NONE or installation.is_incomplete)
         ui.checkButton.enabled = free and (here is not PythonOrigin.NONE or installation.is_incomplete)
         ui.ownPythonButton.enabled = free
+        is_there = here is not PythonOrigin.NONE or installation.is_incomplete
+        for button in (ui.updateButton, ui.repairButton, ui.checkButton, ui.removeButton, ui.engineStopButton):
+            button.setVisible(is_there or running)
+        ui.installButton.setVisible(bool(ui.installButton.enabled) and self._action != self.card.open)
         ui.engineStopButton.enabled = running
         self.card.update(situation)
         self._tell_damage()
@@ -169,8 +173,10 @@ class InstallationSection(Section):
         if self._installation.is_incomplete:
             question = _("Remove what was downloaded for the engine from {folder} ({size})?")
         else:
-            question = _("Remove the engine from {folder}? It must be downloaded again to segment. Your datasets, "
-                         "models and projects stay.")
+            question = _(
+                "Remove the engine from {folder}? It must be downloaded again to segment. Your datasets, "
+                "models and projects stay."
+            )
         if self._panel.confirm(question.format(folder=self._installation.folder, size=size_text(kept)), _("Remove")):
             self.change("remove")
 

@@ -58,15 +58,13 @@ def time_text(plan: Mapping[str, Any]) -> str:
     """How long an installation takes."""
     if not plan["download_bytes"]:
         return _("about {minutes} min").format(minutes=plan["minutes"])
-    return _("about {minutes} min with an internet of {rate} Mbit/s").format(
-        minutes=plan["minutes"], rate=plan["mbit_per_s"]
-    )
+    return _("about {minutes} min at {rate} Mbit/s").format(minutes=plan["minutes"], rate=plan["mbit_per_s"])
 
 
 def weights_text(plan: Mapping[str, Any]) -> str:
     """What comes on top of an installation."""
     sizes = sorted(plan.get("weights_bytes", {}).values()) or [0.1e9, 1.2e9]
-    return _("the weights of a model, {least} to {most}, when it is first used").format(
+    return _("weights of models, {least} to {most}, at their first use").format(
         least=size_text(sizes[0]), most=size_text(sizes[-1])
     )
 

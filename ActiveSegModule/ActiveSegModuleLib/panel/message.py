@@ -134,6 +134,6 @@ class Message:
             text = told.text if len(told.text) <= _LONGEST_ENTRY else f"{told.text[:_LONGEST_ENTRY]}..."
             entry = self._menu.addAction(f"{told.time}  {text}")
             entry.setToolTip(told.text)
-            connect(entry, "triggered()", lambda told=told: self._put(told, [("", None)]))
+            connect(entry, "triggered()", lambda _on=False, told=told: self._put(told, [("", None)]))
         button = self._ui.messageHistoryButton
         self._menu.popup(button.mapToGlobal(qt.QPoint(0, button.height)))

@@ -17,7 +17,7 @@ from ..logic.environment_action import CHANGES, Working
 from ..logic.installation import Installation
 from ..logic.situation import Situation
 from . import installation_texts as texts
-from .section import Panel, Section
+from .section import Panel
 from .sources import RED, SourcesForm
 from .steps import Mark, Step, StepState
 
@@ -46,7 +46,7 @@ class Acts(Protocol):
         """The one button that helps: its text, and what it does."""
 
 
-class SetupCard(Section):
+class SetupCard:
     """One large button; what it will do is looked up without being asked for, so that the sizes are real.
 
     Attributes
@@ -55,8 +55,8 @@ class SetupCard(Section):
     """
 
     def __init__(self, panel: Panel, acts: Acts) -> None:
-        super().__init__(panel)
-        ui = self._ui
+        self._panel = panel
+        ui = self._ui = panel.ui
         self._installation: Installation = panel.logic.installation
         self._acts = acts
         self._entered = self._wanted = False

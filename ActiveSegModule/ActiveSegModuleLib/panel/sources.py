@@ -64,7 +64,7 @@ class SourcesForm:
         """Why nothing can come from there, in a sentence; empty when it may."""
         sources = self.sources
         if sources.offline and not sources.wheels:
-            return _("Choose the folder of wheels: without it nothing can be installed offline.")
+            return _("Choose the folder of wheels first.")
         if sources.wheels and not Path(sources.wheels).is_dir():
             return _("There is no such folder of wheels.")
         return ""

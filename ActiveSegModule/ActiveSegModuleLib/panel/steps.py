@@ -66,7 +66,7 @@ class Steps:
         self._states: dict[Step, StepState] = {}
         for step in Step:
             self.tell(step, StepState())
-            connect(self._button(step), "clicked()", lambda step=step: self.show(step))
+            connect(self._button(step), "clicked()", lambda _on=False, step=step: self.show(step))
         connect(ui.settingsButton, "clicked()", self._on_settings)
         self.show(Step.SEGMENT)
 
