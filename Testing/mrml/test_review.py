@@ -15,6 +15,7 @@ from activeseg.core.errors import InputError
 from ActiveSegModuleLib.logic.review import CaseReview
 from ActiveSegModuleLib.scene.case import Case
 from ActiveSegModuleLib.scene.labelmap import array_of
+from ActiveSegModuleLib.scene.views import Viewpoint
 
 OPEN, ACCEPTED, CORRECTED, SKIPPED = RegionState
 INSIDE = tuple(slice(*span) for span in BOX)
@@ -352,6 +353,17 @@ def test_the_first_region_is_the_worst_that_is_open(review: CaseReview) -> None:
     assert review.first() == 2
     review.skip()
     assert review.first() in (1, 2)
+
+
+def test_the_first_region_leaves_views_alone_that_the_user_has_moved(
+    core: SlicerCore, review: CaseReview, case: Case
+) -> None:
+    before = Viewpoint.now(core.scene)
+    assert review.first(show=False) == 1
+    assert not before.has_moved(core.scene)
+    assert core.scene.GetFirstNodeByClass("vtkMRMLMarkupsROINode").GetDisplayNode().GetVisibility()
+    assert review.first() == 1
+    assert before.has_moved(core.scene)
 
 
 def test_the_frame_follows_a_ct_that_is_put_under_a_transform(core: SlicerCore, review: CaseReview, case: Case) -> None:

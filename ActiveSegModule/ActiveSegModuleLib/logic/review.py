@@ -105,8 +105,12 @@ class CaseReview:
         rows = self.rows()
         return sum(row.state is not RegionState.OPEN for row in rows), len(rows)
 
-    def go_to(self, number: int) -> None:
-        """Show a region in all views, with a frame around it. Raises InputError when there is none of that number."""
+    def go_to(self, number: int, show: bool = True) -> None:
+        """Make a region the current one, with a frame around it, and show it in all views.
+
+        Without ``show`` the views stay where they are: the user may have moved them, see ``scene.views.Viewpoint``.
+        Raises InputError when there is none of that number.
+        """
         table = self._table
         if table is None or self.case is None:
             raise InputError("There are no regions to go to.", "Segment a CT first.")
@@ -120,12 +124,16 @@ class CaseReview:
             self._box = RegionBox.create(self._scene, table.ct_node)
         self._box.follow(table.ct_node)
         self._box.move_to(table, number)
-        table.jump_to(number)
+        if show:
+            table.jump_to(number)
 
-    def first(self) -> int | None:
-        """Go to the worst open region, or the worst of all; None when there are none."""
-        number = self.next_open()
-        return number if number is not None else self.next()
+    def first(self, show: bool = True) -> int | None:
+        """Go to the worst open region, or the worst of all; None when there are none. ``show`` as in ``go_to``."""
+        rows = self.rows()
+        number = next((row.number for row in rows if row.state is RegionState.OPEN), rows[0].number if rows else None)
+        if number is not None:
+            self.go_to(number, show)
+        return number
 
     def next(self) -> int | None:
         """Go to the region after the current one, after the last to the first; None when there are none."""

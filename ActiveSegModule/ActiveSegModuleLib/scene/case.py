@@ -395,6 +395,6 @@ class Case:
         table, theirs = self.regions, other.regions
         if table is not None and theirs is not None and table.node is theirs.node:
             copy, ct_node = copy_of(table.node, f"{self.name}, regions"), ct_of(self.node)
-            refer(self.node, REGIONS_ROLE, copy, ct_node or self.node)
             if ct_node is not None:
                 RegionTable(copy).set_ct(ct_node)
+            refer(self.node, REGIONS_ROLE, copy, ct_node)

@@ -27,9 +27,10 @@ def own_companions_of(node: Node) -> tuple[Node, ...]:
 
 
 def refer(node: Node, role: str, companion: Node, ct_node: Node) -> None:
-    """Let a companion belong to a segmentation, in place of the one that had this role."""
+    """Let a companion belong to a segmentation, in place of the one that had this role; ``ct_node`` may be None."""
     node.SetNodeReferenceID(role, companion.GetID())
-    place_under(node.GetScene(), ct_node, companion)
+    if ct_node is not None:
+        place_under(node.GetScene(), ct_node, companion)
 
 
 def referred(node: Node, role: str) -> Iterator[Node]:

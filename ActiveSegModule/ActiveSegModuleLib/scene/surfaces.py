@@ -107,7 +107,7 @@ class Surfaces:
         self._show(case, [*own, *others], opacity, on_progress, on_done)
 
     def renew(self) -> None:
-        """Make again what was edited since; quick where nothing was, else seen when all are made."""
+        """Make again what was edited since, one structure in each turn of the event loop."""
         self.follow()
         if self.case is not None and self._work is None:
             self._begin(list(self.segment_ids), {}, _nothing, _nothing)
@@ -209,7 +209,8 @@ class Surfaces:
         display = node.GetDisplayNode()
         display.SetVisibility2D(False)
         display.SetPreferredDisplayRepresentationName3D(CLOSED_SURFACE)
-        place_under(self._scene, case.node, node)
+        if case.has_ct:
+            place_under(self._scene, case.ct_node, node)
         return node
 
     def _leave_with(self, case_node: Node) -> int:
