@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pictures_keys import keys_of_slicer, keys_untold, keys_used_twice
-from pictures_look import WIDEST_HINT, Room
+from pictures_look import WIDEST_HINT, Room, height_of
 from pictures_walk import CLOSED, children, name, shown
 from PySide6 import QtCore, QtGui, QtWidgets
 
@@ -255,10 +255,10 @@ def _shows_something(widget: Any) -> bool:
 
 
 def squashed(root: Any) -> list[str]:
-    """Controls that got less than their least size."""
+    """Controls that got less than their least size; what only holds others shows it by them."""
     found = []
     for widget in shown(root):
-        if widget is root or isinstance(widget, _ALWAYS_LARGE_ENOUGH):
+        if widget is root or widget.layout() is not None or isinstance(widget, _ALWAYS_LARGE_ENOUGH):
             continue
         size, least, policy = (widget.property(key) for key in ("size", "minimumSizeHint", "sizePolicy"))
         own, most = widget.property("minimumSize"), widget.property("maximumSize")
@@ -294,15 +294,13 @@ def _widest(widget: Any) -> str:
 
 def too_large(root: Any, room: Room) -> list[str]:
     """The panel in a room that is too small for it: all of it would scroll."""
-    least, size = root.property("minimumSizeHint"), root.property("size")
-    return [
-        f"{name(root)} needs {max(needed, got)} px and {room.name} has {has}: {what}"
-        for what, needed, got, has in (
-            ("too wide", least.width(), size.width(), room.width),
-            ("too high", least.height(), size.height(), room.height),
-        )
-        if max(needed, got) > has
-    ]
+    least, found = root.property("minimumSizeHint"), []
+    if least.width() > room.width:
+        found.append(f"{name(root)} needs {least.width()} px and {room.name} has {room.width}: too wide")
+    needed = height_of(root, max(room.width, least.width()))
+    if needed > room.height:
+        found.append(f"{name(root)} needs {needed} px and {room.name} has {room.height}: too high")
+    return found
 
 
 def _stacks(root: Any) -> list[Any]:

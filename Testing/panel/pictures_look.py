@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from PySide6 import QtCore, QtGui
+from PySide6 import QtCore, QtGui, QtWidgets
 
 FONTS = (("Noto Sans", 13), ("DejaVu Sans Condensed", 14), ("DejaVu Sans", 13))
 """The font that was measured in Slicer, and the families whose letters come next to its size."""
@@ -44,6 +44,7 @@ _COLOURS = {
         _Role.Base: "#ffffff",
         _Role.AlternateBase: "#f7f7f7",
         _Role.Text: "#000000",
+        _Role.PlaceholderText: "#80000000",
         _Role.Button: "#f0f0f0",
         _Role.ButtonText: "#000000",
         _Role.BrightText: "#ff3333",
@@ -60,6 +61,7 @@ _COLOURS = {
         _Role.Base: "#1e1e1e",
         _Role.AlternateBase: "#323232",
         _Role.Text: "#ffffff",
+        _Role.PlaceholderText: "#80ffffff",
         _Role.Button: "#464646",
         _Role.ButtonText: "#ffffff",
         _Role.BrightText: "#ff3333",
@@ -108,14 +110,27 @@ def dress(application: Any, theme: Theme) -> None:
 
 
 def place(widget: Any, room: Room) -> None:
-    """Show a widget in that room and let it lay out what is in it. It grows when it needs more."""
-    widget.resize(room.width, room.height)
+    """Show a widget in that room and let it lay out what is in it; as high as Slicer makes it, see ``height_of``."""
+    if widget.layout() is not None:
+        widget.layout().setSizeConstraint(QtWidgets.QLayout.SizeConstraint.SetNoConstraint)
+    widget.setMinimumSize(0, 0)
     widget.show()
     for _ in range(3):  # labels that wrap ask again once they know their width
+        width = max(room.width, widget.property("minimumSizeHint").width())
+        widget.resize(width, max(room.height, height_of(widget, width)))
         QtCore.QCoreApplication.sendPostedEvents()
         QtCore.QCoreApplication.processEvents()
-    widget.resize(room.width, room.height)
-    QtCore.QCoreApplication.processEvents()
+
+
+def height_of(widget: Any, width: int) -> int:
+    """The height that Slicer gives a module at least, in the area that it scrolls in.
+
+    QScrollArea takes a widget in which any text wraps as high as it *wants* to be at that width, not as it needs to be.
+    """
+    least = int(widget.property("minimumSizeHint").height())
+    if widget.layout() is not None and widget.layout().hasHeightForWidth():
+        return max(least, widget.heightForWidth(width))
+    return least
 
 
 def grab(widget: Any, path: Path) -> Path:

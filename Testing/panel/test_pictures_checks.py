@@ -315,3 +315,24 @@ def test_a_list_for_ticking_has_boxes(root: Any) -> None:
 def test_the_font_has_the_size_that_was_measured_in_slicer(application: Any) -> None:
     metrics = QtGui.QFontMetrics(font())
     assert (metrics.horizontalAdvance("Segment"), metrics.height()) == (55, 18)
+
+
+def test_a_text_that_wraps_makes_slicer_take_the_height_that_is_wanted(root: Any) -> None:
+    """On a hidden page too; in a splitter it stays a matter of the page."""
+    text = QtWidgets.QLabel("This text wraps. " * 40)
+    text.setWordWrap(True)
+    hidden = QtWidgets.QWidget()
+    QtWidgets.QVBoxLayout(hidden).addWidget(text)
+    for _ in range(20):
+        hidden.layout().addWidget(QtWidgets.QPushButton("Segment"))
+    hidden.setSizePolicy(Policy.Ignored, Policy.Ignored)
+    stack = stack_of(root, QtWidgets.QLabel("first"), hidden)
+    place(root, ROOMS[0])
+    only(checks.too_large(root, ROOMS[0]), "too high")
+
+    room = QtWidgets.QSplitter()
+    room.setSizePolicy(Policy.Preferred, Policy.Ignored)
+    root.layout().addWidget(room)
+    room.addWidget(stack)
+    place(root, ROOMS[0])
+    assert checks.findings(root, ROOMS[0]) == []
