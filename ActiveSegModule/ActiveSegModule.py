@@ -22,7 +22,7 @@ from slicer.ScriptedLoadableModule import (
 find_activeseg()
 
 from activeseg.client.environment.environment import default_folder
-from ActiveSegModuleLib import sample_data
+from ActiveSegModuleLib import sample_data, translation
 from ActiveSegModuleLib.engine.listener import Listener
 from ActiveSegModuleLib.logic.parts import Parts
 from ActiveSegModuleLib.logic.segmenting import Choice
@@ -40,6 +40,7 @@ class ActiveSegModule(ScriptedLoadableModule):
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
+        translation.install()
         parent.title = _("ActiveSeg")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = ["Segmentations", "SubjectHierarchy", "Terminologies", "Volumes", "Colors", "Markups"]

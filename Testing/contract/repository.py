@@ -11,7 +11,7 @@ PACKAGE = ROOT / "ActiveSegExtension"
 ACTIVESEG = PACKAGE / "activeseg"
 MODULE = ROOT / "ActiveSegModule"
 
-BINARY = {".png", ".pth", ".npz", ".npy", ".gz", ".mrb", ".nrrd"}
+BINARY = {".png", ".pth", ".npz", ".npy", ".gz", ".mrb", ".nrrd", ".qm"}
 _NOT_OURS = {"__pycache__", "build", "dist", "demo-output"}
 _AS_WRITTEN = "files_of_0_1_0"
 """A folder of files as an earlier version wrote them."""

@@ -12,7 +12,7 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 ROOT = Path(__file__).resolve().parents[2]
-for folder in ("ActiveSegExtension", "ActiveSegModule", "Testing/mrml", "Testing/panel"):
+for folder in ("ActiveSegExtension", "ActiveSegModule", "Testing/mrml", "Testing/contract", "Testing/panel"):
     sys.path.insert(0, str(ROOT / folder))
 
 from pictures_look import Theme, dress  # noqa: E402

@@ -43,6 +43,6 @@ def name(widget: Any) -> str:
     text = widget.property("text") or widget.property("title") or ""
     called = f"{own} ({kind})" if own else kind
     if text:
-        called += f" '{text}'"
+        called += f" '{text if len(text) < 60 else text[:57] + '...'}'"
     above = widget.parentWidget()
     return called if own or above is None or widget.isWindow() else f"{called} in {above.property('objectName')}"
