@@ -21,7 +21,7 @@ SHOWN = [MAIN, *PANEL]
 """Files that hold texts for users."""
 
 INNER_NAMES = {"Slider", "SpinBox", "qt_spinbox_lineedit"}  # parts of widgets that Slicer lists beside ours
-PASSIVE = {"QLabel", "QFrame", "QWidget", "ctkCollapsibleButton", "ctkCollapsibleGroupBox", "qMRMLWidget"}
+PASSIVE = {"QLabel", "QFrame", "QSplitter", "QWidget", "ctkCollapsibleButton", "ctkCollapsibleGroupBox", "qMRMLWidget"}
 QT_WIDGETS = re.compile(r"Q[A-Z]\w+")
 
 

@@ -5,1667 +5,1760 @@
     <name>ActiveSegModule</name>
     <message>
       <source>ActiveSeg</source>
-      <translation type="unfinished" />
+      <translation>ActiveSeg</translation>
     </message>
     <message>
       <source>Segments a CT with TotalSegmentator or any nnU-Net model, highlights where the model is uncertain, and collects your corrections as a training dataset.</source>
-      <translation type="unfinished" />
+      <translation>Segmentiert ein CT mit TotalSegmentator oder einem beliebigen nnU-Net-Modell, hebt hervor, wo das Modell unsicher ist, und sammelt Ihre Korrekturen als Trainingsdatensatz.</translation>
     </message>
     <message>
       <source>Built on nnU-Net (Isensee et al., Nature Methods 2021) and TotalSegmentator (Wasserthal et al., Radiology: Artificial Intelligence 2023).</source>
-      <translation type="unfinished" />
+      <translation>Beruht auf nnU-Net (Isensee et al., Nature Methods 2021) und TotalSegmentator (Wasserthal et al., Radiology: Artificial Intelligence 2023).</translation>
     </message>
     <message>
       <source>Segment</source>
-      <translation type="unfinished" />
+      <translation>Segmentieren</translation>
     </message>
     <message>
       <source>Segment the loaded CT</source>
-      <translation type="unfinished" />
+      <translation>Das geladene CT segmentieren</translation>
     </message>
     <message>
       <source>Review</source>
-      <translation type="unfinished" />
+      <translation>Prüfen</translation>
     </message>
     <message>
       <source>Check the regions where the model is uncertain</source>
-      <translation type="unfinished" />
+      <translation>Die Regionen prüfen, in denen das Modell unsicher ist</translation>
     </message>
     <message>
       <source>Export</source>
-      <translation type="unfinished" />
+      <translation>Export</translation>
     </message>
     <message>
       <source>Store the corrections in a dataset</source>
-      <translation type="unfinished" />
+      <translation>Die Korrekturen in einem Datensatz ablegen</translation>
     </message>
     <message>
       <source>Learn</source>
-      <translation type="unfinished" />
+      <translation>Lernen</translation>
     </message>
     <message>
       <source>Fine-tune the model on the corrections</source>
-      <translation type="unfinished" />
+      <translation>Das Modell mit den Korrekturen nachtrainieren</translation>
     </message>
     <message>
       <source>...</source>
-      <translation type="unfinished" />
+      <translation>...</translation>
     </message>
     <message>
       <source>Engine, weights and settings</source>
-      <translation type="unfinished" />
+      <translation>Engine, Gewichte und Einstellungen</translation>
     </message>
     <message>
       <source>Earlier messages</source>
-      <translation type="unfinished" />
+      <translation>Frühere Meldungen</translation>
     </message>
     <message>
       <source>Details</source>
-      <translation type="unfinished" />
+      <translation>Details</translation>
     </message>
     <message>
       <source>Close</source>
-      <translation type="unfinished" />
+      <translation>Schließen</translation>
     </message>
     <message>
       <source>Restore</source>
-      <translation type="unfinished" />
+      <translation>Herstellen</translation>
     </message>
     <message>
       <source>Bring the CT and your edits back into the scene</source>
-      <translation type="unfinished" />
+      <translation>Das CT und Ihre Bearbeitungen in die Szene zurückholen</translation>
     </message>
     <message>
       <source>Discard</source>
-      <translation type="unfinished" />
+      <translation>Verwerfen</translation>
     </message>
     <message>
       <source>Delete these unsaved edits for good</source>
-      <translation type="unfinished" />
+      <translation>Diese nicht gespeicherten Bearbeitungen endgültig löschen</translation>
     </message>
     <message>
       <source>Later</source>
-      <translation type="unfinished" />
+      <translation>Später</translation>
     </message>
     <message>
       <source>Keep them, and ask again when Slicer is started</source>
-      <translation type="unfinished" />
+      <translation>Behalten und beim nächsten Start von Slicer erneut fragen</translation>
     </message>
   </context>
   <context>
     <name>EditingFace</name>
     <message>
+      <source>List</source>
+      <translation>Liste</translation>
+    </message>
+    <message>
+      <source>Back to the list of regions</source>
+      <translation>Zurück zur Liste der Regionen</translation>
+    </message>
+    <message>
+      <source>Previous region</source>
+      <translation>Vorherige Region</translation>
+    </message>
+    <message>
+      <source>Next region</source>
+      <translation>Nächste Region</translation>
+    </message>
+    <message>
+      <source>Show or hide the options of the effect</source>
+      <translation>Die Optionen des Werkzeugs ein- oder ausblenden</translation>
+    </message>
+    <message>
       <source>Only in the current region</source>
-      <translation type="unfinished" />
+      <translation>Nur in der aktuellen Region</translation>
     </message>
     <message>
       <source>Edits outside of the region's box have no effect</source>
-      <translation type="unfinished" />
+      <translation>Bearbeitungen außerhalb der Region bleiben ohne Wirkung</translation>
     </message>
     <message>
-      <source>Back to the list</source>
-      <translation type="unfinished" />
+      <source>Search or add</source>
+      <translation>Suchen oder hinzufügen</translation>
+    </message>
+    <message>
+      <source>Finds a structure in the table, and offers to add one that the model did not find</source>
+      <translation>Findet eine Struktur in der Tabelle und bietet an, eine vom Modell nicht gefundene hinzuzufügen</translation>
+    </message>
+    <message>
+      <source>Add this structure, which has no segment yet; the arrow lists others that match</source>
+      <translation>Diese Struktur hinzufügen, die noch kein Segment hat; der Pfeil zeigt weitere passende</translation>
     </message>
   </context>
   <context>
     <name>ExportPage</name>
     <message>
       <source>Dataset:</source>
-      <translation type="unfinished" />
+      <translation>Datensatz:</translation>
     </message>
     <message>
       <source>Folder, such as .../Dataset801_Liver</source>
-      <translation type="unfinished" />
+      <translation>Ordner, z. B. .../Dataset801_Liver</translation>
     </message>
     <message>
       <source>nnU-Net dataset for the corrections; it is created if it does not exist</source>
-      <translation type="unfinished" />
+      <translation>nnU-Net-Datensatz für die Korrekturen; er wird angelegt, wenn es ihn nicht gibt</translation>
     </message>
     <message>
       <source>...</source>
-      <translation type="unfinished" />
+      <translation>...</translation>
     </message>
     <message>
       <source>Choose a folder</source>
-      <translation type="unfinished" />
+      <translation>Ordner wählen</translation>
     </message>
     <message>
       <source>Unreviewed voxels:</source>
-      <translation type="unfinished" />
+      <translation>Ungeprüfte Voxel:</translation>
     </message>
     <message>
       <source>How to treat voxels that you did not review</source>
-      <translation type="unfinished" />
+      <translation>Wie Voxel behandelt werden, die Sie nicht geprüft haben</translation>
     </message>
     <message>
       <source>Patient:</source>
-      <translation type="unfinished" />
+      <translation>Patient:</translation>
     </message>
     <message>
       <source>the same ID for all CTs of a patient</source>
-      <translation type="unfinished" />
+      <translation>gleiche ID für alle CTs eines Patienten</translation>
     </message>
     <message>
       <source>A project trains on all CTs of a patient, or on none; kept in a private file, never in the dataset</source>
-      <translation type="unfinished" />
+      <translation>Ein Projekt trainiert mit allen CTs eines Patienten oder mit keinem; liegt in einer privaten Datei, nie im Datensatz</translation>
     </message>
     <message>
       <source>Annotator:</source>
-      <translation type="unfinished" />
+      <translation>Bearbeitet von:</translation>
     </message>
     <message>
       <source>may stay empty</source>
-      <translation type="unfinished" />
+      <translation>kann leer bleiben</translation>
     </message>
     <message>
       <source>Notes:</source>
-      <translation type="unfinished" />
+      <translation>Notizen:</translation>
     </message>
     <message>
       <source>Which structures are these segments?</source>
-      <translation type="unfinished" />
+      <translation>Welche Strukturen sind diese Segmente?</translation>
     </message>
     <message>
       <source>Segment</source>
-      <translation type="unfinished" />
+      <translation>Segmentieren</translation>
     </message>
     <message>
       <source>Structure</source>
-      <translation type="unfinished" />
+      <translation>Struktur</translation>
     </message>
     <message>
       <source>Preview export</source>
-      <translation type="unfinished" />
+      <translation>Exportvorschau</translation>
     </message>
     <message>
       <source>Compare with the prediction; nothing is stored</source>
-      <translation type="unfinished" />
+      <translation>Mit der Vorhersage vergleichen; nichts wird gespeichert</translation>
     </message>
     <message>
       <source>Export corrections</source>
-      <translation type="unfinished" />
+      <translation>Exportieren</translation>
     </message>
     <message>
       <source>Store the case in the dataset</source>
-      <translation type="unfinished" />
+      <translation>Den Fall im Datensatz ablegen</translation>
     </message>
     <message>
       <source>Cases of the dataset:</source>
-      <translation type="unfinished" />
+      <translation>Fälle des Datensatzes:</translation>
     </message>
     <message>
       <source>Case</source>
-      <translation type="unfinished" />
+      <translation>Fall</translation>
     </message>
     <message>
       <source>Revision</source>
-      <translation type="unfinished" />
+      <translation>Revision</translation>
     </message>
     <message>
       <source>Not annotated yet</source>
-      <translation type="unfinished" />
+      <translation>Noch offen</translation>
     </message>
     <message>
       <source>Refresh</source>
-      <translation type="unfinished" />
+      <translation>Neu laden</translation>
     </message>
     <message>
       <source>Open</source>
-      <translation type="unfinished" />
+      <translation>Öffnen</translation>
     </message>
     <message>
       <source>Bring the case into the scene to correct it further</source>
-      <translation type="unfinished" />
+      <translation>Den Fall zur weiteren Korrektur in die Szene laden</translation>
     </message>
     <message>
       <source>Remove</source>
-      <translation type="unfinished" />
+      <translation>Entfernen</translation>
     </message>
     <message>
       <source>Remove the case from the dataset</source>
-      <translation type="unfinished" />
+      <translation>Den Fall aus dem Datensatz entfernen</translation>
     </message>
   </context>
   <context>
     <name>LearnPage</name>
     <message>
       <source>Project:</source>
-      <translation type="unfinished" />
+      <translation>Projekt:</translation>
     </message>
     <message>
       <source>Folder of the project</source>
-      <translation type="unfinished" />
+      <translation>Ordner des Projekts</translation>
     </message>
     <message>
       <source>Where the versions of the fine-tuned model are stored</source>
-      <translation type="unfinished" />
+      <translation>Wo die Versionen des nachtrainierten Modells liegen</translation>
     </message>
     <message>
       <source>...</source>
-      <translation type="unfinished" />
+      <translation>...</translation>
     </message>
     <message>
       <source>Choose a folder</source>
-      <translation type="unfinished" />
+      <translation>Ordner wählen</translation>
     </message>
     <message>
       <source>New project</source>
-      <translation type="unfinished" />
+      <translation>Neues Projekt</translation>
     </message>
     <message>
       <source>Create a project with the chosen model and dataset</source>
-      <translation type="unfinished" />
+      <translation>Ein Projekt mit dem gewählten Modell und Datensatz anlegen</translation>
     </message>
     <message>
       <source>Structures of the dataset that the model knows; the others are new</source>
-      <translation type="unfinished" />
+      <translation>Strukturen des Datensatzes, die das Modell kennt; die anderen sind neu</translation>
     </message>
     <message>
       <source>Structure</source>
-      <translation type="unfinished" />
+      <translation>Struktur</translation>
     </message>
     <message>
       <source>In the model</source>
-      <translation type="unfinished" />
+      <translation>Im Modell</translation>
     </message>
     <message>
       <source>Assign patient ID</source>
-      <translation type="unfinished" />
+      <translation>Patienten-ID zuordnen</translation>
     </message>
     <message>
       <source>Assigns the patient ID entered above to the selected case</source>
-      <translation type="unfinished" />
+      <translation>Ordnet dem ausgewählten Fall die oben eingegebene Patienten-ID zu</translation>
     </message>
     <message>
       <source>Mark whole case as reviewed</source>
-      <translation type="unfinished" />
+      <translation>Ganzen Fall als geprüft</translation>
     </message>
     <message>
       <source>For a held-out case: all of it is used to measure versions from now on</source>
-      <translation type="unfinished" />
+      <translation>Für einen zurückgehaltenen Fall: Er wird von jetzt an ganz zum Messen der Versionen verwendet</translation>
     </message>
     <message>
       <source>Training settings</source>
-      <translation type="unfinished" />
+      <translation>Trainingseinstellungen</translation>
     </message>
     <message>
       <source>Epochs:</source>
-      <translation type="unfinished" />
+      <translation>Epochen:</translation>
     </message>
     <message>
       <source>Of each member</source>
-      <translation type="unfinished" />
+      <translation>Je Mitglied</translation>
     </message>
     <message>
       <source>automatic</source>
-      <translation type="unfinished" />
+      <translation>automatisch</translation>
     </message>
     <message>
       <source>Iterations:</source>
-      <translation type="unfinished" />
+      <translation>Iterationen:</translation>
     </message>
     <message>
       <source>In each epoch</source>
-      <translation type="unfinished" />
+      <translation>Je Epoche</translation>
     </message>
     <message>
       <source>Members:</source>
-      <translation type="unfinished" />
+      <translation>Mitglieder:</translation>
     </message>
     <message>
       <source>Of the new ensemble</source>
-      <translation type="unfinished" />
+      <translation>Des neuen Ensembles</translation>
     </message>
     <message>
       <source>Frozen stages:</source>
-      <translation type="unfinished" />
+      <translation>Eingefrorene Stufen:</translation>
     </message>
     <message>
       <source>Encoder stages to freeze</source>
-      <translation type="unfinished" />
+      <translation>Stufen des Encoders, die eingefroren werden</translation>
     </message>
     <message>
       <source>Learning rate:</source>
-      <translation type="unfinished" />
+      <translation>Lernrate:</translation>
     </message>
     <message>
       <source>Peak learning rate</source>
-      <translation type="unfinished" />
+      <translation>Höchste Lernrate</translation>
     </message>
     <message>
       <source>Replay:</source>
-      <translation type="unfinished" />
+      <translation>Wiederholung:</translation>
     </message>
     <message>
       <source>Share of replayed images, from 0 to 1</source>
-      <translation type="unfinished" />
+      <translation>Anteil wiederholter Bilder, von 0 bis 1</translation>
     </message>
     <message>
       <source>Preview training</source>
-      <translation type="unfinished" />
+      <translation>Trainingsvorschau</translation>
     </message>
     <message>
       <source>Cases, settings, time and memory; nothing is trained</source>
-      <translation type="unfinished" />
+      <translation>Fälle, Einstellungen, Dauer und Speicher; nichts wird trainiert</translation>
     </message>
     <message>
       <source>Fine-tune</source>
-      <translation type="unfinished" />
+      <translation>Trainieren</translation>
     </message>
     <message>
       <source>Train a new version on the corrections, measure it, and use it if it is better</source>
-      <translation type="unfinished" />
+      <translation>Eine neue Version mit den Korrekturen trainieren, messen und verwenden, wenn sie besser ist</translation>
     </message>
     <message>
       <source>Pause</source>
-      <translation type="unfinished" />
+      <translation>Pause</translation>
     </message>
     <message>
       <source>Cancel</source>
-      <translation type="unfinished" />
+      <translation>Abbrechen</translation>
     </message>
     <message>
       <source>End it for good; no version is made</source>
-      <translation type="unfinished" />
+      <translation>Endgültig beenden; es entsteht keine Version</translation>
     </message>
     <message>
       <source>Keep training after Slicer closes</source>
-      <translation type="unfinished" />
+      <translation>Nach dem Schließen von Slicer weiter trainieren</translation>
     </message>
     <message>
       <source>Otherwise it stops when Slicer is closed, and can be resumed</source>
-      <translation type="unfinished" />
+      <translation>Sonst hält es beim Schließen von Slicer an und kann fortgesetzt werden</translation>
     </message>
     <message>
       <source>All trained versions; the current one is marked</source>
-      <translation type="unfinished" />
+      <translation>Alle trainierten Versionen; die aktuelle ist markiert</translation>
     </message>
     <message>
       <source>Version</source>
-      <translation type="unfinished" />
+      <translation>Version</translation>
     </message>
     <message>
       <source>From</source>
-      <translation type="unfinished" />
+      <translation>Aus</translation>
     </message>
     <message>
       <source>Cases</source>
-      <translation type="unfinished" />
+      <translation>Fälle</translation>
     </message>
     <message>
       <source>Mean Dice</source>
-      <translation type="unfinished" />
+      <translation>Ø Dice</translation>
     </message>
     <message>
       <source>Decision</source>
-      <translation type="unfinished" />
+      <translation>Ergebnis</translation>
     </message>
     <message>
       <source>Compare</source>
-      <translation type="unfinished" />
+      <translation>Vergleichen</translation>
     </message>
     <message>
       <source>With the current version, on the held-out cases</source>
-      <translation type="unfinished" />
+      <translation>Mit der aktuellen Version, an den zurückgehaltenen Fällen</translation>
     </message>
     <message>
       <source>Promote</source>
-      <translation type="unfinished" />
+      <translation>Verwenden</translation>
     </message>
     <message>
       <source>Make it the current version by hand</source>
-      <translation type="unfinished" />
+      <translation>Von Hand zur aktuellen Version machen</translation>
     </message>
     <message>
       <source>Roll back</source>
-      <translation type="unfinished" />
+      <translation>Zurücknehmen</translation>
     </message>
     <message>
       <source>Make current what was current before</source>
-      <translation type="unfinished" />
+      <translation>Die zuvor aktuelle Version wieder verwenden</translation>
     </message>
     <message>
       <source>Export...</source>
-      <translation type="unfinished" />
+      <translation>Export...</translation>
     </message>
     <message>
       <source>Into one file, for another installation</source>
-      <translation type="unfinished" />
+      <translation>In eine Datei, für eine andere Installation</translation>
     </message>
     <message>
       <source>Import...</source>
-      <translation type="unfinished" />
+      <translation>Import...</translation>
     </message>
     <message>
       <source>From such a file</source>
-      <translation type="unfinished" />
+      <translation>Aus einer solchen Datei</translation>
     </message>
   </context>
   <context>
     <name>ReviewPage</name>
     <message>
       <source>Segmentation:</source>
-      <translation type="unfinished" />
+      <translation>Segmentierung:</translation>
     </message>
     <message>
       <source>The segmentation to review; one that ActiveSeg made</source>
-      <translation type="unfinished" />
+      <translation>Die zu prüfende Segmentierung; eine, die ActiveSeg erzeugt hat</translation>
     </message>
     <message>
       <source>Focus structures</source>
-      <translation type="unfinished" />
+      <translation>Strukturen im Fokus</translation>
     </message>
     <message>
       <source>Search</source>
-      <translation type="unfinished" />
+      <translation>Suchen</translation>
     </message>
     <message>
       <source>Find regions in these structures</source>
-      <translation type="unfinished" />
+      <translation>Regionen in diesen Strukturen suchen</translation>
     </message>
     <message>
       <source>Find the regions to review again, in the ticked structures only</source>
-      <translation type="unfinished" />
+      <translation>Die zu prüfenden Regionen neu suchen, nur in den angekreuzten Strukturen</translation>
     </message>
     <message>
       <source>None</source>
-      <translation type="unfinished" />
+      <translation>Keine</translation>
     </message>
     <message>
       <source>No focus: regions come from all structures</source>
-      <translation type="unfinished" />
+      <translation>Kein Fokus: Regionen aus allen Strukturen</translation>
     </message>
     <message>
       <source>Uncertainty</source>
-      <translation type="unfinished" />
+      <translation>Unsicherheit</translation>
     </message>
     <message>
       <source>Show</source>
-      <translation type="unfinished" />
+      <translation>Anzeigen</translation>
     </message>
     <message>
       <source>Colour where the model is uncertain</source>
-      <translation type="unfinished" />
+      <translation>Einfärben, wo das Modell unsicher ist</translation>
     </message>
     <message>
       <source>Measure:</source>
-      <translation type="unfinished" />
+      <translation>Maß:</translation>
     </message>
     <message>
       <source>How uncertainty is measured</source>
-      <translation type="unfinished" />
+      <translation>Wie Unsicherheit gemessen wird</translation>
     </message>
     <message>
       <source>Threshold:</source>
-      <translation type="unfinished" />
+      <translation>Schwelle:</translation>
     </message>
     <message>
       <source>Values below are not shown</source>
-      <translation type="unfinished" />
+      <translation>Werte darunter werden nicht angezeigt</translation>
     </message>
     <message>
       <source>Opacity:</source>
-      <translation type="unfinished" />
+      <translation>Deckkraft:</translation>
     </message>
     <message>
       <source>Opacity of the colours</source>
-      <translation type="unfinished" />
+      <translation>Deckkraft der Farben</translation>
     </message>
     <message>
       <source>Legend</source>
-      <translation type="unfinished" />
+      <translation>Legende</translation>
     </message>
     <message>
       <source>Show what the colours mean</source>
-      <translation type="unfinished" />
+      <translation>Zeigen, was die Farben bedeuten</translation>
     </message>
     <message>
       <source>Regions to review, worst first</source>
-      <translation type="unfinished" />
+      <translation>Zu prüfende Regionen, die schlechteste zuerst</translation>
     </message>
     <message>
       <source>Structure</source>
-      <translation type="unfinished" />
+      <translation>Struktur</translation>
     </message>
     <message>
       <source>Score</source>
-      <translation type="unfinished" />
+      <translation>Wert</translation>
     </message>
     <message>
       <source>Size (ml)</source>
-      <translation type="unfinished" />
+      <translation>Größe (ml)</translation>
     </message>
     <message>
       <source>State</source>
-      <translation type="unfinished" />
+      <translation>Zustand</translation>
     </message>
     <message>
       <source>Previous</source>
-      <translation type="unfinished" />
+      <translation>Zurück</translation>
     </message>
     <message>
       <source>Previous region (P)</source>
-      <translation type="unfinished" />
+      <translation>Vorherige Region (P)</translation>
     </message>
     <message>
       <source>Next</source>
-      <translation type="unfinished" />
+      <translation>Weiter</translation>
     </message>
     <message>
       <source>Next region (N)</source>
-      <translation type="unfinished" />
+      <translation>Nächste Region (N)</translation>
     </message>
     <message>
       <source>Accept</source>
-      <translation type="unfinished" />
+      <translation>Annehmen</translation>
     </message>
     <message>
       <source>Mark the region as correct</source>
-      <translation type="unfinished" />
+      <translation>Die Region als richtig markieren</translation>
     </message>
     <message>
       <source>Skip</source>
-      <translation type="unfinished" />
+      <translation>Auslassen</translation>
     </message>
     <message>
       <source>Leave the region undecided: it is not used as ground truth</source>
-      <translation type="unfinished" />
+      <translation>Die Region offen lassen: Sie gilt nicht als Referenz</translation>
     </message>
     <message>
       <source>Edit</source>
-      <translation type="unfinished" />
+      <translation>Bearbeiten</translation>
     </message>
     <message>
       <source>Correct the region with the Segment Editor</source>
-      <translation type="unfinished" />
+      <translation>Die Region mit dem Segment Editor korrigieren</translation>
     </message>
     <message>
       <source>Undo</source>
-      <translation type="unfinished" />
+      <translation>Rückgängig</translation>
     </message>
     <message>
       <source>Take the last edit back</source>
-      <translation type="unfinished" />
+      <translation>Die letzte Bearbeitung zurücknehmen</translation>
     </message>
     <message>
       <source>Redo</source>
-      <translation type="unfinished" />
+      <translation>Wiederholen</translation>
     </message>
     <message>
       <source>Make the edit again</source>
-      <translation type="unfinished" />
+      <translation>Die Bearbeitung wiederholen</translation>
     </message>
   </context>
   <context>
     <name>SegmentPage</name>
     <message>
       <source>CT:</source>
-      <translation type="unfinished" />
+      <translation>CT:</translation>
     </message>
     <message>
       <source>The CT to segment</source>
-      <translation type="unfinished" />
+      <translation>Das CT, das segmentiert wird</translation>
     </message>
     <message>
       <source>Model:</source>
-      <translation type="unfinished" />
+      <translation>Modell:</translation>
     </message>
     <message>
       <source>The model to segment with</source>
-      <translation type="unfinished" />
+      <translation>Das Modell, mit dem segmentiert wird</translation>
     </message>
     <message>
       <source>...</source>
-      <translation type="unfinished" />
+      <translation>...</translation>
     </message>
     <message>
       <source>Use an nnU-Net model from a folder</source>
-      <translation type="unfinished" />
+      <translation>Ein nnU-Net-Modell aus einem Ordner verwenden</translation>
     </message>
     <message>
       <source>Device:</source>
-      <translation type="unfinished" />
+      <translation>Gerät:</translation>
     </message>
     <message>
       <source>Device for inference</source>
-      <translation type="unfinished" />
+      <translation>Gerät für die Berechnung</translation>
     </message>
     <message>
       <source>Structures</source>
-      <translation type="unfinished" />
+      <translation>Strukturen</translation>
     </message>
     <message>
       <source>Search</source>
-      <translation type="unfinished" />
+      <translation>Suchen</translation>
     </message>
     <message>
       <source>All</source>
-      <translation type="unfinished" />
+      <translation>Alle</translation>
     </message>
     <message>
       <source>None</source>
-      <translation type="unfinished" />
+      <translation>Keine</translation>
     </message>
     <message>
       <source>Options</source>
-      <translation type="unfinished" />
+      <translation>Optionen</translation>
     </message>
     <message>
       <source>Members:</source>
-      <translation type="unfinished" />
+      <translation>Mitglieder:</translation>
     </message>
     <message>
       <source>Ensemble members used to estimate uncertainty</source>
-      <translation type="unfinished" />
+      <translation>Ensemble-Mitglieder, aus denen die Unsicherheit geschätzt wird</translation>
     </message>
     <message>
       <source>Regions:</source>
-      <translation type="unfinished" />
+      <translation>Regionen:</translation>
     </message>
     <message>
       <source>How many regions to review are listed</source>
-      <translation type="unfinished" />
+      <translation>Wie viele zu prüfende Regionen aufgelistet werden</translation>
     </message>
     <message>
       <source>Exact mode</source>
-      <translation type="unfinished" />
+      <translation>Exakter Modus</translation>
     </message>
     <message>
       <source>Reproduces the original package's result (slower)</source>
-      <translation type="unfinished" />
+      <translation>Liefert genau das Ergebnis des Originalpakets (langsamer)</translation>
     </message>
     <message>
       <source>Show a quick low-resolution preview first</source>
-      <translation type="unfinished" />
+      <translation>Zuerst eine schnelle, grobe Vorschau zeigen</translation>
     </message>
     <message>
       <source>A first result in a fraction of the time, for models that have a low-resolution variant</source>
-      <translation type="unfinished" />
+      <translation>Ein erstes Ergebnis in einem Bruchteil der Zeit, bei Modellen mit einer gröberen Variante</translation>
     </message>
     <message>
       <source>Use a lower-resolution model if memory runs out</source>
-      <translation type="unfinished" />
+      <translation>Bei Speichermangel ein gröberes Modell nehmen</translation>
     </message>
     <message>
       <source>Otherwise the job ends with an error</source>
-      <translation type="unfinished" />
+      <translation>Sonst endet der Auftrag mit einem Fehler</translation>
     </message>
     <message>
       <source>Segment</source>
-      <translation type="unfinished" />
+      <translation>Segmentieren</translation>
     </message>
     <message>
       <source>Segment the chosen CT; Slicer stays usable meanwhile</source>
-      <translation type="unfinished" />
+      <translation>Das gewählte CT segmentieren; Slicer bleibt währenddessen benutzbar</translation>
     </message>
     <message>
       <source>Cancel</source>
-      <translation type="unfinished" />
+      <translation>Abbrechen</translation>
     </message>
     <message>
       <source>End it at once; nothing is left behind</source>
-      <translation type="unfinished" />
+      <translation>Sofort beenden; es bleibt nichts zurück</translation>
     </message>
   </context>
   <context>
     <name>SettingsPage</name>
     <message>
       <source>Install...</source>
-      <translation type="unfinished" />
+      <translation>Installieren...</translation>
     </message>
     <message>
       <source>Shows size and location first</source>
-      <translation type="unfinished" />
+      <translation>Zeigt zuerst Größe und Ort</translation>
     </message>
     <message>
       <source>Update</source>
-      <translation type="unfinished" />
+      <translation>Aktualisieren</translation>
     </message>
     <message>
       <source>Repair</source>
-      <translation type="unfinished" />
+      <translation>Reparieren</translation>
     </message>
     <message>
       <source>Remove...</source>
-      <translation type="unfinished" />
+      <translation>Entfernen...</translation>
     </message>
     <message>
       <source>Use my own Python...</source>
-      <translation type="unfinished" />
+      <translation>Eigenes Python verwenden...</translation>
     </message>
     <message>
       <source>A Python that has torch, nnunetv2 and TotalSegmentator already; it is never changed</source>
-      <translation type="unfinished" />
+      <translation>Ein Python, das torch, nnunetv2 und TotalSegmentator schon enthält; es wird nie verändert</translation>
     </message>
     <message>
       <source>Check</source>
-      <translation type="unfinished" />
+      <translation>Prüfen</translation>
     </message>
     <message>
       <source>Compare every installed file with the packages' records; nothing is changed</source>
-      <translation type="unfinished" />
+      <translation>Jede installierte Datei mit den Angaben der Pakete vergleichen; nichts wird verändert</translation>
     </message>
     <message>
       <source>Stop the engine</source>
-      <translation type="unfinished" />
+      <translation>Engine anhalten</translation>
     </message>
     <message>
       <source>Frees its memory; it starts again when it is needed</source>
-      <translation type="unfinished" />
+      <translation>Gibt ihren Speicher frei; sie startet wieder, wenn sie gebraucht wird</translation>
     </message>
     <message>
       <source>Cancel</source>
-      <translation type="unfinished" />
+      <translation>Abbrechen</translation>
     </message>
     <message>
       <source>Location, proxy, offline</source>
-      <translation type="unfinished" />
+      <translation>Ort, Proxy, offline</translation>
     </message>
     <message>
       <source>Folder:</source>
-      <translation type="unfinished" />
+      <translation>Ordner:</translation>
     </message>
     <message>
       <source>...</source>
-      <translation type="unfinished" />
+      <translation>...</translation>
     </message>
     <message>
       <source>Choose a folder</source>
-      <translation type="unfinished" />
+      <translation>Ordner wählen</translation>
     </message>
     <message>
       <source>Wheels:</source>
-      <translation type="unfinished" />
+      <translation>Pakete:</translation>
     </message>
     <message>
       <source>folder of wheels, for a computer without internet</source>
-      <translation type="unfinished" />
+      <translation>Ordner mit Wheels, ohne Internet</translation>
     </message>
     <message>
       <source>Use only the folder of wheels</source>
-      <translation type="unfinished" />
+      <translation>Nur den Ordner mit Wheels verwenden</translation>
     </message>
     <message>
       <source>Proxy:</source>
-      <translation type="unfinished" />
+      <translation>Proxy:</translation>
     </message>
     <message>
       <source>http://user:password@host:port</source>
-      <translation type="unfinished" />
+      <translation>http://user:password@host:port</translation>
     </message>
     <message>
       <source>Remembered for the next start of Slicer, except for the password</source>
-      <translation type="unfinished" />
+      <translation>Wird bis zum nächsten Start von Slicer gemerkt, außer dem Passwort</translation>
     </message>
     <message>
       <source>PyTorch build:</source>
-      <translation type="unfinished" />
+      <translation>PyTorch für:</translation>
     </message>
     <message>
       <source>Automatic looks for a graphics card</source>
-      <translation type="unfinished" />
+      <translation>Automatisch sucht nach einer Grafikkarte</translation>
     </message>
     <message>
       <source>Model weights and licence</source>
-      <translation type="unfinished" />
+      <translation>Modellgewichte und Lizenz</translation>
     </message>
     <message>
       <source>Add weights from a file...</source>
-      <translation type="unfinished" />
+      <translation>Gewichte aus einer Datei hinzufügen...</translation>
     </message>
     <message>
       <source>A zip of TotalSegmentator's weights that was downloaded on another computer</source>
-      <translation type="unfinished" />
+      <translation>Eine Zip-Datei mit Gewichten von TotalSegmentator, die auf einem anderen Computer geladen wurde</translation>
     </message>
     <message>
       <source>TotalSegmentator licence number</source>
-      <translation type="unfinished" />
+      <translation>Lizenznummer für TotalSegmentator</translation>
     </message>
     <message>
       <source>Save licence number</source>
-      <translation type="unfinished" />
+      <translation>Nummer speichern</translation>
     </message>
     <message>
       <source>Send usage statistics to TotalSegmentator</source>
-      <translation type="unfinished" />
+      <translation>Nutzungsstatistik an TotalSegmentator senden</translation>
     </message>
     <message>
       <source>Off: nothing is sent</source>
-      <translation type="unfinished" />
+      <translation>Aus: Es wird nichts gesendet</translation>
     </message>
     <message>
       <source>Log</source>
-      <translation type="unfinished" />
+      <translation>Protokoll</translation>
     </message>
     <message>
       <source>Open the log's folder</source>
-      <translation type="unfinished" />
+      <translation>Ordner des Protokolls öffnen</translation>
     </message>
   </context>
   <context>
     <name>SetupPage</name>
     <message>
       <source>Install the engine...</source>
-      <translation type="unfinished" />
+      <translation>Engine installieren...</translation>
     </message>
     <message>
       <source>More</source>
-      <translation type="unfinished" />
+      <translation>Mehr</translation>
     </message>
   </context>
   <context>
     <name>panel.at_start</name>
     <message>
       <source>Open ActiveSeg</source>
-      <translation type="unfinished" />
+      <translation>ActiveSeg öffnen</translation>
     </message>
     <message>
       <source>ActiveSeg: unsaved corrections of {count} case(s)</source>
-      <translation type="unfinished" />
+      <translation>ActiveSeg: nicht gespeicherte Korrekturen von {count} Fall/Fällen</translation>
     </message>
     <message>
       <source>ActiveSeg: training of {name}</source>
-      <translation type="unfinished" />
+      <translation>ActiveSeg: Training von {name}</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.closing</name>
+    <message>
+      <source>Close Slicer all the same?</source>
+      <translation>Slicer trotzdem schließen?</translation>
+    </message>
+    <message>
+      <source>Close Slicer</source>
+      <translation>Slicer schließen</translation>
+    </message>
+    <message>
+      <source>The latest corrections of {names} could not be kept.</source>
+      <translation>Die letzten Korrekturen von {names} konnten nicht gesichert werden.</translation>
+    </message>
+    <message>
+      <source>The segmentation is not finished and will be lost.</source>
+      <translation>Die Segmentierung ist nicht fertig und geht verloren.</translation>
+    </message>
+    <message>
+      <source>The training will stop; it can be resumed later.</source>
+      <translation>Das Training hält an; es kann später fortgesetzt werden.</translation>
+    </message>
+    <message>
+      <source>The engine is being changed; this will be cancelled.</source>
+      <translation>Die Engine wird gerade verändert; das wird abgebrochen.</translation>
     </message>
   </context>
   <context>
     <name>panel.current_case</name>
     <message>
       <source>{ct} is the CT of {name}: both belong together again.</source>
-      <translation type="unfinished" />
+      <translation>{ct} ist das CT von {name}: Beide gehören wieder zusammen.</translation>
     </message>
   </context>
   <context>
     <name>panel.drafts</name>
     <message>
+      <source>Not kept: {reason}</source>
+      <translation>Nicht gesichert: {reason}</translation>
+    </message>
+    <message>
+      <source>Keeping...</source>
+      <translation>Wird gesichert...</translation>
+    </message>
+    <message>
+      <source>Kept {time}</source>
+      <translation>Gesichert {time}</translation>
+    </message>
+    <message>
       <source>Unsaved corrections of {ct}, from {time}: {done} of {total} regions reviewed. Restore them?</source>
-      <translation type="unfinished" />
+      <translation>Nicht gespeicherte Korrekturen von {ct}, vom {time}: {done} von {total} Regionen geprüft. Wiederherstellen?</translation>
     </message>
     <message>
       <source>Unsaved corrections of {ct}, from {time}. Restore them?</source>
-      <translation type="unfinished" />
+      <translation>Nicht gespeicherte Korrekturen von {ct}, vom {time}. Wiederherstellen?</translation>
     </message>
     <message>
       <source>Delete the unsaved corrections of {name} for good?</source>
-      <translation type="unfinished" />
+      <translation>Die nicht gespeicherten Korrekturen von {name} endgültig löschen?</translation>
     </message>
     <message>
       <source>Delete</source>
-      <translation type="unfinished" />
+      <translation>Löschen</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.editing</name>
+    <message>
+      <source>The whole segmentation</source>
+      <translation>Die ganze Segmentierung</translation>
+    </message>
+    <message>
+      <source>No region is chosen</source>
+      <translation>Keine Region gewählt</translation>
+    </message>
+    <message>
+      <source>nothing here</source>
+      <translation>hier nichts</translation>
+    </message>
+    <message>
+      <source>{structures}, region {number} of {total}</source>
+      <translation>{structures}, Region {number} von {total}</translation>
     </message>
   </context>
   <context>
     <name>panel.exporting</name>
     <message>
       <source>Use where the model is confident</source>
-      <translation type="unfinished" />
+      <translation>Verwenden, wo das Modell sicher ist</translation>
     </message>
     <message>
       <source>Use all: I reviewed the whole case</source>
-      <translation type="unfinished" />
+      <translation>Alle verwenden: Ich habe den ganzen Fall geprüft</translation>
     </message>
     <message>
       <source>Ignore all outside of reviewed regions</source>
-      <translation type="unfinished" />
+      <translation>Alles außerhalb geprüfter Regionen ignorieren</translation>
     </message>
     <message>
       <source>A preview cannot be exported.</source>
-      <translation type="unfinished" />
+      <translation>Eine Vorschau kann nicht exportiert werden.</translation>
     </message>
     <message>
       <source>Choose a segmentation and a dataset.</source>
-      <translation type="unfinished" />
+      <translation>Wählen Sie eine Segmentierung und einen Datensatz.</translation>
     </message>
     <message>
       <source>nnU-Net cannot have a dataset with the name '{typed}'. Shall it be called '{name}'?</source>
-      <translation type="unfinished" />
+      <translation>nnU-Net erlaubt keinen Datensatz mit dem Namen '{typed}'. Soll er '{name}' heißen?</translation>
     </message>
     <message>
       <source>Use this name</source>
-      <translation type="unfinished" />
+      <translation>Diesen Namen verwenden</translation>
     </message>
     <message>
       <source>Keeping a copy of the case</source>
-      <translation type="unfinished" />
+      <translation>Kopie des Falls wird gesichert</translation>
     </message>
     <message>
       <source>Handing the case over</source>
-      <translation type="unfinished" />
+      <translation>Fall wird übergeben</translation>
     </message>
     <message>
       <source>Waiting for another job</source>
-      <translation type="unfinished" />
+      <translation>Wartet auf einen anderen Auftrag</translation>
     </message>
     <message>
       <source>Starting</source>
-      <translation type="unfinished" />
+      <translation>Startet</translation>
     </message>
     <message>
       <source>Reading the case</source>
-      <translation type="unfinished" />
+      <translation>Fall wird gelesen</translation>
     </message>
     <message>
       <source>Comparing it with the prediction</source>
-      <translation type="unfinished" />
+      <translation>Vergleich mit der Vorhersage</translation>
     </message>
     <message>
       <source>Storing it in the dataset</source>
-      <translation type="unfinished" />
+      <translation>Wird im Datensatz abgelegt</translation>
     </message>
     <message>
       <source>Working on the case</source>
-      <translation type="unfinished" />
+      <translation>Fall wird bearbeitet</translation>
     </message>
     <message>
       <source>choose...</source>
-      <translation type="unfinished" />
+      <translation>wählen...</translation>
     </message>
     <message>
       <source>leave it out</source>
-      <translation type="unfinished" />
+      <translation>weglassen</translation>
     </message>
     <message>
       <source>Remove {case} with its history from {dataset}? This cannot be undone.</source>
-      <translation type="unfinished" />
+      <translation>{case} mit seiner Geschichte aus {dataset} entfernen? Das kann nicht rückgängig gemacht werden.</translation>
     </message>
     <message>
       <source>The dataset's folder</source>
-      <translation type="unfinished" />
+      <translation>Der Ordner des Datensatzes</translation>
     </message>
     <message>
       <source>Stored as {case} in {dataset}</source>
-      <translation type="unfinished" />
+      <translation>Abgelegt als {case} in {dataset}</translation>
     </message>
     <message>
       <source>This would be written to {dataset}</source>
-      <translation type="unfinished" />
+      <translation>Das würde in {dataset} geschrieben</translation>
     </message>
   </context>
   <context>
     <name>panel.installation</name>
     <message>
       <source>detect automatically</source>
-      <translation type="unfinished" />
+      <translation>automatisch erkennen</translation>
     </message>
     <message>
       <source>CPU only</source>
-      <translation type="unfinished" />
+      <translation>nur CPU</translation>
     </message>
     <message>
       <source>Ignore the variable</source>
-      <translation type="unfinished" />
+      <translation>Variable ignorieren</translation>
     </message>
     <message>
       <source>Set up the engine</source>
-      <translation type="unfinished" />
+      <translation>Engine einrichten</translation>
     </message>
     <message>
       <source>The engine is not installed. It is a Python environment of its own, outside of Slicer's.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine ist nicht installiert. Sie ist eine eigene Python-Umgebung außerhalb von Slicer.</translation>
     </message>
     <message>
       <source>The engine is damaged. {what} {way_out}</source>
-      <translation type="unfinished" />
+      <translation>Die Engine ist beschädigt. {what} {way_out}</translation>
     </message>
     <message>
       <source>The engine is running.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine läuft.</translation>
     </message>
     <message>
       <source>The engine is ready; it starts when it is needed.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine ist bereit; sie startet, wenn sie gebraucht wird.</translation>
     </message>
     <message>
       <source>Press Repair.</source>
-      <translation type="unfinished" />
+      <translation>Drücken Sie Reparieren.</translation>
     </message>
     <message>
       <source>Install what is missing into that Python, or let ActiveSeg install an environment of its own.</source>
-      <translation type="unfinished" />
+      <translation>Installieren Sie das Fehlende in dieses Python, oder lassen Sie ActiveSeg eine eigene Umgebung installieren.</translation>
     </message>
     <message>
       <source>The engine is damaged. {what}</source>
-      <translation type="unfinished" />
+      <translation>Die Engine ist beschädigt. {what}</translation>
     </message>
     <message>
       <source>Repair...</source>
-      <translation type="unfinished" />
+      <translation>Reparieren...</translation>
     </message>
     <message>
       <source>Installed by ActiveSeg in {folder}.</source>
-      <translation type="unfinished" />
+      <translation>Von ActiveSeg installiert in {folder}.</translation>
     </message>
     <message>
       <source>Your own Python: {python}</source>
-      <translation type="unfinished" />
+      <translation>Ihr eigenes Python: {python}</translation>
     </message>
     <message>
       <source>Set by ACTIVESEG_ENGINE_PYTHON: {python}</source>
-      <translation type="unfinished" />
+      <translation>Gesetzt durch ACTIVESEG_ENGINE_PYTHON: {python}</translation>
     </message>
     <message>
       <source>{size} of an unfinished installation are there.</source>
-      <translation type="unfinished" />
+      <translation>{size} einer unfertigen Installation sind vorhanden.</translation>
     </message>
     <message>
       <source>{size} on disk</source>
-      <translation type="unfinished" />
+      <translation>{size} auf der Festplatte</translation>
     </message>
     <message>
       <source>This version of ActiveSeg was tested with other packages. Press Update.</source>
-      <translation type="unfinished" />
+      <translation>Diese Version von ActiveSeg wurde mit anderen Paketen getestet. Drücken Sie Aktualisieren.</translation>
     </message>
     <message>
       <source>Install</source>
-      <translation type="unfinished" />
+      <translation>Installieren</translation>
     </message>
     <message>
       <source>The engine is installed again, with the same settings; until that is done the old one stays.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine wird mit denselben Einstellungen neu installiert; bis dahin bleibt die alte.</translation>
     </message>
     <message>
       <source>Repair</source>
-      <translation type="unfinished" />
+      <translation>Reparieren</translation>
     </message>
     <message>
       <source>The engine is up to date.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine ist aktuell.</translation>
     </message>
     <message>
       <source>Update</source>
-      <translation type="unfinished" />
+      <translation>Aktualisieren</translation>
     </message>
     <message>
       <source>All files of the engine are as they were installed.</source>
-      <translation type="unfinished" />
+      <translation>Alle Dateien der Engine sind so, wie sie installiert wurden.</translation>
     </message>
     <message>
       <source>Remove the engine's environment from {folder}? Your datasets and models stay.</source>
-      <translation type="unfinished" />
+      <translation>Die Umgebung der Engine aus {folder} entfernen? Ihre Datensätze und Modelle bleiben.</translation>
     </message>
     <message>
       <source>Remove</source>
-      <translation type="unfinished" />
+      <translation>Entfernen</translation>
     </message>
     <message>
       <source>A Python with torch, nnunetv2 and TotalSegmentator</source>
-      <translation type="unfinished" />
+      <translation>Ein Python mit torch, nnunetv2 und TotalSegmentator</translation>
     </message>
     <message>
       <source>The engine was removed.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine wurde entfernt.</translation>
     </message>
     <message>
       <source>These files in its folder are not ActiveSeg's and stay: {names}.</source>
-      <translation type="unfinished" />
+      <translation>Diese Dateien in ihrem Ordner gehören nicht zu ActiveSeg und bleiben: {names}.</translation>
     </message>
     <message>
       <source>The engine is installed.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine ist installiert.</translation>
     </message>
     <message>
       <source>The engine is updated.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine ist aktualisiert.</translation>
     </message>
     <message>
       <source>The engine is repaired.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine ist repariert.</translation>
     </message>
     <message>
       <source>Your own Python is used from now on.</source>
-      <translation type="unfinished" />
+      <translation>Von jetzt an wird Ihr eigenes Python verwendet.</translation>
     </message>
     <message>
       <source>Cancelled. {size} stay in {folder}: the next installation uses them, or remove them with Remove.</source>
-      <translation type="unfinished" />
+      <translation>Abgebrochen. {size} bleiben in {folder}: Die nächste Installation verwendet sie, oder Sie löschen sie mit Entfernen.</translation>
     </message>
     <message>
       <source>Cancelled. The engine is as it was before.</source>
-      <translation type="unfinished" />
+      <translation>Abgebrochen. Die Engine ist wie zuvor.</translation>
     </message>
     <message>
       <source>Choose a folder</source>
-      <translation type="unfinished" />
+      <translation>Ordner wählen</translation>
     </message>
     <message>
       <source>The log is in {folder}</source>
-      <translation type="unfinished" />
+      <translation>Das Protokoll liegt in {folder}</translation>
     </message>
     <message>
       <source>no folder yet</source>
-      <translation type="unfinished" />
+      <translation>noch kein Ordner</translation>
     </message>
   </context>
   <context>
     <name>panel.installation_texts</name>
     <message>
       <source>{size:.0f} MB</source>
-      <translation type="unfinished" />
+      <translation>{size:.0f} MB</translation>
     </message>
     <message>
       <source>{size:.1f} GB</source>
-      <translation type="unfinished" />
+      <translation>{size:.1f} GB</translation>
     </message>
     <message>
       <source>Folder: {folder}</source>
-      <translation type="unfinished" />
+      <translation>Ordner: {folder}</translation>
     </message>
     <message>
       <source>Space: about {needed}; {free} are free</source>
-      <translation type="unfinished" />
+      <translation>Platz: etwa {needed}; {free} sind frei</translation>
     </message>
     <message>
       <source>Download: about {size}, {minutes} min with 50 Mbit/s; then some minutes to unpack and to try it</source>
-      <translation type="unfinished" />
+      <translation>Herunterladen: etwa {size}, {minutes} min mit 50 Mbit/s; danach einige Minuten zum Auspacken und Ausprobieren</translation>
     </message>
     <message>
       <source>Download: nothing, all comes from {wheels}</source>
-      <translation type="unfinished" />
+      <translation>Herunterladen: nichts, alles kommt aus {wheels}</translation>
     </message>
     <message>
       <source>Already there from an earlier attempt: {size}. They are used again, so less is downloaded.</source>
-      <translation type="unfinished" />
+      <translation>Von einem früheren Versuch vorhanden: {size}. Sie werden wiederverwendet, es wird weniger geladen.</translation>
     </message>
     <message>
       <source>PyTorch for NVIDIA graphics cards</source>
-      <translation type="unfinished" />
+      <translation>PyTorch für NVIDIA-Grafikkarten</translation>
     </message>
     <message>
       <source>PyTorch for the CPU</source>
-      <translation type="unfinished" />
+      <translation>PyTorch für die CPU</translation>
     </message>
     <message>
       <source>Packages: {count}, with {build}</source>
-      <translation type="unfinished" />
+      <translation>Pakete: {count}, mit {build}</translation>
     </message>
     <message>
       <source>The weights of a model (0.1 to 1.5 GB) are downloaded when it is first used.</source>
-      <translation type="unfinished" />
+      <translation>Die Gewichte eines Modells (0,1 bis 1,5 GB) werden bei der ersten Verwendung geladen.</translation>
     </message>
     <message>
       <source>Nothing outside of the folder is changed, and nothing in Slicer's own Python.</source>
-      <translation type="unfinished" />
+      <translation>Außerhalb des Ordners und in Slicers eigenem Python wird nichts verändert.</translation>
     </message>
     <message>
       <source>Getting the installer</source>
-      <translation type="unfinished" />
+      <translation>Installationsprogramm wird geladen</translation>
     </message>
     <message>
       <source>Looking for a Python</source>
-      <translation type="unfinished" />
+      <translation>Python wird gesucht</translation>
     </message>
     <message>
       <source>Getting the packages</source>
-      <translation type="unfinished" />
+      <translation>Pakete werden geladen</translation>
     </message>
     <message>
       <source>Trying the packages</source>
-      <translation type="unfinished" />
+      <translation>Pakete werden ausprobiert</translation>
     </message>
     <message>
       <source>Looking at what an installation needs</source>
-      <translation type="unfinished" />
+      <translation>Bedarf der Installation wird ermittelt</translation>
     </message>
     <message>
       <source>Looking at what this needs</source>
-      <translation type="unfinished" />
+      <translation>Bedarf wird ermittelt</translation>
     </message>
     <message>
       <source>Checking the engine's files</source>
-      <translation type="unfinished" />
+      <translation>Dateien der Engine werden geprüft</translation>
     </message>
     <message>
       <source>Removing the engine</source>
-      <translation type="unfinished" />
+      <translation>Engine wird entfernt</translation>
     </message>
     <message>
       <source>Starting</source>
-      <translation type="unfinished" />
+      <translation>Startet</translation>
     </message>
   </context>
   <context>
     <name>panel.message</name>
     <message>
       <source>Details</source>
-      <translation type="unfinished" />
+      <translation>Details</translation>
     </message>
   </context>
   <context>
     <name>panel.models</name>
     <message>
       <source>Set up the engine to see the models.</source>
-      <translation type="unfinished" />
+      <translation>Richten Sie die Engine ein, um die Modelle zu sehen.</translation>
     </message>
     <message>
       <source>Version {version} of the project is used for segmentation from now on.</source>
-      <translation type="unfinished" />
+      <translation>Von jetzt an wird mit Version {version} des Projekts segmentiert.</translation>
     </message>
     <message>
       <source>Automatic</source>
-      <translation type="unfinished" />
+      <translation>Automatisch</translation>
     </message>
     <message>
       <source>{free:.1f} GB free</source>
-      <translation type="unfinished" />
+      <translation>{free:.1f} GB frei</translation>
     </message>
     <message>
       <source>CPU</source>
-      <translation type="unfinished" />
+      <translation>CPU</translation>
     </message>
     <message>
       <source>Folder of an nnU-Net model (with plans.json, dataset.json and fold_...)</source>
-      <translation type="unfinished" />
+      <translation>Ordner eines nnU-Net-Modells (mit plans.json, dataset.json und fold_...)</translation>
     </message>
   </context>
   <context>
     <name>panel.panel</name>
     <message>
       <source>Repair...</source>
-      <translation type="unfinished" />
+      <translation>Reparieren...</translation>
     </message>
     <message>
       <source>Set up the engine</source>
-      <translation type="unfinished" />
+      <translation>Engine einrichten</translation>
     </message>
     <message>
       <source>Show</source>
-      <translation type="unfinished" />
+      <translation>Anzeigen</translation>
     </message>
     <message>
       <source>{name} is ready. Choose its CT to review it.</source>
-      <translation type="unfinished" />
+      <translation>{name} ist fertig. Wählen Sie das zugehörige CT, um zu prüfen.</translation>
     </message>
   </context>
   <context>
     <name>panel.project</name>
     <message>
       <source>new</source>
-      <translation type="unfinished" />
+      <translation>neu</translation>
     </message>
     <message>
       <source>Folder of the project</source>
-      <translation type="unfinished" />
+      <translation>Ordner des Projekts</translation>
     </message>
     <message>
       <source>{case}: {side}</source>
-      <translation type="unfinished" />
+      <translation>{case}: {side}</translation>
     </message>
     <message>
       <source>A project contains the dataset, the held-out cases and all versions of the fine-tuned model.</source>
-      <translation type="unfinished" />
+      <translation>Ein Projekt enthält den Datensatz, die zurückgehaltenen Fälle und alle Versionen des Modells.</translation>
     </message>
     <message>
       <source>Based on {model}. {train} training cases, {held_out} held out, {replay} replayed images.</source>
-      <translation type="unfinished" />
+      <translation>Beruht auf {model}. {train} Trainingsfälle, {held_out} zurückgehalten, {replay} wiederholte Bilder.</translation>
     </message>
     <message>
       <source>No patient ID yet: {cases}.</source>
-      <translation type="unfinished" />
+      <translation>Noch ohne Patienten-ID: {cases}.</translation>
     </message>
   </context>
   <context>
     <name>panel.question</name>
     <message>
       <source>ActiveSeg</source>
-      <translation type="unfinished" />
+      <translation>ActiveSeg</translation>
     </message>
     <message>
       <source>Yes</source>
-      <translation type="unfinished" />
+      <translation>Ja</translation>
     </message>
     <message>
       <source>Cancel</source>
-      <translation type="unfinished" />
+      <translation>Abbrechen</translation>
     </message>
   </context>
   <context>
     <name>panel.review</name>
     <message>
       <source>{count} ticked</source>
-      <translation type="unfinished" />
+      <translation>{count} angekreuzt</translation>
     </message>
     <message>
       <source>all structures</source>
-      <translation type="unfinished" />
+      <translation>alle Strukturen</translation>
     </message>
     <message>
       <source>{done} of {total} reviewed</source>
-      <translation type="unfinished" />
+      <translation>{done} von {total} geprüft</translation>
     </message>
     <message>
       <source>'{name}' was not made by ActiveSeg: there are no regions to review. Choose another one, or segment.</source>
-      <translation type="unfinished" />
+      <translation>'{name}' stammt nicht von ActiveSeg: Es gibt keine Regionen zu prüfen. Wählen Sie eine andere, oder segmentieren Sie.</translation>
     </message>
     <message>
       <source>There is no segmentation of this CT to review yet.</source>
-      <translation type="unfinished" />
+      <translation>Es gibt noch keine Segmentierung dieses CTs zu prüfen.</translation>
     </message>
     <message>
       <source>The CT of '{name}' is no longer in the scene. Load the same CT again to go on.</source>
-      <translation type="unfinished" />
+      <translation>Das CT von '{name}' ist nicht mehr in der Szene. Laden Sie dasselbe CT erneut, um weiterzumachen.</translation>
     </message>
     <message>
       <source>This is a quick preview by a coarser model. It can be neither reviewed, edited nor exported.</source>
-      <translation type="unfinished" />
+      <translation>Das ist eine schnelle Vorschau eines gröberen Modells. Sie kann nicht geprüft, bearbeitet oder exportiert werden.</translation>
     </message>
     <message>
       <source>'{case}' comes from a dataset and has no regions to review. Press Edit to correct it.</source>
-      <translation type="unfinished" />
+      <translation>'{case}' kommt aus einem Datensatz und hat keine Regionen zu prüfen. Drücken Sie Bearbeiten, um zu korrigieren.</translation>
     </message>
     <message>
       <source>No region to review was found. Press Edit to correct the segmentation.</source>
-      <translation type="unfinished" />
+      <translation>Es wurde keine zu prüfende Region gefunden. Drücken Sie Bearbeiten, um die Segmentierung zu korrigieren.</translation>
     </message>
     <message>
       <source>{what}. Hover to see it in the views, click to take it.</source>
-      <translation type="unfinished" />
+      <translation>{what}. Zeigen, um es in den Ansichten zu sehen; klicken, um es zu übernehmen.</translation>
     </message>
     <message>
       <source>Alternatives:</source>
-      <translation type="unfinished" />
+      <translation>Alternativen:</translation>
     </message>
     <message>
       <source>No alternatives here.</source>
-      <translation type="unfinished" />
+      <translation>Hier gibt es keine Alternativen.</translation>
     </message>
     <message>
       <source>{count} regions were reviewed. Replace the list? Your edits stay.</source>
-      <translation type="unfinished" />
+      <translation>{count} Regionen wurden geprüft. Die Liste ersetzen? Ihre Bearbeitungen bleiben.</translation>
     </message>
     <message>
       <source>Replace</source>
-      <translation type="unfinished" />
+      <translation>Ersetzen</translation>
     </message>
     <message>
       <source>open</source>
-      <translation type="unfinished" />
+      <translation>offen</translation>
     </message>
     <message>
       <source>accepted</source>
-      <translation type="unfinished" />
+      <translation>angenommen</translation>
     </message>
     <message>
       <source>corrected</source>
-      <translation type="unfinished" />
+      <translation>korrigiert</translation>
     </message>
     <message>
       <source>skipped</source>
-      <translation type="unfinished" />
+      <translation>ausgelassen</translation>
     </message>
     <message>
       <source>background</source>
-      <translation type="unfinished" />
+      <translation>Hintergrund</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.segment_search</name>
+    <message>
+      <source>Add '{structure}'</source>
+      <translation>'{structure}' hinzufügen</translation>
     </message>
   </context>
   <context>
     <name>panel.segmenting</name>
     <message>
       <source>Automatic</source>
-      <translation type="unfinished" />
+      <translation>Automatisch</translation>
     </message>
     <message>
       <source>1 (fastest, segmentation only)</source>
-      <translation type="unfinished" />
+      <translation>1 (am schnellsten, nur Segmentierung)</translation>
     </message>
     <message>
       <source>4 members</source>
-      <translation type="unfinished" />
+      <translation>4 Mitglieder</translation>
     </message>
     <message>
       <source>8 members</source>
-      <translation type="unfinished" />
+      <translation>8 Mitglieder</translation>
     </message>
     <message>
       <source>{ticked} of {all}</source>
-      <translation type="unfinished" />
+      <translation>{ticked} von {all}</translation>
     </message>
     <message>
       <source>Load a CT.</source>
-      <translation type="unfinished" />
+      <translation>Laden Sie ein CT.</translation>
     </message>
     <message>
       <source>Set up the engine, and choose a model.</source>
-      <translation type="unfinished" />
+      <translation>Richten Sie die Engine ein, und wählen Sie ein Modell.</translation>
     </message>
     <message>
       <source>Tick at least one structure.</source>
-      <translation type="unfinished" />
+      <translation>Kreuzen Sie mindestens eine Struktur an.</translation>
     </message>
     <message>
       <source>Stop</source>
-      <translation type="unfinished" />
+      <translation>Anhalten</translation>
     </message>
     <message>
       <source>Cancel</source>
-      <translation type="unfinished" />
+      <translation>Abbrechen</translation>
     </message>
     <message>
       <source>Try again</source>
-      <translation type="unfinished" />
+      <translation>Erneut versuchen</translation>
     </message>
     <message>
       <source>Segmentation shown, refining uncertainty</source>
-      <translation type="unfinished" />
+      <translation>Segmentierung sichtbar, Unsicherheit wird verfeinert</translation>
     </message>
     <message>
       <source>Loading the model</source>
-      <translation type="unfinished" />
+      <translation>Modell wird geladen</translation>
     </message>
     <message>
       <source>Starting</source>
-      <translation type="unfinished" />
+      <translation>Startet</translation>
     </message>
     <message>
       <source>Waiting for another job</source>
-      <translation type="unfinished" />
+      <translation>Wartet auf einen anderen Auftrag</translation>
     </message>
     <message>
       <source>Downloading weights</source>
-      <translation type="unfinished" />
+      <translation>Gewichte werden geladen</translation>
     </message>
     <message>
       <source>Reading the image</source>
-      <translation type="unfinished" />
+      <translation>Bild wird gelesen</translation>
     </message>
     <message>
       <source>Preparing the image</source>
-      <translation type="unfinished" />
+      <translation>Bild wird vorbereitet</translation>
     </message>
     <message>
       <source>Segmenting</source>
-      <translation type="unfinished" />
+      <translation>Segmentierung läuft</translation>
     </message>
     <message>
       <source>Resampling to the CT</source>
-      <translation type="unfinished" />
+      <translation>Umrechnung auf das CT</translation>
     </message>
     <message>
       <source>Finding regions to review</source>
-      <translation type="unfinished" />
+      <translation>Zu prüfende Regionen werden gesucht</translation>
     </message>
     <message>
       <source>Saving</source>
-      <translation type="unfinished" />
+      <translation>Wird gespeichert</translation>
     </message>
     <message>
       <source>{what}, {left} left</source>
-      <translation type="unfinished" />
+      <translation>{what}, noch {left}</translation>
     </message>
     <message>
       <source>{seconds} s</source>
-      <translation type="unfinished" />
+      <translation>{seconds} s</translation>
     </message>
     <message>
       <source>{minutes} min</source>
-      <translation type="unfinished" />
+      <translation>{minutes} min</translation>
     </message>
   </context>
   <context>
     <name>panel.steps</name>
     <message>
       <source>Segment</source>
-      <translation type="unfinished" />
+      <translation>Segmentieren</translation>
     </message>
     <message>
       <source>Review</source>
-      <translation type="unfinished" />
+      <translation>Prüfen</translation>
     </message>
     <message>
       <source>Export</source>
-      <translation type="unfinished" />
+      <translation>Export</translation>
     </message>
     <message>
       <source>Learn</source>
-      <translation type="unfinished" />
+      <translation>Lernen</translation>
     </message>
     <message>
       <source>Back to {step}</source>
-      <translation type="unfinished" />
+      <translation>Zurück zu {step}</translation>
     </message>
   </context>
   <context>
     <name>panel.training</name>
     <message>
       <source>Resume</source>
-      <translation type="unfinished" />
+      <translation>Fortsetzen</translation>
     </message>
     <message>
       <source>Pause</source>
-      <translation type="unfinished" />
+      <translation>Pause</translation>
     </message>
     <message>
       <source>Train on {cases} cases? It takes {time}, and {memory} of memory.</source>
-      <translation type="unfinished" />
+      <translation>Mit {cases} Fällen trainieren? Es dauert {time} und braucht {memory} Speicher.</translation>
     </message>
     <message>
       <source>Train</source>
-      <translation type="unfinished" />
+      <translation>Trainieren</translation>
     </message>
     <message>
       <source>Cancel the training? Everything it has learned so far is lost; Pause would keep it.</source>
-      <translation type="unfinished" />
+      <translation>Das Training abbrechen? Alles bisher Gelernte geht verloren; Pause würde es behalten.</translation>
     </message>
     <message>
       <source>Cancel training</source>
-      <translation type="unfinished" />
+      <translation>Training abbrechen</translation>
     </message>
     <message>
       <source>The reason is in its log.</source>
-      <translation type="unfinished" />
+      <translation>Der Grund steht im Protokoll.</translation>
     </message>
     <message>
       <source>Show</source>
-      <translation type="unfinished" />
+      <translation>Anzeigen</translation>
     </message>
     <message>
       <source>The training of {name} has ended. {version}: {verdict}</source>
-      <translation type="unfinished" />
+      <translation>Das Training von {name} ist beendet. {version}: {verdict}</translation>
     </message>
     <message>
       <source>The training of {name} has stopped and can be resumed.</source>
-      <translation type="unfinished" />
+      <translation>Das Training von {name} wurde angehalten und kann fortgesetzt werden.</translation>
     </message>
     <message>
       <source>A training of {name} is running; it was started before Slicer.</source>
-      <translation type="unfinished" />
+      <translation>Ein Training von {name} läuft; es wurde vor Slicer gestartet.</translation>
     </message>
     <message>
       <source>Starting</source>
-      <translation type="unfinished" />
+      <translation>Startet</translation>
     </message>
     <message>
       <source>Preparing the cases</source>
-      <translation type="unfinished" />
+      <translation>Fälle werden vorbereitet</translation>
     </message>
     <message>
       <source>Training</source>
-      <translation type="unfinished" />
+      <translation>Training</translation>
     </message>
     <message>
       <source>Measuring on the held-out cases</source>
-      <translation type="unfinished" />
+      <translation>Messung an den zurückgehaltenen Fällen</translation>
     </message>
     <message>
       <source>Done</source>
-      <translation type="unfinished" />
+      <translation>Fertig</translation>
     </message>
     <message>
       <source>Failed</source>
-      <translation type="unfinished" />
+      <translation>Fehlgeschlagen</translation>
     </message>
     <message>
       <source>Cancelled</source>
-      <translation type="unfinished" />
+      <translation>Abgebrochen</translation>
     </message>
     <message>
       <source>Stopped; can be resumed</source>
-      <translation type="unfinished" />
+      <translation>Angehalten; kann fortgesetzt werden</translation>
     </message>
     <message>
       <source>Paused</source>
-      <translation type="unfinished" />
+      <translation>Pausiert</translation>
     </message>
     <message>
       <source>{what}: member {member}, epoch {epoch}</source>
-      <translation type="unfinished" />
+      <translation>{what}: Mitglied {member}, Epoche {epoch}</translation>
     </message>
     <message>
       <source>, loss {loss:.3f}</source>
-      <translation type="unfinished" />
+      <translation>, Verlust {loss:.3f}</translation>
     </message>
     <message>
       <source>, {left} left</source>
-      <translation type="unfinished" />
+      <translation>, noch {left}</translation>
     </message>
   </context>
   <context>
     <name>panel.versions</name>
     <message>
       <source>Make {version} the current version, whatever the comparison says?</source>
-      <translation type="unfinished" />
+      <translation>{version} zur aktuellen Version machen, unabhängig vom Vergleich?</translation>
     </message>
     <message>
       <source>Make current</source>
-      <translation type="unfinished" />
+      <translation>Verwenden</translation>
     </message>
     <message>
       <source>Export the version</source>
-      <translation type="unfinished" />
+      <translation>Die Version exportieren</translation>
     </message>
     <message>
       <source>Written to {file}</source>
-      <translation type="unfinished" />
+      <translation>Geschrieben nach {file}</translation>
     </message>
     <message>
       <source>Import an exported version</source>
-      <translation type="unfinished" />
+      <translation>Eine exportierte Version importieren</translation>
     </message>
   </context>
   <context>
     <name>panel.weights</name>
     <message>
       <source>Enter the licence number</source>
-      <translation type="unfinished" />
+      <translation>Lizenznummer eingeben</translation>
     </message>
     <message>
       <source>Add weights from a file...</source>
-      <translation type="unfinished" />
+      <translation>Gewichte aus einer Datei hinzufügen...</translation>
     </message>
     <message>
       <source>A zip of TotalSegmentator's weights</source>
-      <translation type="unfinished" />
+      <translation>Eine Zip-Datei mit Gewichten von TotalSegmentator</translation>
     </message>
     <message>
       <source>Adding the weights...</source>
-      <translation type="unfinished" />
+      <translation>Gewichte werden hinzugefügt...</translation>
     </message>
     <message>
       <source>The weights of {model} are installed.</source>
-      <translation type="unfinished" />
+      <translation>Die Gewichte von {model} sind installiert.</translation>
     </message>
     <message>
       <source>The licence number is kept for TotalSegmentator.</source>
-      <translation type="unfinished" />
+      <translation>Die Lizenznummer ist für TotalSegmentator gespeichert.</translation>
     </message>
   </context>
 </TS>
