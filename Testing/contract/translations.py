@@ -1,7 +1,7 @@
-"""The panel's texts and their German: what the code and the ``.ui`` files hold, and what ``ActiveSeg_de.ts`` says.
+"""The panel's texts and their translations: what the code and the ``.ui`` files hold, and what the ``.ts`` files say.
 
-``python3 Testing/contract/translations.py`` writes new texts into the ``.ts`` file and takes out those that are gone.
-It keeps all translations, lists what is to be translated, and makes the ``.qm`` file that Slicer reads.
+``python3 Testing/contract/translations.py`` writes new texts into the ``.ts`` files and takes out those that are
+gone. It keeps all translations, lists what is to be translated, and makes the ``.qm`` files that Slicer reads.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ def fits(text: str, translation: str) -> bool:
     return sorted(PLACEHOLDER.findall(text)) == sorted(PLACEHOLDER.findall(translation))
 
 
-def write(known: dict[Text, str], path: Path = GERMAN) -> None:
+def write(known: dict[Text, str], path: Path) -> None:
     """The ``.ts`` file of today's texts with the translations that are known."""
-    root = ElementTree.Element("TS", version="2.1", language="de_DE", sourcelanguage="en")
+    root = ElementTree.Element("TS", version="2.1", language=path.stem.partition("_")[2], sourcelanguage="en")
     context, name = None, None
     for text in texts():
         if text[0] != name or context is None:
@@ -90,7 +90,6 @@ def write(known: dict[Text, str], path: Path = GERMAN) -> None:
         if not translation.text:
             translation.set("type", "unfinished")
     ElementTree.indent(root)
-    path.parent.mkdir(exist_ok=True)
     body = ElementTree.tostring(root, encoding="unicode")
     path.write_text(f'<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE TS>\n{body}\n', "utf-8")
 
@@ -100,7 +99,7 @@ def elsewhere(text: str, known: dict[Text, str]) -> str:
     return next((known[other] for other in known if other[1] == text and known[other]), "")
 
 
-def release(path: Path = GERMAN) -> Path:
+def release(path: Path) -> Path:
     """The ``.qm`` file of a ``.ts`` file, written by Qt's own lrelease, which comes with PySide6."""
     found = sorted((ROOT / ".venv-slicer").glob("lib/python3*/site-packages/PySide6/lrelease"))
     if not found:
@@ -111,9 +110,12 @@ def release(path: Path = GERMAN) -> Path:
 
 
 if __name__ == "__main__":
-    write(translations() if GERMAN.is_file() else {})
-    missing = [text for text, german in translations().items() if not german]
-    for where, text in missing:
-        print(f"{where}: {text!r}")
-    print(f"{release().relative_to(ROOT)} is written; {len(missing)} texts are not translated.")
-    sys.exit(bool(missing))
+    total = 0
+    for file in sorted(FOLDER.glob("*.ts")):
+        write(translations(file), file)
+        missing = [text for text, translation in translations(file).items() if not translation]
+        for where, text in missing:
+            print(f"{where}: {text!r}")
+        print(f"{release(file).relative_to(ROOT)} is written; {len(missing)} texts are not translated.")
+        total += len(missing)
+    sys.exit(bool(total))
