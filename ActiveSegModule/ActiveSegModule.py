@@ -25,7 +25,7 @@ from activeseg.client.environment.environment import default_folder
 from ActiveSegModuleLib import sample_data, translation
 from ActiveSegModuleLib.engine.listener import Listener
 from ActiveSegModuleLib.logic.parts import Parts
-from ActiveSegModuleLib.logic.segmenting import Choice
+from ActiveSegModuleLib.logic.run import Choice
 from ActiveSegModuleLib.panel import at_start
 from ActiveSegModuleLib.panel.exporting import WhatCounts
 from ActiveSegModuleLib.panel.pages import load_panel
@@ -157,7 +157,7 @@ class ActiveSegModuleLogic(ScriptedLoadableModuleLogic, Parts):
     def segment(self, ctNode, model="totalsegmentator:total", **options):
         """Segment a volume node and wait for it, with Slicer usable meanwhile; for scripts and the Python console.
 
-        ``options`` are those of ``ActiveSegModuleLib.logic.segmenting.Choice``. Returns the segmentation node.
+        ``options`` are those of ``ActiveSegModuleLib.logic.run.Choice``. Returns the segmentation node.
         Raises ActiveSegError.
         """
         self.segmenting.start(ctNode, Choice(model, **options))

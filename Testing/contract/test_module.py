@@ -184,6 +184,8 @@ VIEW_ONLY = {
     "steps": "which page is shown",
     "question": "a dialog",
     "check_list": "a list to tick",
+    "model_tree": "a tree of models to choose from",
+    "run_progress": "bar, stage and time left of a run",
     "tables": "fills tables, and writes reports as HTML",
 }
 """Files of the panel without logic of their own, and why."""
@@ -194,6 +196,8 @@ LOGIC_ONLY = {
     "decisions": "what the review takes back",
     "environment_action": "a part of installation",
     "situation": "its words are in panel/installation_texts",
+    "run": "what segmenting runs",
+    "countdown": "is shown by run_progress",
 }
 FOLDERS = {
     name: {p.stem for p in (MODULE / "ActiveSegModuleLib" / name).glob("[a-z]*.py")} for name in ("panel", "logic")

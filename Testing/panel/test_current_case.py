@@ -389,9 +389,7 @@ def test_the_model_that_was_chosen_last_is_chosen_in_the_next_scene_and_after_a_
         models.offer(Model(name, name.partition(":")[0], name, "CT", ("liver",), "ready"))
     user.widget.panel.models.show_list()
     assert user.node.model == "totalsegmentator:total-fast"
-    selector = user.ui.modelSelector
-    selector.setCurrentIndex(selector.findData("demo"))
-    selector.activated.emit(selector.currentIndex)
+    user.choose_model("demo")
     user.core.scene.Clear(0)
     until(lambda: user.node is not None and user.node.model == "demo")
 

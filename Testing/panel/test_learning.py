@@ -71,7 +71,7 @@ def test_a_project_is_begun_trained_and_its_version_chosen_by_hand(user: User, p
         until(lambda: user.ui.versionPromoteButton.enabled)
         user.ui.versionPromoteButton.click()
     until(lambda: user.node.model == f"project:{project}")
-    until(lambda: user.ui.modelSelector.currentData == f"project:{project}")
+    until(lambda: user.chosen_model == f"project:{project}")
     until(lambda: user.ui.segmentButton.enabled)
     user.press_segment()
     until(lambda: user.logic.segmenting.running is None)

@@ -43,15 +43,13 @@ def test_the_loaded_ct_is_chosen_already(user: User) -> None:
     assert user.ui.ctSelector.currentNode() is ct
 
 
-def test_models_are_grouped_by_family_with_a_line_of_help(user: User) -> None:
+def test_models_are_grouped_with_a_line_of_help(user: User) -> None:
     user.load_ct()
     user.choose_demo()
-    selector = user.ui.modelSelector
-    texts = [selector.itemText(index) for index in range(selector.count)]
-    headers = [text for text in texts if not text.startswith(" ")]
-    assert headers == ["TotalSegmentator", "Rules", "Demonstration"]
-    assert not selector.model().item(texts.index("Rules")).isEnabled()
-    until(lambda: selector.currentText.strip() == "demo")
+    tree = user.ui.modelTree
+    groups = [tree.topLevelItem(number).text(0) for number in range(tree.topLevelItemCount)]
+    assert groups == ["Whole body", "Organs", "Demonstration"]
+    until(lambda: user.chosen_model == "demo")
     assert "11 structures" in user.ui.modelHelpLabel.text
 
 
@@ -62,7 +60,7 @@ def test_a_folder_that_nnunet_trained_can_be_added(user: User) -> None:
     FileDialog.answer = str(folder)
     user.ui.modelAddButton.click()
     until(lambda: user.node.model == f"nnunet:{folder}")
-    until(lambda: "demo_model" in user.ui.modelSelector.currentText)
+    until(lambda: user.chosen_model == f"nnunet:{folder}")
     assert "liver" in user.widget.panel.segmenting.model.structures
 
 
@@ -179,7 +177,7 @@ def test_regions_are_listed_anew_for_focus_structures(user: User) -> None:
     until(lambda: user.ui.focusCountLabel.text == "1 ticked")
     user.ui.focusApplyButton.click()
     until(lambda: user.ui.focusApplyButton.enabled)
-    assert user.widget.panel.message.text == ""
+    assert user.widget.panel.message.text.startswith("Segmented: ")
     assert case.regions.regions
     assert all("liver" in region.structures for region in case.regions.regions)
 
@@ -208,19 +206,37 @@ def test_an_engine_that_crashes_is_one_message_with_a_button_that_tries_again(us
     user.ui.messageActionButton.click()
     until(lambda: user.case is not None)
     until(lambda: user.logic.segmenting.running is None)
-    assert user.widget.panel.message.text == ""
+    assert user.widget.panel.message.text.startswith("Segmented: ")
 
 
-def test_closing_the_scene_ends_the_run_in_peace(user: User) -> None:
+def test_a_scene_that_is_closed_while_its_ct_is_segmented_costs_nothing(user: User) -> None:
     user.load_ct()
     user.choose_demo("4")
     user.press_segment()
     user.reach("network")
     user.core.scene.Clear(False)
-    assert user.logic.segmenting.running is None
-    assert user.widget.panel.message.text == ""
+    until(lambda: user.logic.segmenting.running is None)
+    assert "removed from the scene while it was segmented. The result is kept" in user.widget.panel.message.text
+    assert cases_of(user) == []
+    user.ui.messageActionButton.click()
+    until(lambda: user.case is not None)
+    assert user.case.ct_node.GetName() == "Phantom"
+    assert user.node.ct is user.case.ct_node
+    assert user.case.regions.regions
+    assert user.widget.panel.steps.current.value == "review"
+
+
+def test_a_ct_that_is_loaded_again_while_it_is_segmented_gets_its_segmentation(user: User) -> None:
     user.load_ct()
-    assert user.segment("1") is not None
+    user.choose_demo("4")
+    user.press_segment()
+    user.reach("network")
+    user.core.scene.Clear(False)
+    again = user.load_ct()
+    until(lambda: user.case is not None)
+    assert user.case.ct_node is again
+    until(lambda: user.logic.segmenting.running is None)
+    assert user.widget.panel.message.text.startswith("Segmented: ")
 
 
 def test_deleting_the_segmentation_takes_along_what_belongs_to_it(user: User) -> None:
@@ -253,7 +269,8 @@ def test_removing_the_ct_in_the_middle_is_told_once(user: User) -> None:
     user.reach("network")
     user.core.scene.RemoveNode(ct)
     until(lambda: user.logic.segmenting.running is None)
-    assert "removed while it was segmented" in user.widget.panel.message.text
+    assert "removed from the scene while it was segmented" in user.widget.panel.message.text
+    assert user.ui.messageActionButton.text == "Open the result"
     assert cases_of(user) == []
 
 

@@ -58,7 +58,20 @@ class User:
     def choose_demo(self, members: str = "2") -> None:
         until(lambda: self.logic.models.named("demo") is not None)
         self.node.model, self.node.members = "demo", members
-        until(lambda: self.ui.segmentButton.enabled and self.ui.modelSelector.currentData == "demo")
+        until(lambda: self.ui.segmentButton.enabled and self.chosen_model == "demo")
+
+    @property
+    def chosen_model(self) -> str:
+        """As the tree of models shows it; empty when none is."""
+        selected = self.ui.modelTree.selectedItems()
+        return str(selected[0].data(0, QtCore.Qt.ItemDataRole.UserRole)) if selected else ""
+
+    def choose_model(self, name: str) -> None:
+        """Press its row in the tree."""
+        tree, role = self.ui.modelTree, QtCore.Qt.ItemDataRole.UserRole
+        groups = [tree.topLevelItem(number) for number in range(tree.topLevelItemCount)]
+        items = [group.child(number) for group in groups for number in range(group.childCount())]
+        tree.setCurrentItem(next(item for item in items if item.data(0, role) == name))
 
     def press_segment(self) -> None:
         self.ui.segmentButton.click()
@@ -69,7 +82,7 @@ class User:
         self.choose_demo(members)
         self.press_segment()
         until(lambda: self.logic.segmenting.running is None)
-        assert self.widget.panel.message.text == ""
+        assert self.widget.panel.message.text.startswith("Segmented: ")
         until(lambda: self.case is not None and self.ui.regionTable.rowCount)
         return self.case
 

@@ -23,7 +23,8 @@ from activeseg.core.volume import Volume  # noqa: E402
 from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry  # noqa: E402
 from ActiveSegModuleLib.engine.listener import Listener  # noqa: E402
 from ActiveSegModuleLib.logic.drafts import Drafts  # noqa: E402
-from ActiveSegModuleLib.logic.segmenting import Choice, Segmenting  # noqa: E402
+from ActiveSegModuleLib.logic.run import Choice  # noqa: E402
+from ActiveSegModuleLib.logic.segmenting import Segmenting  # noqa: E402
 from ActiveSegModuleLib.scene.case import Case  # noqa: E402
 
 ENGINE_PYTHON = "ACTIVESEG_ENGINE_PYTHON"

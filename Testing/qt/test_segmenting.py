@@ -15,7 +15,8 @@ from activeseg.core.correction import RegionState
 from activeseg.core.errors import ActiveSegError, Cancelled, InputError
 from activeseg.samples.phantom import Domain, Phantom, make_phantom
 from ActiveSegModuleLib.engine.listener import Listener
-from ActiveSegModuleLib.logic.segmenting import Choice, Segmenting
+from ActiveSegModuleLib.logic.run import Choice
+from ActiveSegModuleLib.logic.segmenting import Segmenting
 from ActiveSegModuleLib.scene.case import Case
 
 DEMO = Choice("demo", members=4)
@@ -232,7 +233,9 @@ def test_only_the_structures_that_were_chosen_come(segmenting: Segmenting, ct: A
     assert len(case.regions.regions) <= 3
 
 
-def test_a_ct_that_is_removed_meanwhile_gets_no_segmentation(segmenting: Segmenting, ct: Any, heard: Heard) -> None:
+def test_the_result_of_a_ct_that_is_removed_meanwhile_is_kept(
+    segmenting: Segmenting, ct: Any, heard: Heard, tmp_path: Path
+) -> None:
     scene = ct.GetScene()
     segmenting.start(ct, DEMO)
     reached(heard, "network")
@@ -240,7 +243,8 @@ def test_a_ct_that_is_removed_meanwhile_gets_no_segmentation(segmenting: Segment
     ended(segmenting)
     assert Case.all_in(scene) == []
     assert [type(error) for error in heard.errors] == [InputError]
-    assert "removed while it was segmented" in str(heard.errors[0])
+    assert "removed from the scene while it was segmented. The result is kept" in str(heard.errors[0])
+    assert (tmp_path / "drafts" / heard.errors[0].details["draft"] / "draft.json").is_file()
 
 
 def test_an_engine_that_is_killed_is_one_error_and_the_next_click_starts_it_again(

@@ -12,7 +12,8 @@ from activeseg.client.messages.system import SystemRequest, SystemResult
 from activeseg.core.volume import Volume
 from ActiveSegModuleLib.engine.asking import ask, when_ready
 from ActiveSegModuleLib.engine.listener import Listener
-from ActiveSegModuleLib.logic.segmenting import Choice, Segmenting
+from ActiveSegModuleLib.logic.run import Choice
+from ActiveSegModuleLib.logic.segmenting import Segmenting
 from ActiveSegModuleLib.logic.warming import Warming
 
 

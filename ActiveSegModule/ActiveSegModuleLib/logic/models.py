@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from activeseg.client.messages.learning import ProjectResult
@@ -21,23 +22,22 @@ from ..engine.asking import ask, tried
 from ..engine.engine import Engine, OnError, ignore
 from ..slicer_types import Settings
 
-FAMILIES = {
-    "project": "Project",
-    "totalsegmentator": "TotalSegmentator",
-    "nnunet": "nnU-Net",
-    "hounsfield": "Rules",
-    "demo": "Demonstration",
-}
-"""Families in the order in which they are offered, with their titles."""
+FAMILIES = ("project", "totalsegmentator", "nnunet", "hounsfield", "demo")
+"""Families that are offered; within a group in this order."""
 
 _FOLDERS = "ActiveSeg/nnunetFolders"
-_STATES = {
-    "ready": "",
-    "missing": "Its weights are downloaded at the first use.",
-    "damaged": "Its weights are damaged; they are downloaded again.",
-    "other version": "Its weights are of another version; they are downloaded again.",
-    "licence": "It needs a licence number, which can be entered under Engine.",
-}
+_GROUPS = tuple(ModelGroup)
+_HITS = 3
+
+
+class WeightsState(StrEnum):
+    """What a model needs before its first use."""
+
+    BUILT_IN = "built in"
+    PRESENT = "present"
+    DOWNLOAD = "download"
+    DOWNLOAD_AGAIN = "download again"
+    LICENCE = "licence"
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,44 @@ class Model(ModelInfo):
 
     @property
     def title(self) -> str:
-        """Its name within the family."""
+        """Its name within the group, with the grid where there are several."""
+        name = self.name.partition(":")[2] or self.name
         if self.family == "nnunet":
-            folder = Path(self.name.partition(":")[2])
+            folder = Path(name)
             return f"{folder.parent.name}, {folder.name}" if folder.parent.name else folder.name
         if self.family == "project":
-            return Path(self.name.partition(":")[2]).name
-        return self.name.partition(":")[2] or self.name
+            return Path(name).name
+        told = [name.replace("_", " "), *([self.modality] if self.modality != "CT" else []), self.grid]
+        return ", ".join(filter(None, told))
 
     @property
-    def help(self) -> str:
-        """One line about it."""
-        told = f"{self.description} ({self.modality}, {len(self.structures)} structures)."
-        return f"{told} {_STATES.get(self.state, self.state)}".strip()
+    def grid(self) -> str:
+        """The spacing of the grid that it segments on; empty where that is not known."""
+        if self.spacing_mm is None:
+            return ""
+        return " x ".join(f"{spacing:.3g}" for spacing in dict.fromkeys(self.spacing_mm)) + " mm"
+
+    @property
+    def weights(self) -> WeightsState:
+        if self.state in ("damaged", "other version"):
+            return WeightsState.DOWNLOAD_AGAIN
+        if self.state in ("licence", "missing"):
+            return WeightsState.LICENCE if self.state == "licence" else WeightsState.DOWNLOAD
+        return WeightsState.BUILT_IN if self.family in ("demo", "hounsfield") else WeightsState.PRESENT
+
+    def hits(self, text: str) -> tuple[str, ...] | None:
+        """What a search for words finds in it: structures, or none of them when its name has it; None: nothing."""
+        if found([f"{self.family} {self.title} {self.name}"], text):
+            return ()
+        return tuple(found(self.structures, text)) or None
+
+    def title_with(self, hits: Iterable[str]) -> str:
+        """Its title and the first few of the structures that were found."""
+        names = [name.replace("_", " ") for name in hits]
+        if not names:
+            return self.title
+        more = f" +{len(names) - _HITS}" if len(names) > _HITS else ""
+        return f"{self.title}: {', '.join(names[:_HITS])}{more}"
 
 
 class Models:
@@ -73,9 +98,17 @@ class Models:
 
     @property
     def all(self) -> list[Model]:
-        """By family in the order of FAMILIES; empty before ``refresh``."""
-        order = list(FAMILIES)
-        return sorted(self._listed.values(), key=lambda model: order.index(model.family))
+        """By group, what is for CT first; empty before ``refresh``."""
+
+        def place(model: Model) -> tuple[int, int, bool]:
+            return _GROUPS.index(model.group), FAMILIES.index(model.family), model.modality != "CT"
+
+        return sorted(self._listed.values(), key=place)
+
+    @property
+    def project(self) -> Model | None:
+        """The current version of the project that is open."""
+        return self._project
 
     def named(self, name: str) -> Model | None:
         return self._listed.get(name)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from activeseg.client.engine_client import EstimateEvent, LabelEvent, NoticeEvent, ProgressEvent
 from activeseg.client.messages.calls import result_of
@@ -15,7 +13,6 @@ from activeseg.client.messages.images import ArrayFile
 from activeseg.client.messages.segmenting import RegionsRequest, RegionsResult, SegmentRequest, SegmentResult
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import ActiveSegError, Cancelled, InputError
-from activeseg.core.segmenter import Mode, Settings
 from activeseg.core.volume import Volume
 from activeseg.io.npy import read_array
 
@@ -24,69 +21,16 @@ from ..engine.engine import Engine, OnError
 from ..engine.inbox import Inbox
 from ..engine.listener import Listener
 from ..engine.results import labels_of, patches_in
-from ..scene.case import Case
+from ..scene.case import IMAGE_ATTRIBUTE, Case
 from ..scene.placement import geometry_of
-from ..scene.volume_node import volume_of
+from ..scene.volume_node import fingerprint, volume_of
 from ..slicer_types import Node, Scene
+from .run import Choice, Run, Running
 
 OnResult = Callable[[SegmentResult], None]
 
-
-@dataclass(frozen=True)
-class Choice:
-    """What the user chose for a run.
-
-    Attributes
-    ----------
-    model, device, members, mode
-        As the engine names them, see ``activeseg.core.segmenter.Settings``
-    structures
-        Names to segment; empty means all that the model knows
-    focus
-        Structures that the regions may be about; empty means all
-    regions
-        How many regions to review to list
-    preview
-        A coarser model, whose result is shown first; empty: none
-    allow_coarser
-        Take a coarser model when memory runs out
-    usage_statistics
-        Let TotalSegmentator tell its developers that it was used
-    """
-
-    model: str
-    device: str = "auto"
-    members: str | int = "auto"
-    mode: str = "fast"
-    structures: tuple[str, ...] = ()
-    focus: tuple[str, ...] = ()
-    regions: int = 10
-    preview: str = ""
-    allow_coarser: bool = False
-    usage_statistics: bool = False
-
-    def settings(self) -> Settings:
-        """What the engine needs to know of it."""
-        return Settings(
-            device=self.device,
-            members=self.members,
-            mode=Mode(self.mode),
-            structures=self.structures,
-            usage_statistics=self.usage_statistics,
-        )
-
-
-@dataclass(frozen=True)
-class Running:
-    """How far the run is; ``label_shown``: only the uncertainty is still being refined, and may be stopped."""
-
-    ct_name: str
-    model: str
-    stage: str = "start"
-    fraction: float = 0.0
-    eta_s: float | None = None
-    text: str = ""
-    label_shown: bool = False
+_PREVIEW_PART = 0.15
+"""Of a run, where a preview comes first."""
 
 
 class Segmenting:
@@ -115,7 +59,8 @@ class Segmenting:
         self._engine = engine
         self._drafts = drafts
         self._listener = listener
-        self._run: _Run | None = None
+        self._run: Run | None = None
+        self._warm: object = None  # the engine's process that has segmented
         self.last_case: Case | None = None
         self.last_error: ActiveSegError | None = None
 
@@ -123,6 +68,10 @@ class Segmenting:
     def running(self) -> Running | None:
         """None when nothing runs."""
         return self._run.state if self._run else None
+
+    @property
+    def _process(self) -> object:
+        return self._engine.engine.get("pid")
 
     def start(self, ct_node: Node, choice: Choice) -> None:
         """Segment a volume node; the case is told to the listeners. Raises InputError, and EngineError when
@@ -134,7 +83,8 @@ class Segmenting:
         geometry_of(ct_node)
         if ct_node.GetImageData().GetNumberOfScalarComponents() != 1:
             raise InputError(f"'{ct_node.GetName()}' is a colour image.", "Choose a CT.")
-        self._run = run = _Run(ct_node, choice, Running(ct_node.GetName(), choice.model))
+        is_first = self._process is None or self._process != self._warm
+        self._run = run = Run(ct_node, choice, Running(ct_node.GetName(), choice.model, is_first=is_first))
         self._listener.segmenting_changed()
 
         def hand_over() -> None:
@@ -175,14 +125,18 @@ class Segmenting:
 
         fetch(self._engine, RegionsRequest(draft=self._drafts / case.id, focus=focus, regions=count), found, on_error)
 
-    def _hand_over(self, run: _Run) -> None:
+    def _hand_over(self, run: Run) -> None:
         """The CT to the engine, then the request."""
         run.inbox = inbox = Inbox(self._engine)
-        image = inbox.volume(volume_of(self._ct_of(run)))
+        ct_node = self._ct_of(run)
+        if ct_node is None:
+            raise InputError(f"'{run.state.ct_name}' was removed before it could be segmented.", "Load it again.")
+        image = inbox.volume(volume_of(ct_node))
         inbox.fill(lambda: self._go_on(run, lambda: self._send(run, image)), lambda error: self._fail(run, error))
 
-    def _send(self, run: _Run, image: ArrayFile) -> None:
+    def _send(self, run: Run, image: ArrayFile) -> None:
         choice, settings = run.choice, run.choice.settings()
+        begin = _PREVIEW_PART if choice.preview else 0.0
         if choice.preview:
             self._ask(
                 run,
@@ -190,6 +144,7 @@ class Segmenting:
                 lambda result: self._preview(run, result),
                 on_label=lambda result: self._preview(run, result),
                 on_error=lambda error: self._listener.notice(f"There is no preview: {error}"),
+                part=(0.0, begin),
             )
         self._ask(
             run,
@@ -205,39 +160,52 @@ class Segmenting:
             ),
             lambda result: self._finish(run, result),
             on_label=lambda result: self._show(run, result),
+            part=(begin, 1.0),
         )
 
     def _ask(
         self,
-        run: _Run,
+        run: Run,
         request: SegmentRequest,
         on_result: OnResult,
         on_label: OnResult,
         on_error: OnError | None = None,
+        part: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        """A segmentation for this run; once the run has ended nothing is told of it. ``on_label``: of a first label."""
+        """A segmentation for this run; once the run has ended nothing is told of it.
+
+        ``on_label``: of a first label. ``part`` of the whole run that it is.
+        """
         run.jobs.append(
             fetch(
                 self._engine,
                 request,
                 lambda result: self._go_on(run, lambda: on_result(result)),
                 lambda error: self._failed(run, error, on_error),
-                on_progress=lambda event: self._progress(run, event),
+                on_progress=lambda event: self._progress(run, event, part),
                 on_notice=lambda event: self._notice(run, event, on_label),
             )
         )
 
-    def _failed(self, run: _Run, error: ActiveSegError, on_error: OnError | None = None) -> None:
+    def _failed(self, run: Run, error: ActiveSegError, on_error: OnError | None = None) -> None:
         """A request of the run failed; that ends it, unless ``on_error`` is told instead."""
         if run is self._run:
             (on_error or (lambda e: self._fail(run, e)))(error)
 
-    def _ct_of(self, run: _Run) -> Node:
+    def _ct_of(self, run: Run) -> Node:
+        """The run's CT, or the same one loaded again since it was removed; None when it is not in the scene."""
         if not self._scene.IsNodePresent(run.ct_node):
-            raise InputError("The CT was removed while it was segmented; nothing was added.", "Load it again.")
+            volumes = self._scene.GetNodesByClass("vtkMRMLScalarVolumeNode")
+            volumes.UnRegister(None)
+            for number in range(volumes.GetNumberOfItems()):
+                volume = volumes.GetItemAsObject(number)
+                if fingerprint(volume) == run.image and geometry_of(volume).same_voxels(run.geometry):
+                    run.ct_node = volume
+                    return volume
+            return None
         return run.ct_node
 
-    def _go_on(self, run: _Run, work: Callable[[], None]) -> None:
+    def _go_on(self, run: Run, work: Callable[[], None]) -> None:
         """The next step of a run, unless it has ended; an error ends it."""
         if run is self._run:
             try:
@@ -245,22 +213,33 @@ class Segmenting:
             except (ActiveSegError, OSError) as error:
                 self._fail(run, error)
 
-    def _progress(self, run: _Run, event: ProgressEvent) -> None:
+    def _progress(self, run: Run, event: ProgressEvent, part: tuple[float, float]) -> None:
         if run is self._run:
-            run.tell(stage=event.stage, fraction=event.fraction, eta_s=event.eta_s, text=event.text)
+            begin, end = part
+            fraction = max(run.state.fraction, begin + (end - begin) * event.fraction)
+            has_ct = self._scene.IsNodePresent(run.ct_node)
+            run.tell(
+                stage=event.stage,
+                fraction=fraction,
+                eta_s=event.eta_s,
+                text=event.text,
+                is_late=event.late,
+                has_ct=bool(has_ct),
+            )
             self._listener.segmenting_changed()
 
-    def _notice(self, run: _Run, event: EstimateEvent | NoticeEvent | LabelEvent, on_label: OnResult) -> None:
+    def _notice(self, run: Run, event: EstimateEvent | NoticeEvent | LabelEvent, on_label: OnResult) -> None:
         if isinstance(event, NoticeEvent):
             self._go_on(run, lambda: self._listener.notice(event.text))
         elif isinstance(event, LabelEvent):
             self._go_on(run, lambda: on_label(result_of(SegmentRequest, event.result)))
 
-    def _preview(self, run: _Run, result: SegmentResult) -> None:
+    def _preview(self, run: Run, result: SegmentResult) -> None:
         """The coarser model's label, until the one that was asked for is there."""
-        if run.case is None and not run.previewed:
+        ct_node = self._ct_of(run)
+        if run.case is None and not run.previewed and ct_node is not None:
             run.previewed = True
-            ct_node, labels = self._ct_of(run), labels_of(result)
+            labels = labels_of(result)
             self.remove_previews(ct_node)
             name = self._scene.GenerateUniqueName(f"{run.state.ct_name} preview")
             preview = Case.create(self._scene, ct_node, labels, result.record, name, preview=True)
@@ -277,19 +256,27 @@ class Segmenting:
             else:
                 case.remove()
 
-    def _show(self, run: _Run, result: SegmentResult) -> None:
-        """The label at once; the rest, read now because the engine may remove it, in turns of the event loop."""
-        ct_node, labels = self._ct_of(run), labels_of(result)
+    def _show(self, run: Run, result: SegmentResult) -> None:
+        """The label at once; the rest, read now because the engine may remove it, in turns of the event loop.
+
+        Without its CT it cannot be shown; the engine keeps it in its draft.
+        """
+        self._warm = self._process
+        ct_node = self._ct_of(run)
+        if ct_node is None:
+            return
+        labels = labels_of(result)
         self.remove_previews(ct_node)
         name = self._scene.GenerateUniqueName(f"{run.state.ct_name} segmentation")
-        run.case = Case.create(self._scene, ct_node, labels, result.record, name, run.id)
+        case = run.case = Case.create(self._scene, ct_node, labels, result.record, name, run.id)
+        case.node.SetAttribute(IMAGE_ATTRIBUTE, run.image)  # another frame may be shown by now
         run.shown_members = len(result.record["members"])
-        run.tell(label_shown=True)
-        self._listener.case_changed(run.case)
-        self._listener.segmenting_changed()
+        run.tell(label_shown=True, has_ct=True)
         self._complete(run, result)
+        self._listener.case_changed(case)
+        self._listener.segmenting_changed()
 
-    def _complete(self, run: _Run, result: SegmentResult) -> None:
+    def _complete(self, run: Run, result: SegmentResult) -> None:
         """Uncertainty and regions of a result into the case that shows its label."""
         case = run.case
         assert case is not None
@@ -308,15 +295,26 @@ class Segmenting:
             case.add_uncertainty(measure, volume, shown)
             self._listener.case_changed(case)
 
-    def _finish(self, run: _Run, result: SegmentResult) -> None:
+    def _finish(self, run: Run, result: SegmentResult) -> None:
         if run.case is None:
             self._show(run, result)
+            if run.case is None:
+                self._fail(run, self._kept(run))
+                return
         elif self._scene.IsNodePresent(run.case.node) and len(result.record["members"]) != run.shown_members:
             run.case.update_record(result.record)
             self._complete(run, result)
         self._engine.later(lambda: self._end(run))  # when all maps are in the scene
 
-    def _fail(self, run: _Run, error: ActiveSegError | OSError) -> None:
+    def _kept(self, run: Run) -> InputError:
+        """Says that a result could not be shown, and where it is: ``draft`` is the id of a draft that has it."""
+        sentence = f"'{run.state.ct_name}' was removed from the scene while it was segmented."
+        if not (self._drafts / run.id / "draft.json").is_file():
+            return InputError(f"{sentence} Nothing was added.", "Load it again.")
+        action = "The result is kept, with the image: it can be opened."
+        return InputError(sentence, action, draft=run.id, ct_name=run.state.ct_name)
+
+    def _fail(self, run: Run, error: ActiveSegError | OSError) -> None:
         told = as_told(error)
         self._end(run, told)
         for job in run.jobs:
@@ -324,7 +322,7 @@ class Segmenting:
         if not isinstance(told, Cancelled):
             self._listener.error(told)
 
-    def _end(self, run: _Run, error: ActiveSegError | None = None) -> None:
+    def _end(self, run: Run, error: ActiveSegError | None = None) -> None:
         if run is not self._run:
             return
         self._run = None
@@ -332,21 +330,3 @@ class Segmenting:
         if run.inbox is not None:
             run.inbox.remove()
         self._listener.segmenting_changed()
-
-
-class _Run:
-    """One run, from the click to its end."""
-
-    def __init__(self, ct_node: Node, choice: Choice, state: Running) -> None:
-        self.ct_node = ct_node
-        self.choice = choice
-        self.state = state
-        self.id = uuid.uuid4().hex
-        self.jobs: list[str] = []
-        self.inbox: Inbox | None = None
-        self.case: Case | None = None
-        self.previewed = False
-        self.shown_members = 0
-
-    def tell(self, **changes: Any) -> None:
-        self.state = replace(self.state, **changes)

@@ -16,9 +16,13 @@ class CaseObserver:
     Not by Slicer's VTKObservationMixin, which would keep every segmentation, with its voxels, until the module goes.
     """
 
-    def __init__(self, edited: Callable[[], None], ct_moved: Callable[[], None]) -> None:
+    def __init__(
+        self, edited: Callable[[], None], ct_moved: Callable[[], None], ct_changed: Callable[[], None]
+    ) -> None:
+        """``ct_changed``: other voxels took the place of the CT's."""
         self._edited = edited
         self._ct_moved = ct_moved
+        self._ct_changed = ct_changed
         self._node: Node = None
         self._ct: Node = None
         self._tags: list[tuple[Node, int]] = []
@@ -43,10 +47,15 @@ class CaseObserver:
         if ct is not None:
             moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
             self._tags.append((ct, ct.AddObserver(moved, self._on_ct_moved)))
+            changed = slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent
+            self._tags.append((ct, ct.AddObserver(changed, self._on_ct_changed)))
         self._node, self._ct = node, ct
 
     def _on_edited(self, _caller: object, _event: str) -> None:
         self._edited()
+
+    def _on_ct_changed(self, _caller: object, _event: str) -> None:
+        self._ct_changed()
 
     def _on_ct_moved(self, _caller: object, _event: str) -> None:
         self._ct_moved()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import qt
+from slicer.i18n import tr as _
 
 from ..engine.signals import connect
 from ..logic.models import found
@@ -14,8 +15,18 @@ from ..slicer_types import Widget
 class CheckList:
     """Names that the user ticks in a QListWidget."""
 
-    def __init__(self, search: Widget, widget: Widget, changed: Callable[[], None]) -> None:
-        """``changed`` is called when the user ticks or unticks a name, not when a program does."""
+    def __init__(
+        self, search: Widget, widget: Widget, changed: Callable[[], None], nothing: Widget | None = None
+    ) -> None:
+        """
+        Parameters
+        ----------
+        changed
+            Called when the user ticks or unticks a name, not when a program does
+        nothing
+            A label that takes the list's place, with a sentence, when the search finds nothing
+        """
+        self._nothing = nothing
         self._search = search
         self._list = widget
         self._changed = changed
@@ -56,3 +67,12 @@ class CheckList:
         shown = set(self.shown)
         for row, name in enumerate(self._names):
             self._list.item(row).setHidden(name not in shown)
+        if self._nothing is not None:
+            self._nothing.setText(nothing_found_text(str(self._search.text)) if self._names else "")
+            self._nothing.setVisible(not shown)
+            self._list.setVisible(bool(shown))
+
+
+def nothing_found_text(text: str) -> str:
+    """Says that a search for a structure has found none."""
+    return _("There is no structure '{text}'.").format(text=text.strip())

@@ -23,6 +23,7 @@ class CurrentCase(Section):
         self._active_volume: str | None = None  # shown last by the panel; Slicer names another when one is loaded
         self._hidden_maps: list[str] = []
         self._arrived: Case | None = None  # chosen while another module was shown
+        self._other_frame: str | None = None  # id of the case that was told to lie over another image
 
     def enter(self) -> None:
         """The module is shown, with a parameter node."""
@@ -30,7 +31,7 @@ class CurrentCase(Section):
         self.choose_loaded_ct()
         self._show_ct(self._panel.parameter_node.ct)  # another module may have shown another volume
         if self._arrived is not None and self._scene.IsNodePresent(self._arrived.node):
-            self.choose(self._arrived)
+            self.choose(self._arrived, arrival_text(self._arrived))
         self._arrived = None
 
     def update(self) -> None:
@@ -43,8 +44,45 @@ class CurrentCase(Section):
         """The scene is closed."""
         self._current = self._active_volume = None
 
-    def choose(self, case: Case) -> None:
-        """Turn to a case, and to its CT; when the module is shown again, if it is not."""
+    def arrived(self, case: Case) -> None:
+        """A case is new in the scene: go on with it, unless the user has turned to another CT meanwhile."""
+        node = self._panel.parameter_node
+        if node is not None and case.has_ct and node.ct not in (None, case.ct_node):
+            case.node.SetDisplayVisibility(False)
+            ready = _("{name} is ready.").format(name=case.name)
+            self._panel.message.notice(ready, _("Show"), lambda: self.choose(case))
+        elif case.is_preview:
+            self._turn_to(case)
+            self._panel.message.notice(
+                _("This is a quick preview by a coarser model. The result will take its place when it is ready.")
+            )
+        else:
+            self.choose(case, arrival_text(case))
+
+    def warn_of_frame(self) -> None:
+        """The voxels of the CT are others now: say so when they are not those that were segmented."""
+        case = self._panel.logic.review.case
+        if case is None or not case.has_ct:
+            return
+        changed = case.image_has_changed
+        if changed and case.id != self._other_frame:
+            self._panel.message.warning(
+                _(
+                    "'{ct}' shows another image than the one that was segmented, such as another frame of a sequence. "
+                    "{name} does not belong to it."
+                ).format(ct=case.ct_node.GetName(), name=case.name)
+            )
+        self._other_frame = case.id if changed else None
+
+    def choose(self, case: Case, told: str = "") -> None:
+        """Turn to a case, and to its CT, and lead to its review; ``told`` says why."""
+        if self._panel.scene.IsNodePresent(case.node):
+            self._turn_to(case)
+            if self._panel.parameter_node is not None:
+                self._panel.steps.lead(Step.REVIEW, told or _("{name} is open.").format(name=case.name))
+
+    def _turn_to(self, case: Case) -> None:
+        """Show a case; when the module is shown again, if it is not."""
         node = self._panel.parameter_node
         if node is None:
             self._arrived = case
@@ -57,7 +95,6 @@ class CurrentCase(Section):
         node.EndModify(modifying)
         self._show_only(case.node if case.has_ct else None)  # at once: the views must never show two
         self._current = None  # what was current is not shown any more, even if the next choice is that again
-        self._panel.steps.show(Step.REVIEW)
 
     def choose_loaded_ct(self) -> None:
         """The loaded CT is chosen already: the one in the views, or the only one.
@@ -139,6 +176,20 @@ class CurrentCase(Section):
             if volume.GetHideFromEditors() and volume.GetAttribute(ROLE_ATTRIBUTE) is not None
         }
         take_out(self._scene, helpers)
+
+
+def arrival_text(case: Case) -> str:
+    """Says that a segmentation is ready, and what is to be done with it."""
+    if case.regions is None:
+        return _("{name} is ready.").format(name=case.name)
+    count = len(case.regions.regions)
+    if not count:
+        return _("Segmented: no region to review was found.")
+    return (
+        _("Segmented: 1 region to review.")
+        if count == 1
+        else _("Segmented: {count} regions to review.").format(count=count)
+    )
 
 
 def _id(node: Node) -> str | None:

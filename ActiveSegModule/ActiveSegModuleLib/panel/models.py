@@ -1,4 +1,4 @@
-"""The model selector of the section *Segment*: what there is, what is chosen, and what the engine loads ahead."""
+"""The models on the page *Segment*: what there is, what is chosen, and what the engine loads ahead."""
 
 from __future__ import annotations
 
@@ -10,28 +10,34 @@ from slicer.i18n import tr as _
 
 from activeseg.client.messages.learning import ProjectResult
 from activeseg.client.messages.system import Gpu, SystemRequest, SystemResult
+from activeseg.core.errors import ActiveSegError
 
 from ..engine.asking import ask
 from ..engine.engine import ignore
 from ..engine.signals import connect
-from ..logic.models import FAMILIES, Model
+from ..logic.models import Model, WeightsState
+from .model_tree import ModelTree, weights_help
 from .section import Panel, Section
 
 LAST_MODEL = "ActiveSeg/model"
+TAKEN_VERSION = "ActiveSeg/takenVersion"
+"""The project and its version that became the model last: if the user chooses another one, that stays."""
 
 
 class ModelsSection(Section):
-    """Models by family, and the devices that they can run on."""
+    """Models in groups, and the devices that they can run on."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
         self._models = panel.logic.models
         self._gpus: tuple[Gpu, ...] = ()
         self._default = ""  # what was chosen without the user
-        self._took_over: set[tuple[str, str]] = set()  # projects and their versions that became the model once
-        connect(self._ui.modelSelector, "activated(int)", lambda _index: self._on_model())
-        connect(self._ui.modelAddButton, "clicked()", self._on_add_model)
-        connect(self._ui.deviceSelector, "activated(int)", lambda _index: self._on_device())
+        ui = self._ui
+        self.tree = ModelTree(ui.modelSearch, ui.modelTree, ui.modelNothingLabel, self._on_model)
+        self._failed = False  # the models could not be listed
+        connect(ui.modelAddButton, "clicked()", self._on_add_model)
+        connect(ui.modelStateButton, "clicked()", self._on_weights)
+        connect(ui.deviceSelector, "activated(int)", lambda _index: self._on_device())
         self._fill_devices()
 
     def refresh(self) -> None:
@@ -39,8 +45,9 @@ class ModelsSection(Section):
         logic = self._panel.logic
         if logic.installation.obstacle is not None:
             return
+        self._failed = False
         ask(logic.engine, SystemRequest(), self._on_system, ignore)
-        self._models.refresh(self._listed, self._panel.show_error)  # after it: the default depends on the device
+        self._models.refresh(self._listed, self._not_listed)  # after it: the default depends on the device
 
     def update(self) -> None:
         """Show what the parameter node says."""
@@ -48,29 +55,51 @@ class ModelsSection(Section):
         if node is None:
             return
         self._choose_default()  # a closed scene took the choice along
-        for selector, value in ((self._ui.modelSelector, node.model), (self._ui.deviceSelector, node.device)):
-            index = selector.findData(value)
-            if index != selector.currentIndex:
-                selector.setCurrentIndex(index)
-        model = self._models.named(node.model)
-        self._ui.modelHelpLabel.text = model.help if model else _("Set up the engine to see the models.")
+        self.tree.say_when_empty(self._why_empty())
+        self.tree.choose(node.model)
+        index = self._ui.deviceSelector.findData(node.device)
+        if index != self._ui.deviceSelector.currentIndex:
+            self._ui.deviceSelector.setCurrentIndex(index)
+        self._describe(self._models.named(node.model))
 
     def show_list(self) -> None:
         """Show which models there are to choose from."""
-        selector, family = self._ui.modelSelector, None
-        selector.clear()
-        for model in self._models.all:
-            if model.family != family:
-                family = model.family
-                selector.addItem(FAMILIES[family])
-                header = selector.model().item(selector.count - 1)
-                header.setFlags(header.flags() & ~(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled))
-                font = qt.QFont(header.font())
-                font.setBold(True)
-                header.setFont(font)
-            selector.addItem("   " + model.title, model.name)
-        selector.setCurrentIndex(-1)
+        self.tree.fill(self._models.all)
         self._panel.update()
+
+    def _why_empty(self) -> str:
+        obstacle = self._panel.logic.installation.obstacle
+        if obstacle is not None:
+            return str(obstacle)
+        if self._failed:
+            return _("The models could not be listed.")
+        return _("The engine is starting. Its models are listed here in a moment.")
+
+    def _describe(self, model: Model | None) -> None:
+        """A line about the chosen model, with a button for what its weights need."""
+        label, button = self._ui.modelHelpLabel, self._ui.modelStateButton
+        needs = model.weights if model is not None else WeightsState.BUILT_IN
+        label.setText("")
+        if model is not None:
+            count = _("1 structure") if len(model.structures) == 1 else _("{count} structures")
+            told = ", ".join(filter(None, (count.format(count=len(model.structures)), model.grid, model.modality)))
+            label.setText(told)
+            label.setToolTip(f"{model.description}. {weights_help(model)}")
+        licence = needs is WeightsState.LICENCE
+        button.setText(_("Enter licence...") if licence else _("Add weights..."))
+        button.setToolTip(
+            _("Enter the licence number of TotalSegmentator")
+            if licence
+            else _("Install the weights from a file that you have")
+        )
+        button.setVisible(needs in (WeightsState.LICENCE, WeightsState.DOWNLOAD, WeightsState.DOWNLOAD_AGAIN))
+
+    def _on_weights(self) -> None:
+        model = self._models.named(self._panel.parameter_node.model)
+        if model is not None and model.weights is WeightsState.LICENCE:
+            self._panel.enter_licence()
+        else:
+            self._panel.add_weights()
 
     def remember(self, name: str) -> None:
         """Offer a model first from now on, in other scenes and after a restart, too."""
@@ -79,7 +108,12 @@ class ModelsSection(Section):
 
     def offer_project(self, summary: ProjectResult) -> None:
         """Offer a project's current version; a version that is new takes the place of the model it was made from."""
-        self._models.offer_project(summary, lambda: self._project_offered(summary), self._panel.show_error)
+        self._models.offer_project(summary, lambda: self.project_offered(summary), self._panel.show_error)
+
+    def _not_listed(self, error: ActiveSegError) -> None:
+        self._failed = True
+        self._panel.show_error(error)
+        self._panel.update()
 
     def _listed(self) -> None:
         self.show_list()
@@ -95,14 +129,15 @@ class ModelsSection(Section):
         if model:
             logic.warming.start(model)
 
-    def _project_offered(self, summary: ProjectResult) -> None:
+    def project_offered(self, summary: ProjectResult) -> None:
+        """A project's current version is listed: it becomes the model, once, unless the user chose another one."""
         self.show_list()
         node, current = self._panel.parameter_node, summary.current
-        once = (str(summary.project), current)  # if the user chooses the base model again later, it stays
-        replaces = node is not None and node.model == summary.base_model
-        if replaces and current != "base" and once not in self._took_over:
-            self._took_over.add(once)
-            name = f"project:{summary.project}"
+        once = f"{summary.project}, {current}"
+        name = f"project:{summary.project}"
+        replaces = node is not None and node.model in (summary.base_model, self._default)
+        if replaces and current != "base" and once != str(self._panel.settings.value(TAKEN_VERSION) or ""):
+            self._panel.settings.setValue(TAKEN_VERSION, once)
             self.remember(name)
             node.model = name
             self._panel.message.notice(
@@ -129,17 +164,19 @@ class ModelsSection(Section):
         selector.clear()
         selector.addItem(_("Automatic"), "auto")
         for gpu in self._gpus[:1]:
-            free = _("{free:.1f} GB free").format(free=gpu.free_bytes / 2**30)
+            free = _("{free:.1f} GB free").format(free=gpu.free_bytes / 1e9)
             selector.addItem(f"{gpu.name}, {free}", "cuda")
-        free = _("{free:.1f} GB free").format(free=ram_free / 2**30) if ram_free else ""
+        free = _("{free:.1f} GB free").format(free=ram_free / 1e9) if ram_free else ""
         selector.addItem(", ".join(filter(None, (_("CPU"), free))), "cpu")
 
-    def _on_model(self) -> None:
-        name = self._ui.modelSelector.currentData
-        if name:
+    def _on_model(self, name: str) -> None:
+        node = self._panel.parameter_node
+        if node is not None and name != node.model:
             self.remember(name)
-            self._panel.parameter_node.structures = ""
-            self._panel.parameter_node.model = name
+            modifying = node.StartModify()
+            node.structures = ""
+            node.model = name
+            node.EndModify(modifying)
 
     def _on_device(self) -> None:
         self._panel.parameter_node.device = self._ui.deviceSelector.currentData

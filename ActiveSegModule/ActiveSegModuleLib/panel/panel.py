@@ -67,7 +67,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         self._parameter_node: ParameterNode = None
         self._gui_tag: int | None = None
         self._later = Later(qt)
-        self._observer = CaseObserver(self._on_edited, self._on_ct_moved)
+        self._observer = CaseObserver(self._on_edited, self._on_ct_moved, lambda: self.current_case.warn_of_frame())
         self._cases_told: set[str] = set()
         self.edit_timer = timer(qt, EDIT_DELAY_MS, self.segmentation_edited, once=True)
         self._update_timer = timer(qt, 0, self.update, once=True)
@@ -131,7 +131,9 @@ class ModulePanel(VTKObservationMixin, Listener):
     # The scene.
 
     def _on_scene_start_close(self, _caller: object, _event: str) -> None:
-        self.logic.segmenting.cancel()
+        running = self.logic.segmenting.running
+        if running is not None and running.label_shown:  # else its result is kept, and offered
+            self.logic.segmenting.cancel()
         self.case_left()
         self.keeping.scene_closes()
         self.editing.scene_closes()
@@ -367,12 +369,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         if case.id not in self._cases_told:  # later on the user may have turned to another one
             self._cases_told.add(case.id)
             self.review.new_case(case)
-            node = self._parameter_node
-            if node is not None and case.has_ct and node.ct not in (None, case.ct_node):
-                case.node.SetDisplayVisibility(False)
-                self.notice(_("{name} is ready. Choose its CT to review it.").format(name=case.name))
-            else:
-                self.choose(case)
+            self.current_case.arrived(case)
         self.update_soon()
 
     def notice(self, text: str) -> None:

@@ -47,7 +47,7 @@ RECORD_ATTRIBUTE = "ActiveSeg.Record"
 _PREVIEW_ATTRIBUTE = "ActiveSeg.Preview"
 _NOTES_ATTRIBUTE = "ActiveSeg.Notes"
 _SECONDS_ATTRIBUTE = "ActiveSeg.Seconds"
-_IMAGE_ATTRIBUTE = "ActiveSeg.Image"
+IMAGE_ATTRIBUTE = "ActiveSeg.Image"
 _PATIENT_ATTRIBUTE = "ActiveSeg.Patient"
 _ORIGINAL = "original"
 
@@ -102,7 +102,7 @@ class Case:
         made = cls(node)
         node.SetAttribute(ID_ATTRIBUTE, id or uuid.uuid4().hex)
         node.SetAttribute(RECORD_ATTRIBUTE, json.dumps(dict(record)))
-        node.SetAttribute(_IMAGE_ATTRIBUTE, fingerprint(ct_node))
+        node.SetAttribute(IMAGE_ATTRIBUTE, fingerprint(ct_node))
         if preview:
             node.SetAttribute(_PREVIEW_ATTRIBUTE, "1")
         original = slicer.vtkMRMLLabelMapVolumeNode()
@@ -192,7 +192,7 @@ class Case:
 
     def fits(self, volume_node: Node) -> bool:
         """Whether a volume is this case's CT, maybe loaded again: the same values on the same voxels."""
-        known = self.node.GetAttribute(_IMAGE_ATTRIBUTE)
+        known = self.node.GetAttribute(IMAGE_ATTRIBUTE)
         if known and fingerprint(volume_node) != known:
             return False  # quickly: a checksum of all voxels takes half a second
         try:
@@ -242,7 +242,7 @@ class Case:
     @property
     def image_has_changed(self) -> bool:
         """Whether the CT's voxels are others than when the case was made: another frame of a sequence, for example."""
-        known = self.node.GetAttribute(_IMAGE_ATTRIBUTE)
+        known = self.node.GetAttribute(IMAGE_ATTRIBUTE)
         return bool(known) and fingerprint(self.ct_node) != known
 
     @property
