@@ -16,7 +16,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from slicer_stand_in import LoadedModule
 from user import User, until
 
-from activeseg.core.errors import InputError
+from activeseg.core.errors import EngineError, InputError
 
 
 @pytest.fixture
@@ -337,13 +337,52 @@ def test_slicer_stays_open_when_the_user_wants_to_keep_what_would_be_lost(
 
 
 def test_slicer_that_quits_without_closing_its_window_keeps_the_last_stroke_too(
-    user: User, kept: Kept, case: Any, editing: Any, monkeypatch: pytest.MonkeyPatch
+    user: User, kept: Kept, case: Any, editing: Any
 ) -> None:
+    """Its widgets may be gone by then."""
     import slicer
 
+    user.ui.keptLabel.deleteLater()
+    QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
     stroke(editing.editor, case, (slice(0, 2), slice(0, 2), slice(0, 2)))
     slicer.app.emit("aboutToQuit()")
     assert kept.names == ["case"]
+
+
+def test_the_engine_has_the_last_stroke_when_slicer_has_quit(panel: LoadedModule, slicer_core: Any) -> None:
+    import slicer
+
+    user = User(panel, slicer_core)
+    case = make_case(user, load_ct(user, "CT"), "case", origin={"dataset": "/data/Dataset801_X", "case": "CT_0007"})
+    user.widget.panel.case_changed(case)
+    until(lambda: user.case == case)
+    user.widget.panel.editing.select_structure("liver")
+    stroke(user.widget.panel.editing.editor, case, (slice(0, 2), slice(0, 2), slice(0, 2)))
+    slicer.app.emit("aboutToQuit()")
+    assert user.draft_of(case)["has_edits"]
+
+
+BEING_CHANGED = EngineError("The engine is being installed.", "Wait until that is done.", cause="changing")
+
+
+@pytest.mark.parametrize(
+    ("part", "attribute", "value", "sentence"),
+    [
+        ("segmenting", "running", object(), "The segmentation is not finished and will be lost."),
+        ("training", "runs", True, "The training will stop; it can be resumed later."),
+        ("installation", "obstacle", BEING_CHANGED, "The engine is being installed. That will be cancelled."),
+    ],
+)
+def test_what_ends_unfinished_with_slicer_is_asked_about(
+    window: Any, user: User, monkeypatch: pytest.MonkeyPatch, part: str, attribute: str, value: Any, sentence: str
+) -> None:
+    questions = asked(user, monkeypatch, answer=False)
+    kind = type(getattr(user.logic, part))
+    with monkeypatch.context() as going_on:
+        going_on.setattr(kind, attribute, property(lambda _self: value))
+        assert not window.close()
+    assert questions == [f"{sentence}\n\nClose Slicer all the same?"]
+    assert window.close()
 
 
 def test_a_panel_that_is_gone_asks_no_more(window: Any, user: User, case: Any, monkeypatch: pytest.MonkeyPatch) -> None:

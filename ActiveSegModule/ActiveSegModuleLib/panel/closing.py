@@ -42,16 +42,13 @@ class Closing:
             return False
         self._asks = True
         try:
-            self._keep()
+            self._panel.case_left()  # what was edited just now
+            self._keeping.finish()
             lost = self._lost()
             question = "{lost}\n\n{question}".format(lost="\n".join(lost), question=_("Close Slicer all the same?"))
             return not lost or self._panel.confirm(question, _("Close Slicer"))
         finally:
             self._asks = False
-
-    def _keep(self) -> None:
-        self._panel.case_left()  # what was edited just now
-        self._keeping.finish()
 
     def _lost(self) -> list[str]:
         """What ends unfinished with Slicer, a sentence each."""
@@ -62,13 +59,12 @@ class Closing:
             lost.append(_("The segmentation is not finished and will be lost."))
         if logic.training.runs and not self._panel.stored.goOn:
             lost.append(_("The training will stop; it can be resumed later."))
-        if logic.installation.working is not None:
-            lost.append(_("The engine is being changed; this will be cancelled."))
+        obstacle = logic.installation.obstacle
+        if obstacle is not None and obstacle.details.get("cause") == "changing":
+            lost.append(_("{what} That will be cancelled.").format(what=obstacle.message))
         return lost
 
     def _end(self) -> None:
-        self._keep()
-        self._keeping.look_for_saved_scene()
         self._keeping.stop()
         self._leave()
         self._panel.logic.shutdown()

@@ -39,6 +39,7 @@ class DraftKeeping:
         self.saving: Case | None = None
         self._kept_at: dict[str, str] = {}  # by id, the time of day
         self._failures: dict[str, ActiveSegError] = {}  # by id, until it works
+        self._stopped = False
         self._kept: set[str] = set()  # cases of this scene whose draft holds what the scene holds, or held
         self._timers = [
             timer(qt, AFTER_EDIT_MS, self.save_soon, once=True),
@@ -48,6 +49,11 @@ class DraftKeeping:
         self.after_edit = self._timers[0]
         for due in self._timers[1:]:
             due.start()
+
+    def touched(self, case: Case | None) -> None:
+        """Something in the case is being edited; ``edited`` follows, unless Slicer is closed before."""
+        if case is not None and not case.is_preview:
+            self.due.setdefault(case.id, case)
 
     def edited(self, case: Case) -> None:
         """Something in the case is not in its draft."""
@@ -106,7 +112,8 @@ class DraftKeeping:
 
     def tell(self) -> None:
         """Say in the panel how the reviewed case is kept."""
-        show_elided(self._panel.ui.keptLabel, self._said(self._panel.logic.review.case), _WIDEST_PX)
+        if not self._stopped:
+            show_elided(self._panel.ui.keptLabel, self._said(self._panel.logic.review.case), _WIDEST_PX)
 
     def _said(self, case: Case | None) -> str:
         if case is None:
@@ -139,9 +146,12 @@ class DraftKeeping:
             told.clear()
 
     def stop(self) -> None:
-        """Slicer is closed, or the module reloaded."""
+        """Slicer is closed, or the module reloaded: keep what is due, and say nothing, for widgets may be gone."""
+        self._stopped = True
         for due in self._timers:
             due.stop()
+        self.finish()
+        self.look_for_saved_scene()
         self.due.clear()
 
     def _saved(self, case: Case) -> None:
@@ -157,7 +167,8 @@ class DraftKeeping:
         if self._panel.scene.IsNodePresent(case.node):  # else nothing can be done about it
             self.due[case.id] = case  # tried again in two minutes, and with the next edit
             self._failures[case.id] = error
-            self._panel.show_error(error)
+            if not self._stopped:
+                self._panel.show_error(error)
         self.tell()
 
 

@@ -46,8 +46,8 @@ class EditingSection(Section):
         self._idle = timer(qt, IDLE_MS, self._prepare, once=True)
         turn_to(ui.reviewFaces, ui.listFace)
         connect(ui.editDoneButton, "clicked()", self.close)
-        connect(ui.editPreviousButton, "clicked()", ui.previousButton.click)
-        connect(ui.editNextButton, "clicked()", ui.nextButton.click)
+        connect(ui.editPreviousButton, "clicked()", lambda: ui.previousButton.click())
+        connect(ui.editNextButton, "clicked()", lambda: ui.nextButton.click())
         panel.steps.follow(self._turn)
 
     @property

@@ -118,7 +118,6 @@ class ModulePanel(VTKObservationMixin, Listener):
     def cleanup(self) -> None:
         self.removeObservers()
         self._observer.observe(None)
-        self.case_left()
         self._later.close()
         for due in (self.edit_timer, self._update_timer):
             due.stop()
@@ -387,6 +386,7 @@ class ModulePanel(VTKObservationMixin, Listener):
 
     def _on_edited(self) -> None:
         self.editing.note_edit()
+        self.keeping.touched(self.logic.review.case)
         self.edit_timer.start()
 
     def _on_ct_moved(self) -> None:
