@@ -103,10 +103,10 @@ def arrange(demo: DemoScene) -> None:
     for view in demo.views.values():
         view.fit()
     show_surfaces(demo.prediction)
-    demo.three_d.look_from_the_front()
     if demo.regions.regions:
         demo.box.move_to(demo.regions, demo.regions.regions[0].number)
         demo.regions.jump_to(demo.regions.regions[0].number)
+    demo.three_d.look_from_the_front()  # at all structures, not at the region
 
 
 def show_surfaces(segmentation: SegmentationNode) -> None:
@@ -157,6 +157,7 @@ def draw_regions(demo: DemoScene, red: SliceView) -> Iterator[tuple[str, Pixels]
     for region, box in zip(regions, boxes, strict=True):
         box.move_to(demo.regions, region.number)
     demo.prediction.node.GetDisplayNode().SetOpacity3D(0.35)
+    demo.three_d.look_from_the_front()
     yield "regions_3d.png", side_by_side(demo.three_d)
     for box in boxes:
         box.hide()

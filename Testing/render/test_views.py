@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scene_cases import PLAIN, SCHEMA, make_case, oblique
+from scene_cases import PLAIN, SCHEMA, make_case, oblique, whole_case
 from slicer_views import SliceView, ThreeDView
 
 from activeseg.core.geometry import Geometry
@@ -12,6 +12,7 @@ from activeseg.core.volume import Volume
 from ActiveSegModuleLib.scene.labelmap import image_of
 from ActiveSegModuleLib.scene.placement import ijk_to_ras
 from ActiveSegModuleLib.scene.regions import RegionBox, RegionTable
+from ActiveSegModuleLib.scene.surfaces import Surfaces
 from ActiveSegModuleLib.scene.uncertainty import UncertaintyVolume
 
 GREY = 102
@@ -209,3 +210,29 @@ def test_surfaces_appear_in_3d_in_their_colours(core):
     for label in SCHEMA.labels[:4]:
         hue = np.array(label.color) / max(label.color)
         assert (np.abs(seen - hue).max(axis=1) < 0.08).mean() > 0.005, label.name
+
+
+def test_surfaces_of_their_own_look_like_the_structures_and_leave_the_slices_alone(core):
+    view, red = ThreeDView(core), SliceView(core)
+    case = whole_case(core)
+    red.node.RotateToVolumePlane(case.ct_node)
+    red.fit()
+    view.look_from_the_front()
+    empty, slice_before = view.pixels(), red.pixels()
+    turns = []
+    surfaces = Surfaces(core.scene, turns.append)
+    surfaces.show_all(case, lambda _done, _of: None, lambda: None)
+    while turns:
+        turns.pop(0)()
+    view.look_from_the_front()
+    pixels = view.pixels().astype(float)
+    drawn = np.abs(pixels - empty).max(axis=2) > 40
+    assert drawn.mean() > 0.1
+    seen = pixels[drawn] / np.maximum(pixels[drawn].max(axis=1, keepdims=True), 1)
+    for label in SCHEMA.labels[:4]:
+        hue = np.array(label.color) / max(label.color)
+        assert (np.abs(seen - hue).max(axis=1) < 0.08).mean() > 0.005, label.name
+    assert np.array_equal(red.pixels(), slice_before)
+    surfaces.remove()
+    view.look_from_the_front()
+    assert not (np.abs(view.pixels().astype(float) - empty).max(axis=2) > 40).any()
