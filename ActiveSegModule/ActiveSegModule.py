@@ -27,7 +27,7 @@ from ActiveSegModuleLib.engine.listener import Listener
 from ActiveSegModuleLib.logic.parts import Parts
 from ActiveSegModuleLib.logic.run import Choice
 from ActiveSegModuleLib.panel import at_start
-from ActiveSegModuleLib.panel.exporting import WhatCounts
+from ActiveSegModuleLib.panel.export_texts import WhatCounts
 from ActiveSegModuleLib.panel.pages import load_panel
 from ActiveSegModuleLib.panel.panel import ModulePanel
 from ActiveSegModuleLib.self_test import SelfTest

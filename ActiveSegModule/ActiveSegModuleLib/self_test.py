@@ -189,7 +189,7 @@ class SelfTest:
         self._wait(lambda: self.ui.exportButton.enabled)
         self.ui.exportButton.click()
         self._wait(lambda: self.ui.exportButton.enabled)
-        self._assert.assertEqual(self.widget.panel.message.text, "")
+        self._assert.assertIn("Dataset801_SelfTest", self.widget.panel.message.text)
         self._assert.assertEqual(self.ui.datasetTable.rowCount, 1)
         self._picture("6_reopened")
 

@@ -179,6 +179,11 @@ VIEW_ONLY = {
     "installation_texts": "the words of installation and situation",
     "setup": "the card about installation",
     "earlier": "the list of earlier messages",
+    "installation_texts": "the words of installation",
+    "export_texts": "the words of exporting",
+    "dataset_cases": "a table; what it asks is in logic/exporting",
+    "unclear_segments": "a table",
+    "next_case": "which CT comes next",
     "message": "the bar under the steps",
     "pages": "loads the widgets",
     "steps": "which page is shown",
@@ -198,6 +203,8 @@ LOGIC_ONLY = {
     "situation": "its words are in panel/installation_texts",
     "run": "what segmenting runs",
     "countdown": "is shown by run_progress",
+    "dataset_folder": "what is wrong with a folder; the page exporting says it",
+    "export_summary": "what would be stored; the page exporting says it",
 }
 FOLDERS = {
     name: {p.stem for p in (MODULE / "ActiveSegModuleLib" / name).glob("[a-z]*.py")} for name in ("panel", "logic")

@@ -261,6 +261,8 @@ def squashed(root: Any) -> list[str]:
         if widget is root or widget.layout() is not None or isinstance(widget, _ALWAYS_LARGE_ENOUGH):
             continue
         size, least, policy = (widget.property(key) for key in ("size", "minimumSizeHint", "sizePolicy"))
+        if widget.hasHeightForWidth():  # a least height counts at the least width, at which its text has most lines
+            least.setHeight(min(least.height(), widget.heightForWidth(size.width())))
         own, most = widget.property("minimumSize"), widget.property("maximumSize")
         ignored = QtWidgets.QSizePolicy.Policy.Ignored
         for what, got, hint, wanted, limit, how in (

@@ -257,6 +257,7 @@ class LoadedModule:
         getattr(self.module, name)(self.about)
         self.parent = Panel()
         self.parent.setLayout(QtWidgets.QVBoxLayout())
+        self.parent.layout().setContentsMargins(0, 0, 0, 0)  # as Slicer's module panel
         self.widget = getattr(self.module, f"{name}Widget")(self.parent)
         self.widget.setup()
         slicer.util.getModuleWidget = lambda _name: self.widget

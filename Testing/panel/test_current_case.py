@@ -573,7 +573,7 @@ def test_what_comes_while_another_module_is_shown_is_there_on_coming_back(two: A
 
     _, first, _, _ = two
     user.module.exit()
-    user.widget.panel.exporting.opened(first)
+    user.widget.panel.exporting.cases.opened(first)
     user.widget.panel.exporting.done(Export(Path("/nowhere/Dataset801_X"), "CT_0001", ()), None)
     user.widget.panel.exporting.failed(InputError("The disk is full."))
     assert visible(user) == {"one"}
@@ -669,7 +669,8 @@ def test_what_would_be_written_of_one_case_is_not_told_of_another(two: Any, user
         return ends.pop()
 
     def shown() -> bool:
-        return bool(browser.isVisibleTo(browser.parent()))
+        pump()
+        return "about " in browser.plainText
 
     _case, _choice, done, failed, _progress = start(False)
     user.node.segmentation = first.node

@@ -400,7 +400,7 @@ def test_a_case_is_exported_listed_opened_again_and_updated(user: User, tmp_path
     user.paint(case, "aorta", case.regions.regions[0].box_kji)
     dataset = tmp_path / "Dataset801_Test"
     user.export(dataset)
-    assert user.widget.panel.message.text == ""
+    assert user.widget.panel.message.text == "Stored as CT_0001 in Dataset801_Test"
     until(lambda: user.ui.datasetTable.rowCount == 1)
     name = user.ui.datasetTable.item(0, 0).text()
     assert not user.logic.drafts.folder_of(case.id).exists()
@@ -414,7 +414,7 @@ def test_a_case_is_exported_listed_opened_again_and_updated(user: User, tmp_path
     box = ((2, 6), (2, 6), (2, 6))
     user.paint(opened, "spleen", box)
     user.export(dataset)
-    assert user.widget.panel.message.text == ""
+    assert user.widget.panel.message.text == "Stored as CT_0001 in Dataset801_Test"
     until(lambda: user.ui.datasetTable.rowCount == 1 and user.ui.datasetTable.item(0, 1).text() == "2")
 
 
@@ -431,7 +431,7 @@ def test_a_segment_that_nobody_knows_has_to_be_named_or_left_out(user: User, tmp
     selector = table.cellWidget(0, 1)
     selector.setCurrentIndex(selector.findData("-"))
     user.export(dataset)
-    assert user.widget.panel.message.text == ""
+    assert user.widget.panel.message.text.startswith("Stored as")
     assert (dataset / "dataset.json").is_file()
 
 
@@ -617,6 +617,8 @@ def test_a_stroke_alone_is_in_the_draft_soon_and_at_once_when_the_region_changes
 def test_the_patient_stays_with_the_case_and_the_name_is_one_that_nnunet_can_have(
     user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from ActiveSegModuleLib.panel.steps import Step
+
     user.load_ct()
     case = user.segment("1")
     user.ui.patientEdit.text = "4711"
@@ -643,13 +645,15 @@ def test_the_patient_stays_with_the_case_and_the_name_is_one_that_nnunet_can_hav
     assert user.node.dataset == str(tmp_path / "Dataset802_Prufung")
     assert not user.ui.exportProgressFrame.isVisibleTo(user.ui.exportProgressFrame.parent())
     assert {"draft", "hand over", "compare", "store"} <= set(stages)
-    assert user.ui.summaryBrowser.isVisibleTo(user.ui.exportPage)
+    assert "Stored as CT_0001" in user.ui.summaryBrowser.plainText
+    assert user.widget.panel.steps.state(Step.EXPORT).text == "stored"
     until(lambda: user.ui.datasetTable.rowCount == 1)
     for file in (tmp_path / "Dataset802_Prufung").rglob("*.json"):
         assert "4711" not in file.read_text("utf-8")
 
     user.paint(case, "aorta", ((2, 5), (2, 5), (2, 5)))
-    until(lambda: not user.ui.summaryBrowser.isVisibleTo(user.ui.exportPage))
+    until(lambda: "Stored as CT_0001" not in user.ui.summaryBrowser.plainText)
+    assert user.widget.panel.steps.state(Step.EXPORT).text == "changed since"
     user.core.save(tmp_path / "case.mrb")
     user.core.load(tmp_path / "case.mrb")
     (again,) = cases_of(user)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,9 +32,6 @@ from .drafts import Drafts
 OnProgress = Callable[[str, float], None]
 """Gets a stage, and how much of the whole is done, 0 to 1."""
 
-_FOLDER_NAME = re.compile(r"Dataset(\d{3})_(\w[\w-]*)", re.ASCII)
-_NUMBERED = re.compile(r"(Dataset\d{3})_+(.+)", re.DOTALL)
-
 
 @dataclass(frozen=True)
 class ExportChoice:
@@ -45,7 +39,7 @@ class ExportChoice:
 
     Attributes
     ----------
-    dataset : folder of an nnU-Net dataset (``Dataset801_Name``); it is made if it is not there. See ``nnunet_folder``
+    dataset : folder of an nnU-Net dataset (``Dataset801_Name``); it is made if it is not there. See ``dataset_folder``
     review : how voxels that were not reviewed are treated
     annotator : kept with the case; may be empty
     patient : whose CT it is, for the private file; empty leaves what is known
@@ -84,7 +78,7 @@ class DatasetCase:
 
 
 class Exporting:
-    """What the Learn section does."""
+    """What the page *Export* does."""
 
     def __init__(self, scene: Scene, engine: Engine, drafts: Drafts) -> None:
         self._scene = scene
@@ -256,28 +250,3 @@ def _about_image(case: Case) -> tuple[str, ...]:
         f"The voxels of '{name}' are not those that were segmented (another frame of a sequence?). "
         "The image that was segmented is stored with this label map: check that the edits belong to it.",
     )
-
-
-def nnunet_folder(folder: Path) -> Path:
-    """The folder that a dataset of that name has, or would get: nnU-Net wants ``DatasetNNN_Name``, and no other signs.
-
-    ``data/kidneys`` is ``data/Dataset501_kidneys`` where that is there, else it gets a number that no neighbour has.
-    Raises InputError when nothing is left of the name.
-    """
-    if _FOLDER_NAME.fullmatch(folder.name) or (folder / "dataset.json").is_file():
-        return folder
-    numbered = _NUMBERED.fullmatch(folder.name)
-    plain = unicodedata.normalize("NFKD", numbered[2] if numbered else folder.name).encode("ascii", "ignore").decode()
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_-")
-    if not name:
-        raise InputError(f"'{folder.name}' cannot be a dataset's name.", "Use letters, digits, _ and -.")
-    if numbered:
-        return folder.with_name(f"{numbered[1]}_{name}")
-    beside = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
-    named = [found for entry in beside if (found := _FOLDER_NAME.fullmatch(entry))]
-    there = next((found[0] for found in named if found[2] == name), None)
-    if there is not None:
-        return folder.with_name(there)
-    taken = {int(found[1]) for found in named}
-    number = next(number for number in itertools.count(501) if number not in taken)
-    return folder.with_name(f"Dataset{number:03d}_{name}")

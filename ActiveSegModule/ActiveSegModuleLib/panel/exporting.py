@@ -1,10 +1,8 @@
-"""The section *Learn*: corrections into a dataset, and its cases."""
+"""The page *Export*: what would be stored, where to, and the one button that does it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import Enum
-from html import escape
+from collections.abc import Iterator
 from pathlib import Path
 
 import qt
@@ -14,36 +12,30 @@ from slicer.i18n import tr as _
 from activeseg.core.correction import Review
 from activeseg.core.errors import ActiveSegError, InputError
 
+from ..engine.later import Later
 from ..engine.signals import connect
-from ..logic.exporting import DatasetCase, Export, ExportChoice, nnunet_folder
+from ..logic.dataset_folder import FolderState, folder_state, nnunet_folder
+from ..logic.export_summary import ExportSummary, Summing
+from ..logic.exporting import Export, ExportChoice
 from ..scene.case import Case
 from ..scene.hierarchy import patient_of
+from ..scene.stored import note_changed, note_stored, stored_of
 from ..slicer_types import Node
+from .dataset_cases import DatasetCases
+from .export_texts import Sentence, as_page, folder_text, summary_sentences, who_sentences
 from .section import Panel, Section
-from .tables import choose_structure, fill, selected
+from .steps import Mark, Step, StepState
+from .unclear_segments import UnclearSegments
 
 ANNOTATOR = "ActiveSeg/annotator"
 LAST_DATASET = "ActiveSeg/dataset"
-
-
-class WhatCounts(Enum):
-    """How voxels that were not reviewed are treated (the engine's ``review``)."""
-
-    REGIONS = "regions"
-    ALL = "all"
-    NONE = "none"
-
-    def label(self) -> str:
-        """The text of the choice."""
-        return {
-            WhatCounts.REGIONS: _("Use where the model is confident"),
-            WhatCounts.ALL: _("Use all: I reviewed the whole case"),
-            WhatCounts.NONE: _("Ignore all outside of reviewed regions"),
-        }[self]
+_RED = "color: #d9363e"  # readable on light and on dark
+_ROOM = 1.2
+"""Times the size of the CT: what a case takes at most."""
 
 
 class ExportingSection(Section):
-    """What is exported, where to, and what lies there."""
+    """Tells what is unusual before anything is written, and stores the case that is reviewed."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
@@ -51,23 +43,26 @@ class ExportingSection(Section):
         self._exporting = panel.logic.exporting
         self._case: Case | None = None
         self._filled: Node = None
-        self._listed_dataset = ""
         self._shown_dataset = ""
+        self._folder: FolderState = folder_state("", 0)
+        self._report: tuple[str, list[Sentence]] | None = None  # what the engine said about what is here now
+        self._summed: tuple[object, ...] | None = None  # what was summed up, or is being
+        self._summary: ExportSummary | None = None
+        self._later = Later(qt)
         self.busy = False
+        self.cases = DatasetCases(panel)
+        self._unclear = UnclearSegments(ui)
         ui.annotatorEdit.text = str(panel.settings.value(ANNOTATOR) or "")
         connect(ui.annotatorEdit, "editingFinished()", self._on_annotator)
         connect(ui.notesEdit, "textChanged()", self._on_notes)
         connect(ui.patientEdit, "editingFinished()", self._on_patient)
+        for edit in (ui.annotatorEdit, ui.patientEdit):
+            connect(edit, "textChanged(QString)", lambda _text: self._show_summary())
         connect(ui.datasetBrowseButton, "clicked()", self._on_browse)
         connect(ui.datasetEdit, "editingFinished()", self._on_dataset)
         connect(ui.summaryButton, "clicked()", lambda: self.start(False))
         connect(ui.exportButton, "clicked()", lambda: self.start(True))
-        connect(ui.casesRefreshButton, "clicked()", self.list_cases)
-        connect(ui.caseOpenButton, "clicked()", self._on_open)
-        connect(ui.caseRemoveButton, "clicked()", self._on_remove)
-        connect(ui.datasetTable, "itemSelectionChanged()", self._update_buttons)
-        for table in (ui.datasetTable, ui.unclearTable):
-            table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        panel.steps.follow(self._on_page)
 
     def update(self) -> None:
         """Show what the parameter node and the case say."""
@@ -77,9 +72,6 @@ class ExportingSection(Section):
         if node is not self._filled:  # once for a scene, so that the field can be emptied
             self._filled = node
             node.dataset = node.dataset or str(self._panel.settings.value(LAST_DATASET) or "")
-        if node.dataset != self._shown_dataset:
-            self._shown_dataset = node.dataset
-            self.forget_summary()
         if case != self._case:
             self._on_patient()  # what was typed there, and not finished, is about the case before
             self._case = case
@@ -87,47 +79,136 @@ class ExportingSection(Section):
             self._ui.notesEdit.setPlainText(case.notes if case is not None else "")
             self._ui.notesEdit.blockSignals(blocked)
             self._ui.patientEdit.text = _patient(case)
-            self.forget_summary()
-            self._ui.unclearFrame.setVisible(False)
-            self._ui.unclearTable.setRowCount(0)  # another case's segments may have the same ids
+            self._report = None
+            self._unclear.clear()
+            self._look_at_folder()
+        if node.dataset != self._shown_dataset:
+            self._shown_dataset = node.dataset
+            self._report = None
+            self._look_at_folder()
         self._update_buttons()
+        self._sum_up()
+        self._show_summary()
 
     def forget_summary(self) -> None:
         """What it was about has changed: it would be read as if it were about what is there now."""
-        self._ui.summaryBrowser.setVisible(False)
+        self._report = None
+        if self._case is not None and self._panel.scene.IsNodePresent(self._case.node):
+            note_changed(self._case.node)
+        self._panel.update_soon()
 
-    def list_cases(self) -> None:
-        """Ask for the dataset's cases, if there is such a dataset."""
-        dataset = self._panel.stored.dataset
-        if not (Path(dataset) / "dataset.json").is_file() or not dataset:
-            self._fill_cases([])
+    def close(self) -> None:
+        """The panel goes away."""
+        self._later.close()
+
+    # The summary.
+
+    def _sum_up(self) -> None:
+        """Count what was changed, in turns of the event loop, while the page is shown."""
+        case = self._case
+        if case is None or not case.has_ct or self._panel.steps.current is not Step.EXPORT:
             return
-        self._listed_dataset = dataset
-        self._ask(lambda: self._exporting.cases(Path(dataset), self._fill_cases, self.failed))
+        states = tuple(case.regions.states().items()) if case.regions is not None else ()
+        wanted = (case.id, self._panel.edits_of(case), states, case.node.GetSegmentation().GetNumberOfSegments())
+        if wanted != self._summed:
+            self._summed, self._summary = wanted, None
+            summing = Summing(case)
+            self._go_on(wanted, summing, summing.steps())
+
+    def _go_on(self, wanted: tuple[object, ...], summing: Summing, steps: Iterator[None]) -> None:
+        if wanted != self._summed or not self._panel.scene.IsNodePresent(summing.case.node):
+            return
+        try:
+            next(steps)
+        except StopIteration:
+            self._summary = summing.summary
+            self._show_summary()
+        except ActiveSegError:  # the CT was removed: told where the case is shown
+            self._summed = None
+        else:
+            self._later(lambda: self._go_on(wanted, summing, steps))
+
+    def _show_summary(self) -> None:
+        title, sentences = self._report or (self._where(), self._sentences())
+        self._ui.summaryBrowser.setHtml(as_page(title, sentences))
+
+    def _sentences(self) -> list[Sentence]:
+        case, node = self._case, self._panel.parameter_node
+        if case is None or node is None:
+            return [Sentence(_("Segment a CT and review it, or open a case of a dataset."))]
+        if case.is_preview:
+            return [Sentence(_("A preview cannot be exported: wait for the final result."), True)]
+        if not case.has_ct:
+            return [Sentence(_("The CT is no longer in the scene: load it again."), True)]
+        if self._summary is None:
+            return [Sentence(_("Counting what was changed..."))]
+        who = who_sentences(str(self._ui.patientEdit.text).strip(), str(self._ui.annotatorEdit.text).strip())
+        return summary_sentences(self._summary, Review(node.review.value), who)
+
+    def _where(self) -> str:
+        """What would become of the case."""
+        case = self._case
+        if case is None:
+            return _("There is nothing to export yet.")
+        stored, name = stored_of(case.node), self._folder.folder.name
+        before = case.origin["case"] if case.origin is not None else ""
+        if not before and stored is not None and stored.dataset == self._folder.folder:
+            before = stored.case
+        if before and name:
+            return _("{case} of {dataset} would get a new revision").format(case=before, dataset=name)
+        if name:
+            return _("A new case would be stored in {dataset}").format(dataset=name)
+        return _("A new case would be stored")
+
+    # The fields.
+
+    def _look_at_folder(self) -> None:
+        case, node = self._case, self._panel.parameter_node
+        image = case.ct_node.GetImageData() if case is not None and case.has_ct else None
+        size = image.GetActualMemorySize() * 1024 if image is not None else 0
+        self._folder = folder_state(node.dataset if node is not None else "", round(_ROOM * size))
+        label = self._ui.datasetStateLabel
+        label.text = folder_text(self._folder)
+        label.setVisible(bool(label.text))
+        label.setStyleSheet(_RED if self._folder.problem is not None and node is not None and node.dataset else "")
 
     def _update_buttons(self) -> None:
-        obstacle, case, missing = self._panel.logic.installation.obstacle, self._panel.logic.review.case, ""
+        obstacle, case, missing = self._panel.logic.installation.obstacle, self._case, ""
         if obstacle is not None:
             missing = str(obstacle)
-        elif case is not None and case.is_preview:
+        elif case is None:
+            missing = _("Choose a segmentation.")
+        elif case.is_preview:
             missing = _("A preview cannot be exported.")
-        elif case is None or not self._panel.stored.dataset:
-            missing = _("Choose a segmentation and a dataset.")
+        elif self._folder.problem is not None:
+            missing = folder_text(self._folder)
         for button in (self._ui.summaryButton, self._ui.exportButton):
             button.enabled = not missing and not self.busy
-            button.toolTip = missing
-        for button in (self._ui.caseOpenButton, self._ui.caseRemoveButton):
-            button.enabled = self.chosen_case is not None and obstacle is None and not self.busy
-        self._ui.casesRefreshButton.enabled = obstacle is None and not self.busy
+            button.toolTip = missing or _("Store the case in the dataset")
+        self.cases.update()
         if not self.busy:
             self._ui.exportProgressFrame.setVisible(False)
+        self._panel.steps.tell(Step.EXPORT, self._state())
+
+    def _state(self) -> StepState:
+        case = self._case
+        if self.busy:
+            return StepState(_("working"), Mark.RUNNING)
+        if case is None or case.is_preview:
+            return StepState()
+        stored = stored_of(case.node)
+        if stored is None:
+            return StepState(_("not stored"))
+        return StepState(_("changed since")) if stored.changed else StepState(_("stored"), Mark.DONE)
+
+    # The export.
 
     def start(self, store: bool) -> None:
-        case, node = self._panel.logic.review.case, self._panel.parameter_node
-        if case is None:
+        case, node = self._case, self._panel.parameter_node
+        if case is None or node is None:
             return
         self._panel.message.clear()
-        self.forget_summary()
+        self._report = None
         try:
             if not self._named_as_nnunet_wants():
                 return
@@ -136,7 +217,8 @@ class ExportingSection(Section):
             return
         self._on_patient()
         annotator, patient = str(self._ui.annotatorEdit.text), str(self._ui.patientEdit.text).strip()
-        choice = ExportChoice(Path(node.dataset), Review(node.review.value), annotator, self._mapping(), patient)
+        mapping = self._unclear.mapping
+        choice = ExportChoice(Path(node.dataset), Review(node.review.value), annotator, mapping, patient)
         run = self._exporting.export if store else self._exporting.summarise
         self._panel.case_left()  # a stroke of just now is exported, too
         edits = self._panel.edits_of(case)
@@ -145,13 +227,16 @@ class ExportingSection(Section):
         self.show_progress("start", 0.0)
 
         def done(export: Export) -> None:
-            still = case == self._panel.logic.review.case and edits == self._panel.edits_of(case)
-            self.done(export, case if still else None)
+            unchanged = edits == self._panel.edits_of(case)
+            if export.case and self._panel.scene.IsNodePresent(case.node):
+                note_stored(case.node, export.dataset, export.case)
+                if not unchanged:
+                    note_changed(case.node)
+            self.done(export, case if unchanged and case == self._panel.logic.review.case else None)
             if export.case:
-                if not still:
-                    self._panel.message.notice(f"{case.name}: {_title(export)}")
                 self._panel.case_exported(case, edits)
-                self.list_cases()
+                self.cases.list_cases()
+                self._offer_what_is_next(export, case)
 
         def failed(error: ActiveSegError) -> None:
             self.failed(error, case)
@@ -183,7 +268,7 @@ class ExportingSection(Section):
             "draft": _("Keeping a copy of the case"),
             "hand over": _("Handing the case over"),
             "queued": _("Waiting for another job"),
-            "start": _("Starting"),
+            "start": _("Reading the segmentation"),
             "read": _("Reading the case"),
             "compare": _("Comparing it with the prediction"),
             "store": _("Storing it in the dataset"),
@@ -194,24 +279,22 @@ class ExportingSection(Section):
         ui.exportProgressBar.value = round(1000 * fraction)
         ui.exportProgressFrame.setVisible(True)
 
-    def _ask(self, request: Callable[[], None]) -> None:
-        self.busy = True
-        self._update_buttons()
-        try:
-            request()
-        except ActiveSegError as error:
-            self.failed(error)
-
     def done(self, export: Export, case: Case | None) -> None:
-        """``case`` is None where the user has turned to another one meanwhile."""
+        """``case`` is None where the user has turned to another one, or gone on with this one, meanwhile."""
         self.busy = False
         if case is not None:
-            lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in export.sentences)
-            self._ui.summaryBrowser.setHtml(f"<b>{escape(_title(export))}</b><ul>{lines}</ul>")
-            self._ui.summaryBrowser.setVisible(True)
-            self._ui.unclearFrame.setVisible(bool(self._mapping()))
+            self._report = _title(export), [Sentence(sentence) for sentence in export.sentences]
+            if not self._unclear.mapping:
+                self._unclear.clear()
         self.remember(export.dataset)
+        self._look_at_folder()
         self._update_buttons()
+        self._show_summary()
+
+    def _offer_what_is_next(self, export: Export, case: Case) -> None:
+        told = _title(export) if case == self._panel.logic.review.case else f"{case.name}: {_title(export)}"
+        next_case = (_("Next case"), self._panel.next_case)
+        self._panel.message.notice(told, _("Learn"), lambda: self._panel.steps.show(Step.LEARN), next_case)
 
     def remember(self, dataset: Path) -> None:
         """The dataset is the one that is worked with: it is in the field, and again in the next scene."""
@@ -222,67 +305,20 @@ class ExportingSection(Section):
     def failed(self, error: ActiveSegError, case: Case | None = None) -> None:
         """``case``: what was being exported."""
         self.busy = False
+        self._look_at_folder()
         self._update_buttons()
         if error.details.get("cause") == "unclear":
             if case is not None and case == self._case:
-                self._show_unclear(case)
+                self._unclear.ask(self._exporting.unclear(case), case.schema.names)
             error = InputError(error.message, error.action)
         self._panel.show_error(error)
 
-    def _show_unclear(self, case: Case) -> None:
-        """Segments that were not recognised, each with a choice of what it is."""
-        unclear = self._exporting.unclear(case)
-        table = self._ui.unclearTable
-        shown = [str(table.item(row, 0).data(qt.Qt.UserRole)) for row in range(table.rowCount)]
-        self._ui.unclearFrame.setVisible(bool(unclear))
-        if [segment.segment_id for segment in unclear] == shown:
-            return
-        table.setRowCount(len(unclear))
-        for row, segment in enumerate(unclear):
-            name = qt.QTableWidgetItem(segment.name)
-            name.setData(qt.Qt.UserRole, segment.segment_id)
-            table.setItem(row, 0, name)
-            first = [(_("choose..."), ""), (_("leave it out"), "-")]
-            table.setCellWidget(row, 1, choose_structure(first, case.schema.names))
-
-    def _mapping(self) -> dict[str, str | None]:
-        """What the user said about unclear segments."""
-        table, found = self._ui.unclearTable, {}
-        if not self._ui.unclearFrame.isVisibleTo(self._ui.exportPage):
-            return {}
-        for row in range(table.rowCount):
-            said = table.cellWidget(row, 1).currentData
-            if said:
-                found[str(table.item(row, 0).data(qt.Qt.UserRole))] = None if said == "-" else str(said)
-        return found
-
-    def _fill_cases(self, cases: list[DatasetCase]) -> None:
-        self.busy = False
-        fill(self._ui.datasetTable, [(case.name, str(case.revision), ", ".join(case.waiting)) for case in cases])
-        self._update_buttons()
-
-    @property
-    def chosen_case(self) -> str | None:
-        """Name of the case that is selected in the dataset's table."""
-        item = selected(self._ui.datasetTable)
-        return str(item.text()) if item else None
-
-    def _on_open(self) -> None:
-        name, dataset = self.chosen_case, Path(self._listed_dataset)
-        if name is not None:
-            self._ask(lambda: self._exporting.open_case(dataset, name, self.opened, self.failed))
-
-    def opened(self, case: Case) -> None:
-        self.busy = False
-        self._panel.choose(case)
-
-    def _on_remove(self) -> None:
-        name, dataset = self.chosen_case, Path(self._listed_dataset)
-        if name is None:
-            return
-        question = _("Remove {case} with its history from {dataset}? This cannot be undone.")
-        if self._panel.confirm(question.format(case=name, dataset=dataset.name)):
-            self._ask(lambda: self._exporting.remove_case(dataset, name, self.list_cases, self.failed))
+    def _on_page(self) -> None:
+        if self._panel.steps.current is Step.EXPORT:
+            self._look_at_folder()
+            self._panel.update_soon()
+            if self.cases.listed != self._panel.stored.dataset:
+                self.cases.list_cases()
 
     def _on_patient(self) -> None:
         if self._case is not None and self._panel.scene.IsNodePresent(self._case.node):
@@ -305,11 +341,11 @@ class ExportingSection(Section):
         )
         if folder:
             self._panel.parameter_node.dataset = folder
-            self.list_cases()
+            self.cases.list_cases()
 
     def _on_dataset(self) -> None:
-        if self._panel.parameter_node.dataset != self._listed_dataset:
-            self.list_cases()
+        if self._panel.parameter_node.dataset != self.cases.listed:
+            self.cases.list_cases()
 
 
 def _title(export: Export) -> str:

@@ -32,6 +32,7 @@ from .exporting import ExportingSection
 from .installation import InstallationSection
 from .message import Message
 from .models import ModelsSection
+from .next_case import next_ct
 from .project import ProjectSection
 from .question import confirmed
 from .review import ReviewSection
@@ -124,6 +125,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         self._take_parameter_node(None)
         self.review.leave()
         self.editing.cleanup()
+        self.exporting.close()
         self.installation.cleanup()
         self.closing.cleanup()
 
@@ -226,7 +228,7 @@ class ModulePanel(VTKObservationMixin, Listener):
 
     @property
     def chosen_dataset_case(self) -> str | None:
-        return self.exporting.chosen_case
+        return self.exporting.cases.chosen
 
     @property
     def engine_text(self) -> str:
@@ -266,6 +268,17 @@ class ModulePanel(VTKObservationMixin, Listener):
 
     def refresh_project(self) -> None:
         self.project.refresh()
+
+    def next_case(self) -> None:
+        """Turn to the next CT that is loaded and not stored; where there is none, ask for files."""
+        node = self._parameter_node
+        ct = next_ct(self.scene, node.ct) if node is not None else None
+        if ct is None:
+            self.steps.show(Step.SEGMENT)
+            slicer.util.openAddDataDialog()
+            return
+        node.ct = ct
+        self.steps.show(Step.REVIEW if Case.newest_of(self.scene, ct) is not None else Step.SEGMENT)
 
     def remember_dataset(self, dataset: Path) -> None:
         self.exporting.remember(dataset)

@@ -59,6 +59,12 @@ class Panel(Protocol):
     def update(self) -> None:
         """Show everything as it is now."""
 
+    def update_soon(self) -> None:
+        """``update`` in the next turn of the event loop, once however often it is asked for."""
+
+    def next_case(self) -> None:
+        """Turn to the next CT that is loaded and not stored; where there is none, ask for files."""
+
     def confirm(self, question: str, yes: str = "") -> bool:
         """Whether the user presses the button ``yes``."""
 
