@@ -183,6 +183,7 @@ VIEW_ONLY = {
     "export_texts": "the words of exporting",
     "dataset_cases": "a table; what it asks is in logic/exporting",
     "unclear_segments": "a table",
+    "scene_events": "observes the scene for the panel",
     "next_case": "which CT comes next",
     "message": "the bar under the steps",
     "pages": "loads the widgets",

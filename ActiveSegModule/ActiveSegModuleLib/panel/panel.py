@@ -19,13 +19,11 @@ from ..engine.later import Later
 from ..engine.listener import Listener
 from ..engine.signals import timer
 from ..scene.case import Case
-from ..scene.uncertainty import ROLE_ATTRIBUTE
-from ..scene.views import take_out
 from ..slicer_types import Node, ParameterNode, Widgets
 from . import at_start
 from .case_observer import CaseObserver
 from .closing import Closing
-from .current_case import CurrentCase, is_ct
+from .current_case import CurrentCase
 from .drafts import DraftKeeping, DraftsSection
 from .editing import EditingSection
 from .exporting import ExportingSection
@@ -36,6 +34,7 @@ from .next_case import next_ct
 from .project import ProjectSection
 from .question import confirmed
 from .review import ReviewSection
+from .scene_events import SceneEvents
 from .segmenting import SegmentingSection
 from .steps import Step, Steps
 from .training import TrainingSection
@@ -94,13 +93,7 @@ class ModulePanel(VTKObservationMixin, Listener):
             *(self.project, self.training, self.versions, self.weights),
         )
 
-        scene = self.scene
-        self.addObserver(scene, scene.StartCloseEvent, self._on_scene_start_close)
-        self.addObserver(scene, scene.EndCloseEvent, self._on_scene_ready)
-        self.addObserver(scene, scene.EndImportEvent, self._on_scene_ready)  # else the old scene's nodes are kept
-        self.addObserver(scene, scene.NodeAddedEvent, self._on_node_added)
-        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._on_node_about_to_be_removed)
-        self.addObserver(scene, scene.NodeRemovedEvent, self._on_node_removed)
+        self._scene_events = SceneEvents(self.scene, self)
         at_start.withdraw()
 
     # Slicer calls these, by way of the module's widget.
@@ -118,6 +111,7 @@ class ModulePanel(VTKObservationMixin, Listener):
 
     def cleanup(self) -> None:
         self.removeObservers()
+        self._scene_events.close()
         self._observer.observe(None)
         self._later.close()
         for due in (self.edit_timer, self._update_timer):
@@ -129,9 +123,9 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.installation.cleanup()
         self.closing.cleanup()
 
-    # The scene.
+    # What happens to the scene, see ``SceneListener``.
 
-    def _on_scene_start_close(self, _caller: object, _event: str) -> None:
+    def scene_closes(self) -> None:
         running = self.logic.segmenting.running
         if running is not None and running.label_shown:  # else its result is kept, and offered
             self.logic.segmenting.cancel()
@@ -142,45 +136,23 @@ class ModulePanel(VTKObservationMixin, Listener):
         self._take_parameter_node(None)
         self.current_case.forget()
 
-    def _on_scene_ready(self, _caller: object, _event: str) -> None:
+    def scene_ready(self) -> None:
         self.logic.forgetParameterNode()
         if self._is_entered():
             self._turn_to_parameter_node()
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _on_node_added(self, _caller: object, _event: str, node: Node) -> None:
-        if is_ct(node):
-            self._later(self._on_volume_loaded)  # its image comes after the node
-
-    def _on_volume_loaded(self) -> None:
+    def volume_loaded(self) -> None:
         self.current_case.take_cts_again()
         self.current_case.choose_loaded_ct()
         self.update_soon()
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _on_node_about_to_be_removed(self, _caller: object, _event: str, node: Node) -> None:
-        """What belongs to a segmentation goes with it, and out of the views while it is still there."""
-        if self.scene.IsClosing():
-            return
+    def node_goes(self, node: Node) -> None:
         self.editing.node_goes(node)
-        if node.GetAttribute(ROLE_ATTRIBUTE) is not None:
-            take_out(self.scene, {node.GetID()})
-        case = Case.of(node)
-        if case is not None:
-            companions = case.own_companions()
-            take_out(self.scene, {companion.GetID() for companion in companions})
-            self._later(lambda: self._remove_nodes(companions))
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _on_node_removed(self, _caller: object, _event: str, _node: Node) -> None:
+    def node_gone(self) -> None:
         """Slicer's views turn to another volume when one is removed, and it may be one that must not be shown."""
-        if self._parameter_node is not None and not self.scene.IsClosing():
+        if self._parameter_node is not None:
             self.update_soon()
-
-    def _remove_nodes(self, nodes: tuple[Node, ...]) -> None:
-        for node in nodes:
-            if self.scene.IsNodePresent(node):
-                self.scene.RemoveNode(node)
 
     # The parameter node.
 
