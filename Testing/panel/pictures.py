@@ -1,7 +1,7 @@
 """Pictures of the panel in every step and state, in light and dark, in the rooms that Slicer's window gives it.
 
-``python Testing/panel/pictures.py OUT`` writes them into the folder OUT, and prints what is wrong with their look. No
-engine is needed: what it would have answered is put into the scene.
+``python Testing/panel/pictures.py OUT [PART [LANGUAGE]]`` writes those whose names contain PART into OUT, and
+prints what is wrong with their look. No engine is needed: what it would have answered is put into the scene.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import Any
 if __name__ == "__main__":
     import conftest  # noqa: F401 - finds the packages
 
+import slicer
 from conftest import ENGINE_PYTHON
 from loaded_cases import MODULE, load_ct, make_case, pump
 from pictures_checks import findings
 from pictures_look import ROOMS, Room, Theme, dress, grab, place
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtWidgets
 from scene_cases import OTHER_REGION, PLAIN, REGION, patches
 from slicer_stand_in import LoadedModule, installed
 from user import User
@@ -148,17 +149,19 @@ PICTURES = tuple(Picture(state, room, theme) for state in STATES for theme in Th
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[Bench]:
+def opened(folder: Path, language: str = "en_US") -> Iterator[Bench]:
     """The panel without an engine; its data are kept in ``folder``."""
     kept = {name: os.environ.pop(name, None) for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", ENGINE_PYTHON)}
     os.environ.update({"XDG_DATA_HOME": str(folder / "data"), "XDG_CACHE_HOME": str(folder / "cache")})
     try:
         with installed(folder) as (core, _said):
+            slicer.app.applicationLocaleName = language
             module = LoadedModule(MODULE)
             try:
                 yield Bench(module, core)
             finally:
                 module.close()
+                remove_translation()
                 dress(QtWidgets.QApplication.instance(), Theme.LIGHT)
     finally:
         for name, value in kept.items():
@@ -167,12 +170,20 @@ def opened(folder: Path) -> Iterator[Bench]:
                 os.environ[name] = value
 
 
-def main(out: Path, wanted: str = "") -> int:
+def remove_translation() -> None:
+    """Qt keeps a translation for the whole process."""
+    from ActiveSegModuleLib import translation
+
+    for translator in translation.installed:
+        QtCore.QCoreApplication.removeTranslator(translator)
+
+
+def main(out: Path, wanted: str = "", language: str = "en_US") -> int:
     """Write the pictures whose names contain ``wanted``; returns how many faults there are."""
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
     dress(application, Theme.LIGHT)
     faults = 0
-    with tempfile.TemporaryDirectory() as folder, opened(Path(folder)) as bench:
+    with tempfile.TemporaryDirectory() as folder, opened(Path(folder), language) as bench:
         for picture in PICTURES:
             if wanted not in str(picture):
                 continue
@@ -186,4 +197,4 @@ def main(out: Path, wanted: str = "") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(Path(sys.argv[1]), *sys.argv[2:3]) else 0)
+    sys.exit(1 if main(Path(sys.argv[1]), *sys.argv[2:4]) else 0)

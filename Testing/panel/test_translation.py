@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import slicer
 from loaded_cases import MODULE
+from pictures import remove_translation
 from PySide6 import QtCore
 from slicer_stand_in import LoadedModule
 from translations import GERMAN, texts, translations
@@ -35,11 +36,8 @@ def german_module(slicer_core: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     module = LoadedModule(MODULE)
     module.enter()
     yield module
-    from ActiveSegModuleLib import translation
-
     module.close()
-    for translator in translation.installed:
-        QtCore.QCoreApplication.removeTranslator(translator)
+    remove_translation()
 
 
 def test_texts_of_the_code_and_of_the_forms_are_german(german_module: LoadedModule) -> None:

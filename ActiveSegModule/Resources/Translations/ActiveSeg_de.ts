@@ -738,8 +738,16 @@
   <context>
     <name>SettingsPage</name>
     <message>
-      <source>Install...</source>
-      <translation>Installieren...</translation>
+      <source>Engine</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Cancel</source>
+      <translation>Abbrechen</translation>
+    </message>
+    <message>
+      <source>Install ActiveSeg's own engine...</source>
+      <translation type="unfinished" />
     </message>
     <message>
       <source>Shows size and location first</source>
@@ -750,20 +758,16 @@
       <translation>Aktualisieren</translation>
     </message>
     <message>
+      <source>To the packages of this version of ActiveSeg; shows the size first</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
       <source>Repair</source>
       <translation>Reparieren</translation>
     </message>
     <message>
-      <source>Remove...</source>
-      <translation>Entfernen...</translation>
-    </message>
-    <message>
-      <source>Use my own Python...</source>
-      <translation>Eigenes Python verwenden...</translation>
-    </message>
-    <message>
-      <source>A Python that has torch, nnunetv2 and TotalSegmentator already; it is never changed</source>
-      <translation>Ein Python, das torch, nnunetv2 und TotalSegmentator schon enthält; es wird nie verändert</translation>
+      <source>Installs the engine again with the same settings; shows the size first</source>
+      <translation type="unfinished" />
     </message>
     <message>
       <source>Check</source>
@@ -774,68 +778,40 @@
       <translation>Jede installierte Datei mit den Angaben der Pakete vergleichen; nichts wird verändert</translation>
     </message>
     <message>
-      <source>Stop the engine</source>
-      <translation>Engine anhalten</translation>
+      <source>Stop</source>
+      <translation>Anhalten</translation>
     </message>
     <message>
-      <source>Frees its memory; it starts again when it is needed</source>
-      <translation>Gibt ihren Speicher frei; sie startet wieder, wenn sie gebraucht wird</translation>
+      <source>Ends the engine and frees its memory; it starts again when it is needed</source>
+      <translation type="unfinished" />
     </message>
     <message>
-      <source>Cancel</source>
-      <translation>Abbrechen</translation>
+      <source>Remove...</source>
+      <translation>Entfernen...</translation>
     </message>
     <message>
-      <source>Location, proxy, offline</source>
-      <translation>Ort, Proxy, offline</translation>
+      <source>Deletes the engine; datasets, models and projects stay</source>
+      <translation type="unfinished" />
     </message>
     <message>
-      <source>Folder:</source>
-      <translation>Ordner:</translation>
+      <source>Use my own Python...</source>
+      <translation>Eigenes Python verwenden...</translation>
     </message>
     <message>
-      <source>...</source>
-      <translation>...</translation>
+      <source>A Python that has torch, nnunetv2 and TotalSegmentator already; it is never changed</source>
+      <translation>Ein Python, das torch, nnunetv2 und TotalSegmentator schon enthält; es wird nie verändert</translation>
     </message>
     <message>
-      <source>Choose a folder</source>
-      <translation>Ordner wählen</translation>
+      <source>Installation</source>
+      <translation type="unfinished" />
     </message>
     <message>
-      <source>Wheels:</source>
-      <translation>Pakete:</translation>
+      <source>Weights</source>
+      <translation type="unfinished" />
     </message>
     <message>
-      <source>folder of wheels, for a computer without internet</source>
-      <translation>Ordner mit Wheels, ohne Internet</translation>
-    </message>
-    <message>
-      <source>Use only the folder of wheels</source>
-      <translation>Nur den Ordner mit Wheels verwenden</translation>
-    </message>
-    <message>
-      <source>Proxy:</source>
-      <translation>Proxy:</translation>
-    </message>
-    <message>
-      <source>http://user:password@host:port</source>
-      <translation>http://user:password@host:port</translation>
-    </message>
-    <message>
-      <source>Remembered for the next start of Slicer, except for the password</source>
-      <translation>Wird bis zum nächsten Start von Slicer gemerkt, außer dem Passwort</translation>
-    </message>
-    <message>
-      <source>PyTorch build:</source>
-      <translation>PyTorch für:</translation>
-    </message>
-    <message>
-      <source>Automatic looks for a graphics card</source>
-      <translation>Automatisch sucht nach einer Grafikkarte</translation>
-    </message>
-    <message>
-      <source>Model weights and licence</source>
-      <translation>Modellgewichte und Lizenz</translation>
+      <source>Weights are downloaded when a model is first used. Without internet, add them from a file.</source>
+      <translation type="unfinished" />
     </message>
     <message>
       <source>Add weights from a file...</source>
@@ -846,8 +822,12 @@
       <translation>Eine Zip-Datei mit Gewichten von TotalSegmentator, die auf einem anderen Computer geladen wurde</translation>
     </message>
     <message>
-      <source>TotalSegmentator licence number</source>
-      <translation>Lizenznummer für TotalSegmentator</translation>
+      <source>Some of TotalSegmentator's models need a licence number:</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>licence number</source>
+      <translation type="unfinished" />
     </message>
     <message>
       <source>Save licence number</source>
@@ -862,6 +842,22 @@
       <translation>Aus: Es wird nichts gesendet</translation>
     </message>
     <message>
+      <source>Messages</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Copy</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Copies the chosen message with its details</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Details</source>
+      <translation>Details</translation>
+    </message>
+    <message>
       <source>Log</source>
       <translation>Protokoll</translation>
     </message>
@@ -873,12 +869,111 @@
   <context>
     <name>SetupPage</name>
     <message>
-      <source>Install the engine...</source>
-      <translation>Engine installieren...</translation>
+      <source>Installs:</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Where:</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Size:</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Time:</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Later:</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Use my own Python...</source>
+      <translation>Eigenes Python verwenden...</translation>
+    </message>
+    <message>
+      <source>A Python that has torch, nnunetv2 and TotalSegmentator already; it is never changed</source>
+      <translation>Ein Python, das torch, nnunetv2 und TotalSegmentator schon enthält; es wird nie verändert</translation>
+    </message>
+    <message>
+      <source>Cancel</source>
+      <translation>Abbrechen</translation>
+    </message>
+    <message>
+      <source>Install</source>
+      <translation>Installieren</translation>
     </message>
     <message>
       <source>More</source>
       <translation>Mehr</translation>
+    </message>
+    <message>
+      <source>Folder, proxy, no internet, PyTorch build, your own Python</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Remove...</source>
+      <translation>Entfernen...</translation>
+    </message>
+    <message>
+      <source>Not now</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Load the sample CT</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>A phantom that is made on this computer; it can be looked at without the engine</source>
+      <translation type="unfinished" />
+    </message>
+  </context>
+  <context>
+    <name>SourcesForm</name>
+    <message>
+      <source>Folder:</source>
+      <translation>Ordner:</translation>
+    </message>
+    <message>
+      <source>Where the engine is installed; empty: the usual folder</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Wheels:</source>
+      <translation>Pakete:</translation>
+    </message>
+    <message>
+      <source>A folder of wheels (packages), for a computer without internet</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Use only the folder of wheels</source>
+      <translation>Nur den Ordner mit Wheels verwenden</translation>
+    </message>
+    <message>
+      <source>Nothing is downloaded; the folder also holds uv</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Proxy:</source>
+      <translation>Proxy:</translation>
+    </message>
+    <message>
+      <source>Remembered for the next start of Slicer, except for the password</source>
+      <translation>Wird bis zum nächsten Start von Slicer gemerkt, außer dem Passwort</translation>
+    </message>
+    <message>
+      <source>http://user:password@host:port</source>
+      <translation>http://user:password@host:port</translation>
+    </message>
+    <message>
+      <source>PyTorch:</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Which build of PyTorch; automatic looks for a graphics card</source>
+      <translation type="unfinished" />
     </message>
   </context>
   <context>
@@ -959,6 +1054,13 @@
     <message>
       <source>Delete</source>
       <translation>Löschen</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.earlier</name>
+    <message>
+      <source>Details</source>
+      <translation>Details</translation>
     </message>
   </context>
   <context>
@@ -1070,80 +1172,36 @@
   <context>
     <name>panel.installation</name>
     <message>
-      <source>detect automatically</source>
-      <translation>automatisch erkennen</translation>
-    </message>
-    <message>
-      <source>CPU only</source>
-      <translation>nur CPU</translation>
-    </message>
-    <message>
-      <source>Ignore the variable</source>
-      <translation>Variable ignorieren</translation>
-    </message>
-    <message>
-      <source>Set up the engine</source>
-      <translation>Engine einrichten</translation>
-    </message>
-    <message>
-      <source>The engine is not installed. It is a Python environment of its own, outside of Slicer's.</source>
-      <translation>Die Engine ist nicht installiert. Sie ist eine eigene Python-Umgebung außerhalb von Slicer.</translation>
-    </message>
-    <message>
-      <source>The engine is damaged. {what} {way_out}</source>
-      <translation>Die Engine ist beschädigt. {what} {way_out}</translation>
-    </message>
-    <message>
-      <source>The engine is running.</source>
-      <translation>Die Engine läuft.</translation>
-    </message>
-    <message>
-      <source>The engine is ready; it starts when it is needed.</source>
-      <translation>Die Engine ist bereit; sie startet, wenn sie gebraucht wird.</translation>
-    </message>
-    <message>
-      <source>Press Repair.</source>
-      <translation>Drücken Sie Reparieren.</translation>
-    </message>
-    <message>
-      <source>Install what is missing into that Python, or let ActiveSeg install an environment of its own.</source>
-      <translation>Installieren Sie das Fehlende in dieses Python, oder lassen Sie ActiveSeg eine eigene Umgebung installieren.</translation>
-    </message>
-    <message>
-      <source>The engine is damaged. {what}</source>
-      <translation>Die Engine ist beschädigt. {what}</translation>
+      <source>Show</source>
+      <translation>Anzeigen</translation>
     </message>
     <message>
       <source>Repair...</source>
       <translation>Reparieren...</translation>
     </message>
     <message>
-      <source>Installed by ActiveSeg in {folder}.</source>
-      <translation>Von ActiveSeg installiert in {folder}.</translation>
+      <source>Use my own Python...</source>
+      <translation>Eigenes Python verwenden...</translation>
     </message>
     <message>
-      <source>Your own Python: {python}</source>
-      <translation>Ihr eigenes Python: {python}</translation>
+      <source>Install...</source>
+      <translation>Installieren...</translation>
     </message>
     <message>
-      <source>Set by ACTIVESEG_ENGINE_PYTHON: {python}</source>
-      <translation>Gesetzt durch ACTIVESEG_ENGINE_PYTHON: {python}</translation>
+      <source>Resume...</source>
+      <translation type="unfinished" />
     </message>
     <message>
-      <source>{size} of an unfinished installation are there.</source>
-      <translation>{size} einer unfertigen Installation sind vorhanden.</translation>
+      <source>Ignore the variable</source>
+      <translation>Variable ignorieren</translation>
     </message>
     <message>
-      <source>{size} on disk</source>
-      <translation>{size} auf der Festplatte</translation>
+      <source>Look again</source>
+      <translation type="unfinished" />
     </message>
     <message>
-      <source>This version of ActiveSeg was tested with other packages. Press Update.</source>
-      <translation>Diese Version von ActiveSeg wurde mit anderen Paketen getestet. Drücken Sie Aktualisieren.</translation>
-    </message>
-    <message>
-      <source>Install</source>
-      <translation>Installieren</translation>
+      <source>Update...</source>
+      <translation type="unfinished" />
     </message>
     <message>
       <source>The engine is installed again, with the same settings; until that is done the old one stays.</source>
@@ -1162,12 +1220,12 @@
       <translation>Aktualisieren</translation>
     </message>
     <message>
-      <source>All files of the engine are as they were installed.</source>
-      <translation>Alle Dateien der Engine sind so, wie sie installiert wurden.</translation>
+      <source>Remove what was downloaded for the engine from {folder} ({size})?</source>
+      <translation type="unfinished" />
     </message>
     <message>
-      <source>Remove the engine's environment from {folder}? Your datasets and models stay.</source>
-      <translation>Die Umgebung der Engine aus {folder} entfernen? Ihre Datensätze und Modelle bleiben.</translation>
+      <source>Remove the engine from {folder}? It must be downloaded again to segment. Your datasets, models and projects stay.</source>
+      <translation type="unfinished" />
     </message>
     <message>
       <source>Remove</source>
@@ -1178,6 +1236,30 @@
       <translation>Ein Python mit torch, nnunetv2 und TotalSegmentator</translation>
     </message>
     <message>
+      <source>The engine is damaged. {what}</source>
+      <translation>Die Engine ist beschädigt. {what}</translation>
+    </message>
+    <message>
+      <source>Installed by ActiveSeg in {folder}</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Your own Python: {python}</source>
+      <translation>Ihr eigenes Python: {python}</translation>
+    </message>
+    <message>
+      <source>Set by ACTIVESEG_ENGINE_PYTHON: {python}</source>
+      <translation>Gesetzt durch ACTIVESEG_ENGINE_PYTHON: {python}</translation>
+    </message>
+    <message>
+      <source>{size} on disk</source>
+      <translation>{size} auf der Festplatte</translation>
+    </message>
+    <message>
+      <source>All files of the engine are as they were installed.</source>
+      <translation>Alle Dateien der Engine sind so, wie sie installiert wurden.</translation>
+    </message>
+    <message>
       <source>The engine was removed.</source>
       <translation>Die Engine wurde entfernt.</translation>
     </message>
@@ -1186,32 +1268,8 @@
       <translation>Diese Dateien in ihrem Ordner gehören nicht zu ActiveSeg und bleiben: {names}.</translation>
     </message>
     <message>
-      <source>The engine is installed.</source>
-      <translation>Die Engine ist installiert.</translation>
-    </message>
-    <message>
-      <source>The engine is updated.</source>
-      <translation>Die Engine ist aktualisiert.</translation>
-    </message>
-    <message>
-      <source>The engine is repaired.</source>
-      <translation>Die Engine ist repariert.</translation>
-    </message>
-    <message>
-      <source>Your own Python is used from now on.</source>
-      <translation>Von jetzt an wird Ihr eigenes Python verwendet.</translation>
-    </message>
-    <message>
-      <source>Cancelled. {size} stay in {folder}: the next installation uses them, or remove them with Remove.</source>
-      <translation>Abgebrochen. {size} bleiben in {folder}: Die nächste Installation verwendet sie, oder Sie löschen sie mit Entfernen.</translation>
-    </message>
-    <message>
       <source>Cancelled. The engine is as it was before.</source>
       <translation>Abgebrochen. Die Engine ist wie zuvor.</translation>
-    </message>
-    <message>
-      <source>Choose a folder</source>
-      <translation>Ordner wählen</translation>
     </message>
     <message>
       <source>The log is in {folder}</source>
@@ -1233,60 +1291,80 @@
       <translation>{size:.1f} GB</translation>
     </message>
     <message>
+      <source>{done:.0f} of {total:.0f} MB</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>{disk} on disk; nothing is downloaded</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>about {download} to download, {disk} on disk</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>({free} free)</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>{size} are there already</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>about {minutes} min</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>about {minutes} min at {rate} Mbit/s</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>weights of models, {least} to {most}, at their first use</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>PyTorch for NVIDIA graphics cards, nnU-Net, TotalSegmentator</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>PyTorch for the CPU, nnU-Net, TotalSegmentator</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
       <source>Folder: {folder}</source>
       <translation>Ordner: {folder}</translation>
     </message>
     <message>
-      <source>Space: about {needed}; {free} are free</source>
-      <translation>Platz: etwa {needed}; {free} sind frei</translation>
+      <source>Size: {size}</source>
+      <translation type="unfinished" />
     </message>
     <message>
-      <source>Download: about {size}, {minutes} min with 50 Mbit/s; then some minutes to unpack and to try it</source>
-      <translation>Herunterladen: etwa {size}, {minutes} min mit 50 Mbit/s; danach einige Minuten zum Auspacken und Ausprobieren</translation>
-    </message>
-    <message>
-      <source>Download: nothing, all comes from {wheels}</source>
-      <translation>Herunterladen: nichts, alles kommt aus {wheels}</translation>
-    </message>
-    <message>
-      <source>Already there from an earlier attempt: {size}. They are used again, so less is downloaded.</source>
-      <translation>Von einem früheren Versuch vorhanden: {size}. Sie werden wiederverwendet, es wird weniger geladen.</translation>
-    </message>
-    <message>
-      <source>PyTorch for NVIDIA graphics cards</source>
-      <translation>PyTorch für NVIDIA-Grafikkarten</translation>
-    </message>
-    <message>
-      <source>PyTorch for the CPU</source>
-      <translation>PyTorch für die CPU</translation>
+      <source>Time: {time}</source>
+      <translation type="unfinished" />
     </message>
     <message>
       <source>Packages: {count}, with {build}</source>
       <translation>Pakete: {count}, mit {build}</translation>
     </message>
     <message>
-      <source>The weights of a model (0.1 to 1.5 GB) are downloaded when it is first used.</source>
-      <translation>Die Gewichte eines Modells (0,1 bis 1,5 GB) werden bei der ersten Verwendung geladen.</translation>
-    </message>
-    <message>
       <source>Nothing outside of the folder is changed, and nothing in Slicer's own Python.</source>
       <translation>Außerhalb des Ordners und in Slicers eigenem Python wird nichts verändert.</translation>
     </message>
     <message>
-      <source>Getting the installer</source>
-      <translation>Installationsprogramm wird geladen</translation>
+      <source>getting the installer</source>
+      <translation type="unfinished" />
     </message>
     <message>
-      <source>Looking for a Python</source>
-      <translation>Python wird gesucht</translation>
+      <source>looking for a Python</source>
+      <translation type="unfinished" />
     </message>
     <message>
-      <source>Getting the packages</source>
-      <translation>Pakete werden geladen</translation>
+      <source>getting the packages</source>
+      <translation type="unfinished" />
     </message>
     <message>
-      <source>Trying the packages</source>
-      <translation>Pakete werden ausprobiert</translation>
+      <source>trying the packages</source>
+      <translation type="unfinished" />
     </message>
     <message>
       <source>Looking at what an installation needs</source>
@@ -1305,8 +1383,120 @@
       <translation>Engine wird entfernt</translation>
     </message>
     <message>
+      <source>Trying your Python</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Step {step} of {steps}: {stage}</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
       <source>Starting</source>
       <translation>Startet</translation>
+    </message>
+    <message>
+      <source>{percent:.0f} %</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The installation was not completed</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The engine is not there any more</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The engine cannot be found</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The engine is in use by another Slicer</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Installing the engine</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Updating the engine</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Repairing the engine</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Setting up your Python</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Install the engine</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The engine is not installed. It is a Python environment, apart from Slicer's own.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The installation of the engine was not completed. What was downloaded is kept.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The engine is being installed.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The engine is being updated.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The engine is being repaired.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The engine is being removed.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Your Python is being tried.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Another Slicer is changing the engine. Wait until it is done there.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The engine is damaged. {what} {way_out}</source>
+      <translation>Die Engine ist beschädigt. {what} {way_out}</translation>
+    </message>
+    <message>
+      <source>The engine is starting for the first time. This can take a minute.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The engine is starting.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>ActiveSeg was updated, its engine was not. It works until you update it.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The engine is running.</source>
+      <translation>Die Engine läuft.</translation>
+    </message>
+    <message>
+      <source>The engine is ready; it starts when it is needed.</source>
+      <translation>Die Engine ist bereit; sie startet, wenn sie gebraucht wird.</translation>
+    </message>
+    <message>
+      <source>Press Repair.</source>
+      <translation>Drücken Sie Reparieren.</translation>
+    </message>
+    <message>
+      <source>Install what is missing into that Python, or let ActiveSeg install an environment of its own.</source>
+      <translation>Installieren Sie das Fehlende in dieses Python, oder lassen Sie ActiveSeg eine eigene Umgebung installieren.</translation>
     </message>
   </context>
   <context>
@@ -1591,6 +1781,88 @@
     <message>
       <source>{minutes} min</source>
       <translation>{minutes} min</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.setup</name>
+    <message>
+      <source>Ready</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Slicer can be used meanwhile. Nothing outside of the engine's folder is changed.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>What was downloaded is kept. Resume uses it, Remove deletes it.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>{size} are kept in the folder. Resume uses them, Remove deletes them.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>ActiveSeg segments a CT, shows where the model is uncertain, and learns from your corrections. It needs an engine: a Python environment that is kept apart from Slicer's own.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The engine is installed. Load a CT and press Segment.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>The engine is updated.</source>
+      <translation>Die Engine ist aktualisiert.</translation>
+    </message>
+    <message>
+      <source>The engine is repaired.</source>
+      <translation>Die Engine ist repariert.</translation>
+    </message>
+    <message>
+      <source>Your own Python is used from now on.</source>
+      <translation>Von jetzt an wird Ihr eigenes Python verwendet.</translation>
+    </message>
+    <message>
+      <source>Continue</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>Resume</source>
+      <translation>Fortsetzen</translation>
+    </message>
+    <message>
+      <source>Install</source>
+      <translation>Installieren</translation>
+    </message>
+    <message>
+      <source>{percent} %</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>ready</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>set up</source>
+      <translation type="unfinished" />
+    </message>
+  </context>
+  <context>
+    <name>panel.sources</name>
+    <message>
+      <source>detect automatically</source>
+      <translation>automatisch erkennen</translation>
+    </message>
+    <message>
+      <source>CPU only</source>
+      <translation>nur CPU</translation>
+    </message>
+    <message>
+      <source>Choose the folder of wheels first.</source>
+      <translation type="unfinished" />
+    </message>
+    <message>
+      <source>There is no such folder of wheels.</source>
+      <translation type="unfinished" />
     </message>
   </context>
   <context>
