@@ -635,20 +635,64 @@
       <translation>Das CT, das segmentiert wird</translation>
     </message>
     <message>
-      <source>Model:</source>
-      <translation>Modell:</translation>
+      <source>Model</source>
+      <translation>Modell</translation>
+    </message>
+    <message>
+      <source>Names of models, and of what they segment</source>
+      <translation>Namen von Modellen und von dem, was sie segmentieren</translation>
+    </message>
+    <message>
+      <source>Search models and structures, such as pancreas</source>
+      <translation>Modell oder Struktur suchen, z. B. pancreas</translation>
     </message>
     <message>
       <source>The model to segment with</source>
       <translation>Das Modell, mit dem segmentiert wird</translation>
     </message>
     <message>
-      <source>...</source>
-      <translation>...</translation>
+      <source>Add weights...</source>
+      <translation>Gewichte hinzufügen...</translation>
+    </message>
+    <message>
+      <source>Add nnU-Net...</source>
+      <translation>nnU-Net hinzufügen...</translation>
     </message>
     <message>
       <source>Use an nnU-Net model from a folder</source>
       <translation>Ein nnU-Net-Modell aus einem Ordner verwenden</translation>
+    </message>
+    <message>
+      <source>Structures</source>
+      <translation>Strukturen</translation>
+    </message>
+    <message>
+      <source>Search structures</source>
+      <translation>Strukturen suchen</translation>
+    </message>
+    <message>
+      <source>What is segmented</source>
+      <translation>Was segmentiert wird</translation>
+    </message>
+    <message>
+      <source>All</source>
+      <translation>Alle</translation>
+    </message>
+    <message>
+      <source>Tick all that are listed here now</source>
+      <translation>Alle ankreuzen, die gerade aufgelistet sind</translation>
+    </message>
+    <message>
+      <source>None</source>
+      <translation>Keine</translation>
+    </message>
+    <message>
+      <source>Untick all that are listed here now</source>
+      <translation>Alle abwählen, die gerade aufgelistet sind</translation>
+    </message>
+    <message>
+      <source>Options</source>
+      <translation>Optionen</translation>
     </message>
     <message>
       <source>Device:</source>
@@ -659,26 +703,6 @@
       <translation>Gerät für die Berechnung</translation>
     </message>
     <message>
-      <source>Structures</source>
-      <translation>Strukturen</translation>
-    </message>
-    <message>
-      <source>Search</source>
-      <translation>Suchen</translation>
-    </message>
-    <message>
-      <source>All</source>
-      <translation>Alle</translation>
-    </message>
-    <message>
-      <source>None</source>
-      <translation>Keine</translation>
-    </message>
-    <message>
-      <source>Options</source>
-      <translation>Optionen</translation>
-    </message>
-    <message>
       <source>Members:</source>
       <translation>Mitglieder:</translation>
     </message>
@@ -687,8 +711,8 @@
       <translation>Ensemble-Mitglieder, aus denen die Unsicherheit geschätzt wird</translation>
     </message>
     <message>
-      <source>Regions:</source>
-      <translation>Regionen:</translation>
+      <source>Regions to review:</source>
+      <translation>Zu prüfende Regionen:</translation>
     </message>
     <message>
       <source>How many regions to review are listed</source>
@@ -719,14 +743,6 @@
       <translation>Sonst endet der Auftrag mit einem Fehler</translation>
     </message>
     <message>
-      <source>Segment</source>
-      <translation>Segmentieren</translation>
-    </message>
-    <message>
-      <source>Segment the chosen CT; Slicer stays usable meanwhile</source>
-      <translation>Das gewählte CT segmentieren; Slicer bleibt währenddessen benutzbar</translation>
-    </message>
-    <message>
       <source>Cancel</source>
       <translation>Abbrechen</translation>
     </message>
@@ -734,12 +750,16 @@
       <source>End it at once; nothing is left behind</source>
       <translation>Sofort beenden; es bleibt nichts zurück</translation>
     </message>
+    <message>
+      <source>Segment</source>
+      <translation>Segmentieren</translation>
+    </message>
   </context>
   <context>
     <name>SettingsPage</name>
     <message>
       <source>Engine</source>
-      <translation type="unfinished" />
+      <translation>Engine</translation>
     </message>
     <message>
       <source>Cancel</source>
@@ -747,7 +767,7 @@
     </message>
     <message>
       <source>Install ActiveSeg's own engine...</source>
-      <translation type="unfinished" />
+      <translation>Eigene Engine installieren...</translation>
     </message>
     <message>
       <source>Shows size and location first</source>
@@ -759,7 +779,7 @@
     </message>
     <message>
       <source>To the packages of this version of ActiveSeg; shows the size first</source>
-      <translation type="unfinished" />
+      <translation>Auf die Pakete dieser Version von ActiveSeg; zeigt zuerst die Größe</translation>
     </message>
     <message>
       <source>Repair</source>
@@ -767,7 +787,7 @@
     </message>
     <message>
       <source>Installs the engine again with the same settings; shows the size first</source>
-      <translation type="unfinished" />
+      <translation>Installiert die Engine mit denselben Einstellungen neu; zeigt zuerst die Größe</translation>
     </message>
     <message>
       <source>Check</source>
@@ -783,7 +803,7 @@
     </message>
     <message>
       <source>Ends the engine and frees its memory; it starts again when it is needed</source>
-      <translation type="unfinished" />
+      <translation>Beendet die Engine und gibt ihren Speicher frei; sie startet wieder, wenn sie gebraucht wird</translation>
     </message>
     <message>
       <source>Remove...</source>
@@ -791,7 +811,7 @@
     </message>
     <message>
       <source>Deletes the engine; datasets, models and projects stay</source>
-      <translation type="unfinished" />
+      <translation>Löscht die Engine; Datensätze, Modelle und Projekte bleiben</translation>
     </message>
     <message>
       <source>Use my own Python...</source>
@@ -803,15 +823,15 @@
     </message>
     <message>
       <source>Installation</source>
-      <translation type="unfinished" />
+      <translation>Installation</translation>
     </message>
     <message>
       <source>Weights</source>
-      <translation type="unfinished" />
+      <translation>Gewichte</translation>
     </message>
     <message>
       <source>Weights are downloaded when a model is first used. Without internet, add them from a file.</source>
-      <translation type="unfinished" />
+      <translation>Gewichte werden bei der ersten Verwendung eines Modells geladen. Ohne Internet fügen Sie sie aus einer Datei hinzu.</translation>
     </message>
     <message>
       <source>Add weights from a file...</source>
@@ -823,11 +843,11 @@
     </message>
     <message>
       <source>Some of TotalSegmentator's models need a licence number:</source>
-      <translation type="unfinished" />
+      <translation>Einige Modelle von TotalSegmentator brauchen eine Lizenznummer:</translation>
     </message>
     <message>
       <source>licence number</source>
-      <translation type="unfinished" />
+      <translation>Lizenznummer</translation>
     </message>
     <message>
       <source>Save licence number</source>
@@ -843,15 +863,15 @@
     </message>
     <message>
       <source>Messages</source>
-      <translation type="unfinished" />
+      <translation>Meldungen</translation>
     </message>
     <message>
       <source>Copy</source>
-      <translation type="unfinished" />
+      <translation>Kopieren</translation>
     </message>
     <message>
       <source>Copies the chosen message with its details</source>
-      <translation type="unfinished" />
+      <translation>Kopiert die gewählte Meldung mit ihren Details</translation>
     </message>
     <message>
       <source>Details</source>
@@ -870,23 +890,23 @@
     <name>SetupPage</name>
     <message>
       <source>Installs:</source>
-      <translation type="unfinished" />
+      <translation>Inhalt:</translation>
     </message>
     <message>
       <source>Where:</source>
-      <translation type="unfinished" />
+      <translation>Ort:</translation>
     </message>
     <message>
       <source>Size:</source>
-      <translation type="unfinished" />
+      <translation>Größe:</translation>
     </message>
     <message>
       <source>Time:</source>
-      <translation type="unfinished" />
+      <translation>Dauer:</translation>
     </message>
     <message>
       <source>Later:</source>
-      <translation type="unfinished" />
+      <translation>Später:</translation>
     </message>
     <message>
       <source>Use my own Python...</source>
@@ -910,7 +930,7 @@
     </message>
     <message>
       <source>Folder, proxy, no internet, PyTorch build, your own Python</source>
-      <translation type="unfinished" />
+      <translation>Ordner, Proxy, ohne Internet, PyTorch, eigenes Python</translation>
     </message>
     <message>
       <source>Remove...</source>
@@ -918,15 +938,15 @@
     </message>
     <message>
       <source>Not now</source>
-      <translation type="unfinished" />
+      <translation>Nicht jetzt</translation>
     </message>
     <message>
       <source>Load the sample CT</source>
-      <translation type="unfinished" />
+      <translation>Beispiel-CT laden</translation>
     </message>
     <message>
       <source>A phantom that is made on this computer; it can be looked at without the engine</source>
-      <translation type="unfinished" />
+      <translation>Ein Phantom, das auf diesem Computer erzeugt wird; es lässt sich ohne die Engine ansehen</translation>
     </message>
   </context>
   <context>
@@ -937,7 +957,7 @@
     </message>
     <message>
       <source>Where the engine is installed; empty: the usual folder</source>
-      <translation type="unfinished" />
+      <translation>Wo die Engine installiert wird; leer: der übliche Ordner</translation>
     </message>
     <message>
       <source>Wheels:</source>
@@ -945,7 +965,7 @@
     </message>
     <message>
       <source>A folder of wheels (packages), for a computer without internet</source>
-      <translation type="unfinished" />
+      <translation>Ein Ordner mit Wheels (Paketen), für einen Computer ohne Internet</translation>
     </message>
     <message>
       <source>Use only the folder of wheels</source>
@@ -953,7 +973,7 @@
     </message>
     <message>
       <source>Nothing is downloaded; the folder also holds uv</source>
-      <translation type="unfinished" />
+      <translation>Nichts wird heruntergeladen; der Ordner enthält auch uv</translation>
     </message>
     <message>
       <source>Proxy:</source>
@@ -969,11 +989,11 @@
     </message>
     <message>
       <source>PyTorch:</source>
-      <translation type="unfinished" />
+      <translation>PyTorch:</translation>
     </message>
     <message>
       <source>Which build of PyTorch; automatic looks for a graphics card</source>
-      <translation type="unfinished" />
+      <translation>Für welche Hardware PyTorch gebaut ist; automatisch sucht nach einer Grafikkarte</translation>
     </message>
   </context>
   <context>
@@ -989,6 +1009,13 @@
     <message>
       <source>ActiveSeg: training of {name}</source>
       <translation>ActiveSeg: Training von {name}</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.check_list</name>
+    <message>
+      <source>There is no structure '{text}'.</source>
+      <translation>Es gibt keine Struktur '{text}'.</translation>
     </message>
   </context>
   <context>
@@ -1021,8 +1048,40 @@
   <context>
     <name>panel.current_case</name>
     <message>
+      <source>{name} is ready.</source>
+      <translation>{name} ist fertig.</translation>
+    </message>
+    <message>
+      <source>Show</source>
+      <translation>Anzeigen</translation>
+    </message>
+    <message>
+      <source>This is a quick preview by a coarser model. The result will take its place when it is ready.</source>
+      <translation>Das ist eine schnelle Vorschau eines gröberen Modells. Das Ergebnis ersetzt sie, sobald es fertig ist.</translation>
+    </message>
+    <message>
+      <source>'{ct}' shows another image than the one that was segmented, such as another frame of a sequence. {name} does not belong to it.</source>
+      <translation>'{ct}' zeigt ein anderes Bild als das segmentierte, etwa ein anderes Bild einer Sequenz. {name} gehört nicht dazu.</translation>
+    </message>
+    <message>
+      <source>{name} is open.</source>
+      <translation>{name} ist geöffnet.</translation>
+    </message>
+    <message>
       <source>{ct} is the CT of {name}: both belong together again.</source>
       <translation>{ct} ist das CT von {name}: Beide gehören wieder zusammen.</translation>
+    </message>
+    <message>
+      <source>Segmented: no region to review was found.</source>
+      <translation>Segmentiert: keine zu prüfende Region gefunden.</translation>
+    </message>
+    <message>
+      <source>Segmented: 1 region to review.</source>
+      <translation>Segmentiert: 1 zu prüfende Region.</translation>
+    </message>
+    <message>
+      <source>Segmented: {count} regions to review.</source>
+      <translation>Segmentiert: {count} zu prüfende Regionen.</translation>
     </message>
   </context>
   <context>
@@ -1189,7 +1248,7 @@
     </message>
     <message>
       <source>Resume...</source>
-      <translation type="unfinished" />
+      <translation>Fortsetzen...</translation>
     </message>
     <message>
       <source>Ignore the variable</source>
@@ -1197,11 +1256,11 @@
     </message>
     <message>
       <source>Look again</source>
-      <translation type="unfinished" />
+      <translation>Erneut suchen</translation>
     </message>
     <message>
       <source>Update...</source>
-      <translation type="unfinished" />
+      <translation>Aktualisieren...</translation>
     </message>
     <message>
       <source>The engine is installed again, with the same settings; until that is done the old one stays.</source>
@@ -1221,11 +1280,11 @@
     </message>
     <message>
       <source>Remove what was downloaded for the engine from {folder} ({size})?</source>
-      <translation type="unfinished" />
+      <translation>Was für die Engine heruntergeladen wurde, aus {folder} entfernen ({size})?</translation>
     </message>
     <message>
       <source>Remove the engine from {folder}? It must be downloaded again to segment. Your datasets, models and projects stay.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine aus {folder} entfernen? Zum Segmentieren muss sie wieder heruntergeladen werden. Ihre Datensätze, Modelle und Projekte bleiben.</translation>
     </message>
     <message>
       <source>Remove</source>
@@ -1241,7 +1300,7 @@
     </message>
     <message>
       <source>Installed by ActiveSeg in {folder}</source>
-      <translation type="unfinished" />
+      <translation>Von ActiveSeg installiert in {folder}</translation>
     </message>
     <message>
       <source>Your own Python: {python}</source>
@@ -1292,43 +1351,43 @@
     </message>
     <message>
       <source>{done:.0f} of {total:.0f} MB</source>
-      <translation type="unfinished" />
+      <translation>{done:.0f} von {total:.0f} MB</translation>
     </message>
     <message>
       <source>{disk} on disk; nothing is downloaded</source>
-      <translation type="unfinished" />
+      <translation>{disk} auf der Festplatte; nichts wird heruntergeladen</translation>
     </message>
     <message>
       <source>about {download} to download, {disk} on disk</source>
-      <translation type="unfinished" />
+      <translation>etwa {download} herunterzuladen, {disk} auf der Festplatte</translation>
     </message>
     <message>
       <source>({free} free)</source>
-      <translation type="unfinished" />
+      <translation>({free} frei)</translation>
     </message>
     <message>
       <source>{size} are there already</source>
-      <translation type="unfinished" />
+      <translation>{size} sind schon da</translation>
     </message>
     <message>
       <source>about {minutes} min</source>
-      <translation type="unfinished" />
+      <translation>etwa {minutes} min</translation>
     </message>
     <message>
       <source>about {minutes} min at {rate} Mbit/s</source>
-      <translation type="unfinished" />
+      <translation>etwa {minutes} min bei {rate} Mbit/s</translation>
     </message>
     <message>
       <source>weights of models, {least} to {most}, at their first use</source>
-      <translation type="unfinished" />
+      <translation>Gewichte der Modelle, {least} bis {most}, bei ihrer ersten Verwendung</translation>
     </message>
     <message>
       <source>PyTorch for NVIDIA graphics cards, nnU-Net, TotalSegmentator</source>
-      <translation type="unfinished" />
+      <translation>PyTorch für NVIDIA-Grafikkarten, nnU-Net, TotalSegmentator</translation>
     </message>
     <message>
       <source>PyTorch for the CPU, nnU-Net, TotalSegmentator</source>
-      <translation type="unfinished" />
+      <translation>PyTorch für die CPU, nnU-Net, TotalSegmentator</translation>
     </message>
     <message>
       <source>Folder: {folder}</source>
@@ -1336,11 +1395,11 @@
     </message>
     <message>
       <source>Size: {size}</source>
-      <translation type="unfinished" />
+      <translation>Größe: {size}</translation>
     </message>
     <message>
       <source>Time: {time}</source>
-      <translation type="unfinished" />
+      <translation>Dauer: {time}</translation>
     </message>
     <message>
       <source>Packages: {count}, with {build}</source>
@@ -1352,19 +1411,19 @@
     </message>
     <message>
       <source>getting the installer</source>
-      <translation type="unfinished" />
+      <translation>Installationsprogramm wird geladen</translation>
     </message>
     <message>
       <source>looking for a Python</source>
-      <translation type="unfinished" />
+      <translation>Python wird gesucht</translation>
     </message>
     <message>
       <source>getting the packages</source>
-      <translation type="unfinished" />
+      <translation>Pakete werden geladen</translation>
     </message>
     <message>
       <source>trying the packages</source>
-      <translation type="unfinished" />
+      <translation>Pakete werden ausprobiert</translation>
     </message>
     <message>
       <source>Looking at what an installation needs</source>
@@ -1384,11 +1443,11 @@
     </message>
     <message>
       <source>Trying your Python</source>
-      <translation type="unfinished" />
+      <translation>Ihr Python wird ausprobiert</translation>
     </message>
     <message>
       <source>Step {step} of {steps}: {stage}</source>
-      <translation type="unfinished" />
+      <translation>Schritt {step} von {steps}: {stage}</translation>
     </message>
     <message>
       <source>Starting</source>
@@ -1396,75 +1455,75 @@
     </message>
     <message>
       <source>{percent:.0f} %</source>
-      <translation type="unfinished" />
+      <translation>{percent:.0f} %</translation>
     </message>
     <message>
       <source>The installation was not completed</source>
-      <translation type="unfinished" />
+      <translation>Die Installation ist unvollständig</translation>
     </message>
     <message>
       <source>The engine is not there any more</source>
-      <translation type="unfinished" />
+      <translation>Die Engine ist nicht mehr da</translation>
     </message>
     <message>
       <source>The engine cannot be found</source>
-      <translation type="unfinished" />
+      <translation>Die Engine ist nicht zu finden</translation>
     </message>
     <message>
       <source>The engine is in use by another Slicer</source>
-      <translation type="unfinished" />
+      <translation>Ein anderes Slicer verwendet die Engine</translation>
     </message>
     <message>
       <source>Installing the engine</source>
-      <translation type="unfinished" />
+      <translation>Engine wird installiert</translation>
     </message>
     <message>
       <source>Updating the engine</source>
-      <translation type="unfinished" />
+      <translation>Engine wird aktualisiert</translation>
     </message>
     <message>
       <source>Repairing the engine</source>
-      <translation type="unfinished" />
+      <translation>Engine wird repariert</translation>
     </message>
     <message>
       <source>Setting up your Python</source>
-      <translation type="unfinished" />
+      <translation>Ihr Python wird eingerichtet</translation>
     </message>
     <message>
       <source>Install the engine</source>
-      <translation type="unfinished" />
+      <translation>Engine installieren</translation>
     </message>
     <message>
       <source>The engine is not installed. It is a Python environment, apart from Slicer's own.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine ist nicht installiert. Sie ist eine Python-Umgebung, getrennt von der von Slicer.</translation>
     </message>
     <message>
       <source>The installation of the engine was not completed. What was downloaded is kept.</source>
-      <translation type="unfinished" />
+      <translation>Die Installation der Engine ist unvollständig. Was heruntergeladen wurde, bleibt erhalten.</translation>
     </message>
     <message>
       <source>The engine is being installed.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine wird installiert.</translation>
     </message>
     <message>
       <source>The engine is being updated.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine wird aktualisiert.</translation>
     </message>
     <message>
       <source>The engine is being repaired.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine wird repariert.</translation>
     </message>
     <message>
       <source>The engine is being removed.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine wird entfernt.</translation>
     </message>
     <message>
       <source>Your Python is being tried.</source>
-      <translation type="unfinished" />
+      <translation>Ihr Python wird ausprobiert.</translation>
     </message>
     <message>
       <source>Another Slicer is changing the engine. Wait until it is done there.</source>
-      <translation type="unfinished" />
+      <translation>Ein anderes Slicer verändert die Engine gerade. Warten Sie, bis es dort fertig ist.</translation>
     </message>
     <message>
       <source>The engine is damaged. {what} {way_out}</source>
@@ -1472,15 +1531,15 @@
     </message>
     <message>
       <source>The engine is starting for the first time. This can take a minute.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine startet zum ersten Mal. Das kann eine Minute dauern.</translation>
     </message>
     <message>
       <source>The engine is starting.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine startet.</translation>
     </message>
     <message>
       <source>ActiveSeg was updated, its engine was not. It works until you update it.</source>
-      <translation type="unfinished" />
+      <translation>ActiveSeg wurde aktualisiert, die Engine nicht. Sie arbeitet weiter, bis Sie sie aktualisieren.</translation>
     </message>
     <message>
       <source>The engine is running.</source>
@@ -1507,10 +1566,109 @@
     </message>
   </context>
   <context>
+    <name>panel.model_tree</name>
+    <message>
+      <source>No model is called '{text}' or segments it.</source>
+      <translation>Kein Modell heißt '{text}' oder segmentiert es.</translation>
+    </message>
+    <message>
+      <source>Whole body</source>
+      <translation>Ganzer Körper</translation>
+    </message>
+    <message>
+      <source>Organs</source>
+      <translation>Organe</translation>
+    </message>
+    <message>
+      <source>Your models</source>
+      <translation>Ihre Modelle</translation>
+    </message>
+    <message>
+      <source>Your projects</source>
+      <translation>Ihre Projekte</translation>
+    </message>
+    <message>
+      <source>Demonstration</source>
+      <translation>Vorführung</translation>
+    </message>
+    <message>
+      <source>{size} MB to download</source>
+      <translation>{size} MB zu laden</translation>
+    </message>
+    <message>
+      <source>built in</source>
+      <translation>eingebaut</translation>
+    </message>
+    <message>
+      <source>present</source>
+      <translation>vorhanden</translation>
+    </message>
+    <message>
+      <source>to download</source>
+      <translation>zu laden</translation>
+    </message>
+    <message>
+      <source>download again</source>
+      <translation>neu zu laden</translation>
+    </message>
+    <message>
+      <source>licence needed</source>
+      <translation>Lizenz nötig</translation>
+    </message>
+    <message>
+      <source>Nothing has to be downloaded.</source>
+      <translation>Es muss nichts heruntergeladen werden.</translation>
+    </message>
+    <message>
+      <source>Its weights are on this computer.</source>
+      <translation>Seine Gewichte liegen auf diesem Computer.</translation>
+    </message>
+    <message>
+      <source>Its weights are downloaded at the first use, or added from a file.</source>
+      <translation>Seine Gewichte werden bei der ersten Verwendung geladen oder aus einer Datei hinzugefügt.</translation>
+    </message>
+    <message>
+      <source>Its weights are damaged or of another version and are downloaded again.</source>
+      <translation>Seine Gewichte sind beschädigt oder von einer anderen Version und werden neu geladen.</translation>
+    </message>
+    <message>
+      <source>It needs a licence number of TotalSegmentator.</source>
+      <translation>Es braucht eine Lizenznummer von TotalSegmentator.</translation>
+    </message>
+  </context>
+  <context>
     <name>panel.models</name>
     <message>
-      <source>Set up the engine to see the models.</source>
-      <translation>Richten Sie die Engine ein, um die Modelle zu sehen.</translation>
+      <source>The models could not be listed.</source>
+      <translation>Die Modelle konnten nicht aufgelistet werden.</translation>
+    </message>
+    <message>
+      <source>The engine is starting. Its models are listed here in a moment.</source>
+      <translation>Die Engine startet. Ihre Modelle erscheinen gleich hier.</translation>
+    </message>
+    <message>
+      <source>1 structure</source>
+      <translation>1 Struktur</translation>
+    </message>
+    <message>
+      <source>{count} structures</source>
+      <translation>{count} Strukturen</translation>
+    </message>
+    <message>
+      <source>Enter licence...</source>
+      <translation>Lizenz eingeben...</translation>
+    </message>
+    <message>
+      <source>Add weights...</source>
+      <translation>Gewichte hinzufügen...</translation>
+    </message>
+    <message>
+      <source>Enter the licence number of TotalSegmentator</source>
+      <translation>Die Lizenznummer von TotalSegmentator eingeben</translation>
+    </message>
+    <message>
+      <source>Install the weights from a file that you have</source>
+      <translation>Die Gewichte aus einer vorhandenen Datei installieren</translation>
     </message>
     <message>
       <source>Version {version} of the project is used for segmentation from now on.</source>
@@ -1546,10 +1704,6 @@
     <message>
       <source>Show</source>
       <translation>Anzeigen</translation>
-    </message>
-    <message>
-      <source>{name} is ready. Choose its CT to review it.</source>
-      <translation>{name} ist fertig. Wählen Sie das zugehörige CT, um zu prüfen.</translation>
     </message>
   </context>
   <context>
@@ -1674,6 +1828,101 @@
     </message>
   </context>
   <context>
+    <name>panel.run_progress</name>
+    <message>
+      <source>Stop</source>
+      <translation>Anhalten</translation>
+    </message>
+    <message>
+      <source>Cancel</source>
+      <translation>Abbrechen</translation>
+    </message>
+    <message>
+      <source>Keep the segmentation as it is</source>
+      <translation>Die Segmentierung lassen, wie sie ist</translation>
+    </message>
+    <message>
+      <source>End it at once; nothing is left behind</source>
+      <translation>Sofort beenden; es bleibt nichts zurück</translation>
+    </message>
+    <message>
+      <source>Segmentation shown, refining uncertainty</source>
+      <translation>Segmentierung sichtbar, Unsicherheit wird verfeinert</translation>
+    </message>
+    <message>
+      <source>First run after the start: loading the model</source>
+      <translation>Erster Lauf nach dem Start: Modell wird geladen</translation>
+    </message>
+    <message>
+      <source>Starting</source>
+      <translation>Startet</translation>
+    </message>
+    <message>
+      <source>Waiting for another job</source>
+      <translation>Wartet auf einen anderen Auftrag</translation>
+    </message>
+    <message>
+      <source>Checking the model</source>
+      <translation>Modell wird geprüft</translation>
+    </message>
+    <message>
+      <source>Loading the model</source>
+      <translation>Modell wird geladen</translation>
+    </message>
+    <message>
+      <source>Downloading weights</source>
+      <translation>Gewichte werden geladen</translation>
+    </message>
+    <message>
+      <source>Reading the image</source>
+      <translation>Bild wird gelesen</translation>
+    </message>
+    <message>
+      <source>Preparing the image</source>
+      <translation>Bild wird vorbereitet</translation>
+    </message>
+    <message>
+      <source>Segmenting</source>
+      <translation>Segmentierung läuft</translation>
+    </message>
+    <message>
+      <source>Estimating uncertainty</source>
+      <translation>Unsicherheit wird geschätzt</translation>
+    </message>
+    <message>
+      <source>Resampling to the CT</source>
+      <translation>Umrechnung auf das CT</translation>
+    </message>
+    <message>
+      <source>Finding regions to review</source>
+      <translation>Zu prüfende Regionen werden gesucht</translation>
+    </message>
+    <message>
+      <source>Saving</source>
+      <translation>Wird gespeichert</translation>
+    </message>
+    <message>
+      <source>{ct} is not in the scene any more; its result will be kept. {what}</source>
+      <translation>{ct} ist nicht mehr in der Szene; das Ergebnis bleibt erhalten. {what}</translation>
+    </message>
+    <message>
+      <source>, longer than expected</source>
+      <translation>, länger als erwartet</translation>
+    </message>
+    <message>
+      <source>, {seconds} s left</source>
+      <translation>, noch {seconds} s</translation>
+    </message>
+    <message>
+      <source>, {minutes} min {seconds} s left</source>
+      <translation>, noch {minutes} min {seconds} s</translation>
+    </message>
+    <message>
+      <source>, {minutes} min left</source>
+      <translation>, noch {minutes} min</translation>
+    </message>
+  </context>
+  <context>
     <name>panel.segment_search</name>
     <message>
       <source>Add '{structure}'</source>
@@ -1703,76 +1952,96 @@
       <translation>{ticked} von {all}</translation>
     </message>
     <message>
-      <source>Load a CT.</source>
-      <translation>Laden Sie ein CT.</translation>
+      <source>Structures: {ticked} of {all}</source>
+      <translation>Strukturen: {ticked} von {all}</translation>
     </message>
     <message>
-      <source>Set up the engine, and choose a model.</source>
-      <translation>Richten Sie die Engine ein, und wählen Sie ein Modell.</translation>
+      <source>Structures</source>
+      <translation>Strukturen</translation>
+    </message>
+    <message>
+      <source>Options: {count} changed</source>
+      <translation>Optionen: {count} geändert</translation>
+    </message>
+    <message>
+      <source>Options</source>
+      <translation>Optionen</translation>
+    </message>
+    <message>
+      <source>Segment the chosen CT; Slicer stays usable meanwhile</source>
+      <translation>Das gewählte CT segmentieren; Slicer bleibt währenddessen benutzbar</translation>
+    </message>
+    <message>
+      <source>set up</source>
+      <translation>einrichten</translation>
+    </message>
+    <message>
+      <source>Load a CT to begin.</source>
+      <translation>Laden Sie ein CT, um zu beginnen.</translation>
+    </message>
+    <message>
+      <source>load a CT</source>
+      <translation>CT laden</translation>
+    </message>
+    <message>
+      <source>The engine is starting.</source>
+      <translation>Die Engine startet.</translation>
+    </message>
+    <message>
+      <source>starting</source>
+      <translation>startet</translation>
+    </message>
+    <message>
+      <source>Choose a model.</source>
+      <translation>Wählen Sie ein Modell.</translation>
+    </message>
+    <message>
+      <source>choose a model</source>
+      <translation>Modell wählen</translation>
     </message>
     <message>
       <source>Tick at least one structure.</source>
       <translation>Kreuzen Sie mindestens eine Struktur an.</translation>
     </message>
     <message>
-      <source>Stop</source>
-      <translation>Anhalten</translation>
+      <source>no structure</source>
+      <translation>keine Struktur</translation>
     </message>
     <message>
-      <source>Cancel</source>
-      <translation>Abbrechen</translation>
+      <source>refining {part} %</source>
+      <translation>genauer {part} %</translation>
+    </message>
+    <message>
+      <source>running {part} %</source>
+      <translation>läuft {part} %</translation>
+    </message>
+    <message>
+      <source>preview</source>
+      <translation>Vorschau</translation>
+    </message>
+    <message>
+      <source>done</source>
+      <translation>fertig</translation>
+    </message>
+    <message>
+      <source>Open the result</source>
+      <translation>Ergebnis öffnen</translation>
     </message>
     <message>
       <source>Try again</source>
       <translation>Erneut versuchen</translation>
     </message>
     <message>
-      <source>Segmentation shown, refining uncertainty</source>
-      <translation>Segmentierung sichtbar, Unsicherheit wird verfeinert</translation>
+      <source>Use a lower-resolution model</source>
+      <translation>Gröberes Modell verwenden</translation>
     </message>
     <message>
-      <source>Loading the model</source>
-      <translation>Modell wird geladen</translation>
+      <source>Use 1 member</source>
+      <translation>1 Mitglied verwenden</translation>
     </message>
     <message>
-      <source>Starting</source>
-      <translation>Startet</translation>
-    </message>
-    <message>
-      <source>Waiting for another job</source>
-      <translation>Wartet auf einen anderen Auftrag</translation>
-    </message>
-    <message>
-      <source>Downloading weights</source>
-      <translation>Gewichte werden geladen</translation>
-    </message>
-    <message>
-      <source>Reading the image</source>
-      <translation>Bild wird gelesen</translation>
-    </message>
-    <message>
-      <source>Preparing the image</source>
-      <translation>Bild wird vorbereitet</translation>
-    </message>
-    <message>
-      <source>Segmenting</source>
-      <translation>Segmentierung läuft</translation>
-    </message>
-    <message>
-      <source>Resampling to the CT</source>
-      <translation>Umrechnung auf das CT</translation>
-    </message>
-    <message>
-      <source>Finding regions to review</source>
-      <translation>Zu prüfende Regionen werden gesucht</translation>
-    </message>
-    <message>
-      <source>Saving</source>
-      <translation>Wird gespeichert</translation>
-    </message>
-    <message>
-      <source>{what}, {left} left</source>
-      <translation>{what}, noch {left}</translation>
+      <source>Use the CPU</source>
+      <translation>CPU verwenden</translation>
     </message>
     <message>
       <source>{seconds} s</source>
@@ -1787,27 +2056,27 @@
     <name>panel.setup</name>
     <message>
       <source>Ready</source>
-      <translation type="unfinished" />
+      <translation>Fertig</translation>
     </message>
     <message>
       <source>Slicer can be used meanwhile. Nothing outside of the engine's folder is changed.</source>
-      <translation type="unfinished" />
+      <translation>Slicer ist währenddessen benutzbar. Außerhalb des Ordners der Engine wird nichts verändert.</translation>
     </message>
     <message>
       <source>What was downloaded is kept. Resume uses it, Remove deletes it.</source>
-      <translation type="unfinished" />
+      <translation>Was heruntergeladen wurde, bleibt erhalten. Fortsetzen verwendet es, Entfernen löscht es.</translation>
     </message>
     <message>
       <source>{size} are kept in the folder. Resume uses them, Remove deletes them.</source>
-      <translation type="unfinished" />
+      <translation>{size} bleiben im Ordner. Fortsetzen verwendet sie, Entfernen löscht sie.</translation>
     </message>
     <message>
       <source>ActiveSeg segments a CT, shows where the model is uncertain, and learns from your corrections. It needs an engine: a Python environment that is kept apart from Slicer's own.</source>
-      <translation type="unfinished" />
+      <translation>ActiveSeg segmentiert ein CT, zeigt, wo das Modell unsicher ist, und lernt aus Ihren Korrekturen. Es braucht eine Engine: eine Python-Umgebung, getrennt von der von Slicer.</translation>
     </message>
     <message>
       <source>The engine is installed. Load a CT and press Segment.</source>
-      <translation type="unfinished" />
+      <translation>Die Engine ist installiert. Laden Sie ein CT und drücken Sie Segmentieren.</translation>
     </message>
     <message>
       <source>The engine is updated.</source>
@@ -1823,7 +2092,7 @@
     </message>
     <message>
       <source>Continue</source>
-      <translation type="unfinished" />
+      <translation>Weiter</translation>
     </message>
     <message>
       <source>Resume</source>
@@ -1835,15 +2104,15 @@
     </message>
     <message>
       <source>{percent} %</source>
-      <translation type="unfinished" />
+      <translation>{percent} %</translation>
     </message>
     <message>
       <source>ready</source>
-      <translation type="unfinished" />
+      <translation>bereit</translation>
     </message>
     <message>
       <source>set up</source>
-      <translation type="unfinished" />
+      <translation>einrichten</translation>
     </message>
   </context>
   <context>
@@ -1858,11 +2127,11 @@
     </message>
     <message>
       <source>Choose the folder of wheels first.</source>
-      <translation type="unfinished" />
+      <translation>Wählen Sie zuerst den Ordner mit Wheels.</translation>
     </message>
     <message>
       <source>There is no such folder of wheels.</source>
-      <translation type="unfinished" />
+      <translation>Diesen Ordner mit Wheels gibt es nicht.</translation>
     </message>
   </context>
   <context>
