@@ -82,8 +82,7 @@ class ModelsSection(Section):
         label.setText("")
         if model is not None:
             count = _("1 structure") if len(model.structures) == 1 else _("{count} structures")
-            told = ", ".join(filter(None, (count.format(count=len(model.structures)), model.grid, model.modality)))
-            label.setText(told)
+            label.setText(f"{count.format(count=len(model.structures))}, {model.modality}")
             label.setToolTip(f"{model.description}. {weights_help(model)}")
         licence = needs is WeightsState.LICENCE
         button.setText(_("Enter licence...") if licence else _("Add weights..."))
