@@ -21,6 +21,7 @@ import qt
 import slicer
 
 from . import sample_data
+from .panel.editor_parts import EFFECTS
 from .panel.exporting import LAST_DATASET
 from .panel.models import LAST_MODEL
 from .panel.steps import Step
@@ -33,6 +34,8 @@ OUTPUT = "ACTIVESEG_TEST_OUTPUT"
 MODULE = "ActiveSegModule"
 GUARD_S = 600.0
 """Nothing that is waited for takes so long on any computer; then the test fails instead of hanging."""
+WIDEST_FACE = 421
+"""The size hint, in pixels: Slicer's dock becomes wider than 480 when the panel asks for more than 425."""
 
 
 class SelfTest:
@@ -94,7 +97,7 @@ class SelfTest:
         self._wait(lambda: self.widget.logic.segmenting.running is None)
         self._wait(lambda: self.widget.logic.review.case is not None)
         self._drafts.add(self.case.id)
-        self._assert.assertEqual(self.widget.panel.message.text, "")
+        self._assert.assertIn("regions to review", self.widget.panel.message.text)
         self._assert.assertIn("liver", self.case.decided)
         self._assert.assertLessEqual(set(self.case.read_back().present), set(self.case.decided))
         self._assert.assertEqual(self.case.segmentation.empty_segments(), ())
@@ -141,6 +144,12 @@ class SelfTest:
         self._picture("4_editor")
         editor = self.widget.panel.editing.editor
         self._assert.assertIs(editor.segmentationNode(), self.case.node)
+        for effect in EFFECTS:
+            editor.setActiveEffectByName(effect)
+            self._pump()
+            self._assert.assertLessEqual(self.ui.editingFace.sizeHint.width(), WIDEST_FACE, effect)
+            self._picture(f"4_editor_{effect.lower()}")
+        editor.setActiveEffect(None)
         number = self.widget.logic.review.current
         box = self.regions.region(number).box_kji
         editor.saveStateForUndo()

@@ -247,6 +247,15 @@ def test_a_structure_that_was_not_found_can_be_added_and_painted(user: User, cas
     assert case.read_back().labels[0, 0, 0] == case.schema.named("aorta").value
 
 
+def test_what_the_model_does_not_know_is_said(user: User, case: Any, editing: Any) -> None:
+    user.ui.segmentSearch.setText("lunch")
+    assert user.ui.addStructureButton.text == "This model has no structure 'lunch'"
+    assert not user.ui.addStructureButton.enabled
+    user.ui.segmentSearch.returnPressed.emit()
+    user.ui.segmentSearch.setText("")
+    assert user.ui.addStructureButton.isHidden()
+
+
 def test_empty_segments_are_hidden_until_they_are_searched_for(user: User, case: Any) -> None:
     case.segmentation.add_structure(case.schema.named("aorta"))  # as in a scene of an earlier version
     user.ui.editButton.click()

@@ -68,7 +68,7 @@ class SegmentSearch:
             if name not in matching or (not text and segment_id in self._empty - self._wanted)
         ]
         self._table.setHideSegments(hidden)
-        self._offer(self.absent)
+        self._offer(self.absent, nothing=text if len(hidden) == len(names) else "")
 
     @property
     def absent(self) -> list[str]:
@@ -87,15 +87,19 @@ class SegmentSearch:
         segmentation = self._case.node.GetSegmentation()
         return {str(i): str(segmentation.GetSegment(i).GetName()) for i in segmentation.GetSegmentIDs()}
 
-    def _offer(self, absent: list[str]) -> None:
+    def _offer(self, absent: list[str], nothing: str) -> None:
+        """What can be added; ``nothing``: what is typed, when no segment matches it."""
         self._menu.clear()
         for name in absent[1:]:
             connect(self._menu.addAction(_readable(name)), "triggered()", lambda name=name: self._take(name))
         button = self._ui.addStructureButton
         if absent:
             button.setText(_("Add '{structure}'").format(structure=_readable(absent[0])))
+        elif nothing:
+            button.setText(_("This model has no structure '{text}'").format(text=nothing))
+        button.enabled = bool(absent)
         button.setPopupMode(qt.QToolButton.MenuButtonPopup if absent[1:] else qt.QToolButton.DelayedPopup)
-        button.setVisible(bool(absent))
+        button.setVisible(bool(absent or nothing))
 
     def _on_return(self) -> None:
         """Choose the first segment that is shown, or add what matches when none is."""
