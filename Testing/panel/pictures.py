@@ -176,6 +176,7 @@ def remove_translation() -> None:
 
     for translator in translation.installed:
         QtCore.QCoreApplication.removeTranslator(translator)
+    translation.installed.clear()
 
 
 def main(out: Path, wanted: str = "", language: str = "en_US") -> int:

@@ -47,6 +47,12 @@ def test_texts_of_the_code_and_of_the_forms_are_german(german_module: LoadedModu
     assert ui.messageDetailsButton.text == known["ActiveSegModule", "Details"]
 
 
+def test_a_translated_button_keeps_its_key(german_module: LoadedModule) -> None:
+    ui = german_module.widget.ui
+    assert ui.nextButton.text == translations()["ReviewPage", "Next"]
+    assert ui.nextButton.shortcut.toString() == "N"
+
+
 def german_module_help() -> str:
     return next(text for context, text in texts() if context == "ActiveSegModule" and text.startswith("Segments a CT"))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 
+import qt
 import slicer
 
 from ..slicer_types import Scene, Widget, Widgets
@@ -29,6 +31,17 @@ def load_panel(resource_path: Callable[[str], str], scene: Scene) -> tuple[Widge
 
 
 def _loaded(name: str, resource_path: Callable[[str], str], scene: Scene) -> Widget:
-    widget = slicer.util.loadUI(resource_path(f"UI/{name}.ui"))
+    path = resource_path(f"UI/{name}.ui")
+    widget = slicer.util.loadUI(path)
     widget.setMRMLScene(scene)
+    _set_keys(path, widget)
     return widget
+
+
+def _set_keys(path: str, widget: Widget) -> None:
+    """The keys of the buttons in a ``.ui`` file: Qt takes a button's key away when its text is set, as translations do."""
+    loaded = vars(slicer.util.childWidgetVariables(widget))
+    for element in ElementTree.parse(path).iter("widget"):
+        key = element.findtext("property[@name='shortcut']/string")
+        if key:
+            loaded[element.get("name", "")].setShortcut(qt.QKeySequence(key))
