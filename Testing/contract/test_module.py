@@ -179,7 +179,6 @@ VIEW_ONLY = {
     "installation_texts": "the words of installation and situation",
     "setup": "the card about installation",
     "earlier": "the list of earlier messages",
-    "installation_texts": "the words of installation",
     "export_texts": "the words of exporting",
     "dataset_cases": "a table; what it asks is in logic/exporting",
     "unclear_segments": "a table",

@@ -39,7 +39,7 @@ def _loaded(name: str, resource_path: Callable[[str], str], scene: Scene) -> Wid
 
 
 def _set_keys(path: str, widget: Widget) -> None:
-    """The keys of the buttons in a ``.ui`` file: Qt takes a button's key away when its text is set, as translations do."""
+    """The keys of the buttons in a form: Qt takes a button's key away when its text is set, as by a translation."""
     loaded = vars(slicer.util.childWidgetVariables(widget))
     for element in ElementTree.parse(path).iter("widget"):
         key = element.findtext("property[@name='shortcut']/string")

@@ -138,58 +138,6 @@
   <context>
     <name>ExportPage</name>
     <message>
-      <source>Dataset:</source>
-      <translation>Datensatz:</translation>
-    </message>
-    <message>
-      <source>Folder, such as .../Dataset801_Liver</source>
-      <translation>Ordner, z. B. .../Dataset801_Liver</translation>
-    </message>
-    <message>
-      <source>nnU-Net dataset for the corrections; it is created if it does not exist</source>
-      <translation>nnU-Net-Datensatz für die Korrekturen; er wird angelegt, wenn es ihn nicht gibt</translation>
-    </message>
-    <message>
-      <source>...</source>
-      <translation>...</translation>
-    </message>
-    <message>
-      <source>Choose a folder</source>
-      <translation>Ordner wählen</translation>
-    </message>
-    <message>
-      <source>Unreviewed voxels:</source>
-      <translation>Ungeprüfte Voxel:</translation>
-    </message>
-    <message>
-      <source>How to treat voxels that you did not review</source>
-      <translation>Wie Voxel behandelt werden, die Sie nicht geprüft haben</translation>
-    </message>
-    <message>
-      <source>Patient:</source>
-      <translation>Patient:</translation>
-    </message>
-    <message>
-      <source>the same ID for all CTs of a patient</source>
-      <translation>gleiche ID für alle CTs eines Patienten</translation>
-    </message>
-    <message>
-      <source>A project trains on all CTs of a patient, or on none; kept in a private file, never in the dataset</source>
-      <translation>Ein Projekt trainiert mit allen CTs eines Patienten oder mit keinem; liegt in einer privaten Datei, nie im Datensatz</translation>
-    </message>
-    <message>
-      <source>Annotator:</source>
-      <translation>Bearbeitet von:</translation>
-    </message>
-    <message>
-      <source>may stay empty</source>
-      <translation>kann leer bleiben</translation>
-    </message>
-    <message>
-      <source>Notes:</source>
-      <translation>Notizen:</translation>
-    </message>
-    <message>
       <source>Which structures are these segments?</source>
       <translation>Welche Strukturen sind diese Segmente?</translation>
     </message>
@@ -202,12 +150,64 @@
       <translation>Struktur</translation>
     </message>
     <message>
-      <source>Preview export</source>
-      <translation>Exportvorschau</translation>
+      <source>Dataset:</source>
+      <translation>Datensatz:</translation>
     </message>
     <message>
-      <source>Compare with the prediction; nothing is stored</source>
-      <translation>Mit der Vorhersage vergleichen; nichts wird gespeichert</translation>
+      <source>Folder, for example Dataset801_Liver</source>
+      <translation>Ordner, z. B. Dataset801_Liver</translation>
+    </message>
+    <message>
+      <source>Folder of an nnU-Net dataset; it is made if it is not there</source>
+      <translation>Ordner eines nnU-Net-Datensatzes; er wird angelegt, wenn es ihn nicht gibt</translation>
+    </message>
+    <message>
+      <source>...</source>
+      <translation>...</translation>
+    </message>
+    <message>
+      <source>Choose a folder</source>
+      <translation>Ordner wählen</translation>
+    </message>
+    <message>
+      <source>Unreviewed:</source>
+      <translation>Ungeprüft:</translation>
+    </message>
+    <message>
+      <source>How to treat voxels that you did not review</source>
+      <translation>Wie Voxel behandelt werden, die Sie nicht geprüft haben</translation>
+    </message>
+    <message>
+      <source>Patient ID:</source>
+      <translation>Patienten-ID:</translation>
+    </message>
+    <message>
+      <source>none yet</source>
+      <translation>noch keine</translation>
+    </message>
+    <message>
+      <source>Keeps all images of a patient on one side of the training / test split; never stored in the dataset</source>
+      <translation>Hält alle Bilder eines Patienten auf einer Seite der Aufteilung in Training und Test; wird nie im Datensatz gespeichert</translation>
+    </message>
+    <message>
+      <source>Annotator:</source>
+      <translation>Bearbeitet von:</translation>
+    </message>
+    <message>
+      <source>Your name</source>
+      <translation>Ihr Name</translation>
+    </message>
+    <message>
+      <source>Kept with the case in the dataset</source>
+      <translation>Wird mit dem Fall im Datensatz gespeichert</translation>
+    </message>
+    <message>
+      <source>Notes:</source>
+      <translation>Notizen:</translation>
+    </message>
+    <message>
+      <source>Kept with the case in the dataset; do not name the patient</source>
+      <translation>Wird mit dem Fall im Datensatz gespeichert; nennen Sie nicht den Patienten</translation>
     </message>
     <message>
       <source>Export corrections</source>
@@ -216,6 +216,22 @@
     <message>
       <source>Store the case in the dataset</source>
       <translation>Den Fall im Datensatz ablegen</translation>
+    </message>
+    <message>
+      <source>Preview export</source>
+      <translation>Exportvorschau</translation>
+    </message>
+    <message>
+      <source>Compare with the prediction and tell exactly what would be written; nothing is stored</source>
+      <translation>Mit der Vorhersage vergleichen und genau sagen, was geschrieben würde; nichts wird gespeichert</translation>
+    </message>
+    <message>
+      <source>Cases...</source>
+      <translation>Fälle...</translation>
+    </message>
+    <message>
+      <source>The cases of the dataset: open or remove them</source>
+      <translation>Die Fälle des Datensatzes: öffnen oder entfernen</translation>
     </message>
     <message>
       <source>Cases of the dataset:</source>
@@ -234,10 +250,6 @@
       <translation>Noch offen</translation>
     </message>
     <message>
-      <source>Refresh</source>
-      <translation>Neu laden</translation>
-    </message>
-    <message>
       <source>Open</source>
       <translation>Öffnen</translation>
     </message>
@@ -246,12 +258,24 @@
       <translation>Den Fall zur weiteren Korrektur in die Szene laden</translation>
     </message>
     <message>
-      <source>Remove</source>
-      <translation>Entfernen</translation>
+      <source>Remove...</source>
+      <translation>Entfernen...</translation>
     </message>
     <message>
-      <source>Remove the case from the dataset</source>
-      <translation>Den Fall aus dem Datensatz entfernen</translation>
+      <source>Remove the case with its history</source>
+      <translation>Den Fall mit seiner Geschichte entfernen</translation>
+    </message>
+    <message>
+      <source>Refresh</source>
+      <translation>Neu laden</translation>
+    </message>
+    <message>
+      <source>Back</source>
+      <translation>Zurück</translation>
+    </message>
+    <message>
+      <source>Back to the export</source>
+      <translation>Zurück zum Export</translation>
     </message>
   </context>
   <context>
@@ -1041,8 +1065,8 @@
       <translation>Das Training hält an; es kann später fortgesetzt werden.</translation>
     </message>
     <message>
-      <source>The engine is being changed; this will be cancelled.</source>
-      <translation>Die Engine wird gerade verändert; das wird abgebrochen.</translation>
+      <source>{what} That will be cancelled.</source>
+      <translation>{what} Das wird abgebrochen.</translation>
     </message>
   </context>
   <context>
@@ -1082,6 +1106,29 @@
     <message>
       <source>Segmented: {count} regions to review.</source>
       <translation>Segmentiert: {count} zu prüfende Regionen.</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.dataset_cases</name>
+    <message>
+      <source>{count} cases in {dataset}:</source>
+      <translation>{count} Fälle in {dataset}:</translation>
+    </message>
+    <message>
+      <source>No case is stored in {dataset} yet.</source>
+      <translation>In {dataset} ist noch kein Fall gespeichert.</translation>
+    </message>
+    <message>
+      <source>Cases ({count})...</source>
+      <translation>Fälle ({count})...</translation>
+    </message>
+    <message>
+      <source>Remove {case} with its image, its label map and their history from {dataset}? They are lost for good.</source>
+      <translation>{case} mit Bild, Labelkarte und deren Geschichte aus {dataset} entfernen? Sie gehen endgültig verloren.</translation>
+    </message>
+    <message>
+      <source>Remove</source>
+      <translation>Entfernen</translation>
     </message>
   </context>
   <context>
@@ -1142,7 +1189,7 @@
     </message>
   </context>
   <context>
-    <name>panel.exporting</name>
+    <name>panel.export_texts</name>
     <message>
       <source>Use where the model is confident</source>
       <translation>Verwenden, wo das Modell sicher ist</translation>
@@ -1156,12 +1203,155 @@
       <translation>Alles außerhalb geprüfter Regionen ignorieren</translation>
     </message>
     <message>
+      <source>Unreviewed voxels: {treatment}.</source>
+      <translation>Ungeprüfte Voxel: {treatment}.</translation>
+    </message>
+    <message>
+      <source>New dataset: {name}</source>
+      <translation>Neuer Datensatz: {name}</translation>
+    </message>
+    <message>
+      <source>Choose a folder, for example Dataset801_Liver.</source>
+      <translation>Wählen Sie einen Ordner, z. B. Dataset801_Liver.</translation>
+    </message>
+    <message>
+      <source>Give the whole path of the folder.</source>
+      <translation>Geben Sie den vollständigen Pfad des Ordners an.</translation>
+    </message>
+    <message>
+      <source>'{name}' is a file, not a folder.</source>
+      <translation>'{name}' ist eine Datei, kein Ordner.</translation>
+    </message>
+    <message>
+      <source>'{name}' holds other files and no dataset: choose another folder.</source>
+      <translation>'{name}' enthält andere Dateien und keinen Datensatz: Wählen Sie einen anderen Ordner.</translation>
+    </message>
+    <message>
+      <source>Nothing can be written into '{name}': choose another folder.</source>
+      <translation>In '{name}' kann nicht geschrieben werden: Wählen Sie einen anderen Ordner.</translation>
+    </message>
+    <message>
+      <source>The disk is nearly full: about {needed} MB are needed, {free} MB are free.</source>
+      <translation>Die Festplatte ist fast voll: Etwa {needed} MB werden gebraucht, {free} MB sind frei.</translation>
+    </message>
+    <message>
+      <source>Patient ID {patient}: kept private, outside of the dataset.</source>
+      <translation>Patienten-ID {patient}: bleibt privat, außerhalb des Datensatzes.</translation>
+    </message>
+    <message>
+      <source>No patient ID yet: the CT counts as a patient of its own.</source>
+      <translation>Noch keine Patienten-ID: Das CT zählt als eigener Patient.</translation>
+    </message>
+    <message>
+      <source>No annotator is named.</source>
+      <translation>Niemand ist als Bearbeiter genannt.</translation>
+    </message>
+    <message>
+      <source>The CT is not the one that was segmented: another frame of a sequence?</source>
+      <translation>Das CT ist nicht das segmentierte: ein anderes Bild einer Sequenz?</translation>
+    </message>
+    <message>
+      <source>{done} of {total} regions reviewed.</source>
+      <translation>{done} von {total} Regionen geprüft.</translation>
+    </message>
+    <message>
+      <source>{count} skipped: not used as ground truth.</source>
+      <translation>{count} ausgelassen: gelten nicht als Referenz.</translation>
+    </message>
+    <message>
+      <source>'{name}' was deleted and will be treated as absent.</source>
+      <translation>'{name}' wurde gelöscht und gilt als nicht vorhanden.</translation>
+    </message>
+    <message>
+      <source>'{name}' is no structure of the model: say below what it is.</source>
+      <translation>'{name}' ist keine Struktur des Modells: Sagen Sie unten, was es ist.</translation>
+    </message>
+    <message>
+      <source>Nothing was changed in the segmentation.</source>
+      <translation>An der Segmentierung wurde nichts geändert.</translation>
+    </message>
+    <message>
+      <source>{count} more</source>
+      <translation>{count} weitere</translation>
+    </message>
+    <message>
+      <source>Changed: {changes}.</source>
+      <translation>Geändert: {changes}.</translation>
+    </message>
+    <message>
+      <source>ground truth where the model is confident, else ignored</source>
+      <translation>Referenz, wo das Modell sicher ist, sonst ignoriert</translation>
+    </message>
+    <message>
+      <source>all are ground truth, because the whole case was reviewed</source>
+      <translation>alle gelten als Referenz, denn der ganze Fall wurde geprüft</translation>
+    </message>
+    <message>
+      <source>ignored outside of reviewed regions</source>
+      <translation>außerhalb geprüfter Regionen ignoriert</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.exporting</name>
+    <message>
+      <source>Segment a CT and review it, or open a case of a dataset.</source>
+      <translation>Segmentieren und prüfen Sie ein CT, oder öffnen Sie einen Fall eines Datensatzes.</translation>
+    </message>
+    <message>
+      <source>A preview cannot be exported: wait for the final result.</source>
+      <translation>Eine Vorschau kann nicht exportiert werden: Warten Sie auf das Ergebnis.</translation>
+    </message>
+    <message>
+      <source>The CT is no longer in the scene: load it again.</source>
+      <translation>Das CT ist nicht mehr in der Szene: Laden Sie es erneut.</translation>
+    </message>
+    <message>
+      <source>Counting what was changed...</source>
+      <translation>Änderungen werden gezählt...</translation>
+    </message>
+    <message>
+      <source>There is nothing to export yet.</source>
+      <translation>Es gibt noch nichts zu exportieren.</translation>
+    </message>
+    <message>
+      <source>{case} of {dataset} would get a new revision</source>
+      <translation>{case} von {dataset} bekäme eine neue Revision</translation>
+    </message>
+    <message>
+      <source>A new case would be stored in {dataset}</source>
+      <translation>Ein neuer Fall würde in {dataset} gespeichert</translation>
+    </message>
+    <message>
+      <source>A new case would be stored</source>
+      <translation>Ein neuer Fall würde gespeichert</translation>
+    </message>
+    <message>
+      <source>Choose a segmentation.</source>
+      <translation>Wählen Sie eine Segmentierung.</translation>
+    </message>
+    <message>
       <source>A preview cannot be exported.</source>
       <translation>Eine Vorschau kann nicht exportiert werden.</translation>
     </message>
     <message>
-      <source>Choose a segmentation and a dataset.</source>
-      <translation>Wählen Sie eine Segmentierung und einen Datensatz.</translation>
+      <source>Store the case in the dataset</source>
+      <translation>Den Fall im Datensatz ablegen</translation>
+    </message>
+    <message>
+      <source>working</source>
+      <translation>läuft</translation>
+    </message>
+    <message>
+      <source>not stored</source>
+      <translation>nicht abgelegt</translation>
+    </message>
+    <message>
+      <source>changed since</source>
+      <translation>seither geändert</translation>
+    </message>
+    <message>
+      <source>stored</source>
+      <translation>abgelegt</translation>
     </message>
     <message>
       <source>nnU-Net cannot have a dataset with the name '{typed}'. Shall it be called '{name}'?</source>
@@ -1184,8 +1374,8 @@
       <translation>Wartet auf einen anderen Auftrag</translation>
     </message>
     <message>
-      <source>Starting</source>
-      <translation>Startet</translation>
+      <source>Reading the segmentation</source>
+      <translation>Segmentierung wird gelesen</translation>
     </message>
     <message>
       <source>Reading the case</source>
@@ -1204,16 +1394,12 @@
       <translation>Fall wird bearbeitet</translation>
     </message>
     <message>
-      <source>choose...</source>
-      <translation>wählen...</translation>
+      <source>Next case</source>
+      <translation>Nächster Fall</translation>
     </message>
     <message>
-      <source>leave it out</source>
-      <translation>weglassen</translation>
-    </message>
-    <message>
-      <source>Remove {case} with its history from {dataset}? This cannot be undone.</source>
-      <translation>{case} mit seiner Geschichte aus {dataset} entfernen? Das kann nicht rückgängig gemacht werden.</translation>
+      <source>Learn</source>
+      <translation>Lernen</translation>
     </message>
     <message>
       <source>The dataset's folder</source>
@@ -2250,6 +2436,17 @@
     <message>
       <source>, {left} left</source>
       <translation>, noch {left}</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.unclear_segments</name>
+    <message>
+      <source>choose...</source>
+      <translation>wählen...</translation>
+    </message>
+    <message>
+      <source>leave it out</source>
+      <translation>weglassen</translation>
     </message>
   </context>
   <context>
