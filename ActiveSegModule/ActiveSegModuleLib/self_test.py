@@ -24,6 +24,7 @@ from . import sample_data
 from .panel.editor_parts import EFFECTS
 from .panel.exporting import LAST_DATASET
 from .panel.models import LAST_MODEL
+from .panel.region_table import RegionList
 from .panel.steps import Step
 from .scene.case import Case
 from .scene.labelmap import array_of
@@ -86,6 +87,10 @@ class SelfTest:
         assert found is not None
         return found
 
+    @property
+    def table(self) -> RegionList:
+        return self.widget.panel.review.table
+
     def segment(self) -> None:
         """Load the phantom, choose the demo model, press the large button."""
         self._load_phantom()
@@ -101,7 +106,7 @@ class SelfTest:
         self._assert.assertIn("liver", self.case.decided)
         self._assert.assertLessEqual(set(self.case.read_back().present), set(self.case.decided))
         self._assert.assertEqual(self.case.segmentation.empty_segments(), ())
-        self._assert.assertEqual(self.ui.regionTable.rowCount, len(self.regions.regions))
+        self._assert.assertEqual(self.table.shown, [region.number for region in self.regions.regions])
         self._assert.assertIn("variance", self.case.uncertainty)
         self._picture("1_segmented")
 
@@ -115,10 +120,12 @@ class SelfTest:
         self._assert.assertEqual(self.widget.logic.review.current, 1)
         number = next(r.number for r in self.regions.regions if self.case.alternatives(r.number))
         self._select_region(number)
-        buttons = self.widget.panel.review.alternative_buttons
-        self._assert.assertEqual(len(buttons), len(self.case.alternatives(number)))
+        self._assert.assertEqual(self.widget.panel.review.alternatives.count, len(self.case.alternatives(number)))
         before = self.case.read_back().labels
-        buttons[0].click()
+        self.ui.showAlternativeButton.click()
+        self._pump()
+        self._picture("3_alternative")
+        self.ui.takeAlternativeButton.click()
         self._pump()
         self._assert.assertTrue((self.case.read_back().labels != before).any())
         self._assert.assertEqual(str(self.regions.states()[number]), "corrected")
@@ -127,7 +134,8 @@ class SelfTest:
         self._pump()
         self._assert.assertTrue((self.case.read_back().labels == before).all())
         self._assert.assertEqual(str(self.regions.states()[number]), "open")
-        self.widget.panel.review.alternative_buttons[0].click()
+        self.ui.showAlternativeButton.click()
+        self.ui.takeAlternativeButton.click()
         self._pump()
         self.ui.acceptButton.click()
         self._assert.assertEqual(str(self.regions.states()[number]), "corrected")
@@ -237,10 +245,7 @@ class SelfTest:
         self._wait(lambda: self.node is not None and self.node.ct is not None)
 
     def _select_region(self, number: int) -> None:
-        table = self.ui.regionTable
-        for row in range(table.rowCount):
-            if table.item(row, 0).data(qt.Qt.UserRole) == number:
-                table.selectRow(row)
+        self.ui.regionTable.selectRow(self.table.shown.index(number))
         self._pump()
         self._assert.assertEqual(self.widget.logic.review.current, number)
 

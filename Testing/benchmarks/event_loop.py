@@ -116,7 +116,7 @@ def measure(
     assert case is not None, user.logic.segmenting.last_error
 
     application.phase = lambda: "an edit"
-    until(lambda: user.ui.regionTable.rowCount)
+    until(lambda: user.listed)
     user.paint(case, case.schema.names[0], ((10, 30), (100, 160), (100, 160)))
     until(lambda: case.touched)
     application.phase = lambda: "a draft"

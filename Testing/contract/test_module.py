@@ -191,6 +191,15 @@ VIEW_ONLY = {
     "check_list": "a list to tick",
     "model_tree": "a tree of models to choose from",
     "run_progress": "bar, stage and time left of a run",
+    "region_table": "the list of the page Review; its logic is in logic/review",
+    "region_icons": "draws colours, states and bars",
+    "alternatives": "a list of what scene/alternatives and scene/slice_picture know",
+    "thumbnail": "draws what scene/slice_picture found",
+    "heat_map": "buttons for scene/uncertainty",
+    "focus": "structures to tick; their regions are found by logic/segmenting",
+    "view_3d": "a button for scene/surfaces",
+    "undoing": "two buttons for the editor's steps and logic/decisions",
+    "keys_card": "tells keys",
     "tables": "fills tables, and writes reports as HTML",
 }
 """Files of the panel without logic of their own, and why."""

@@ -82,7 +82,7 @@ def test_choosing_a_ct_without_a_segmentation_empties_the_review(two: Any, user:
     until(lambda: view.GetBackgroundVolumeID() == third.GetID())
     assert user.case is None
     assert user.node.segmentation is None
-    assert user.ui.regionTable.rowCount == 0
+    assert user.listed == []
     assert visible(user) == set()
     assert view.GetForegroundVolumeID() is None
     assert user.core.scene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode") == 0
@@ -156,7 +156,7 @@ def test_the_first_region_is_current_as_soon_as_there_are_regions(user: User, vi
     assert user.ui.acceptButton.enabled
     assert user.ui.skipButton.enabled
     assert user.ui.editButton.enabled
-    assert user.ui.regionTable.currentRow() == 0
+    assert user.widget.panel.review.table.selected == user.listed[0] == 1
 
 
 def test_a_list_that_is_replaced_begins_again(user: User, view: Any) -> None:
@@ -167,7 +167,7 @@ def test_a_list_that_is_replaced_begins_again(user: User, view: Any) -> None:
     assert user.logic.review.current == 2
     case.set_regions([OTHER_REGION], patches(), PLAIN)
     user.widget.panel.case_changed(case)
-    until(lambda: user.ui.regionTable.rowCount == 1)
+    until(lambda: len(user.listed) == 1)
     assert user.logic.review.current == 2, "the only one of the new list"
     frame = user.core.scene.GetFirstNodeByClass("vtkMRMLMarkupsROINode")
     assert frame.GetDisplayNode().GetVisibility()
@@ -196,10 +196,10 @@ def test_the_measure_becomes_that_of_more_members_unless_the_user_chose(user: Us
 def test_a_measure_that_the_user_chooses_comes_with_its_threshold(user: User, view: Any) -> None:
     ct = load_ct(user, "CT")
     arrive(user, make_case(user, ct, "case", measure="variance", threshold=0.25))
-    selector = user.ui.measureSelector
-    until(lambda: selector.count == 2)
-    selector.setCurrentIndex(selector.findData("entropy"))
-    selector.activated.emit(selector.currentIndex)
+    user.ui.viewMenuButton.click()
+    menu = user.widget.panel.review.view_menu
+    next(entry for entry in menu.actions() if entry.text == "entropy").trigger()
+    menu.close()
     assert (user.node.measure, user.node.threshold) == ("entropy", 0.8)
 
 

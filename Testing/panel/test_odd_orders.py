@@ -144,7 +144,10 @@ class Clicks:
 
     def press(self) -> set[Any]:
         if self.entered:
-            names = ("nextButton", "previousButton", "acceptButton", "skipButton", "editButton", "focusNoneButton")
+            names = (
+                *("nextButton", "previousButton", "acceptButton", "skipButton", "reopenButton"),
+                *("editButton", "focusNoneButton"),
+            )
             button = getattr(self.ui, self.random.choice(names))
             self.log[-1] += f" {button.objectName}"
             button.click()
@@ -160,7 +163,8 @@ class Clicks:
         case = self.user.case
         if not self.entered or case is None or not self.ui.editButton.enabled:
             return set()
-        self.ui.editButton.click()
+        if not self.user.widget.panel.editing.is_open:
+            self.ui.editButton.click()
         editor = self.user.widget.panel.editing.editor
         assert editor.segmentationNode() is case.node
         if editor.currentSegmentID():
@@ -184,10 +188,11 @@ class Clicks:
         return {case.node}
 
     def take_alternative(self) -> set[Any]:
-        case, buttons = self.user.case, self.user.widget.panel.review.alternative_buttons
-        if not self.entered or case is None or not buttons or not self.ui.editButton.enabled:
+        case = self.user.case
+        if not self.entered or case is None or not self.ui.showAlternativeButton.enabled:
             return set()
-        buttons[0].click()
+        self.ui.showAlternativeButton.click()
+        self.ui.takeAlternativeButton.click()
         return {case.node}
 
     def draw_elsewhere(self) -> set[Any]:
@@ -326,7 +331,7 @@ class Clicks:
             assert shown is None or shown in {each.node.GetID() for each in maps}
             assert view.GetLabelVolumeID() is None
         rows = self.user.logic.review.rows()
-        assert self.ui.regionTable.rowCount == len(rows)
+        assert sorted(self.user.listed) == sorted(row.number for row in rows)
         frames = self.scene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode")
         assert frames <= 1
         editing = widget.panel.editing

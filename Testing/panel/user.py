@@ -83,7 +83,7 @@ class User:
         self.press_segment()
         until(lambda: self.logic.segmenting.running is None)
         assert self.widget.panel.message.text.startswith("Segmented: ")
-        until(lambda: self.case is not None and self.ui.regionTable.rowCount)
+        until(lambda: self.case is not None and self.listed)
         return self.case
 
     def reach(self, stage: str) -> None:
@@ -128,6 +128,21 @@ class User:
         except FileNotFoundError:
             return {}
         return record
+
+    @property
+    def listed(self) -> list[int]:
+        """The numbers of the regions that the table shows, from above."""
+        numbers: list[int] = self.widget.panel.review.table.shown
+        return numbers
+
+    def row(self, number: int) -> dict[str, str]:
+        """What the table says about a region, by the titles of its columns."""
+        texts: dict[str, str] = self.widget.panel.review.table.text(number)
+        return texts
+
+    def choose_row(self, number: int) -> None:
+        """Click on a region in the table."""
+        self.ui.regionTable.selectRow(self.listed.index(number))
 
     def states(self) -> list[str]:
         """As the table shows them, in the order of the regions' numbers."""

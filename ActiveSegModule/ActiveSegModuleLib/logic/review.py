@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -135,23 +135,27 @@ class CaseReview:
             self.go_to(number, show)
         return number
 
-    def next(self) -> int | None:
-        """Go to the region after the current one, after the last to the first; None when there are none."""
-        return self._step(1)
+    def next(self, among: Sequence[int] | None = None) -> int | None:
+        """Go to the region after the current one, after the last to the first; None when there are none.
 
-    def previous(self) -> int | None:
+        ``among``: only these numbers, in this order, such as those that a list shows.
+        """
+        return self._step(1, among)
+
+    def previous(self, among: Sequence[int] | None = None) -> int | None:
         """Go to the region before the current one, before the first to the last; None when there are none."""
-        return self._step(-1)
+        return self._step(-1, among)
 
-    def next_open(self) -> int | None:
+    def next_open(self, among: Sequence[int] | None = None) -> int | None:
         """Go to the next open region; None, and nothing moves, when there is none."""
         rows = self.rows()
-        numbers = [row.number for row in rows]
+        numbers = [row.number for row in rows] if among is None else list(among)
         at = numbers.index(self._current) + 1 if self._current in numbers else 0
-        for row in rows[at:] + rows[:at]:
-            if row.state is RegionState.OPEN:
-                self.go_to(row.number)
-                return row.number
+        is_open = {row.number for row in self._open_ones(rows)}
+        for number in numbers[at:] + numbers[:at]:
+            if number in is_open:
+                self.go_to(number)
+                return number
         return None
 
     def accept(self) -> None:
@@ -303,8 +307,13 @@ class CaseReview:
             raise InputError("No region is chosen.", "Choose one in the list, or go to the next one.")
         return self.case, self._current
 
-    def _step(self, by: int) -> int | None:
-        numbers = [row.number for row in self.rows()]
+    @staticmethod
+    def _open_ones(rows: Sequence[Region]) -> list[Region]:
+        return [row for row in rows if row.state is RegionState.OPEN]
+
+    def _step(self, by: int, among: Sequence[int] | None) -> int | None:
+        known = [row.number for row in self.rows()]
+        numbers = known if among is None else [number for number in among if number in known]
         if not numbers:
             return None
         if self._current in numbers:

@@ -57,6 +57,7 @@ class Message:
                 policy.setVerticalPolicy(qt.QSizePolicy.Fixed)
             policy.setHeightForWidth(True)
             label.setSizePolicy(policy)
+        ui.messageLabel.setMinimumHeight(1)  # else a page must be low enough for this text in a column of one word
         connect(ui.messageActionButton, "clicked()", lambda: self._act(0))
         connect(ui.messageOtherButton, "clicked()", lambda: self._act(1))
         connect(ui.messageDetailsButton, "clicked()", self._show_details)

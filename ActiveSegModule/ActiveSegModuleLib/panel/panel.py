@@ -107,6 +107,7 @@ class ModulePanel(VTKObservationMixin, Listener):
 
     def exit(self) -> None:
         self.editing.exit()
+        self.review.exit()
         self._take_parameter_node(None)
 
     def cleanup(self) -> None:
@@ -117,7 +118,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         for due in (self.edit_timer, self._update_timer):
             due.stop()
         self._take_parameter_node(None)
-        self.review.leave()
+        self.review.cleanup()
         self.editing.cleanup()
         self.exporting.close()
         self.installation.cleanup()
@@ -279,6 +280,12 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.editing.step(step)
         self.segmentation_edited()
 
+    def editor_can(self, step: str) -> bool:
+        return self.editing.can(step)
+
+    def follow_editor(self, changed: Callable[[], None]) -> None:
+        self.editing.follow_undo(changed)
+
     def take_alternative(self, index: int) -> None:
         try:
             self.editing.take_alternative(index)
@@ -334,8 +341,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.editing.segments_changed()
         self.case_changed_by_user()
         try:
-            if self.logic.review.note_edits():
-                self.review.update_regions()
+            self.review.edited(bool(self.logic.review.note_edits()))
         except ActiveSegError as error:  # the CT was removed
             self.show_error(error)
 
@@ -372,6 +378,7 @@ class ModulePanel(VTKObservationMixin, Listener):
     def _on_edited(self) -> None:
         self.editing.note_edit()
         self.keeping.touched(self.logic.review.case)
+        self.review.undoing.note_edit()
         self.edit_timer.start()
 
     def _on_ct_moved(self) -> None:

@@ -104,6 +104,12 @@ class Panel(Protocol):
     def editor_step(self, step: str) -> None:
         """``undo`` or ``redo`` in the editor."""
 
+    def editor_can(self, step: str) -> bool:
+        """Whether the editor has something to ``undo`` or to ``redo``."""
+
+    def follow_editor(self, changed: Callable[[], None]) -> None:
+        """Call a function whenever ``editor_can`` may have changed."""
+
     def take_alternative(self, index: int) -> None:
         """Write an alternative of the current region into the segmentation. Raises ActiveSegError."""
 
