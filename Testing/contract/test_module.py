@@ -200,6 +200,8 @@ VIEW_ONLY = {
     "view_3d": "a button for scene/surfaces",
     "undoing": "two buttons for the editor's steps and logic/decisions",
     "keys_card": "tells keys",
+    "project_cases": "the cases of logic/project",
+    "training_plan": "the plan of logic/training",
     "tables": "fills tables, and writes reports as HTML",
 }
 """Files of the panel without logic of their own, and why."""

@@ -18,6 +18,11 @@ def stage_of(user: User) -> str:
     return run.stage if run is not None else ""
 
 
+def face_of(user: User) -> str:
+    """What the page *Learn* shows."""
+    return str(user.ui.learnFaces.currentWidget().objectName)
+
+
 @pytest.fixture
 def user(panel: LoadedModule, slicer_core: Any) -> User:
     return User(panel, slicer_core)
@@ -50,22 +55,22 @@ def project(user: User, tmp_path: Path) -> Path:
 def test_a_project_is_begun_trained_and_its_version_chosen_by_hand(user: User, project: Path) -> None:
     summary = user.logic.project.summary
     assert list(summary.cases.values()) == ["train", "held out"]
-    assert "1 corrected case is waiting" in user.ui.projectLabel.text
+    assert "1 corrected case is waiting" in user.ui.planBrowser.toPlainText()
     user.ui.epochsSpin.value, user.ui.iterationsSpin.value, user.ui.trainMembersSpin.value = 2, 1, 1
     until(lambda: user.ui.finetuneButton.enabled)
     user.ui.planButton.click()
-    until(lambda: user.ui.planBrowser.isVisibleTo(user.ui.projectBox))
-    assert "2 epochs of 1" in user.ui.planBrowser.toPlainText()
+    until(lambda: "2 epochs of 1" in user.ui.planBrowser.toPlainText())
     until(lambda: user.ui.finetuneButton.enabled)
     user.ui.finetuneButton.click()
     until(lambda: user.logic.training.runs)
-    assert user.ui.trainingFrame.isVisibleTo(user.ui.projectBox)
+    assert face_of(user) == "trainingFace"
     until(lambda: stage_of(user) == "done")
     until(lambda: user.ui.versionsTable.rowCount == 2)
     assert len(user.logic.training.epochs) == 2
-    assert user.core.scene.GetFirstNodeByClass("vtkMRMLPlotChartNode").GetNumberOfPlotSeriesNodes() == 2
-    assert not user.ui.trainingFrame.isVisibleTo(user.ui.projectBox)
-    assert "v0001" in user.widget.panel.message.text
+    until(lambda: face_of(user) == "decisionFace")
+    until(lambda: "v0001" in user.widget.panel.message.text)
+    assert "v0001" in user.ui.decisionLabel.text
+    assert user.ui.decisionTable.rowCount == len(user.logic.project.summary.versions[1].structures) > 0
     if user.logic.project.summary.current == "base":
         user.ui.versionsTable.selectRow(1)
         until(lambda: user.ui.versionPromoteButton.enabled)
@@ -96,13 +101,13 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
         later = User(again, slicer_core)
         until(lambda: stage_of(later) == "stopped")
         assert later.ui.trainingPauseButton.text == "Resume"
-        assert later.ui.trainingFrame.isVisibleTo(later.ui.learnPage)
+        assert face_of(later) == "trainingFace"
         until(lambda: "training of livers has stopped" in later.widget.panel.message.text)
         later.ui.segmentStep.click()
+        until(lambda: later.ui.trainingPauseButton.enabled)
+        assert later.ui.messageActionButton.text == "Resume"
         later.ui.messageActionButton.click()
         assert later.widget.panel.steps.current.value == "learn"
-        until(lambda: later.ui.finetuneButton.enabled)
-        later.ui.trainingPauseButton.click()
         until(lambda: stage_of(later) == "training")
         later.logic.training.leave = lambda go_on: None  # as when Slicer is killed: the training is not told
     finally:
@@ -114,10 +119,10 @@ def test_a_training_stops_with_slicer_and_goes_on_when_it_comes_back(
         again.enter()
         later = User(again, slicer_core)
         until(lambda: "training of livers is running" in later.widget.panel.message.text)
-        assert later.ui.trainingFrame.isVisibleTo(later.ui.learnPage)
+        assert face_of(later) == "trainingFace"
         until(lambda: later.ui.trainingCancelButton.enabled)
         asked: list[str] = []
-        monkeypatch.setattr(later.widget.panel, "confirm", lambda question, _yes: asked.append(question))
+        monkeypatch.setattr(later.widget.panel, "confirm", lambda question, *_: asked.append(question))
         later.ui.trainingCancelButton.click()
         assert "is lost" in asked[0]
         monkeypatch.undo()

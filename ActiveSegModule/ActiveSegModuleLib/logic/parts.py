@@ -14,6 +14,7 @@ from ..slicer_types import Qt, Scene, Settings
 from .drafts import Drafts
 from .exporting import Exporting
 from .installation import Installation
+from .learning import Learning
 from .models import Models
 from .project import Project
 from .review import CaseReview
@@ -79,6 +80,7 @@ class Parts:
         self.project = Project(self.engine)
         self.training = Training(self.project)
         self.versions = Versions(self.project)
+        self.learning = Learning(self.project, self.training, settings)
 
     def shutdown(self) -> None:
         """End the engine and the installer, when Slicer quits or the module is reloaded."""

@@ -36,6 +36,8 @@ class Training:
     ----------
     planned
         The engine's last plan; None when there is none, or the project changed since
+    planned_with
+        The changes and the device that it was planned with
     run
         The state of the last training, None when there was none
     epochs
@@ -47,9 +49,15 @@ class Training:
         self._folder = project.folder
         self._after = 0
         self.planned: FinetunePlanResult | None = None
+        self.planned_with: tuple[Mapping[str, int | float], str] = ({}, "")
         self.run: FinetuneState | None = None
         self.epochs: list[Mapping[str, Any]] = []
+        self._followers: list[Callable[[], None]] = []
         project.follow(self._follow)
+
+    def follow(self, changed: Callable[[], None]) -> None:
+        """Call a function whenever the plan, the run or its epochs are others."""
+        self._followers.append(changed)
 
     @property
     def runs(self) -> bool:
@@ -71,7 +79,8 @@ class Training:
         """What a training would do, and what it takes; one step of it is timed."""
 
         def planned(result: FinetunePlanResult) -> None:
-            self.planned = result
+            self.planned, self.planned_with = result, (dict(changes), device)
+            self._changed()
             on_result(result)
 
         request = FinetunePlanRequest(project=self._project.chosen, changes=changes, device=device)
@@ -97,6 +106,7 @@ class Training:
 
         def told(result: FinetuneState) -> None:
             self.run = result  # its epochs are asked for again by ``look``
+            self._changed()
             on_result(result)
 
         self._project.ask(FinetuneControlRequest(project=self._project.chosen, control=what), told, on_error)
@@ -123,6 +133,7 @@ class Training:
             self._forget_run()
             known = {"paused": False, "epochs": [], "after": 0}  # is asked for by ``look``
             self.run = from_json(FinetuneState, {**known, **run, "run": run["id"]}, "run")
+        self._changed()
 
     def _stated(self, on_result: OnState) -> OnState:
         def stated(result: FinetuneState) -> None:
@@ -131,9 +142,14 @@ class Training:
             self.run = result
             self.epochs.extend(result.epochs)
             self._after = result.after
+            self._changed()
             on_result(result)
 
         return stated
+
+    def _changed(self) -> None:
+        for changed in self._followers:
+            changed()
 
     def _forget_run(self) -> None:
         self.run, self.epochs, self._after = None, [], 0
@@ -146,6 +162,16 @@ def training_seen(settings: Settings) -> Mapping[str, str]:
     except ValueError:
         return {}
     return seen if isinstance(seen, dict) else {}
+
+
+def stage_on_disk(seen: Mapping[str, str]) -> str:
+    """How far that training is by its own file, which it writes also while Slicer is closed; as it was seen, else."""
+    path = Path(seen.get("project", "")) / "runs" / seen.get("run", "") / "state.json"
+    try:
+        state = json.loads(path.read_text("utf-8"))
+        return str(state["stage"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return str(seen.get("stage", ""))
 
 
 def note_training(settings: Settings, project: Path | None, run: FinetuneState | None) -> None:

@@ -28,17 +28,15 @@ from .drafts import DraftKeeping, DraftsSection
 from .editing import EditingSection
 from .exporting import ExportingSection
 from .installation import InstallationSection
+from .learning import LearningSection
 from .message import Message
 from .models import ModelsSection
 from .next_case import next_ct
-from .project import ProjectSection
 from .question import confirmed
 from .review import ReviewSection
 from .scene_events import SceneEvents
 from .segmenting import SegmentingSection
 from .steps import Step, Steps
-from .training import TrainingSection
-from .versions import VersionsSection
 from .weights import WeightsSection
 
 EDIT_DELAY_MS = 200
@@ -80,17 +78,15 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.editing = EditingSection(self)
         self.review = ReviewSection(self)
         self.exporting = ExportingSection(self)
-        self.project = ProjectSection(self)
-        self.training = TrainingSection(self)
-        self.versions = VersionsSection(self)
+        self.learning = LearningSection(self)
         self.installation = InstallationSection(self)
         self.weights = WeightsSection(self)
         self.keeping = DraftKeeping(self)
         self.drafts = DraftsSection(self)
-        self.closing = Closing(self, self.keeping, self.training.leave)
+        self.closing = Closing(self, self.keeping, self.learning.leave)
         self._sections = (
             *(self.current_case, self.review, self.models, self.segmenting, self.editing, self.exporting),
-            *(self.project, self.training, self.versions, self.weights),
+            *(self.learning, self.weights),
         )
 
         self._scene_events = SceneEvents(self.scene, self)
@@ -200,15 +196,11 @@ class ModulePanel(VTKObservationMixin, Listener):
     # What sections ask of the panel, see ``section.Panel``.
 
     @property
-    def chosen_dataset_case(self) -> str | None:
-        return self.exporting.cases.chosen
-
-    @property
     def engine_text(self) -> str:
         return self.installation.text
 
-    def confirm(self, question: str, yes: str = "") -> bool:
-        return slicer.app.testingEnabled() or confirmed(question, yes)
+    def confirm(self, question: str, yes: str = "", no: str = "") -> bool:
+        return slicer.app.testingEnabled() or confirmed(question, yes, no)
 
     def show_error(self, error: ActiveSegError) -> None:
         if isinstance(error, Cancelled):
@@ -229,18 +221,17 @@ class ModulePanel(VTKObservationMixin, Listener):
             case Remedy.INSTALL_ENVIRONMENT | Remedy.CHOOSE_PYTHON:
                 return _("Set up the engine"), self.installation.card.open
             case Remedy.NEW_PROJECT | Remedy.CHECK_PROJECT | Remedy.ASSIGN_PATIENT | Remedy.RESUME_TRAINING:
-                return _("Show"), self.training.show_training
+                return _("Show"), self.learning.show_training
         return self.weights.way_out(error)
 
     def choose(self, case: Case) -> None:
         self.current_case.choose(case)
 
     def update_project(self) -> None:
-        for section in (self.project, self.training, self.versions):
-            section.update()
+        self.learning.update()
 
     def refresh_project(self) -> None:
-        self.project.refresh()
+        self.learning.refresh()
 
     def next_case(self) -> None:
         """Turn to the next CT that is loaded and not stored; where there is none, ask for files."""
@@ -299,7 +290,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         if self.logic.installation.obstacle is None:
             self.models.refresh()
             self.logic.drafts.tidy_up()
-            self.project.refresh()
+            self.learning.refresh()
         self.installation.update()
         self.update_soon()
 
@@ -324,7 +315,7 @@ class ModulePanel(VTKObservationMixin, Listener):
 
     def case_exported(self, case: Case, edits: int) -> None:
         self.keeping.exported(case, edits)
-        self.project.refresh()
+        self.learning.refresh()
 
     def region_changed(self) -> None:
         self.editing.follow_region()
@@ -346,9 +337,8 @@ class ModulePanel(VTKObservationMixin, Listener):
             self.show_error(error)
 
     def project_changed(self, summary: ProjectResult) -> None:
-        self.project.remember(summary)
         self.models.offer_project(summary)
-        self.training.project_changed()
+        self.learning.project_changed(summary)
 
     # Listener: what the logic tells.
 

@@ -1,4 +1,4 @@
-"""The project in the section *Learn*: its folder, what its dataset's structures are in the model, and its cases."""
+"""The project of the step *Learn*: its folder, and the card that begins one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from activeseg.client.messages.learning import ProjectAdmitResult, ProjectResult
-from activeseg.core.errors import ActiveSegError, InputError
+from activeseg.client.messages.learning import ProjectResult
+from activeseg.core.errors import ActiveSegError
 
 from ..engine.signals import connect
-from ..slicer_types import Node, Widget
+from ..slicer_types import Node
 from .section import Panel, Section
-from .tables import choose_structure, fill
 
 R = TypeVar("R")
 
@@ -24,7 +23,7 @@ LAST_PROJECT = "ActiveSeg/project"
 
 
 class ProjectPart(Section):
-    """What the sections about a project have in common: they ask one thing at a time."""
+    """What the parts of the step *Learn* have in common: they ask one thing at a time."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
@@ -57,19 +56,23 @@ class ProjectPart(Section):
 
 
 class ProjectSection(ProjectPart):
-    """Begins a project, and says of its cases what is not known yet."""
+    """Opens a project by its folder, or begins one there."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
         ui = self._ui
         self._filled: Node = None
+        self._models: list[str] = []
+        self._suggested = ""  # the model that was chosen in the card without the user
         connect(ui.projectEdit, "editingFinished()", self._on_project)
         connect(ui.projectBrowseButton, "clicked()", self._on_browse)
         connect(ui.projectNewButton, "clicked()", self.pressed(self._on_begin))
-        connect(ui.admitButton, "clicked()", self.pressed(self._on_admit))
-        connect(ui.reviewedButton, "clicked()", self.pressed(self._on_reviewed))
-        ui.matchTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
-        ui.projectLabel.text = project_text(None)
+        introduction = _(
+            "<b>Let the model learn from your corrections</b><br>A project trains new versions of a model on the "
+            "cases that you export. Each version is measured on cases that it has never seen, and is used only if it "
+            "is better. The model itself is never changed."
+        )
+        ui.beginLabel.setText(introduction)
 
     def update(self) -> None:
         """Show what the parameter node says; another project is asked for."""
@@ -83,17 +86,13 @@ class ProjectSection(ProjectPart):
         if wanted != self._project.folder:
             self._project.turn_to(wanted)
             self.refresh()
-        ui, summary = self._ui, self._project.summary
-        known = summary is not None
-        ui.projectNewButton.enabled = self._is_free and self._project.folder is not None and not known
-        ui.admitButton.enabled = self._is_free and known
-        ui.reviewedButton.enabled = self._is_free and summary is not None and bool(summary.to_review)
+        if self._project.summary is None:
+            self._update_card()
 
     def refresh(self) -> None:
         """Ask how the project stands, if there is one and an engine."""
-        folder = self._project.folder
         has_engine = self._panel.logic.installation.obstacle is None
-        if folder is not None and (folder / "project.json").is_file() and has_engine:
+        if has_engine and _is_project(self._project.folder):
             self.ask(self._project.refresh, self._panel.project_changed)
 
     def remember(self, summary: ProjectResult) -> None:
@@ -104,23 +103,66 @@ class ProjectSection(ProjectPart):
             self._panel.remember_dataset(summary.dataset)
 
     def show(self) -> None:
-        """What the dataset's structures are in the model; it can be changed until a version was trained by it."""
-        table, summary = self._ui.matchTable, self._project.summary
-        self._ui.projectLabel.text = project_text(summary)
-        matching = summary.matching if summary is not None else {}
-        model = self._panel.logic.models.named(summary.base_model) if summary is not None else None
-        fill(table, [(name, found or _("new")) for name, found in matching.items()])
-        table.setVisible(bool(matching))
-        if summary is None or model is None or len(summary.versions) > 1:
-            return
-        for row, (name, found) in enumerate(matching.items()):
-            selector = choose_structure([(_("new"), "")], model.structures)
-            selector.setCurrentIndex(max(selector.findData(found or ""), 0))
-            connect(selector, "activated(int)", lambda _index, name=name, s=selector: self._on_match(name, s))
-            table.setCellWidget(row, 1, selector)
+        """The card, until a project is open."""
+        if self._project.summary is None:
+            self._update_card()
 
-    def _on_match(self, name: str, selector: Widget) -> None:
-        self.ask(self._project.match, self._panel.project_changed, {name: str(selector.currentData or "") or None})
+    def turn_to(self, folder: Path) -> None:
+        """Open another project."""
+        node = self._panel.parameter_node
+        if node is not None:
+            node.project = str(folder)
+
+    def _update_card(self) -> None:
+        ui, folder = self._ui, self._project.folder
+        self._offer_models()
+        dataset = self._dataset
+        text = str(dataset) if dataset is not None else _("made inside the project")
+        ui.projectDatasetLabel.setText(dataset.name if dataset is not None else text)
+        ui.projectDatasetLabel.setToolTip(text)
+        ui.projectHintLabel.setText(self._hint(folder))
+        is_possible = folder is not None and not _is_project(folder) and bool(self._chosen_model)
+        ui.projectNewButton.enabled = self._is_free and is_possible
+
+    def _hint(self, folder: Path | None) -> str:
+        """What happens next, or what is missing."""
+        if self._panel.logic.installation.obstacle is not None:
+            return _("The engine is needed to open or begin a project.")
+        if folder is None:
+            return _("Choose a folder above: an empty one for a new project, or that of a project to go on with.")
+        if _is_project(folder):
+            return _("Opening {name}...").format(name=folder.name) if self._project.busy else _("It cannot be opened.")
+        return _(
+            "Afterwards export corrected cases of at least two patients into its dataset: some train the model, the "
+            "others measure whether it got better."
+        )
+
+    @property
+    def _dataset(self) -> Path | None:
+        """The one that is chosen, where it is there already."""
+        node = self._panel.parameter_node
+        dataset = Path(node.dataset) if node is not None and node.dataset else None
+        return dataset if dataset is not None and (dataset / "dataset.json").is_file() else None
+
+    def _offer_models(self) -> None:
+        """All that can learn; first the one that is segmented with, until the user chooses another."""
+        selector, node = self._ui.projectModelSelector, self._panel.parameter_node
+        models = [model for model in self._panel.logic.models.all if not model.name.startswith("project:")]
+        chosen = self._chosen_model
+        if [model.name for model in models] != self._models:
+            self._models = [model.name for model in models]
+            selector.clear()
+            for model in models:
+                selector.addItem(model.title, model.name)
+            selector.setCurrentIndex(selector.findData(chosen))
+        wanted = node.model if node is not None else ""
+        if wanted != self._suggested and wanted in self._models:
+            self._suggested = wanted
+            selector.setCurrentIndex(selector.findData(wanted))
+
+    @property
+    def _chosen_model(self) -> str:
+        return str(self._ui.projectModelSelector.currentData or "")
 
     def _on_project(self) -> None:
         self._panel.parameter_node.project = str(self._ui.projectEdit.text).strip()
@@ -131,46 +173,14 @@ class ProjectSection(ProjectPart):
             self._panel.parameter_node.project = str(folder)
 
     def _on_begin(self) -> None:
-        node = self._panel.parameter_node
-        dataset = Path(node.dataset) if node.dataset else None
-        there = dataset is not None and (dataset / "dataset.json").is_file()
-        self.ask(self._project.begin, self._begun, node.model, dataset if there else None)
+        self.ask(self._project.begin, self._begun, self._chosen_model, self._dataset)
 
     def _begun(self, summary: ProjectResult) -> None:
         self._panel.remember_dataset(summary.dataset)
         self._panel.project_changed(summary)
-
-    def _on_admit(self) -> None:
-        case, patient = self._panel.chosen_dataset_case, str(self._ui.patientEdit.text).strip()
-        if not case or not patient:
-            self._panel.show_error(InputError("Choose a case in the table, and enter the patient ID above."))
-            return
-        self.ask(self._project.admit, self._admitted, case, patient)
-
-    def _admitted(self, result: ProjectAdmitResult) -> None:
-        self._panel.message.notice(_("{case}: {side}").format(case=result.case, side=result.side))
-        self.refresh()
-
-    def _on_reviewed(self) -> None:
-        case = self._panel.chosen_dataset_case
-        if not case:
-            self._panel.show_error(InputError("Choose a case in the table."))
-            return
-        self.ask(self._project.reviewed, self._panel.project_changed, case)
+        told = _("The project {name} is ready. What you export from now on goes into its dataset.")
+        self._panel.message.notice(told.format(name=summary.name))
 
 
-def project_text(summary: ProjectResult | None) -> str:
-    """How a project stands; what one is for, while there is none."""
-    if summary is None:
-        return _("A project contains the dataset, the held-out cases and all versions of the fine-tuned model.")
-    sides = list(summary.cases.values())
-    told = _("Based on {model}. {train} training cases, {held_out} held out, {replay} replayed images.").format(
-        model=summary.base_model,
-        train=sides.count("train"),
-        held_out=sides.count("held out"),
-        replay=len(summary.replay),
-    )
-    unknown = [case for case, side in summary.cases.items() if side is None]
-    if unknown:
-        told += " " + _("No patient ID yet: {cases}.").format(cases=", ".join(unknown[:5]))
-    return f"{told} {summary.worth_it}"
+def _is_project(folder: Path | None) -> bool:
+    return folder is not None and (folder / "project.json").is_file()

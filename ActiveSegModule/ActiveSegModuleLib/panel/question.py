@@ -7,14 +7,14 @@ import slicer
 from slicer.i18n import tr as _
 
 
-def confirmed(question: str, yes: str = "") -> bool:
+def confirmed(question: str, yes: str = "", no: str = "") -> bool:
     """Ask, and wait for the answer: whether the button with the text ``yes`` was pressed."""
     box = qt.QMessageBox(slicer.util.mainWindow())
     box.setWindowTitle(_("ActiveSeg"))
     box.setIcon(qt.QMessageBox.Question)
     box.setText(question)
     agree = box.addButton(yes or _("Yes"), qt.QMessageBox.AcceptRole)
-    keep = box.addButton(_("Cancel"), qt.QMessageBox.RejectRole)
+    keep = box.addButton(no or _("Cancel"), qt.QMessageBox.RejectRole)
     box.setDefaultButton(keep)
     box.setEscapeButton(keep)
     box.exec_()

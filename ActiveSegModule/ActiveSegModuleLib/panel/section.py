@@ -49,10 +49,6 @@ class Panel(Protocol):
         """The same, whatever module is shown."""
 
     @property
-    def chosen_dataset_case(self) -> str | None:
-        """Name of the case that is selected in the dataset's table."""
-
-    @property
     def engine_text(self) -> str:
         """How the engine is doing, in a sentence: starting, being installed, damaged."""
 
@@ -65,8 +61,8 @@ class Panel(Protocol):
     def next_case(self) -> None:
         """Turn to the next CT that is loaded and not stored; where there is none, ask for files."""
 
-    def confirm(self, question: str, yes: str = "") -> bool:
-        """Whether the user presses the button ``yes``."""
+    def confirm(self, question: str, yes: str = "", no: str = "") -> bool:
+        """Whether the user presses the button ``yes``, not ``no``, which is *Cancel* where nothing else is said."""
 
     def show_error(self, error: ActiveSegError) -> None:
         """Show an error with the one button that helps, where there is one."""

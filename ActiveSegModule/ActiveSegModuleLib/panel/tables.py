@@ -9,6 +9,8 @@ import qt
 
 from ..slicer_types import Widget
 
+ROW_HEIGHT = 22
+
 
 def fill(table: Widget, rows: Sequence[Sequence[str]]) -> None:
     """Texts into a table, each also as a tip, for it may be long."""
@@ -18,6 +20,15 @@ def fill(table: Widget, rows: Sequence[Sequence[str]]) -> None:
             item = qt.QTableWidgetItem(text)
             item.setToolTip(text)
             table.setItem(index, column, item)
+
+
+def dense(table: Widget) -> None:
+    """The smallest rows in which text is read; the first column takes what the others leave."""
+    table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+    header = table.horizontalHeader()
+    header.setHighlightSections(False)
+    header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+    header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
 
 
 def selected(table: Widget) -> Widget:
