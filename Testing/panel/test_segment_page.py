@@ -147,7 +147,7 @@ def test_while_the_engine_starts_the_page_says_so(user: User) -> None:
     user.widget.panel.update()
     assert "engine is starting" in user.ui.modelNothingLabel.text
     assert not user.ui.segmentButton.enabled
-    assert user.ui.segmentHintLabel.text == "The engine is starting."
+    assert not user.ui.segmentHintLabel.isVisibleTo(user.ui.segmentPage), "the list says so"
     assert user.ui.segmentStep.text == "Segment\nstarting"
 
 
@@ -216,6 +216,13 @@ def test_the_time_left_is_counted_down_without_the_engine(listed: User) -> None:
     now[0] += 60
     progress.update()
     assert listed.ui.stageLabel.text.endswith("longer than expected")
+
+
+def test_a_run_says_of_which_ct_it_is_when_another_one_is_chosen(listed: User) -> None:
+    run(listed, stage="network")
+    assert listed.ui.stageLabel.text == "Segmenting"
+    run(listed, ct_name="CT Thorax")
+    assert listed.ui.stageLabel.text == "CT Thorax: Segmenting"
 
 
 def test_a_run_whose_ct_was_removed_says_what_becomes_of_it(listed: User) -> None:

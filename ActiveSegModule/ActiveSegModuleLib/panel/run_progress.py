@@ -40,6 +40,9 @@ class RunProgress(Section):
             self._ticks.start()
         self.countdown.tell(running.eta_s, (running.stage, running.fraction))
         what = stage_text(running, self._panel.logic.warming.is_going_on)
+        node = self._panel.parameter_node
+        if running.has_ct and node is not None and node.ct is not None and node.ct.GetName() != running.ct_name:
+            what = f"{running.ct_name}: {what}"  # another one is chosen meanwhile
         ui.stageLabel.setText(f"{what}{left_text(0 if running.is_late else self.countdown.left)}")
         ui.progressBar.value = round(1000 * running.fraction)
         ui.cancelButton.setText(_("Stop") if running.label_shown else _("Cancel"))

@@ -81,7 +81,8 @@ class SegmentingSection(Section):
         ui.segmentButton.enabled = running is None and not missing
         ui.segmentButton.toolTip = missing or _("Segment the chosen CT; Slicer stays usable meanwhile")
         ui.segmentHintLabel.setText(missing)
-        ui.segmentHintLabel.setVisible(bool(missing) and running is None)
+        listed = bool(self._panel.logic.models.all)  # else the list says already why it is empty
+        ui.segmentHintLabel.setVisible(bool(missing) and running is None and listed)
         self.progress.update()
         self._tell_state(short)
 
@@ -89,7 +90,8 @@ class SegmentingSection(Section):
         """What has to be done before the button can be pressed, in a sentence and in a word; empty when nothing is."""
         node, obstacle = self._panel.parameter_node, self._panel.logic.installation.obstacle
         if obstacle is not None:
-            return str(obstacle), _("set up")
+            changing = obstacle.details.get("cause") == "changing"
+            return str(obstacle), _("installing") if changing else _("set up")
         if node is None or node.ct is None:
             return _("Load a CT to begin."), _("load a CT")
         if not self._panel.logic.models.all:
