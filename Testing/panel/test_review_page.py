@@ -1,4 +1,4 @@
-"""The page *Review*: a list that can be read and sorted, keys for all of it, alternatives, undo, and what comes next."""
+"""The page *Review*: a list that can be read and sorted, keys for all of it, alternatives and undo."""
 
 from __future__ import annotations
 
