@@ -43,6 +43,8 @@ class Bench:
         self.root.setObjectName("panel")
         self.root.layout().setContentsMargins(0, 0, 0, 0)
         module.enter()
+        while self.panel.logic.installation.is_looking:  # what the card of the first minute shows
+            pump()
         pump()
 
     def bring_into(self, state: str, theme: Theme) -> None:

@@ -17,6 +17,8 @@ _Qt = QtCore.Qt
 _Style = QtWidgets.QStyle
 
 _BETWEEN = (QtWidgets.QSplitterHandle, QtWidgets.QSizeGrip, QtWidgets.QRubberBand, QtWidgets.QFocusFrame)
+ZERO_WIDTH_SPACE = "\u200b"
+"""Where Qt may break a line."""
 _ALWAYS_LARGE_ENOUGH = (QtWidgets.QLabel, QtWidgets.QAbstractItemView)
 """The text of labels is checked by itself, and views scroll."""
 
@@ -73,7 +75,7 @@ def _label(label: Any) -> list[str]:
         hint = label.property("sizeHint")
         found = _more(hint.width(), size.width()) + _more(hint.height(), size.height(), "high")
     else:
-        words = [] if "<" in text else text.split()
+        words = [] if "<" in text else text.replace(ZERO_WIDTH_SPACE, " ").split()
         longest = max((_metrics(label).horizontalAdvance(word) for word in words), default=0)
         found = _more(longest, label.contentsRect().width())
         found += _more(label.heightForWidth(size.width()), size.height(), "high")
@@ -126,6 +128,9 @@ def _check_box(box: Any) -> list[str]:
 
 
 def _combo_box(combo: Any) -> list[str]:
+    """What is typed can be longer."""
+    if combo.property("editable"):
+        return []
     option = QtWidgets.QStyleOptionComboBox()
     combo.initStyleOption(option)
     room = combo.style().subControlRect(

@@ -63,7 +63,7 @@ class Setup(User):
         return self.logic.installation.working is None
 
     def state(self) -> str:
-        return str(self.ui.engineStateLabel.text)
+        return str(self.ui.engineStateLabel.text).replace("\u200b", "")
 
     def state_is_red(self) -> bool:
         return "color" in self.ui.engineStateLabel.styleSheet
@@ -337,7 +337,7 @@ def test_a_variable_that_names_nothing_is_no_dead_end(
         assert user.ui.ownPythonButton.enabled
         assert gone in user.ui.segmentButton.toolTip
         assert user.ui.pages.currentWidget() == user.ui.setupPage
-        assert ENGINE_PYTHON in user.ui.setupLabel.text
+        assert ENGINE_PYTHON in user.ui.setupLabel.text.replace("\u200b", "")
         assert user.ui.setupButton.text == user.ui.engineActionButton.text == "Ignore the variable"
         user.ui.setupButton.click()
         assert user.ui.setupButton.text == "Install"

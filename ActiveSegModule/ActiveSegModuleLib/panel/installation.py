@@ -28,6 +28,7 @@ from .installation_texts import (
     size_text,
     working_text,
 )
+from .message import breakable
 from .section import Panel, Section
 from .setup import SetupCard
 from .sources import RED, SourcesForm
@@ -45,6 +46,7 @@ class InstallationSection(Section):
         self._installation: Installation = panel.logic.installation
         self._checked: Mapping[str, Any] | None = None
         self._told_damage = ""
+        self._told_outdated = False
         self._action: Callable[[], None] | None = None
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._log_timer = timer(qt, 200, self._show_log, once=True)
@@ -79,6 +81,11 @@ class InstallationSection(Section):
         if self._installation.is_incomplete or self._installation.is_busy_elsewhere:
             self._installation.look_again()
         self.card.enter()
+        if self._installation.is_outdated and not self._told_outdated:
+            self._told_outdated = True
+            self._panel.message.warning(
+                situation_text(Situation.OUTDATED, self._installation), *self.way_out(Situation.OUTDATED)
+            )
 
     def show_obstacle(self, obstacle: EngineError) -> None:
         """A message with a button that leads to what helps."""
@@ -88,7 +95,7 @@ class InstallationSection(Section):
         """Show how it is, as far as that can be seen without starting anything."""
         ui, installation, situation = self._ui, self._installation, self.situation
         working, running = installation.working, bool(self._panel.logic.engine.engine)
-        ui.engineStateLabel.text = situation_text(situation, installation)
+        ui.engineStateLabel.text = breakable(situation_text(situation, installation))
         ui.engineStateLabel.setStyleSheet(RED if situation in WRONG else "")
         ui.engineDetailsLabel.text = self._details_text(installation.origin)
         label, self._action = self.way_out(situation)
@@ -255,7 +262,7 @@ class InstallationSection(Section):
                     python=self._installation.python
                 ),
             }
-            lines.append(whose[origin].replace("/", "/\u200b").replace("\\", "\\\u200b"))  # a long path can be broken
+            lines.append(breakable(whose[origin]))
         checked = self._checked
         if checked is not None:
             lines.append(", ".join(f"{name} {version}" for name, version in checked.get("versions", {}).items()))

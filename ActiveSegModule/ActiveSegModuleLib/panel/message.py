@@ -22,6 +22,13 @@ EARLIER = 8
 _LONGEST_ENTRY = 70
 
 
+def breakable(text: str) -> str:
+    """A text whose long paths may be broken where a line ends."""
+    for letter in "/\\_":
+        text = text.replace(letter, letter + "\u200b")
+    return text
+
+
 class Kind(Enum):
     """Decides the icon of a message."""
 
@@ -108,7 +115,7 @@ class Message:
         ui.messageIconLabel.setPixmap(
             slicer.app.style().standardIcon(getattr(qt.QStyle, told.kind.value)).pixmap(16, 16)
         )
-        ui.messageLabel.setText(told.text)
+        ui.messageLabel.setText(breakable(told.text))
         ui.messageHistoryButton.setText(told.time)
         for button, (label, action) in zip(
             (ui.messageActionButton, ui.messageOtherButton), [*actions, ("", None)], strict=False

@@ -73,7 +73,7 @@ class ModelsSection(Section):
             return str(obstacle)
         if self._failed:
             return _("The models could not be listed.")
-        return _("The engine is starting. Its models are listed here in a moment.")
+        return _("{engine} Its models are listed here in a moment.").format(engine=self._panel.engine_text)
 
     def _describe(self, model: Model | None) -> None:
         """A line about the chosen model, with a button for what its weights need."""

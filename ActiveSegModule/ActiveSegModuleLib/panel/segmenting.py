@@ -95,7 +95,7 @@ class SegmentingSection(Section):
         if node is None or node.ct is None:
             return _("Load a CT to begin."), _("load a CT")
         if not self._panel.logic.models.all:
-            return _("The engine is starting."), _("starting")
+            return self._panel.engine_text, _("starting")
         if self.model is None:
             return _("Choose a model."), _("choose a model")
         if node.structures == NONE_TICKED:
@@ -104,6 +104,8 @@ class SegmentingSection(Section):
 
     def _tell_state(self, missing: str) -> None:
         logic, node = self._panel.logic, self._panel.parameter_node
+        if logic.installation.obstacle is not None:
+            return  # the card that installs the engine says how that stands
         running = logic.segmenting.running
         state = StepState(missing)
         if running is not None:

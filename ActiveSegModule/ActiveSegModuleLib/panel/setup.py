@@ -17,6 +17,7 @@ from ..logic.environment_action import CHANGES, Working
 from ..logic.installation import Installation
 from ..logic.situation import Situation
 from . import installation_texts as texts
+from .message import breakable
 from .section import Panel
 from .sources import RED, SourcesForm
 from .steps import Mark, Step, StepState
@@ -131,7 +132,7 @@ class SetupCard:
         wrong = self._problem or ("" if opens else self._acts.sources.problem)
         for widget, shown in (
             (ui.setupFactsFrame, offers and not opens),
-            (ui.setupLabel, not opens),
+            (ui.setupLabel, not opens and not (offers and wrong)),  # there is room for one of both
             (ui.setupMoreFrame, opens),
             (ui.setupProgressFrame, working is not None),
             (ui.setupErrorLabel, offers and bool(wrong)),
@@ -142,9 +143,9 @@ class SetupCard:
             (ui.setupSampleButton, not self._has_ct and not self._done),
         ):
             widget.setVisible(shown)
-        ui.setupErrorLabel.text = wrong
+        ui.setupErrorLabel.text = breakable(wrong)
         ui.setupTitleLabel.text = _("Ready") if self._done else texts.title_text(situation)
-        ui.setupLabel.text = self._text(situation, working)
+        ui.setupLabel.text = breakable(self._text(situation, working))
         ui.setupButton.text, self._button = self._main_button(situation, offers)
         ui.setupButton.enabled = self._button is not None and not (offers and self._acts.sources.problem)
         self._show_facts()
@@ -205,7 +206,7 @@ class SetupCard:
     def _show_progress(self, working: Working) -> None:
         ui = self._ui
         ui.setupStageLabel.text = texts.working_text(working)
-        ui.setupTextLabel.text = working.text
+        ui.setupTextLabel.text = breakable(working.text)
         ui.setupTextLabel.setVisible(bool(working.text))
         ui.setupProgressBar.setMaximum(1000 if working.stage else 0)
         ui.setupProgressBar.value = round(1000 * working.fraction)

@@ -239,6 +239,25 @@ def test_a_damaged_uv_is_replaced(installed, wheels):
     assert installed.install(installed.plan(offline(wheels))).state is State.READY
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows replaces no program that runs")
+def test_several_engines_share_the_folder_and_none_of_them_loses_it_to_an_installation(
+    installed: EngineEnvironment,
+) -> None:
+    held = [installed.folder.share(), installed.folder.share()]
+    for descriptor in held:
+        with pytest.raises(EngineError, match="used by another Slicer"), installed.folder.exclusive():
+            pass
+        assert descriptor is not None
+        os.close(descriptor)
+    with installed.folder.exclusive(), pytest.raises(EngineError, match="Another program") as error:
+        installed.folder.share()
+    assert error.value.details["cause"] == "busy"
+
+
+def test_a_folder_that_does_not_exist_is_not_held(tmp_path: Path) -> None:
+    assert EngineEnvironment(tmp_path / "nothing").folder.share() is None
+
+
 def test_two_programs_do_not_install_into_one_folder(installed, wheels):
     plan = installed.plan(offline(wheels))
     with installed.folder.exclusive(), pytest.raises(EngineError, match="Another program") as error:
