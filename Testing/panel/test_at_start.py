@@ -110,6 +110,21 @@ def test_a_training_that_was_going_on_is_told(window: QtWidgets.QMainWindow, sta
     assert ["livers" in button.text for button in told(window)] == ([True] if said else [])
 
 
+@pytest.mark.parametrize(("stage", "said"), [("stopped", "has stopped"), ("failed", "has failed"), ("done", "is done")])
+def test_what_became_of_a_training_while_slicer_was_closed_is_told(
+    window: QtWidgets.QMainWindow, tmp_path: Path, stage: str, said: str
+) -> None:
+    state = tmp_path / "livers" / "runs" / "1" / "state.json"
+    state.parent.mkdir(parents=True)
+    state.write_text(json.dumps({"stage": stage}), "utf-8")
+    seen = json.dumps({"project": str(tmp_path / "livers"), "run": "1", "stage": "training"})
+    import qt
+
+    qt.QSettings().setValue("ActiveSeg/training", seen)
+    started()
+    assert [said in button.text for button in told(window)] == [True]
+
+
 def test_where_nothing_is_left_nothing_is_said(window: QtWidgets.QMainWindow) -> None:
     started()
     assert told(window) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,14 @@ class Learn:
     @property
     def step(self) -> str:
         return str(self.ui.learnStep.text).partition("\n")[2]
+
+
+def seen_training(folder: Path) -> None:
+    """What Slicer remembers of a training that went on when it was closed."""
+    import qt
+
+    seen = {"project": str(folder), "run": "20261129-120000", "stage": "training"}
+    qt.QSettings().setValue("ActiveSeg/training", json.dumps(seen))
 
 
 @pytest.fixture
@@ -160,12 +169,7 @@ def test_closing_the_scene_takes_neither_project_nor_curves_along(learn: Learn) 
 
 
 def test_a_training_that_stopped_while_slicer_was_closed_is_told_with_resume(learn: Learn) -> None:
-    import json
-
-    import qt
-
-    seen = json.dumps({"project": str(learn.folder), "run": "20261129-120000", "stage": "training"})
-    qt.QSettings().setValue("ActiveSeg/training", seen)
+    seen_training(learn.folder)
     learn.engine.answers["finetune.state"] = told.state("stopped", 3)
     learn.engine.answers["finetune.control"] = told.state("waiting")
     learn.open(run=told.run("stopped"))
@@ -175,6 +179,32 @@ def test_a_training_that_stopped_while_slicer_was_closed_is_told_with_resume(lea
     learn.ui.messageActionButton.click()
     assert learn.engine.asked[-1][0] == "finetune.control"
     assert learn.engine.asked[-1][1].get("control", "run") == "run"
+
+
+def test_a_training_of_a_project_that_is_not_open_is_told_and_opens_it(
+    slicer_core: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ENGINE_PYTHON, raising=False)
+    folder = tmp_path / "spleens"
+    state = folder / "runs" / "20261129-120000" / "state.json"
+    state.parent.mkdir(parents=True)
+    state.write_text('{"stage": "stopped"}', "utf-8")
+    (folder / "project.json").write_text("{}", "utf-8")
+    seen_training(folder)
+    module = LoadedModule(MODULE)
+    try:
+        engine = AnsweringEngine(module, monkeypatch)
+        engine.answers["models.list"] = told.models()
+        engine.answers["project.show"] = told.project(folder, run=told.run("stopped"))
+        engine.answers["finetune.state"] = told.state("stopped", 3)
+        module.enter()
+        panel = module.widget.panel
+        until(lambda: "The training of spleens has ended or stopped" in panel.message.text)
+        module.widget.ui.messageActionButton.click()
+        until(lambda: "spleens has stopped and can be resumed" in panel.message.text)
+        assert str(module.widget.ui.learnFaces.currentWidget().objectName) == "trainingFace"
+    finally:
+        module.close()
 
 
 def test_cancelling_names_the_hours_that_are_lost_and_no_is_to_keep(

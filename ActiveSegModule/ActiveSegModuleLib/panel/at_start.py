@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from ..engine.signals import connect
 from ..logic.drafts import offered_drafts
-from ..logic.training import ENDED, training_seen
+from ..logic.training import ENDED, stage_on_disk, training_seen
 from ..slicer_types import Settings
 
 _NAME = "ActiveSegLeftFromLastTime"
@@ -54,6 +54,11 @@ def _text(folder: Path, settings: Settings) -> str:
     if drafts:
         return _("ActiveSeg: unsaved corrections of {count} case(s)").format(count=len(drafts))
     seen = training_seen(settings)
-    if seen and seen.get("stage") not in ENDED:
-        return _("ActiveSeg: training of {name}").format(name=Path(seen.get("project", "")).name)
-    return ""
+    if not seen or seen.get("stage") in ENDED:
+        return ""
+    told = {
+        "stopped": _("ActiveSeg: the training of {name} has stopped"),
+        "failed": _("ActiveSeg: the training of {name} has failed"),
+        "done": _("ActiveSeg: the training of {name} is done"),
+    }.get(stage_on_disk(seen), _("ActiveSeg: training of {name}"))
+    return told.format(name=Path(seen.get("project", "")).name)

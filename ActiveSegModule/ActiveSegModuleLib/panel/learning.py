@@ -11,6 +11,7 @@ from activeseg.client.messages.learning import FinetuneState, ProjectResult
 
 from ..engine.signals import connect
 from ..logic.learning import Stand
+from ..logic.training import ENDED, stage_on_disk, training_seen
 from ..slicer_types import Widget
 from .decision import DecisionSection
 from .project import ProjectSection
@@ -39,6 +40,7 @@ class LearningSection(Section):
         self._project, self._training, self._learning = logic.project, logic.training, logic.learning
         self._part = Part.TRAINING
         self._shown_folder: Path | None = None
+        self._looked_elsewhere = False
         self.project = ProjectSection(panel)
         self.training = TrainingSection(panel)
         self._parts = (
@@ -57,6 +59,9 @@ class LearningSection(Section):
         for part in self._parts:
             part.update()
         self._show()
+        if not self._looked_elsewhere and self._panel.parameter_node is not None:
+            self._looked_elsewhere = True
+            self._tell_of_another_project()
 
     def refresh(self) -> None:
         """Ask again how the project stands."""
@@ -75,6 +80,23 @@ class LearningSection(Section):
     def leave(self) -> None:
         """Slicer is closed, or the module reloaded."""
         self.training.leave()
+
+    def _tell_of_another_project(self) -> None:
+        """The training that was seen last is of a project that is not open: say once how far it is."""
+        seen = training_seen(self._panel.settings)
+        folder = Path(seen.get("project", ""))
+        is_open = folder == self._project.folder
+        if is_open or seen.get("stage", "done") in ENDED or not (folder / "project.json").is_file():
+            return
+        if stage_on_disk(seen) in ENDED:
+            told = _("The training of {name} has ended or stopped meanwhile.")
+        else:
+            told = _("A training of {name} is running; it was started before Slicer.")
+        self._panel.message.notice(told.format(name=folder.name), _("Open"), lambda: self._open(folder))
+
+    def _open(self, folder: Path) -> None:
+        self.project.turn_to(folder)
+        self.show_training()
 
     def _turn_to(self, part: Part) -> None:
         self._part = part

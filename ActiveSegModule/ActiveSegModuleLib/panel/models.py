@@ -139,9 +139,9 @@ class ModelsSection(Section):
             self._panel.settings.setValue(TAKEN_VERSION, once)
             self.remember(name)
             node.model = name
-            self._panel.message.notice(
-                _("Version {version} of the project is used for segmentation from now on.").format(version=current)
-            )
+            told = _("Version {version} of the project is used for segmentation from now on.")
+            if not self._panel.message.text:  # how it became the current one has just been told, and says more
+                self._panel.message.notice(told.format(version=current))
 
     def _choose_default(self) -> None:
         """The model that the user had last, once it is listed; until then, and else, one that suits the device."""
