@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import slicer
 from loaded_cases import MODULE
-from pictures import remove_translation
+from pictures import PICTURES, opened, remove_translation
+from pictures_checks import findings
+from pictures_look import ROOMS, Theme, place
 from PySide6 import QtCore
 from slicer_stand_in import LoadedModule
 from translations import GERMAN, texts, translations
@@ -62,3 +64,14 @@ def test_another_language_leaves_the_panel_in_english(slicer_core: Any) -> None:
     module = LoadedModule(MODULE)
     assert module.widget.ui.segmentStep.text.splitlines()[0] == "Segment"
     module.close()
+
+
+def test_german_texts_have_room(application: Any, tmp_path: Path) -> None:
+    wanted = [picture for picture in PICTURES if picture.room is ROOMS[0] and picture.theme is Theme.LIGHT]
+    found = {}
+    with opened(tmp_path, "de_DE") as bench:
+        for picture in wanted:
+            bench.bring_into(picture.state, picture.theme)
+            place(bench.root, picture.room)
+            found[picture.state] = findings(bench.root, picture.room)
+    assert {state: wrong for state, wrong in found.items() if wrong} == {}

@@ -17,7 +17,7 @@
     </message>
     <message>
       <source>Segment</source>
-      <translation>Segmentieren</translation>
+      <translation>Segment</translation>
     </message>
     <message>
       <source>Segment the loaded CT</source>
@@ -301,44 +301,52 @@
       <translation>Ordner wählen</translation>
     </message>
     <message>
+      <source>Training</source>
+      <translation>Training</translation>
+    </message>
+    <message>
+      <source>Is it worthwhile, what would be trained, progress, decision</source>
+      <translation>Lohnt es sich, was würde trainiert, Fortschritt, Ergebnis</translation>
+    </message>
+    <message>
+      <source>Cases</source>
+      <translation>Fälle</translation>
+    </message>
+    <message>
+      <source>Which cases train the model, which measure it, and what their structures are</source>
+      <translation>Welche Fälle das Modell trainieren, welche es messen, und was ihre Strukturen sind</translation>
+    </message>
+    <message>
+      <source>Versions</source>
+      <translation>Versionen</translation>
+    </message>
+    <message>
+      <source>All versions of the model: compare, choose, export</source>
+      <translation>Alle Versionen des Modells: vergleichen, wählen, exportieren</translation>
+    </message>
+    <message>
+      <source>Model:</source>
+      <translation>Modell:</translation>
+    </message>
+    <message>
+      <source>The model that learns; it is copied and never changed</source>
+      <translation>Das Modell, das lernt; es wird kopiert und nie verändert</translation>
+    </message>
+    <message>
+      <source>Dataset:</source>
+      <translation>Datensatz:</translation>
+    </message>
+    <message>
       <source>New project</source>
       <translation>Neues Projekt</translation>
     </message>
     <message>
-      <source>Create a project with the chosen model and dataset</source>
-      <translation>Ein Projekt mit dem gewählten Modell und Datensatz anlegen</translation>
+      <source>Create a project with this model and dataset</source>
+      <translation>Ein Projekt mit diesem Modell und Datensatz anlegen</translation>
     </message>
     <message>
-      <source>Structures of the dataset that the model knows; the others are new</source>
-      <translation>Strukturen des Datensatzes, die das Modell kennt; die anderen sind neu</translation>
-    </message>
-    <message>
-      <source>Structure</source>
-      <translation>Struktur</translation>
-    </message>
-    <message>
-      <source>In the model</source>
-      <translation>Im Modell</translation>
-    </message>
-    <message>
-      <source>Assign patient ID</source>
-      <translation>Patienten-ID zuordnen</translation>
-    </message>
-    <message>
-      <source>Assigns the patient ID entered above to the selected case</source>
-      <translation>Ordnet dem ausgewählten Fall die oben eingegebene Patienten-ID zu</translation>
-    </message>
-    <message>
-      <source>Mark whole case as reviewed</source>
-      <translation>Ganzen Fall als geprüft</translation>
-    </message>
-    <message>
-      <source>For a held-out case: all of it is used to measure versions from now on</source>
-      <translation>Für einen zurückgehaltenen Fall: Er wird von jetzt an ganz zum Messen der Versionen verwendet</translation>
-    </message>
-    <message>
-      <source>Training settings</source>
-      <translation>Trainingseinstellungen</translation>
+      <source>Whether a training is worthwhile, and what it would do</source>
+      <translation>Ob sich ein Training lohnt, und was es tun würde</translation>
     </message>
     <message>
       <source>Epochs:</source>
@@ -353,28 +361,20 @@
       <translation>automatisch</translation>
     </message>
     <message>
-      <source>Iterations:</source>
-      <translation>Iterationen:</translation>
-    </message>
-    <message>
-      <source>In each epoch</source>
-      <translation>Je Epoche</translation>
-    </message>
-    <message>
-      <source>Members:</source>
-      <translation>Mitglieder:</translation>
-    </message>
-    <message>
-      <source>Of the new ensemble</source>
-      <translation>Des neuen Ensembles</translation>
-    </message>
-    <message>
       <source>Frozen stages:</source>
       <translation>Eingefrorene Stufen:</translation>
     </message>
     <message>
       <source>Encoder stages to freeze</source>
       <translation>Stufen des Encoders, die eingefroren werden</translation>
+    </message>
+    <message>
+      <source>Iterations:</source>
+      <translation>Iterationen:</translation>
+    </message>
+    <message>
+      <source>In each epoch</source>
+      <translation>Je Epoche</translation>
     </message>
     <message>
       <source>Learning rate:</source>
@@ -385,12 +385,32 @@
       <translation>Höchste Lernrate</translation>
     </message>
     <message>
+      <source>Members:</source>
+      <translation>Mitglieder:</translation>
+    </message>
+    <message>
+      <source>Of the new ensemble</source>
+      <translation>Des neuen Ensembles</translation>
+    </message>
+    <message>
       <source>Replay:</source>
       <translation>Wiederholung:</translation>
     </message>
     <message>
       <source>Share of replayed images, from 0 to 1</source>
       <translation>Anteil wiederholter Bilder, von 0 bis 1</translation>
+    </message>
+    <message>
+      <source>What is automatic suits the cases and this computer. Preview training shows what it is.</source>
+      <translation>Automatisches richtet sich nach den Fällen und diesem Computer. Die Trainingsvorschau zeigt die Werte.</translation>
+    </message>
+    <message>
+      <source>More</source>
+      <translation>Mehr</translation>
+    </message>
+    <message>
+      <source>Training settings</source>
+      <translation>Trainingseinstellungen</translation>
     </message>
     <message>
       <source>Preview training</source>
@@ -409,24 +429,112 @@
       <translation>Eine neue Version mit den Korrekturen trainieren, messen und verwenden, wenn sie besser ist</translation>
     </message>
     <message>
-      <source>Pause</source>
-      <translation>Pause</translation>
-    </message>
-    <message>
-      <source>Cancel</source>
-      <translation>Abbrechen</translation>
-    </message>
-    <message>
-      <source>End it for good; no version is made</source>
-      <translation>Endgültig beenden; es entsteht keine Version</translation>
-    </message>
-    <message>
       <source>Keep training after Slicer closes</source>
       <translation>Nach dem Schließen von Slicer weiter trainieren</translation>
     </message>
     <message>
       <source>Otherwise it stops when Slicer is closed, and can be resumed</source>
       <translation>Sonst hält es beim Schließen von Slicer an und kann fortgesetzt werden</translation>
+    </message>
+    <message>
+      <source>Pause</source>
+      <translation>Pause</translation>
+    </message>
+    <message>
+      <source>Free the computer for a while; nothing is lost</source>
+      <translation>Den Computer eine Weile freigeben; nichts geht verloren</translation>
+    </message>
+    <message>
+      <source>Cancel training</source>
+      <translation>Training abbrechen</translation>
+    </message>
+    <message>
+      <source>End it for good; no version is made</source>
+      <translation>Endgültig beenden; es entsteht keine Version</translation>
+    </message>
+    <message>
+      <source>Dice on the held-out cases, before and after the training</source>
+      <translation>Dice an den zurückgehaltenen Fällen, vor und nach dem Training</translation>
+    </message>
+    <message>
+      <source>Structure</source>
+      <translation>Struktur</translation>
+    </message>
+    <message>
+      <source>Before</source>
+      <translation>Vorher</translation>
+    </message>
+    <message>
+      <source>After</source>
+      <translation>Nachher</translation>
+    </message>
+    <message>
+      <source>Voxels</source>
+      <translation>Voxel</translation>
+    </message>
+    <message>
+      <source>Curves</source>
+      <translation>Kurven</translation>
+    </message>
+    <message>
+      <source>Loss and Dice of the training</source>
+      <translation>Verlust und Dice des Trainings</translation>
+    </message>
+    <message>
+      <source>Next training</source>
+      <translation>Nächstes Training</translation>
+    </message>
+    <message>
+      <source>Go back to the plan; the decision stays under Versions</source>
+      <translation>Zurück zum Plan; das Ergebnis bleibt unter Versionen</translation>
+    </message>
+    <message>
+      <source>Cases of the dataset, and what each is used for</source>
+      <translation>Fälle des Datensatzes, und wofür jeder verwendet wird</translation>
+    </message>
+    <message>
+      <source>Case</source>
+      <translation>Fall</translation>
+    </message>
+    <message>
+      <source>Use</source>
+      <translation>Einsatz</translation>
+    </message>
+    <message>
+      <source>State</source>
+      <translation>Zustand</translation>
+    </message>
+    <message>
+      <source>Patient ID of the selected case</source>
+      <translation>Patienten-ID des ausgewählten Falls</translation>
+    </message>
+    <message>
+      <source>Keeps all images of a patient on one side; never stored in the dataset</source>
+      <translation>Hält alle Bilder eines Patienten auf einer Seite; wird nie im Datensatz gespeichert</translation>
+    </message>
+    <message>
+      <source>Assign patient ID</source>
+      <translation>Patienten-ID zuordnen</translation>
+    </message>
+    <message>
+      <source>Decides whether the selected case is trained on or held out</source>
+      <translation>Entscheidet, ob mit dem ausgewählten Fall trainiert oder gemessen wird</translation>
+    </message>
+    <message>
+      <source>Mark whole case as reviewed</source>
+      <translation>Ganzen Fall als geprüft</translation>
+    </message>
+    <message>
+      <source>For a held-out case: all of it is used to measure versions from now on</source>
+      <translation>Für einen zurückgehaltenen Fall: Er wird von jetzt an ganz zum Messen der Versionen verwendet</translation>
+    </message>
+    <message>
+      <source>Structures of the dataset that the model knows; the others are new</source>
+      <translation>Strukturen des Datensatzes, die das Modell kennt; die anderen sind neu</translation>
+    </message>
+    <message>
+      <source>In the model</source>
+      <translation>Im Modell</translation>
     </message>
     <message>
       <source>All trained versions; the current one is marked</source>
@@ -441,16 +549,24 @@
       <translation>Aus</translation>
     </message>
     <message>
-      <source>Cases</source>
-      <translation>Fälle</translation>
-    </message>
-    <message>
       <source>Mean Dice</source>
       <translation>Ø Dice</translation>
     </message>
     <message>
-      <source>Decision</source>
-      <translation>Ergebnis</translation>
+      <source>What is compared</source>
+      <translation>Was verglichen wird</translation>
+    </message>
+    <message>
+      <source>Close</source>
+      <translation>Schließen</translation>
+    </message>
+    <message>
+      <source>Show the versions again</source>
+      <translation>Die Versionen wieder anzeigen</translation>
+    </message>
+    <message>
+      <source>Means over the held-out cases</source>
+      <translation>Mittelwerte über die zurückgehaltenen Fälle</translation>
     </message>
     <message>
       <source>Compare</source>
@@ -461,12 +577,12 @@
       <translation>Mit der aktuellen Version, an den zurückgehaltenen Fällen</translation>
     </message>
     <message>
-      <source>Promote</source>
+      <source>Make current</source>
       <translation>Verwenden</translation>
     </message>
     <message>
-      <source>Make it the current version by hand</source>
-      <translation>Von Hand zur aktuellen Version machen</translation>
+      <source>Use the selected version from now on, whatever was measured</source>
+      <translation>Die ausgewählte Version von jetzt an verwenden, unabhängig von der Messung</translation>
     </message>
     <message>
       <source>Roll back</source>
@@ -504,148 +620,200 @@
       <translation>Die zu prüfende Segmentierung; eine, die ActiveSeg erzeugt hat</translation>
     </message>
     <message>
-      <source>Focus structures</source>
-      <translation>Strukturen im Fokus</translation>
+      <source>Structure</source>
+      <translation>Struktur</translation>
     </message>
     <message>
-      <source>Search</source>
-      <translation>Suchen</translation>
+      <source>Show only the regions of structures with these letters in their names</source>
+      <translation>Nur Regionen von Strukturen zeigen, deren Namen diese Buchstaben enthalten</translation>
     </message>
     <message>
-      <source>Find regions in these structures</source>
-      <translation>Regionen in diesen Strukturen suchen</translation>
+      <source>Show only the regions in this state</source>
+      <translation>Nur Regionen in diesem Zustand zeigen</translation>
     </message>
     <message>
-      <source>Find the regions to review again, in the ticked structures only</source>
-      <translation>Die zu prüfenden Regionen neu suchen, nur in den angekreuzten Strukturen</translation>
+      <source>Find regions in...</source>
+      <translation>Regionen suchen...</translation>
     </message>
     <message>
-      <source>None</source>
-      <translation>Keine</translation>
+      <source>Choose structures, and find the regions to review again in these only</source>
+      <translation>Strukturen wählen und die zu prüfenden Regionen nur in diesen neu suchen</translation>
     </message>
     <message>
-      <source>No focus: regions come from all structures</source>
-      <translation>Kein Fokus: Regionen aus allen Strukturen</translation>
-    </message>
-    <message>
-      <source>Uncertainty</source>
-      <translation>Unsicherheit</translation>
+      <source>What other members of the ensemble would draw. Move the mouse over one, or choose it, to see it in the views; Return takes it. White: as it is now; yellow: the alternative</source>
+      <translation>Was andere Mitglieder des Ensembles zeichnen würden. Zeigen Sie mit der Maus darauf oder wählen Sie es, um es in den Ansichten zu sehen; die Eingabetaste übernimmt es. Weiß: wie jetzt; gelb: die Alternative</translation>
     </message>
     <message>
       <source>Show</source>
       <translation>Anzeigen</translation>
     </message>
     <message>
-      <source>Colour where the model is uncertain</source>
-      <translation>Einfärben, wo das Modell unsicher ist</translation>
+      <source>Show the next alternative in the views (J)</source>
+      <translation>Die nächste Alternative in den Ansichten zeigen (J)</translation>
     </message>
     <message>
-      <source>Measure:</source>
-      <translation>Maß:</translation>
+      <source>Take</source>
+      <translation>Übernehmen</translation>
     </message>
     <message>
-      <source>How uncertainty is measured</source>
-      <translation>Wie Unsicherheit gemessen wird</translation>
+      <source>Write the chosen alternative into the segmentation (O)</source>
+      <translation>Die gewählte Alternative in die Segmentierung schreiben (O)</translation>
     </message>
     <message>
-      <source>Threshold:</source>
-      <translation>Schwelle:</translation>
+      <source>Heat map</source>
+      <translation>Heatmap</translation>
     </message>
     <message>
-      <source>Values below are not shown</source>
-      <translation>Werte darunter werden nicht angezeigt</translation>
+      <source>Colour where the model is uncertain (H)</source>
+      <translation>Einfärben, wo das Modell unsicher ist (H)</translation>
     </message>
     <message>
-      <source>Opacity:</source>
-      <translation>Deckkraft:</translation>
+      <source>Outline</source>
+      <translation>Umriss</translation>
     </message>
     <message>
-      <source>Opacity of the colours</source>
-      <translation>Deckkraft der Farben</translation>
+      <source>Show the structures as outlines only, so that the CT and the heat map can be seen</source>
+      <translation>Die Strukturen nur als Umrisse zeigen, damit CT und Heatmap zu sehen sind</translation>
     </message>
     <message>
-      <source>Legend</source>
-      <translation>Legende</translation>
+      <source>Opacity</source>
+      <translation>Deckkraft</translation>
     </message>
     <message>
-      <source>Show what the colours mean</source>
-      <translation>Zeigen, was die Farben bedeuten</translation>
+      <source>Opacity of the heat map</source>
+      <translation>Deckkraft der Heatmap</translation>
     </message>
     <message>
-      <source>Regions to review, worst first</source>
-      <translation>Zu prüfende Regionen, die schlechteste zuerst</translation>
+      <source>Threshold</source>
+      <translation>Schwelle</translation>
     </message>
     <message>
-      <source>Structure</source>
-      <translation>Struktur</translation>
+      <source>Less uncertainty than this is not coloured</source>
+      <translation>Geringere Unsicherheit wird nicht eingefärbt</translation>
     </message>
     <message>
-      <source>Score</source>
-      <translation>Wert</translation>
+      <source>3D</source>
+      <translation>3D</translation>
     </message>
     <message>
-      <source>Size (ml)</source>
-      <translation>Größe (ml)</translation>
+      <source>Show structures in 3D (D)</source>
+      <translation>Strukturen in 3D zeigen (D)</translation>
     </message>
     <message>
-      <source>State</source>
-      <translation>Zustand</translation>
+      <source>...</source>
+      <translation>...</translation>
+    </message>
+    <message>
+      <source>How uncertainty is measured, the legend of the colours, what is shown in 3D</source>
+      <translation>Wie Unsicherheit gemessen wird, Legende der Farben, was in 3D zu sehen ist</translation>
+    </message>
+    <message>
+      <source>Find the regions to review in these structures only; without a tick, in all.</source>
+      <translation>Die zu prüfenden Regionen nur in diesen Strukturen suchen; ohne Kreuz in allen.</translation>
+    </message>
+    <message>
+      <source>Show only structures with these letters in their names</source>
+      <translation>Nur Strukturen zeigen, deren Namen diese Buchstaben enthalten</translation>
+    </message>
+    <message>
+      <source>Structures to find regions in</source>
+      <translation>Strukturen, in denen Regionen gesucht werden</translation>
+    </message>
+    <message>
+      <source>Find regions</source>
+      <translation>Regionen suchen</translation>
+    </message>
+    <message>
+      <source>Find the regions to review again, in the ticked structures only</source>
+      <translation>Die zu prüfenden Regionen neu suchen, nur in den angekreuzten Strukturen</translation>
+    </message>
+    <message>
+      <source>Untick all</source>
+      <translation>Alle abwählen</translation>
+    </message>
+    <message>
+      <source>No focus: regions come from all structures</source>
+      <translation>Kein Fokus: Regionen aus allen Strukturen</translation>
+    </message>
+    <message>
+      <source>Back to the list</source>
+      <translation>Zurück zur Liste</translation>
+    </message>
+    <message>
+      <source>Leave the list of regions as it is</source>
+      <translation>Die Liste der Regionen lassen, wie sie ist</translation>
     </message>
     <message>
       <source>Previous</source>
       <translation>Zurück</translation>
     </message>
     <message>
-      <source>Previous region (P)</source>
-      <translation>Vorherige Region (P)</translation>
+      <source>Go to the region before (Shift+N)</source>
+      <translation>Zur vorherigen Region gehen (Shift+N)</translation>
     </message>
     <message>
       <source>Next</source>
       <translation>Weiter</translation>
     </message>
     <message>
-      <source>Next region (N)</source>
-      <translation>Nächste Region (N)</translation>
+      <source>Go to the next region (N)</source>
+      <translation>Zur nächsten Region gehen (N)</translation>
     </message>
     <message>
       <source>Accept</source>
       <translation>Annehmen</translation>
     </message>
     <message>
-      <source>Mark the region as correct</source>
-      <translation>Die Region als richtig markieren</translation>
+      <source>Mark the region as correct, and go to the next open one (C)</source>
+      <translation>Die Region als richtig markieren und zur nächsten offenen gehen (C)</translation>
     </message>
     <message>
       <source>Skip</source>
       <translation>Auslassen</translation>
     </message>
     <message>
-      <source>Leave the region undecided: it is not used as ground truth</source>
-      <translation>Die Region offen lassen: Sie gilt nicht als Referenz</translation>
+      <source>Leave the region undecided: it is not used as ground truth (K)</source>
+      <translation>Die Region offen lassen: Sie gilt nicht als Referenz (K)</translation>
+    </message>
+    <message>
+      <source>Reopen</source>
+      <translation>Öffnen</translation>
+    </message>
+    <message>
+      <source>Take back what was decided about the region (Shift+C)</source>
+      <translation>Die Entscheidung über die Region zurücknehmen (Shift+C)</translation>
     </message>
     <message>
       <source>Edit</source>
-      <translation>Bearbeiten</translation>
+      <translation>Ändern</translation>
     </message>
     <message>
-      <source>Correct the region with the Segment Editor</source>
-      <translation>Die Region mit dem Segment Editor korrigieren</translation>
+      <source>Correct the region with the Segment Editor, or return to the list (M)</source>
+      <translation>Die Region mit dem Segment Editor korrigieren oder zur Liste zurückkehren (M)</translation>
     </message>
     <message>
       <source>Undo</source>
       <translation>Rückgängig</translation>
     </message>
     <message>
-      <source>Take the last edit back</source>
-      <translation>Die letzte Bearbeitung zurücknehmen</translation>
+      <source>Undo (U)</source>
+      <translation>Rückgängig (U)</translation>
     </message>
     <message>
       <source>Redo</source>
       <translation>Wiederholen</translation>
     </message>
     <message>
-      <source>Make the edit again</source>
-      <translation>Die Bearbeitung wiederholen</translation>
+      <source>Redo (Shift+U)</source>
+      <translation>Wiederholen (Shift+U)</translation>
+    </message>
+    <message>
+      <source>?</source>
+      <translation>?</translation>
+    </message>
+    <message>
+      <source>Show all keys (?)</source>
+      <translation>Alle Tasten zeigen (?)</translation>
     </message>
   </context>
   <context>
@@ -1021,6 +1189,51 @@
     </message>
   </context>
   <context>
+    <name>panel.alternatives</name>
+    <message>
+      <source>{what}
+White: as it is now; yellow: the alternative.</source>
+      <translation>{what}
+Weiß: wie jetzt; gelb: die Alternative.</translation>
+    </message>
+    <message>
+      <source>No alternatives here.</source>
+      <translation>Hier gibt es keine Alternativen.</translation>
+    </message>
+    <message>
+      <source>{structure} ({members})</source>
+      <translation>{structure} ({members})</translation>
+    </message>
+    <message>
+      <source>nothing here</source>
+      <translation>hier nichts</translation>
+    </message>
+    <message>
+      <source>as it is now</source>
+      <translation>wie jetzt</translation>
+    </message>
+    <message>
+      <source>{votes} of {all} members</source>
+      <translation>{votes} von {all} Mitgliedern</translation>
+    </message>
+    <message>
+      <source>{votes} members</source>
+      <translation>{votes} Mitglieder</translation>
+    </message>
+    <message>
+      <source>This is how it is now.</source>
+      <translation>So ist es jetzt.</translation>
+    </message>
+    <message>
+      <source>+{ml} mL ({count} voxels)</source>
+      <translation>+{ml} mL ({count} Voxel)</translation>
+    </message>
+    <message>
+      <source>-{ml} mL ({count} voxels)</source>
+      <translation>-{ml} mL ({count} Voxel)</translation>
+    </message>
+  </context>
+  <context>
     <name>panel.at_start</name>
     <message>
       <source>Open ActiveSeg</source>
@@ -1129,6 +1342,33 @@
     <message>
       <source>Remove</source>
       <translation>Entfernen</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.decision</name>
+    <message>
+      <source>Fell by more than allowed</source>
+      <translation>Stärker gefallen als erlaubt</translation>
+    </message>
+    <message>
+      <source>The reason is in its log.</source>
+      <translation>Der Grund steht im Protokoll.</translation>
+    </message>
+    <message>
+      <source>&lt;b&gt;The training failed.&lt;/b&gt;&lt;br&gt;{reason}</source>
+      <translation>&lt;b&gt;Das Training ist fehlgeschlagen.&lt;/b&gt;&lt;br&gt;{reason}</translation>
+    </message>
+    <message>
+      <source>&lt;b&gt;{version} is better and is the current version.&lt;/b&gt;&lt;br&gt;{reason}</source>
+      <translation>&lt;b&gt;{version} ist besser und ist die aktuelle Version.&lt;/b&gt;&lt;br&gt;{reason}</translation>
+    </message>
+    <message>
+      <source>&lt;b&gt;{version} was better; {current} is the current version now.&lt;/b&gt;&lt;br&gt;{reason}</source>
+      <translation>&lt;b&gt;{version} war besser; jetzt ist {current} die aktuelle Version.&lt;/b&gt;&lt;br&gt;{reason}</translation>
+    </message>
+    <message>
+      <source>&lt;b&gt;{version} is kept, and not used.&lt;/b&gt;&lt;br&gt;{reason}</source>
+      <translation>&lt;b&gt;{version} wird behalten und nicht verwendet.&lt;/b&gt;&lt;br&gt;{reason}</translation>
     </message>
   </context>
   <context>
@@ -1412,6 +1652,68 @@
     <message>
       <source>This would be written to {dataset}</source>
       <translation>Das würde in {dataset} geschrieben</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.focus</name>
+    <message>
+      <source>{count} regions were reviewed. Replace the list? Your edits stay.</source>
+      <translation>{count} Regionen wurden geprüft. Die Liste ersetzen? Ihre Bearbeitungen bleiben.</translation>
+    </message>
+    <message>
+      <source>Replace</source>
+      <translation>Ersetzen</translation>
+    </message>
+    <message>
+      <source>{count} regions to review in {where}.</source>
+      <translation>{count} zu prüfende Regionen in {where}.</translation>
+    </message>
+    <message>
+      <source>No region to review was found in {where}: the model is confident there.</source>
+      <translation>In {where} wurde keine zu prüfende Region gefunden: Dort ist das Modell sicher.</translation>
+    </message>
+    <message>
+      <source>Finding regions...</source>
+      <translation>Regionen werden gesucht...</translation>
+    </message>
+    <message>
+      <source>No structure of this segmentation is called '{text}'.</source>
+      <translation>Keine Struktur dieser Segmentierung heißt '{text}'.</translation>
+    </message>
+    <message>
+      <source>{count} ticked</source>
+      <translation>{count} angekreuzt</translation>
+    </message>
+    <message>
+      <source>none ticked: all structures</source>
+      <translation>nichts angekreuzt: alle Strukturen</translation>
+    </message>
+    <message>
+      <source>all structures</source>
+      <translation>alle Strukturen</translation>
+    </message>
+    <message>
+      <source>{count} structures</source>
+      <translation>{count} Strukturen</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.heat_map</name>
+    <message>
+      <source>Legend</source>
+      <translation>Legende</translation>
+    </message>
+    <message>
+      <source>variance</source>
+      <translation>Varianz</translation>
+    </message>
+    <message>
+      <source>entropy</source>
+      <translation>Entropie</translation>
+    </message>
+    <message>
+      <source>mutual information</source>
+      <translation>Transinformation</translation>
     </message>
   </context>
   <context>
@@ -1745,6 +2047,132 @@
     </message>
   </context>
   <context>
+    <name>panel.keys_card</name>
+    <message>
+      <source>next region</source>
+      <translation>nächste Region</translation>
+    </message>
+    <message>
+      <source>region before</source>
+      <translation>vorherige Region</translation>
+    </message>
+    <message>
+      <source>accept: the region is correct as it is now</source>
+      <translation>annehmen: Die Region ist richtig, wie sie ist</translation>
+    </message>
+    <message>
+      <source>skip: the region stays undecided</source>
+      <translation>auslassen: Die Region bleibt unentschieden</translation>
+    </message>
+    <message>
+      <source>reopen: take the decision back</source>
+      <translation>öffnen: die Entscheidung zurücknehmen</translation>
+    </message>
+    <message>
+      <source>edit with the Segment Editor, and back to the list</source>
+      <translation>mit dem Segment Editor bearbeiten, und zurück zur Liste</translation>
+    </message>
+    <message>
+      <source>show the next alternative</source>
+      <translation>die nächste Alternative zeigen</translation>
+    </message>
+    <message>
+      <source>take the alternative that is shown</source>
+      <translation>die gezeigte Alternative übernehmen</translation>
+    </message>
+    <message>
+      <source>undo the last decision or edit</source>
+      <translation>die letzte Entscheidung oder Bearbeitung zurücknehmen</translation>
+    </message>
+    <message>
+      <source>redo it</source>
+      <translation>sie wiederholen</translation>
+    </message>
+    <message>
+      <source>heat map on or off</source>
+      <translation>Heatmap ein oder aus</translation>
+    </message>
+    <message>
+      <source>structures in 3D on or off</source>
+      <translation>Strukturen in 3D ein oder aus</translation>
+    </message>
+    <message>
+      <source>this card</source>
+      <translation>diese Karte</translation>
+    </message>
+    <message>
+      <source>Up, Down</source>
+      <translation>Auf, Ab</translation>
+    </message>
+    <message>
+      <source>in the list: the region above or below; in the alternatives: preview</source>
+      <translation>in der Liste: die Region darüber oder darunter; in den Alternativen: Vorschau</translation>
+    </message>
+    <message>
+      <source>Return</source>
+      <translation>Eingabe</translation>
+    </message>
+    <message>
+      <source>in the list: show the region again; in the alternatives: take it</source>
+      <translation>in der Liste: die Region wieder zeigen; in den Alternativen: übernehmen</translation>
+    </message>
+    <message>
+      <source>Esc</source>
+      <translation>Esc</translation>
+    </message>
+    <message>
+      <source>in the alternatives: end the preview; in the editor: no effect</source>
+      <translation>in den Alternativen: Vorschau beenden; im Editor: kein Werkzeug</translation>
+    </message>
+    <message>
+      <source>in the editor: choose an effect</source>
+      <translation>im Editor: ein Werkzeug wählen</translation>
+    </message>
+    <message>
+      <source>in the editor: undo and redo edits</source>
+      <translation>im Editor: Bearbeitungen zurücknehmen und wiederholen</translation>
+    </message>
+    <message>
+      <source>They work in the views and in the panel, not while you type.</source>
+      <translation>Sie wirken in den Ansichten und im Panel, nicht beim Tippen.</translation>
+    </message>
+    <message>
+      <source>Keys of the review</source>
+      <translation>Tasten beim Prüfen</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.learning</name>
+    <message>
+      <source>Cases ({count})</source>
+      <translation>Fälle ({count})</translation>
+    </message>
+    <message>
+      <source>Versions ({count})</source>
+      <translation>Versionen ({count})</translation>
+    </message>
+    <message>
+      <source>stopped</source>
+      <translation>angehalten</translation>
+    </message>
+    <message>
+      <source>paused {percent} %</source>
+      <translation>Pause {percent} %</translation>
+    </message>
+    <message>
+      <source>running {percent} %</source>
+      <translation>läuft {percent} %</translation>
+    </message>
+    <message>
+      <source>failed</source>
+      <translation>Fehler</translation>
+    </message>
+    <message>
+      <source>{count} waiting</source>
+      <translation>{count} warten</translation>
+    </message>
+  </context>
+  <context>
     <name>panel.message</name>
     <message>
       <source>Details</source>
@@ -1895,28 +2323,87 @@
   <context>
     <name>panel.project</name>
     <message>
-      <source>new</source>
-      <translation>neu</translation>
+      <source>&lt;b&gt;Let the model learn from your corrections&lt;/b&gt;&lt;br&gt;A project trains new versions of a model on the cases that you export. Each version is measured on cases that it has never seen, and is used only if it is better. The model itself is never changed.</source>
+      <translation>&lt;b&gt;Lassen Sie das Modell aus Ihren Korrekturen lernen&lt;/b&gt;&lt;br&gt;Ein Projekt trainiert neue Versionen eines Modells mit den Fällen, die Sie exportieren. Jede Version wird an Fällen gemessen, die sie nie gesehen hat, und nur verwendet, wenn sie besser ist. Das Modell selbst wird nie verändert.</translation>
+    </message>
+    <message>
+      <source>made inside the project</source>
+      <translation>im Projekt angelegt</translation>
+    </message>
+    <message>
+      <source>The engine is needed to open or begin a project.</source>
+      <translation>Für ein Projekt wird die Engine gebraucht.</translation>
+    </message>
+    <message>
+      <source>Choose a folder above: an empty one for a new project, or that of a project to go on with.</source>
+      <translation>Wählen Sie oben einen Ordner: einen leeren für ein neues Projekt oder den eines bestehenden Projekts.</translation>
+    </message>
+    <message>
+      <source>Opening {name}...</source>
+      <translation>{name} wird geöffnet...</translation>
+    </message>
+    <message>
+      <source>It cannot be opened.</source>
+      <translation>Es kann nicht geöffnet werden.</translation>
+    </message>
+    <message>
+      <source>Afterwards export corrected cases of at least two patients into its dataset: some train the model, the others measure whether it got better.</source>
+      <translation>Exportieren Sie danach korrigierte Fälle von mindestens zwei Patienten in seinen Datensatz: Die einen trainieren das Modell, die anderen messen, ob es besser wurde.</translation>
     </message>
     <message>
       <source>Folder of the project</source>
       <translation>Ordner des Projekts</translation>
     </message>
     <message>
+      <source>The project {name} is ready. What you export from now on goes into its dataset.</source>
+      <translation>Das Projekt {name} ist bereit. Was Sie von jetzt an exportieren, kommt in seinen Datensatz.</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.project_cases</name>
+    <message>
+      <source>not learned yet</source>
+      <translation>noch nicht gelernt</translation>
+    </message>
+    <message>
+      <source>reviewed in part</source>
+      <translation>teilweise geprüft</translation>
+    </message>
+    <message>
+      <source>new</source>
+      <translation>neu</translation>
+    </message>
+    <message>
       <source>{case}: {side}</source>
       <translation>{case}: {side}</translation>
     </message>
     <message>
-      <source>A project contains the dataset, the held-out cases and all versions of the fine-tuned model.</source>
-      <translation>Ein Projekt enthält den Datensatz, die zurückgehaltenen Fälle und alle Versionen des Modells.</translation>
+      <source>Was all of {case} reviewed? Every voxel of it measures versions from now on.</source>
+      <translation>Wurde {case} ganz geprüft? Jeder Voxel davon misst von jetzt an die Versionen.</translation>
     </message>
     <message>
-      <source>Based on {model}. {train} training cases, {held_out} held out, {replay} replayed images.</source>
-      <translation>Beruht auf {model}. {train} Trainingsfälle, {held_out} zurückgehalten, {replay} wiederholte Bilder.</translation>
+      <source>Mark as reviewed</source>
+      <translation>Als geprüft markieren</translation>
     </message>
     <message>
-      <source>No patient ID yet: {cases}.</source>
-      <translation>Noch ohne Patienten-ID: {cases}.</translation>
+      <source>training</source>
+      <translation>Training</translation>
+    </message>
+    <message>
+      <source>held out, measures</source>
+      <translation>zurückgehalten, misst</translation>
+    </message>
+    <message>
+      <source>no patient ID</source>
+      <translation>keine Patienten-ID</translation>
+    </message>
+    <message>
+      <source>Based on {model}. Training cases: {train}, held out: {held_out}, replayed images: {replay}.</source>
+      <translation>Beruht auf {model}. Trainingsfälle: {train}, zurückgehalten: {held_out}, wiederholte Bilder: {replay}.</translation>
+    </message>
+    <message>
+      <source>Left out for want of a patient ID: {count}.</source>
+      <translation>Ohne Patienten-ID ausgelassen: {count}.</translation>
     </message>
   </context>
   <context>
@@ -1935,63 +2422,7 @@
     </message>
   </context>
   <context>
-    <name>panel.review</name>
-    <message>
-      <source>{count} ticked</source>
-      <translation>{count} angekreuzt</translation>
-    </message>
-    <message>
-      <source>all structures</source>
-      <translation>alle Strukturen</translation>
-    </message>
-    <message>
-      <source>{done} of {total} reviewed</source>
-      <translation>{done} von {total} geprüft</translation>
-    </message>
-    <message>
-      <source>'{name}' was not made by ActiveSeg: there are no regions to review. Choose another one, or segment.</source>
-      <translation>'{name}' stammt nicht von ActiveSeg: Es gibt keine Regionen zu prüfen. Wählen Sie eine andere, oder segmentieren Sie.</translation>
-    </message>
-    <message>
-      <source>There is no segmentation of this CT to review yet.</source>
-      <translation>Es gibt noch keine Segmentierung dieses CTs zu prüfen.</translation>
-    </message>
-    <message>
-      <source>The CT of '{name}' is no longer in the scene. Load the same CT again to go on.</source>
-      <translation>Das CT von '{name}' ist nicht mehr in der Szene. Laden Sie dasselbe CT erneut, um weiterzumachen.</translation>
-    </message>
-    <message>
-      <source>This is a quick preview by a coarser model. It can be neither reviewed, edited nor exported.</source>
-      <translation>Das ist eine schnelle Vorschau eines gröberen Modells. Sie kann nicht geprüft, bearbeitet oder exportiert werden.</translation>
-    </message>
-    <message>
-      <source>'{case}' comes from a dataset and has no regions to review. Press Edit to correct it.</source>
-      <translation>'{case}' kommt aus einem Datensatz und hat keine Regionen zu prüfen. Drücken Sie Bearbeiten, um zu korrigieren.</translation>
-    </message>
-    <message>
-      <source>No region to review was found. Press Edit to correct the segmentation.</source>
-      <translation>Es wurde keine zu prüfende Region gefunden. Drücken Sie Bearbeiten, um die Segmentierung zu korrigieren.</translation>
-    </message>
-    <message>
-      <source>{what}. Hover to see it in the views, click to take it.</source>
-      <translation>{what}. Zeigen, um es in den Ansichten zu sehen; klicken, um es zu übernehmen.</translation>
-    </message>
-    <message>
-      <source>Alternatives:</source>
-      <translation>Alternativen:</translation>
-    </message>
-    <message>
-      <source>No alternatives here.</source>
-      <translation>Hier gibt es keine Alternativen.</translation>
-    </message>
-    <message>
-      <source>{count} regions were reviewed. Replace the list? Your edits stay.</source>
-      <translation>{count} Regionen wurden geprüft. Die Liste ersetzen? Ihre Bearbeitungen bleiben.</translation>
-    </message>
-    <message>
-      <source>Replace</source>
-      <translation>Ersetzen</translation>
-    </message>
+    <name>panel.region_table</name>
     <message>
       <source>open</source>
       <translation>offen</translation>
@@ -2009,8 +2440,127 @@
       <translation>ausgelassen</translation>
     </message>
     <message>
-      <source>background</source>
-      <translation>Hintergrund</translation>
+      <source>members disagree</source>
+      <translation>Mitglieder uneins</translation>
+    </message>
+    <message>
+      <source>low confidence</source>
+      <translation>geringe Sicherheit</translation>
+    </message>
+    <message>
+      <source>open edge</source>
+      <translation>offener Rand</translation>
+    </message>
+    <message>
+      <source>nothing here</source>
+      <translation>hier nichts</translation>
+    </message>
+    <message>
+      <source>State</source>
+      <translation>Zustand</translation>
+    </message>
+    <message>
+      <source>Structure</source>
+      <translation>Struktur</translation>
+    </message>
+    <message>
+      <source>mL</source>
+      <translation>mL</translation>
+    </message>
+    <message>
+      <source>Why</source>
+      <translation>Grund</translation>
+    </message>
+    <message>
+      <source>Doubt</source>
+      <translation>Zweifel</translation>
+    </message>
+    <message>
+      <source>Size of the uncertain part</source>
+      <translation>Größe des unsicheren Teils</translation>
+    </message>
+    <message>
+      <source>Why the region is listed</source>
+      <translation>Warum die Region aufgelistet ist</translation>
+    </message>
+    <message>
+      <source>Share of doubt: a full bar is a coin toss between two structures</source>
+      <translation>Anteil des Zweifels: Ein voller Balken heißt unentschieden zwischen zwei Strukturen</translation>
+    </message>
+    <message>
+      <source>All states</source>
+      <translation>Alle Zustände</translation>
+    </message>
+    <message>
+      <source>Worst first</source>
+      <translation>Schlechteste zuerst</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.review</name>
+    <message>
+      <source>Region {number} of {total}, {structures}, {ml} mL</source>
+      <translation>Region {number} von {total}, {structures}, {ml} mL</translation>
+    </message>
+    <message>
+      <source>{total} regions to review</source>
+      <translation>{total} zu prüfende Regionen</translation>
+    </message>
+    <message>
+      <source>{done} of {total} decided</source>
+      <translation>{done} von {total} entschieden</translation>
+    </message>
+    <message>
+      <source>about {minutes} min left</source>
+      <translation>noch etwa {minutes} min</translation>
+    </message>
+    <message>
+      <source>under 1 min left</source>
+      <translation>noch unter 1 min</translation>
+    </message>
+    <message>
+      <source>done</source>
+      <translation>fertig</translation>
+    </message>
+    <message>
+      <source>{done} of {total}</source>
+      <translation>{done} von {total}</translation>
+    </message>
+    <message>
+      <source>All {total} regions are decided: {accepted} accepted, {corrected} corrected, {skipped} skipped.</source>
+      <translation>Alle {total} Regionen sind entschieden: {accepted} angenommen, {corrected} korrigiert, {skipped} ausgelassen.</translation>
+    </message>
+    <message>
+      <source>The regions that are shown are decided; {count} more are hidden by the filters.</source>
+      <translation>Die gezeigten Regionen sind entschieden; {count} weitere blenden die Filter aus.</translation>
+    </message>
+    <message>
+      <source>Show all</source>
+      <translation>Alle zeigen</translation>
+    </message>
+    <message>
+      <source>There is no segmentation of this CT to review yet.</source>
+      <translation>Es gibt noch keine Segmentierung dieses CTs zu prüfen.</translation>
+    </message>
+    <message>
+      <source>'{name}' was not made by ActiveSeg: there are no regions to review. Choose another one, or segment.</source>
+      <translation>'{name}' stammt nicht von ActiveSeg: Es gibt keine Regionen zu prüfen. Wählen Sie eine andere, oder segmentieren Sie.</translation>
+    </message>
+    <message>
+      <source>The CT of '{name}' is no longer in the scene. Load the same CT again to go on.</source>
+      <translation>Das CT von '{name}' ist nicht mehr in der Szene. Laden Sie dasselbe CT erneut, um weiterzumachen.</translation>
+    </message>
+    <message>
+      <source>This is a quick preview by a coarser model. It can be neither reviewed, edited nor exported.</source>
+      <translation>Das ist eine schnelle Vorschau eines gröberen Modells. Sie kann nicht geprüft, bearbeitet oder exportiert werden.</translation>
+    </message>
+    <message>
+      <source>'{case}' comes from a dataset and has no regions to review. Press Edit to correct it.</source>
+      <translation>'{case}' kommt aus einem Datensatz und hat keine Regionen zu prüfen. Drücken Sie Ändern, um zu korrigieren.</translation>
+    </message>
+    <message>
+      <source>No region to review was found. Press Edit to correct the segmentation.</source>
+      <translation>Es wurde keine zu prüfende Region gefunden. Drücken Sie Ändern, um die Segmentierung zu korrigieren.</translation>
     </message>
   </context>
   <context>
@@ -2114,6 +2664,10 @@
       <source>Add '{structure}'</source>
       <translation>'{structure}' hinzufügen</translation>
     </message>
+    <message>
+      <source>This model has no structure '{text}'</source>
+      <translation>Dieses Modell hat keine Struktur '{text}'</translation>
+    </message>
   </context>
   <context>
     <name>panel.segmenting</name>
@@ -2156,6 +2710,10 @@
     <message>
       <source>Segment the chosen CT; Slicer stays usable meanwhile</source>
       <translation>Das gewählte CT segmentieren; Slicer bleibt währenddessen benutzbar</translation>
+    </message>
+    <message>
+      <source>installing</source>
+      <translation>wird installiert</translation>
     </message>
     <message>
       <source>set up</source>
@@ -2324,7 +2882,7 @@
     <name>panel.steps</name>
     <message>
       <source>Segment</source>
-      <translation>Segmentieren</translation>
+      <translation>Segment</translation>
     </message>
     <message>
       <source>Review</source>
@@ -2354,12 +2912,8 @@
       <translation>Pause</translation>
     </message>
     <message>
-      <source>Train on {cases} cases? It takes {time}, and {memory} of memory.</source>
-      <translation>Mit {cases} Fällen trainieren? Es dauert {time} und braucht {memory} Speicher.</translation>
-    </message>
-    <message>
-      <source>Train</source>
-      <translation>Trainieren</translation>
+      <source>Cancel the training? What {time} of training have learned is lost; Pause would keep it.</source>
+      <translation>Das Training abbrechen? Was in {time} gelernt wurde, geht verloren; Pause würde es behalten.</translation>
     </message>
     <message>
       <source>Cancel the training? Everything it has learned so far is lost; Pause would keep it.</source>
@@ -2370,20 +2924,40 @@
       <translation>Training abbrechen</translation>
     </message>
     <message>
-      <source>The reason is in its log.</source>
-      <translation>Der Grund steht im Protokoll.</translation>
+      <source>Keep training</source>
+      <translation>Weiter trainieren</translation>
     </message>
     <message>
       <source>Show</source>
       <translation>Anzeigen</translation>
     </message>
     <message>
-      <source>The training of {name} has ended. {version}: {verdict}</source>
-      <translation>Das Training von {name} ist beendet. {version}: {verdict}</translation>
+      <source>The reason is in its log.</source>
+      <translation>Der Grund steht im Protokoll.</translation>
+    </message>
+    <message>
+      <source>{version} is kept, and not used: {reason}</source>
+      <translation>{version} wird behalten und nicht verwendet: {reason}</translation>
     </message>
     <message>
       <source>The training of {name} has stopped and can be resumed.</source>
       <translation>Das Training von {name} wurde angehalten und kann fortgesetzt werden.</translation>
+    </message>
+    <message>
+      <source> (Dice {before:.3f} → {after:.3f})</source>
+      <translation> (Dice {before:.3f} → {after:.3f})</translation>
+    </message>
+    <message>
+      <source>{version} is better{dice} and is used from now on.</source>
+      <translation>{version} ist besser{dice} und wird von jetzt an verwendet.</translation>
+    </message>
+    <message>
+      <source>{version} is better{dice} and is the current version of {name}.</source>
+      <translation>{version} ist besser{dice} und ist die aktuelle Version von {name}.</translation>
+    </message>
+    <message>
+      <source>Segment with it</source>
+      <translation>Damit segmentieren</translation>
     </message>
     <message>
       <source>A training of {name} is running; it was started before Slicer.</source>
@@ -2418,8 +2992,8 @@
       <translation>Abgebrochen</translation>
     </message>
     <message>
-      <source>Stopped; can be resumed</source>
-      <translation>Angehalten; kann fortgesetzt werden</translation>
+      <source>Stopped, can be resumed</source>
+      <translation>Angehalten, kann fortgesetzt werden</translation>
     </message>
     <message>
       <source>Paused</source>
@@ -2437,6 +3011,76 @@
       <source>, {left} left</source>
       <translation>, noch {left}</translation>
     </message>
+    <message>
+      <source>{hours} h {minutes} min</source>
+      <translation>{hours} h {minutes} min</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.training_curves</name>
+    <message>
+      <source>Curves appear after the second epoch.</source>
+      <translation>Kurven erscheinen nach der zweiten Epoche.</translation>
+    </message>
+    <message>
+      <source>loss</source>
+      <translation>Verlust</translation>
+    </message>
+    <message>
+      <source>mean Dice on training patches</source>
+      <translation>mittlerer Dice auf Trainingsausschnitten</translation>
+    </message>
+    <message>
+      <source>{count} epochs</source>
+      <translation>{count} Epochen</translation>
+    </message>
+    <message>
+      <source>, loss {loss:.3f}</source>
+      <translation>, Verlust {loss:.3f}</translation>
+    </message>
+    <message>
+      <source>, mean Dice {dice:.3f}</source>
+      <translation>, mittlerer Dice {dice:.3f}</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.training_plan</name>
+    <message>
+      <source>New to the model: {names}. Check this under Cases before the first training.</source>
+      <translation>Neu für das Modell: {names}. Prüfen Sie das unter Fälle vor dem ersten Training.</translation>
+    </message>
+    <message>
+      <source>begins with</source>
+      <translation>beginnt mit</translation>
+    </message>
+    <message>
+      <source>training cases</source>
+      <translation>Trainingsfälle</translation>
+    </message>
+    <message>
+      <source>held out</source>
+      <translation>zurückgehalten</translation>
+    </message>
+    <message>
+      <source>time, memory</source>
+      <translation>Dauer, Speicher</translation>
+    </message>
+    <message>
+      <source>being estimated...</source>
+      <translation>wird geschätzt...</translation>
+    </message>
+    <message>
+      <source>press Preview training</source>
+      <translation>Trainingsvorschau drücken</translation>
+    </message>
+    <message>
+      <source>Train on {cases} cases? It takes {time}, and {memory} of memory.</source>
+      <translation>Mit {cases} Fällen trainieren? Es dauert {time} und braucht {memory} Speicher.</translation>
+    </message>
+    <message>
+      <source>Train</source>
+      <translation>Trainieren</translation>
+    </message>
   </context>
   <context>
     <name>panel.unclear_segments</name>
@@ -2450,7 +3094,42 @@
     </message>
   </context>
   <context>
+    <name>panel.undoing</name>
+    <message>
+      <source>Undo</source>
+      <translation>Rückgängig</translation>
+    </message>
+    <message>
+      <source>Redo</source>
+      <translation>Wiederholen</translation>
+    </message>
+    <message>
+      <source>the last edit</source>
+      <translation>die letzte Bearbeitung</translation>
+    </message>
+    <message>
+      <source>nothing</source>
+      <translation>nichts</translation>
+    </message>
+    <message>
+      <source>{verb}: {what} ({key})</source>
+      <translation>{verb}: {what} ({key})</translation>
+    </message>
+    <message>
+      <source>region {number} {state}</source>
+      <translation>Region {number} {state}</translation>
+    </message>
+  </context>
+  <context>
     <name>panel.versions</name>
+    <message>
+      <source>{version} (current)</source>
+      <translation>{version} (aktuell)</translation>
+    </message>
+    <message>
+      <source>{second} compared with {first}</source>
+      <translation>{second} verglichen mit {first}</translation>
+    </message>
     <message>
       <source>Make {version} the current version, whatever the comparison says?</source>
       <translation>{version} zur aktuellen Version machen, unabhängig vom Vergleich?</translation>
@@ -2458,6 +3137,18 @@
     <message>
       <source>Make current</source>
       <translation>Verwenden</translation>
+    </message>
+    <message>
+      <source>Return to the version before {version}? {version} is kept, and can be made current again.</source>
+      <translation>Zur Version vor {version} zurückkehren? {version} bleibt und kann wieder aktuell werden.</translation>
+    </message>
+    <message>
+      <source>Roll back</source>
+      <translation>Zurücknehmen</translation>
+    </message>
+    <message>
+      <source>{version} is the current version now.</source>
+      <translation>{version} ist jetzt die aktuelle Version.</translation>
     </message>
     <message>
       <source>Export the version</source>
@@ -2470,6 +3161,41 @@
     <message>
       <source>Import an exported version</source>
       <translation>Eine exportierte Version importieren</translation>
+    </message>
+    <message>
+      <source>Dice</source>
+      <translation>Dice</translation>
+    </message>
+    <message>
+      <source>Surface Dice</source>
+      <translation>Oberflächen-Dice</translation>
+    </message>
+    <message>
+      <source>HD95 (mm)</source>
+      <translation>HD95 (mm)</translation>
+    </message>
+    <message>
+      <source>Volume error</source>
+      <translation>Volumenfehler</translation>
+    </message>
+    <message>
+      <source>base: the model that the project began with, {model}.</source>
+      <translation>base: das Modell, mit dem das Projekt begann, {model}.</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.view_3d</name>
+    <message>
+      <source>3D: the region and what lies around it</source>
+      <translation>3D: die Region und ihre Umgebung</translation>
+    </message>
+    <message>
+      <source>3D: the whole segmentation</source>
+      <translation>3D: die ganze Segmentierung</translation>
+    </message>
+    <message>
+      <source>{percent} %</source>
+      <translation>{percent} %</translation>
     </message>
   </context>
   <context>
