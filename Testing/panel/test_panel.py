@@ -176,8 +176,10 @@ def test_regions_are_listed_anew_for_focus_structures(user: User) -> None:
     until(lambda: user.ui.focusCountLabel.text == "1 ticked")
     user.ui.focusApplyButton.click()
     until(lambda: user.ui.focusApplyButton.enabled)
-    assert user.widget.panel.message.text.startswith("Segmented: ")
-    assert case.regions.regions
+    count = len(case.regions.regions)
+    assert count
+    assert user.widget.panel.message.text == f"{count} regions to review in liver."
+    assert not user.widget.panel.review.focus.is_open
     assert all("liver" in region.structures for region in case.regions.regions)
 
 

@@ -61,7 +61,8 @@ class KeysCard:
         rows += keys_of_slicer()
         body = "".join(f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{told}</td></tr>" for key, told in rows)
         hint = _("They work in the views and in the panel, not while you type.")
-        return f"<table>{body}</table><p>{hint}</p>"
+        list_only = _("J, O, H and D work while the list is shown, not the editor.")
+        return f"<table>{body}</table><p>{hint}<br/>{list_only}</p>"
 
     def hide(self) -> None:
         """With the module."""
