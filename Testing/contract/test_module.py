@@ -92,6 +92,14 @@ def test_every_widget_that_can_be_used_does_something():
     assert {name for name, kind in widgets().items() if kind not in PASSIVE} <= in_code
 
 
+def test_a_long_path_does_not_widen_the_panel():
+    """A ctkPathLineEdit wants the width of its text, also as its least width, unless it is told otherwise."""
+    for widget in elements("widget"):
+        if widget.attrib["class"] == "ctkPathLineEdit":
+            told = {prop.attrib["name"]: prop.findtext("enum") for prop in widget.findall("property")}
+            assert told.get("sizeAdjustPolicy") == "ctkPathLineEdit::AdjustToMinimumContentsLength", widget.attrib
+
+
 def test_texts_of_the_ui_can_be_translated_and_names_cannot():
     for prop in elements("property"):
         string = prop.find("string")
