@@ -69,9 +69,9 @@ class EditingSection(Section):
             self.close()
         self._shown = case
         self._ui.editingFace.enabled = case is not None
+        if case is not None and (self._parts is None or not self._search.has_looked):
+            self._idle.start()
         if self._parts is None:
-            if case is not None:
-                self._idle.start()
             return
         self._give_case_to(self.editor)
         self._show_region()
@@ -94,6 +94,8 @@ class EditingSection(Section):
         self._shown = self._case
         if self._shown is not None:
             self._make()
+            self._give_case_to(self.made_editor)
+            self._search.look()
             turn_to(self._ui.reviewFaces, self._ui.editingFace)
             self._ui.editDoneButton.setFocus()  # else a field to type in might get it, and the keys were dead
             self._turn()
@@ -246,6 +248,7 @@ class EditingSection(Section):
             self._idle.start()
         elif self._case is not None:
             self._make()
+            self._search.look()
 
     def _turn(self) -> None:
         """The editor's keys and its hold of the views last as long as it is seen; so does an effect."""
