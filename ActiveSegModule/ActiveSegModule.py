@@ -98,7 +98,6 @@ class ActiveSegModuleParameterNode:
     dataset: str = ""
     review: WhatCounts = WhatCounts.REGIONS
     project: str = ""
-    goOn: bool = False
 
 
 class ActiveSegModuleWidget(ScriptedLoadableModuleWidget):

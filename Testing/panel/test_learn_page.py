@@ -159,13 +159,28 @@ def test_curves_are_whole_again_after_a_restart(learn: Learn) -> None:
 def test_closing_the_scene_takes_neither_project_nor_curves_along(learn: Learn) -> None:
     import slicer
 
-    learn.engine.answers["finetune.state"] = told.state("stopped", 42)
-    learn.open(run=told.run("stopped"))
-    until(lambda: len(learn.logic.training.epochs) == 42)
+    control = learn.folder / "runs" / "20261129-120000" / "control"
+    control.parent.mkdir(parents=True)
+    learn.ui.goOnCheckBox.click()
+    learn.engine.answers["finetune.state"] = told.state("training", 42)
+    learn.open(run=told.run("training"))
+    until(lambda: len(learn.logic.training.epochs) >= 42)
     slicer.mrmlScene.Clear(0)
     until(lambda: learn.panel.parameter_node is not None and learn.panel.parameter_node.project == str(learn.folder))
     assert learn.face == "trainingFace"
-    assert len(learn.logic.training.epochs) == 42
+    assert len(learn.logic.training.epochs) >= 42
+    assert learn.ui.goOnCheckBox.checked
+    learn.panel.learning.leave()
+    assert not control.exists(), "the user wants it to go on"
+
+
+def test_without_the_user_s_wish_a_training_is_told_to_stop_when_slicer_is_closed(learn: Learn) -> None:
+    control = learn.folder / "runs" / "20261129-120000" / "control"
+    control.parent.mkdir(parents=True)
+    learn.engine.answers["finetune.state"] = told.state("training", 3)
+    learn.open(run=told.run("training"))
+    learn.panel.learning.leave()
+    assert control.read_text("utf-8") == "stop"
 
 
 def test_a_training_that_stopped_while_slicer_was_closed_is_told_with_resume(learn: Learn) -> None:

@@ -25,6 +25,7 @@ Control = Literal["run", "pause", "stop", "cancel"]
 OnState = Callable[[FinetuneState], None]
 
 ENDED = ("done", "failed", "cancelled", "stopped")
+GO_ON = "ActiveSeg/goOn"
 LAST_TRAINING = "ActiveSeg/training"
 """The training that was seen last: ``project``, ``run`` and ``stage``, as JSON."""
 
@@ -153,6 +154,11 @@ class Training:
 
     def _forget_run(self) -> None:
         self.run, self.epochs, self._after = None, [], 0
+
+
+def goes_on(settings: Settings) -> bool:
+    """Whether a training is to go on after Slicer is closed: the user's choice, for all scenes."""
+    return str(settings.value(GO_ON) or "").lower() == "true"
 
 
 def training_seen(settings: Settings) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..engine.signals import connect
+from ..logic.training import goes_on
 from ..slicer_types import Widget
 from .drafts import DraftKeeping
 from .section import Panel
@@ -57,7 +58,7 @@ class Closing:
             lost.append(_("The latest corrections of {names} could not be kept.").format(names=self._keeping.unsaved))
         if logic.segmenting.running is not None:
             lost.append(_("The segmentation is not finished and will be lost."))
-        if logic.training.runs and not self._panel.stored.goOn:
+        if logic.training.runs and not goes_on(self._panel.settings):
             lost.append(_("The training will stop; it can be resumed later."))
         obstacle = logic.installation.obstacle
         if obstacle is not None and obstacle.details.get("cause") == "changing":

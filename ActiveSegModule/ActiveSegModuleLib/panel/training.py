@@ -12,7 +12,7 @@ from activeseg.core.errors import ActiveSegError
 
 from ..engine.signals import connect, timer
 from ..logic.learning import version_of
-from ..logic.training import ENDED, note_training, training_seen
+from ..logic.training import ENDED, GO_ON, goes_on, note_training, training_seen
 from ..logic.training_curves import Curves, trained_seconds
 from .project import ProjectPart
 from .section import Panel
@@ -39,6 +39,8 @@ class TrainingSection(ProjectPart):
         self._training.follow(self.show)
         connect(ui.trainingPauseButton, "clicked()", self.pressed(self._on_pause))
         connect(ui.trainingCancelButton, "clicked()", self.pressed(self._on_cancel))
+        ui.goOnCheckBox.setChecked(goes_on(panel.settings))
+        connect(ui.goOnCheckBox, "toggled(bool)", self._on_go_on)
 
     def update(self) -> None:
         """Enable the buttons that can be used."""
@@ -67,7 +69,7 @@ class TrainingSection(ProjectPart):
     def leave(self) -> None:
         """Slicer is closed, or the module reloaded."""
         self._timer.stop()
-        self._training.leave(go_on=self._panel.stored.goOn)
+        self._training.leave(go_on=goes_on(self._panel.settings))
 
     def resume(self) -> None:
         """Go on with a training that is paused or has stopped."""
@@ -77,6 +79,9 @@ class TrainingSection(ProjectPart):
     def show_training(self) -> None:
         """Turn to the step *Learn*."""
         self._panel.steps.show(Step.LEARN)
+
+    def _on_go_on(self, wanted: bool) -> None:
+        self._panel.settings.setValue(GO_ON, "true" if wanted else "")
 
     def _on_pause(self) -> None:
         self.ask(self._training.control, self._steered, "run" if self._training.waits else "pause")
