@@ -13,12 +13,14 @@ from slicer.i18n import tr as _
 
 from activeseg.core.errors import ActiveSegError, Crashed
 
-from ..engine.signals import connect
+from ..engine.signals import connect, timer
 from ..slicer_types import Widgets
 
 Action = Callable[[], None]
 
 EARLIER = 8
+PASSES_AFTER_MS = 15_000
+"""Of a message that asks nothing of the user: the page gets its room back."""
 _LONGEST_ENTRY = 70
 
 
@@ -56,6 +58,7 @@ class Message:
         self._shown: Told | None = None
         self.earlier: deque[Told] = deque(maxlen=EARLIER)  # newest last
         self._followers: list[Action] = []
+        self.time_to_read = timer(qt, PASSES_AFTER_MS, self._pass, once=True)
         self._menu = qt.QMenu(ui.messageFrame)
         for label, ignored in ((ui.messageLabel, True), (ui.messageFrame, False)):  # a .ui cannot say heightForWidth
             policy = label.sizePolicy
@@ -73,8 +76,18 @@ class Message:
         self.clear()
 
     def notice(self, text: str, label: str = "", action: Action | None = None, *also: tuple[str, Action]) -> None:
-        """Something that the user should read; ``action`` by a button with ``label``, ``also`` a second button."""
+        """Something that the user should read; ``action`` by a button with ``label``, ``also`` a second button.
+
+        Without a button it passes after a while.
+        """
         self._show(Kind.INFORMATION, text, [(label, action), *also], "")
+        if action is None:
+            self.time_to_read.start()
+
+    def passing(self, text: str, label: str, action: Action) -> None:
+        """As ``notice``, of something that can be done without its button, too: it passes after a while."""
+        self.notice(text, label, action)
+        self.time_to_read.start()
 
     def warning(self, text: str, label: str = "", action: Action | None = None, details: str = "") -> None:
         """Something that may go wrong, or that is not as the user may think."""
@@ -92,6 +105,7 @@ class Message:
 
     def clear(self) -> None:
         """Hide the bar; what it said stays among the earlier messages."""
+        self.time_to_read.stop()
         self._ui.messageFrame.setVisible(False)
         self._actions = [None, None]
         self._shown = None
@@ -110,6 +124,7 @@ class Message:
 
     def _put(self, told: Told, actions: list[tuple[str, Action | None]]) -> None:
         ui = self._ui
+        self.time_to_read.stop()
         self._shown = told
         self._actions = [*(action for _label, action in actions), None][:2]
         ui.messageIconLabel.setPixmap(
@@ -124,6 +139,12 @@ class Message:
             button.setVisible(action is not None)
         ui.messageDetailsButton.setVisible(bool(told.details))
         ui.messageFrame.setVisible(True)
+
+    def _pass(self) -> None:
+        if self._ui.messageFrame.underMouse():  # it is being read
+            self.time_to_read.start()
+        else:
+            self.clear()
 
     def _act(self, which: int) -> None:
         action = self._actions[which]

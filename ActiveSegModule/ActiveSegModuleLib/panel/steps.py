@@ -103,7 +103,7 @@ class Steps:
         else:
             self.show(step)
             back = _("Back to {step}").format(step=before.label())
-            self._message.notice(told, back, lambda: self.show(before))
+            self._message.passing(told, back, lambda: self.show(before))
 
     def show_settings(self, widget: Widget = None) -> None:
         """Bring the settings forward; ``widget`` of them gets the focus."""
