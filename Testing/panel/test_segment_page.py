@@ -364,6 +364,19 @@ def test_nothing_is_cut_or_squashed(listed: User, application: Any, tmp_path: Pa
         dress(application, Theme.LIGHT)
 
 
+@pytest.mark.parametrize("tab", [0, 1, 2])
+def test_a_message_and_a_run_fit_together(listed: User, tab: int) -> None:
+    root, panel = listed.module.parent, listed.widget.panel
+    root.layout().setContentsMargins(0, 0, 0, 0)
+    listed.ui.segmentTabs.currentIndex = tab
+    run(listed, stage="load", fraction=0.4, is_first=True, is_late=True)
+    panel.message.notice("This is a quick preview by a coarser model. The result will take its place when it is ready.")
+    pump()
+    for room in ROOMS[:2]:
+        place(root, room)
+        assert findings(root, room) == []
+
+
 def test_a_laptop_shows_five_models_and_the_button(listed: User) -> None:
     page = listed.ui.segmentPage
     press_row(listed, "total, 1.5")
