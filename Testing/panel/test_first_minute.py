@@ -219,8 +219,8 @@ def test_an_engine_that_runs_is_not_changed_by_another_slicer(open_module: Calla
     until(lambda: user.logic.engine.is_starting)
     with pytest.raises(EngineError, match="used by another Slicer"), folder.exclusive():
         pass
+    pump()
     user.ui.engineStopButton.click()
-    user.logic.engine.shutdown()
     with folder.exclusive():
         assert (default_folder() / LOCK_FILE).is_file()
 

@@ -94,7 +94,8 @@ class InstallationSection(Section):
     def update(self) -> None:
         """Show how it is, as far as that can be seen without starting anything."""
         ui, installation, situation = self._ui, self._installation, self.situation
-        working, running = installation.working, bool(self._panel.logic.engine.engine)
+        working, engine = installation.working, self._panel.logic.engine
+        running = bool(engine.engine) or engine.is_starting
         ui.engineStateLabel.text = breakable(situation_text(situation, installation))
         ui.engineStateLabel.setStyleSheet(RED if situation in WRONG else "")
         ui.engineDetailsLabel.text = self._details_text(installation.origin)
