@@ -204,6 +204,21 @@ def test_options_that_were_folded_stay_folded_when_another_effect_is_chosen(user
     assert not user.ui.optionsButton.enabled
 
 
+def test_options_take_what_they_need_and_the_table_of_segments_the_rest(user: User, editing: Any) -> None:
+    user.widget.panel.message.clear()
+    heights = {}
+    for effect in ("Paint", "Threshold", "Draw"):
+        editing.editor.setActiveEffectByName(effect)
+        place(user.module.parent, ROOMS[2])
+        heights[effect] = int(user.ui.optionsArea.height)
+    assert heights == {"Paint": 109, "Threshold": 246, "Draw": 43}
+    place(user.module.parent, ROOMS[1])
+    editing.editor.setActiveEffectByName("Threshold")
+    place(user.module.parent, ROOMS[1])
+    least = int(user.ui.segmentsFrame.minimumHeight)
+    assert abs(int(user.ui.segmentsFrame.height) - least) <= 1, "the options need more than there is"
+
+
 def test_who_follows_it_hears_when_something_can_be_undone(user: User, case: Any) -> None:
     editing, heard = user.widget.panel.editing, []
     editing.follow_undo(lambda: heard.append((editing.can("undo"), editing.can("redo"))))

@@ -85,7 +85,10 @@ class EditorParts:
         self.widget.setMRMLScene(None)
 
     def _fit(self) -> None:
-        """Options are as high as they must be, unless that is more than there is; choosing an effect shows them."""
+        """Options are as high as they must be, unless that is more than there is; choosing an effect shows them.
+
+        What a QScrollArea asks for stays what it was at first, so the ``.ui`` lets it take all, and this says how much.
+        """
         ui, there = self._ui, not self.options.isHidden()
         ui.optionsButton.enabled = there
         unfolded = bool(ui.optionsButton.checked)
