@@ -146,6 +146,7 @@ def test_a_matching_that_cannot_be_is_told_and_taken_back(user: User, project: P
     selector = user.ui.matchTable.cellWidget(0, 1)
     assert selector.currentData == "spleen"
     selector.setCurrentIndex(selector.findData("liver"))
+    user.widget.panel.message.clear()  # it tells where the last case was stored
     selector.activated.emit(selector.currentIndex)
     until(lambda: "liver" in user.widget.panel.message.text)
     assert user.ui.matchTable.cellWidget(0, 1).currentData == "spleen"
