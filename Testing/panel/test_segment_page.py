@@ -145,7 +145,7 @@ def test_while_the_engine_starts_the_page_says_so(user: User) -> None:
     load_ct(user, "CT")
     until(lambda: user.node.ct is not None)
     user.widget.panel.update()
-    assert "engine is starting" in user.ui.modelNothingLabel.text
+    assert "Its models are listed here in a moment" in user.ui.modelNothingLabel.text
     assert not user.ui.segmentButton.enabled
     assert not user.ui.segmentHintLabel.isVisibleTo(user.ui.segmentPage), "the list says so"
     assert user.ui.segmentStep.text == "Segment\nstarting"
