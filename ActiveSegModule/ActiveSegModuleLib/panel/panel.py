@@ -119,6 +119,7 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.exporting.close()
         self.installation.cleanup()
         self.closing.cleanup()
+        self.message.time_to_read.stop()
 
     # What happens to the scene, see ``SceneListener``.
 
