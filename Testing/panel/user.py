@@ -40,6 +40,7 @@ class User:
         self.ui = module.widget.ui
         self.logic = module.widget.logic
         self.core = core
+        self.widget.panel.message.time_to_read.setInterval(HANGS_AFTER_MS)  # a test reads when its turn comes
 
     @property
     def node(self) -> Any:
