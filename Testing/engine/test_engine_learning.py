@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finetuned import TINY, add, ended, until_iteration
+from finetuned import TINY, add, ended, piece, until_iteration
 from processes import soon_gone
 from running_engine import WatchedEngine
 
 from activeseg.core.errors import ActiveSegError, DatasetError, DeviceError, InputError, ModelError
+from activeseg.dataset import NewCase
 from activeseg.learning.project.project import Project
 from activeseg.learning.training.run_folder import RunFolder, Stage
 from activeseg.segmenters.demo import demo_segmenter
@@ -88,6 +89,18 @@ def test_a_plan_that_cannot_be_carried_out_is_refused_before_anything_begins(
     with pytest.raises(kind, match=message):
         ask(engine, "finetune.start", project, plan={**TINY, **changes}, **more)
     assert RunFolder.all_of(project) == []
+
+
+def test_a_project_on_a_dataset_that_is_there_knows_whose_its_cases_are(
+    engine: WatchedEngine, project: Project, tmp_path: Path
+) -> None:
+    dataset = project.dataset()
+    for seed, patient in ((3, "A"), (4, "B")):
+        phantom = piece(seed)
+        dataset.add_case(replace(NewCase.of_truth(phantom.ct, phantom.labels), source={"patient": patient}))
+    given = {"project": str(tmp_path / "later"), "model": "demo", "dataset": str(dataset.folder)}
+    shown = engine.do("project.new", given)
+    assert list(shown["cases"].values()) == [None, None, "train", "held out"]
 
 
 def test_without_a_case_to_learn_from_nothing_begins(engine: WatchedEngine, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class _OfProject(Protocol):
 
 
 def new(request: ProjectNewRequest, job: Job, kept: Kept) -> ProjectResult:
-    """Create a project."""
+    """Create a project; cases of its dataset whose patient is known get their side."""
     project = Project.create(
         request.project,
         request.model,
@@ -60,6 +60,7 @@ def new(request: ProjectNewRequest, job: Job, kept: Kept) -> ProjectResult:
         matching=request.matching,
         private_dir=request.private_dir,
     )
+    project.admit_known()
     return _shown(project)
 
 
