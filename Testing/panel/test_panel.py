@@ -10,6 +10,7 @@ import psutil
 import pytest
 import slicer
 from conftest import ENGINE_PYTHON, ROOT
+from kept_answers import KeptAnswers
 from processes import all_gone
 from PySide6 import QtCore
 from pythonqt import FileDialog
@@ -22,9 +23,15 @@ from activeseg.io import npy
 MODULE = ROOT / "ActiveSegModule" / "ActiveSegModule.py"
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> KeptAnswers:
+    """Most of these tests are about what happens after a segmentation."""
+    return KeptAnswers(tmp_path_factory.mktemp("kept"))
+
+
 @pytest.fixture
-def user(panel: LoadedModule, slicer_core: Any) -> User:
-    return User(panel, slicer_core)
+def user(panel: LoadedModule, slicer_core: Any, kept: KeptAnswers) -> User:
+    return User(panel, slicer_core, kept)
 
 
 def composites(core: Any) -> Any:
@@ -171,7 +178,10 @@ def test_edits_can_be_confined_to_the_region(user: User) -> None:
 
 def test_regions_are_listed_anew_for_focus_structures(user: User) -> None:
     user.load_ct()
-    case = user.segment()
+    user.choose_demo()
+    user.press_segment()
+    until(lambda: user.logic.segmenting.running is None and user.case is not None)
+    case = user.case
     user.node.focus = "liver"
     until(lambda: user.ui.focusCountLabel.text == "1 ticked")
     user.ui.focusApplyButton.click()

@@ -6,8 +6,6 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 
 def run(module: Any) -> unittest.TestResult:
     result = unittest.TestResult()
@@ -15,10 +13,9 @@ def run(module: Any) -> unittest.TestResult:
     return result
 
 
-@pytest.mark.parametrize("time", ["once", "again"])
-def test_a_users_day_passes_and_leaves_nothing(panel: Any, tmp_path: Path, monkeypatch: Any, time: str) -> None:
+def test_a_users_day_passes_twice_and_leaves_nothing(panel: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("ACTIVESEG_TEST_OUTPUT", str(tmp_path / "pictures"))
-    for _ in range(1 if time == "once" else 2):
+    for _ in range(2):
         result = run(panel.module)
         assert not result.errors, result.errors[0][1]
         assert not result.failures, result.failures[0][1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
+from kept_answers import AnsweredAgain, KeptAnswers
 from PySide6 import QtCore
 from slicer_stand_in import LoadedModule
 
 from activeseg.samples.phantom import Domain, make_phantom
 
-HANGS_AFTER_MS = 600_000
+HANGS_AFTER_MS = 300_000
 """A test that has waited for so long will never end."""
 
 
@@ -32,14 +34,15 @@ def until(condition: Callable[[], object]) -> None:
 
 
 class User:
-    """Works with one loaded module."""
+    """Works with one loaded module; ``kept``: what ``segment`` asks for is taken from there, once it was computed."""
 
-    def __init__(self, module: LoadedModule, core: Any) -> None:
+    def __init__(self, module: LoadedModule, core: Any, kept: KeptAnswers | None = None) -> None:
         self.module = module
         self.widget = module.widget
         self.ui = module.widget.ui
         self.logic = module.widget.logic
         self.core = core
+        self.answered_again = AnsweredAgain(self.logic.engine, kept) if kept is not None else None
         self.widget.panel.message.time_to_read.setInterval(HANGS_AFTER_MS)  # a test reads when its turn comes
 
     @property
@@ -81,8 +84,9 @@ class User:
     def segment(self, members: str = "2") -> Any:
         """To its end; the case that is reviewed then."""
         self.choose_demo(members)
-        self.press_segment()
-        until(lambda: self.logic.segmenting.running is None)
+        with self.answered_again.telling() if self.answered_again else contextlib.nullcontext():
+            self.press_segment()
+            until(lambda: self.logic.segmenting.running is None)
         assert self.widget.panel.message.text.startswith("Segmented: ")
         until(lambda: self.case is not None and self.listed)
         return self.case
