@@ -17,7 +17,7 @@
     </message>
     <message>
       <source>Segment</source>
-      <translation>Segment</translation>
+      <translation>Segmentieren</translation>
     </message>
     <message>
       <source>Segment the loaded CT</source>
@@ -29,7 +29,7 @@
     </message>
     <message>
       <source>Check the regions where the model is uncertain</source>
-      <translation>Die Regionen prüfen, in denen das Modell unsicher ist</translation>
+      <translation>Die Bereiche prüfen, in denen das Modell unsicher ist</translation>
     </message>
     <message>
       <source>Export</source>
@@ -69,7 +69,7 @@
     </message>
     <message>
       <source>Restore</source>
-      <translation>Herstellen</translation>
+      <translation>Wiederherstellen</translation>
     </message>
     <message>
       <source>Bring the CT and your edits back into the scene</source>
@@ -100,15 +100,15 @@
     </message>
     <message>
       <source>Back to the list of regions</source>
-      <translation>Zurück zur Liste der Regionen</translation>
+      <translation>Zurück zur Liste der Bereiche</translation>
     </message>
     <message>
       <source>Previous region</source>
-      <translation>Vorherige Region</translation>
+      <translation>Vorheriger Bereich</translation>
     </message>
     <message>
       <source>Next region</source>
-      <translation>Nächste Region</translation>
+      <translation>Nächster Bereich</translation>
     </message>
     <message>
       <source>Show or hide the options of the effect</source>
@@ -116,11 +116,11 @@
     </message>
     <message>
       <source>Only in the current region</source>
-      <translation>Nur in der aktuellen Region</translation>
+      <translation>Nur im aktuellen Bereich</translation>
     </message>
     <message>
       <source>Edits outside of the region's box have no effect</source>
-      <translation>Bearbeitungen außerhalb der Region bleiben ohne Wirkung</translation>
+      <translation>Bearbeitungen außerhalb des Bereichs bleiben ohne Wirkung</translation>
     </message>
     <message>
       <source>Search or add</source>
@@ -143,7 +143,7 @@
     </message>
     <message>
       <source>Segment</source>
-      <translation>Segmentieren</translation>
+      <translation>Segment</translation>
     </message>
     <message>
       <source>Structure</source>
@@ -187,7 +187,7 @@
     </message>
     <message>
       <source>Keeps all images of a patient on one side of the training / test split; never stored in the dataset</source>
-      <translation>Hält alle Bilder eines Patienten auf einer Seite der Aufteilung in Training und Test; wird nie im Datensatz gespeichert</translation>
+      <translation>Hält alle Bilder eines Patienten zusammen, entweder im Training oder im Test; wird nie im Datensatz gespeichert</translation>
     </message>
     <message>
       <source>Annotator:</source>
@@ -207,7 +207,7 @@
     </message>
     <message>
       <source>Kept with the case in the dataset; do not name the patient</source>
-      <translation>Wird mit dem Fall im Datensatz gespeichert; nennen Sie nicht den Patienten</translation>
+      <translation>Wird mit dem Fall im Datensatz gespeichert; nennen Sie den Patienten nicht</translation>
     </message>
     <message>
       <source>Export corrections</source>
@@ -223,7 +223,7 @@
     </message>
     <message>
       <source>Compare with the prediction and tell exactly what would be written; nothing is stored</source>
-      <translation>Mit der Vorhersage vergleichen und genau sagen, was geschrieben würde; nichts wird gespeichert</translation>
+      <translation>Mit der Vorhersage vergleichen und genau angeben, was geschrieben würde; nichts wird gespeichert</translation>
     </message>
     <message>
       <source>Cases...</source>
@@ -263,7 +263,7 @@
     </message>
     <message>
       <source>Remove the case with its history</source>
-      <translation>Den Fall mit seiner Geschichte entfernen</translation>
+      <translation>Den Fall mit seinem Verlauf entfernen</translation>
     </message>
     <message>
       <source>Refresh</source>
@@ -306,7 +306,7 @@
     </message>
     <message>
       <source>Is it worthwhile, what would be trained, progress, decision</source>
-      <translation>Lohnt es sich, was würde trainiert, Fortschritt, Ergebnis</translation>
+      <translation>Ob es sich lohnt, was trainiert würde, Fortschritt, Ergebnis</translation>
     </message>
     <message>
       <source>Cases</source>
@@ -314,7 +314,7 @@
     </message>
     <message>
       <source>Which cases train the model, which measure it, and what their structures are</source>
-      <translation>Welche Fälle das Modell trainieren, welche es messen, und was ihre Strukturen sind</translation>
+      <translation>Welche Fälle das Modell trainieren, an welchen es gemessen wird, und was ihre Strukturen sind</translation>
     </message>
     <message>
       <source>Versions</source>
@@ -354,7 +354,7 @@
     </message>
     <message>
       <source>Of each member</source>
-      <translation>Je Mitglied</translation>
+      <translation>Je Ensemblemitglied</translation>
     </message>
     <message>
       <source>automatic</source>
@@ -402,7 +402,7 @@
     </message>
     <message>
       <source>What is automatic suits the cases and this computer. Preview training shows what it is.</source>
-      <translation>Automatisches richtet sich nach den Fällen und diesem Computer. Die Trainingsvorschau zeigt die Werte.</translation>
+      <translation>Automatische Werte richten sich nach den Fällen und diesem Computer. Die Trainingsvorschau zeigt sie.</translation>
     </message>
     <message>
       <source>More</source>
@@ -478,7 +478,7 @@
     </message>
     <message>
       <source>Loss and Dice of the training</source>
-      <translation>Verlust und Dice des Trainings</translation>
+      <translation>Loss und Dice im Training</translation>
     </message>
     <message>
       <source>Next training</source>
@@ -490,7 +490,7 @@
     </message>
     <message>
       <source>Cases of the dataset, and what each is used for</source>
-      <translation>Fälle des Datensatzes, und wofür jeder verwendet wird</translation>
+      <translation>Fälle des Datensatzes und ihre Verwendung</translation>
     </message>
     <message>
       <source>Case</source>
@@ -498,7 +498,7 @@
     </message>
     <message>
       <source>Use</source>
-      <translation>Einsatz</translation>
+      <translation>Verwendung</translation>
     </message>
     <message>
       <source>State</source>
@@ -510,7 +510,7 @@
     </message>
     <message>
       <source>Keeps all images of a patient on one side; never stored in the dataset</source>
-      <translation>Hält alle Bilder eines Patienten auf einer Seite; wird nie im Datensatz gespeichert</translation>
+      <translation>Hält alle Bilder eines Patienten zusammen; wird nie im Datensatz gespeichert</translation>
     </message>
     <message>
       <source>Assign patient ID</source>
@@ -518,15 +518,15 @@
     </message>
     <message>
       <source>Decides whether the selected case is trained on or held out</source>
-      <translation>Entscheidet, ob mit dem ausgewählten Fall trainiert oder gemessen wird</translation>
+      <translation>Entscheidet, ob der ausgewählte Fall zum Training oder zum Messen dient</translation>
     </message>
     <message>
       <source>Mark whole case as reviewed</source>
-      <translation>Ganzen Fall als geprüft</translation>
+      <translation>Als ganz geprüft markieren</translation>
     </message>
     <message>
       <source>For a held-out case: all of it is used to measure versions from now on</source>
-      <translation>Für einen zurückgehaltenen Fall: Er wird von jetzt an ganz zum Messen der Versionen verwendet</translation>
+      <translation>Für einen zurückgehaltenen Fall: Von jetzt an dient er ganz zum Messen der Versionen</translation>
     </message>
     <message>
       <source>Structures of the dataset that the model knows; the others are new</source>
@@ -546,7 +546,7 @@
     </message>
     <message>
       <source>From</source>
-      <translation>Aus</translation>
+      <translation>Vorgänger</translation>
     </message>
     <message>
       <source>Mean Dice</source>
@@ -625,23 +625,23 @@
     </message>
     <message>
       <source>Show only the regions of structures with these letters in their names</source>
-      <translation>Nur Regionen von Strukturen zeigen, deren Namen diese Buchstaben enthalten</translation>
+      <translation>Nur Bereiche von Strukturen zeigen, deren Namen diese Buchstaben enthalten</translation>
     </message>
     <message>
       <source>Show only the regions in this state</source>
-      <translation>Nur Regionen in diesem Zustand zeigen</translation>
+      <translation>Nur Bereiche in diesem Zustand zeigen</translation>
     </message>
     <message>
       <source>Find regions in...</source>
-      <translation>Regionen suchen...</translation>
+      <translation>Bereiche suchen...</translation>
     </message>
     <message>
       <source>Choose structures, and find the regions to review again in these only</source>
-      <translation>Strukturen wählen und die zu prüfenden Regionen nur in diesen neu suchen</translation>
+      <translation>Strukturen wählen und die zu prüfenden Bereiche nur in diesen neu suchen</translation>
     </message>
     <message>
       <source>What other members of the ensemble would draw. Move the mouse over one, or choose it, to see it in the views; Return takes it. White: as it is now; yellow: the alternative</source>
-      <translation>Was andere Mitglieder des Ensembles zeichnen würden. Zeigen Sie mit der Maus darauf oder wählen Sie es, um es in den Ansichten zu sehen; die Eingabetaste übernimmt es. Weiß: wie jetzt; gelb: die Alternative</translation>
+      <translation>Was andere Ensemblemitglieder zeichnen würden. Zeigen Sie mit der Maus auf eine Alternative oder wählen Sie sie, um sie in den Ansichten zu sehen; die Eingabetaste übernimmt sie. Weiß: wie jetzt; gelb: die Alternative</translation>
     </message>
     <message>
       <source>Show</source>
@@ -709,7 +709,7 @@
     </message>
     <message>
       <source>Find the regions to review in these structures only; without a tick, in all.</source>
-      <translation>Die zu prüfenden Regionen nur in diesen Strukturen suchen; ohne Kreuz in allen.</translation>
+      <translation>Die zu prüfenden Bereiche nur in diesen Strukturen suchen; ohne Auswahl in allen.</translation>
     </message>
     <message>
       <source>Show only structures with these letters in their names</source>
@@ -717,15 +717,15 @@
     </message>
     <message>
       <source>Structures to find regions in</source>
-      <translation>Strukturen, in denen Regionen gesucht werden</translation>
+      <translation>Strukturen, in denen Bereiche gesucht werden</translation>
     </message>
     <message>
       <source>Find regions</source>
-      <translation>Regionen suchen</translation>
+      <translation>Bereiche suchen</translation>
     </message>
     <message>
       <source>Find the regions to review again, in the ticked structures only</source>
-      <translation>Die zu prüfenden Regionen neu suchen, nur in den angekreuzten Strukturen</translation>
+      <translation>Die zu prüfenden Bereiche neu suchen, nur in den angekreuzten Strukturen</translation>
     </message>
     <message>
       <source>Untick all</source>
@@ -733,7 +733,7 @@
     </message>
     <message>
       <source>No focus: regions come from all structures</source>
-      <translation>Kein Fokus: Regionen aus allen Strukturen</translation>
+      <translation>Kein Fokus: Bereiche aus allen Strukturen</translation>
     </message>
     <message>
       <source>Back to the list</source>
@@ -741,7 +741,7 @@
     </message>
     <message>
       <source>Leave the list of regions as it is</source>
-      <translation>Die Liste der Regionen lassen, wie sie ist</translation>
+      <translation>Die Liste der Bereiche lassen, wie sie ist</translation>
     </message>
     <message>
       <source>Previous</source>
@@ -749,15 +749,15 @@
     </message>
     <message>
       <source>Go to the region before (Shift+N)</source>
-      <translation>Zur vorherigen Region gehen (Shift+N)</translation>
+      <translation>Zum vorherigen Bereich gehen (Shift+N)</translation>
     </message>
     <message>
       <source>Next</source>
-      <translation>Weiter</translation>
+      <translation>Vor</translation>
     </message>
     <message>
       <source>Go to the next region (N)</source>
-      <translation>Zur nächsten Region gehen (N)</translation>
+      <translation>Zum nächsten Bereich gehen (N)</translation>
     </message>
     <message>
       <source>Accept</source>
@@ -765,15 +765,15 @@
     </message>
     <message>
       <source>Mark the region as correct, and go to the next open one (C)</source>
-      <translation>Die Region als richtig markieren und zur nächsten offenen gehen (C)</translation>
+      <translation>Den Bereich als richtig markieren und zum nächsten offenen gehen (C)</translation>
     </message>
     <message>
       <source>Skip</source>
-      <translation>Auslassen</translation>
+      <translation>Überspringen</translation>
     </message>
     <message>
       <source>Leave the region undecided: it is not used as ground truth (K)</source>
-      <translation>Die Region offen lassen: Sie gilt nicht als Referenz (K)</translation>
+      <translation>Den Bereich unentschieden lassen: Er gilt nicht als Referenz (K)</translation>
     </message>
     <message>
       <source>Reopen</source>
@@ -781,7 +781,7 @@
     </message>
     <message>
       <source>Take back what was decided about the region (Shift+C)</source>
-      <translation>Die Entscheidung über die Region zurücknehmen (Shift+C)</translation>
+      <translation>Den Bereich wieder öffnen: die Entscheidung zurücknehmen (Shift+C)</translation>
     </message>
     <message>
       <source>Edit</source>
@@ -789,7 +789,7 @@
     </message>
     <message>
       <source>Correct the region with the Segment Editor, or return to the list (M)</source>
-      <translation>Die Region mit dem Segment Editor korrigieren oder zur Liste zurückkehren (M)</translation>
+      <translation>Den Bereich mit dem Segment Editor korrigieren oder zur Liste zurückkehren (M)</translation>
     </message>
     <message>
       <source>Undo</source>
@@ -895,28 +895,28 @@
       <translation>Gerät für die Berechnung</translation>
     </message>
     <message>
-      <source>Members:</source>
-      <translation>Mitglieder:</translation>
-    </message>
-    <message>
-      <source>Ensemble members used to estimate uncertainty</source>
-      <translation>Ensemble-Mitglieder, aus denen die Unsicherheit geschätzt wird</translation>
-    </message>
-    <message>
-      <source>Regions to review:</source>
-      <translation>Zu prüfende Regionen:</translation>
-    </message>
-    <message>
-      <source>How many regions to review are listed</source>
-      <translation>Wie viele zu prüfende Regionen aufgelistet werden</translation>
-    </message>
-    <message>
       <source>Exact mode</source>
       <translation>Exakter Modus</translation>
     </message>
     <message>
       <source>Reproduces the original package's result (slower)</source>
       <translation>Liefert genau das Ergebnis des Originalpakets (langsamer)</translation>
+    </message>
+    <message>
+      <source>Members:</source>
+      <translation>Mitglieder:</translation>
+    </message>
+    <message>
+      <source>Ensemble members used to estimate uncertainty</source>
+      <translation>Ensemblemitglieder, aus denen die Unsicherheit geschätzt wird</translation>
+    </message>
+    <message>
+      <source>Regions:</source>
+      <translation>Bereiche:</translation>
+    </message>
+    <message>
+      <source>How many regions to review are listed</source>
+      <translation>Wie viele zu prüfende Bereiche aufgelistet werden</translation>
     </message>
     <message>
       <source>Show a quick low-resolution preview first</source>
@@ -959,7 +959,7 @@
     </message>
     <message>
       <source>Install ActiveSeg's own engine...</source>
-      <translation>Eigene Engine installieren...</translation>
+      <translation>Engine von ActiveSeg installieren...</translation>
     </message>
     <message>
       <source>Shows size and location first</source>
@@ -991,7 +991,7 @@
     </message>
     <message>
       <source>Stop</source>
-      <translation>Anhalten</translation>
+      <translation>Beenden</translation>
     </message>
     <message>
       <source>Ends the engine and frees its memory; it starts again when it is needed</source>
@@ -1023,7 +1023,7 @@
     </message>
     <message>
       <source>Weights are downloaded when a model is first used. Without internet, add them from a file.</source>
-      <translation>Gewichte werden bei der ersten Verwendung eines Modells geladen. Ohne Internet fügen Sie sie aus einer Datei hinzu.</translation>
+      <translation>Gewichte werden bei der ersten Verwendung eines Modells heruntergeladen. Ohne Internet fügen Sie sie aus einer Datei hinzu.</translation>
     </message>
     <message>
       <source>Add weights from a file...</source>
@@ -1031,7 +1031,7 @@
     </message>
     <message>
       <source>A zip of TotalSegmentator's weights that was downloaded on another computer</source>
-      <translation>Eine Zip-Datei mit Gewichten von TotalSegmentator, die auf einem anderen Computer geladen wurde</translation>
+      <translation>Eine Zip-Datei mit Gewichten von TotalSegmentator, die auf einem anderen Computer heruntergeladen wurde</translation>
     </message>
     <message>
       <source>Some of TotalSegmentator's models need a licence number:</source>
@@ -1173,7 +1173,7 @@
     </message>
     <message>
       <source>Remembered for the next start of Slicer, except for the password</source>
-      <translation>Wird bis zum nächsten Start von Slicer gemerkt, außer dem Passwort</translation>
+      <translation>Wird für den nächsten Start von Slicer gemerkt, ohne das Passwort</translation>
     </message>
     <message>
       <source>http://user:password@host:port</source>
@@ -1241,7 +1241,19 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>ActiveSeg: unsaved corrections of {count} case(s)</source>
-      <translation>ActiveSeg: nicht gespeicherte Korrekturen von {count} Fall/Fällen</translation>
+      <translation>ActiveSeg: nicht gespeicherte Korrekturen (Fälle: {count})</translation>
+    </message>
+    <message>
+      <source>ActiveSeg: the training of {name} has stopped</source>
+      <translation>ActiveSeg: Training von {name} angehalten</translation>
+    </message>
+    <message>
+      <source>ActiveSeg: the training of {name} has failed</source>
+      <translation>ActiveSeg: Training von {name} fehlgeschlagen</translation>
+    </message>
+    <message>
+      <source>ActiveSeg: the training of {name} is done</source>
+      <translation>ActiveSeg: Training von {name} fertig</translation>
     </message>
     <message>
       <source>ActiveSeg: training of {name}</source>
@@ -1298,7 +1310,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>'{ct}' shows another image than the one that was segmented, such as another frame of a sequence. {name} does not belong to it.</source>
-      <translation>'{ct}' zeigt ein anderes Bild als das segmentierte, etwa ein anderes Bild einer Sequenz. {name} gehört nicht dazu.</translation>
+      <translation>'{ct}' zeigt ein anderes Bild als das segmentierte, etwa ein anderes Einzelbild einer Sequenz. {name} gehört nicht dazu.</translation>
     </message>
     <message>
       <source>{name} is open.</source>
@@ -1310,26 +1322,26 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Segmented: no region to review was found.</source>
-      <translation>Segmentiert: keine zu prüfende Region gefunden.</translation>
+      <translation>Segmentiert: kein zu prüfender Bereich gefunden.</translation>
     </message>
     <message>
       <source>Segmented: 1 region to review.</source>
-      <translation>Segmentiert: 1 zu prüfende Region.</translation>
+      <translation>Segmentiert: 1 zu prüfender Bereich.</translation>
     </message>
     <message>
       <source>Segmented: {count} regions to review.</source>
-      <translation>Segmentiert: {count} zu prüfende Regionen.</translation>
+      <translation>Segmentiert: {count} zu prüfende Bereiche.</translation>
     </message>
   </context>
   <context>
     <name>panel.dataset_cases</name>
     <message>
       <source>{count} cases in {dataset}:</source>
-      <translation>{count} Fälle in {dataset}:</translation>
+      <translation>Fälle in {dataset} ({count}):</translation>
     </message>
     <message>
       <source>No case is stored in {dataset} yet.</source>
-      <translation>In {dataset} ist noch kein Fall gespeichert.</translation>
+      <translation>In {dataset} ist noch kein Fall abgelegt.</translation>
     </message>
     <message>
       <source>Cases ({count})...</source>
@@ -1337,7 +1349,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Remove {case} with its image, its label map and their history from {dataset}? They are lost for good.</source>
-      <translation>{case} mit Bild, Labelkarte und deren Geschichte aus {dataset} entfernen? Sie gehen endgültig verloren.</translation>
+      <translation>{case} mit Bild, Labelkarte und Verlauf aus {dataset} entfernen? Alles geht endgültig verloren.</translation>
     </message>
     <message>
       <source>Remove</source>
@@ -1368,7 +1380,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>&lt;b&gt;{version} is kept, and not used.&lt;/b&gt;&lt;br&gt;{reason}</source>
-      <translation>&lt;b&gt;{version} wird behalten und nicht verwendet.&lt;/b&gt;&lt;br&gt;{reason}</translation>
+      <translation>&lt;b&gt;{version} bleibt erhalten, wird aber nicht verwendet.&lt;/b&gt;&lt;br&gt;{reason}</translation>
     </message>
   </context>
   <context>
@@ -1387,7 +1399,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Unsaved corrections of {ct}, from {time}: {done} of {total} regions reviewed. Restore them?</source>
-      <translation>Nicht gespeicherte Korrekturen von {ct}, vom {time}: {done} von {total} Regionen geprüft. Wiederherstellen?</translation>
+      <translation>Nicht gespeicherte Korrekturen von {ct}, vom {time}: {done} von {total} Bereichen geprüft. Wiederherstellen?</translation>
     </message>
     <message>
       <source>Unsaved corrections of {ct}, from {time}. Restore them?</source>
@@ -1417,7 +1429,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>No region is chosen</source>
-      <translation>Keine Region gewählt</translation>
+      <translation>Kein Bereich gewählt</translation>
     </message>
     <message>
       <source>nothing here</source>
@@ -1425,7 +1437,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>{structures}, region {number} of {total}</source>
-      <translation>{structures}, Region {number} von {total}</translation>
+      <translation>{structures}, Bereich {number} von {total}</translation>
     </message>
   </context>
   <context>
@@ -1440,7 +1452,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Ignore all outside of reviewed regions</source>
-      <translation>Alles außerhalb geprüfter Regionen ignorieren</translation>
+      <translation>Alles außerhalb geprüfter Bereiche ignorieren</translation>
     </message>
     <message>
       <source>Unreviewed voxels: {treatment}.</source>
@@ -1484,19 +1496,19 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>No annotator is named.</source>
-      <translation>Niemand ist als Bearbeiter genannt.</translation>
+      <translation>Es ist kein Bearbeiter angegeben.</translation>
     </message>
     <message>
       <source>The CT is not the one that was segmented: another frame of a sequence?</source>
-      <translation>Das CT ist nicht das segmentierte: ein anderes Bild einer Sequenz?</translation>
+      <translation>Das CT ist nicht das segmentierte: ein anderes Einzelbild einer Sequenz?</translation>
     </message>
     <message>
       <source>{done} of {total} regions reviewed.</source>
-      <translation>{done} von {total} Regionen geprüft.</translation>
+      <translation>{done} von {total} Bereichen geprüft.</translation>
     </message>
     <message>
       <source>{count} skipped: not used as ground truth.</source>
-      <translation>{count} ausgelassen: gelten nicht als Referenz.</translation>
+      <translation>{count} übersprungen: nicht als Referenz verwendet.</translation>
     </message>
     <message>
       <source>'{name}' was deleted and will be treated as absent.</source>
@@ -1504,7 +1516,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>'{name}' is no structure of the model: say below what it is.</source>
-      <translation>'{name}' ist keine Struktur des Modells: Sagen Sie unten, was es ist.</translation>
+      <translation>'{name}' ist keine Struktur des Modells: Geben Sie unten an, was es ist.</translation>
     </message>
     <message>
       <source>Nothing was changed in the segmentation.</source>
@@ -1528,18 +1540,18 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>ignored outside of reviewed regions</source>
-      <translation>außerhalb geprüfter Regionen ignoriert</translation>
+      <translation>außerhalb geprüfter Bereiche ignoriert</translation>
     </message>
   </context>
   <context>
     <name>panel.exporting</name>
     <message>
       <source>Segment a CT and review it, or open a case of a dataset.</source>
-      <translation>Segmentieren und prüfen Sie ein CT, oder öffnen Sie einen Fall eines Datensatzes.</translation>
+      <translation>Segmentieren und prüfen Sie ein CT oder öffnen Sie einen Fall eines Datensatzes.</translation>
     </message>
     <message>
       <source>A preview cannot be exported: wait for the final result.</source>
-      <translation>Eine Vorschau kann nicht exportiert werden: Warten Sie auf das Ergebnis.</translation>
+      <translation>Eine Vorschau kann nicht exportiert werden: Warten Sie auf das endgültige Ergebnis.</translation>
     </message>
     <message>
       <source>The CT is no longer in the scene: load it again.</source>
@@ -1555,15 +1567,15 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>{case} of {dataset} would get a new revision</source>
-      <translation>{case} von {dataset} bekäme eine neue Revision</translation>
+      <translation>{case} in {dataset} bekäme eine neue Revision</translation>
     </message>
     <message>
       <source>A new case would be stored in {dataset}</source>
-      <translation>Ein neuer Fall würde in {dataset} gespeichert</translation>
+      <translation>Ein neuer Fall würde in {dataset} abgelegt</translation>
     </message>
     <message>
       <source>A new case would be stored</source>
-      <translation>Ein neuer Fall würde gespeichert</translation>
+      <translation>Ein neuer Fall würde abgelegt</translation>
     </message>
     <message>
       <source>Choose a segmentation.</source>
@@ -1583,11 +1595,11 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>not stored</source>
-      <translation>nicht abgelegt</translation>
+      <translation>offen</translation>
     </message>
     <message>
       <source>changed since</source>
-      <translation>seither geändert</translation>
+      <translation>geändert</translation>
     </message>
     <message>
       <source>stored</source>
@@ -1651,14 +1663,14 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>This would be written to {dataset}</source>
-      <translation>Das würde in {dataset} geschrieben</translation>
+      <translation>Dies würde in {dataset} geschrieben</translation>
     </message>
   </context>
   <context>
     <name>panel.focus</name>
     <message>
       <source>{count} regions were reviewed. Replace the list? Your edits stay.</source>
-      <translation>{count} Regionen wurden geprüft. Die Liste ersetzen? Ihre Bearbeitungen bleiben.</translation>
+      <translation>Geprüfte Bereiche: {count}. Die Liste ersetzen? Ihre Bearbeitungen bleiben.</translation>
     </message>
     <message>
       <source>Replace</source>
@@ -1666,15 +1678,15 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>{count} regions to review in {where}.</source>
-      <translation>{count} zu prüfende Regionen in {where}.</translation>
+      <translation>Zu prüfende Bereiche in {where}: {count}.</translation>
     </message>
     <message>
       <source>No region to review was found in {where}: the model is confident there.</source>
-      <translation>In {where} wurde keine zu prüfende Region gefunden: Dort ist das Modell sicher.</translation>
+      <translation>In {where} wurde kein zu prüfender Bereich gefunden: Dort ist das Modell sicher.</translation>
     </message>
     <message>
       <source>Finding regions...</source>
-      <translation>Regionen werden gesucht...</translation>
+      <translation>Bereiche werden gesucht...</translation>
     </message>
     <message>
       <source>No structure of this segmentation is called '{text}'.</source>
@@ -1690,7 +1702,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>all structures</source>
-      <translation>alle Strukturen</translation>
+      <translation>allen Strukturen</translation>
     </message>
     <message>
       <source>{count} structures</source>
@@ -1911,7 +1923,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>trying the packages</source>
-      <translation>Pakete werden ausprobiert</translation>
+      <translation>Pakete werden getestet</translation>
     </message>
     <message>
       <source>Looking at what an installation needs</source>
@@ -1931,7 +1943,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Trying your Python</source>
-      <translation>Ihr Python wird ausprobiert</translation>
+      <translation>Ihr Python wird getestet</translation>
     </message>
     <message>
       <source>Step {step} of {steps}: {stage}</source>
@@ -1983,7 +1995,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>The engine is not installed. It is a Python environment, apart from Slicer's own.</source>
-      <translation>Die Engine ist nicht installiert. Sie ist eine Python-Umgebung, getrennt von der von Slicer.</translation>
+      <translation>Die Engine ist nicht installiert. Sie ist eine Python-Umgebung, getrennt von der in Slicer.</translation>
     </message>
     <message>
       <source>The installation of the engine was not completed. What was downloaded is kept.</source>
@@ -2007,7 +2019,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Your Python is being tried.</source>
-      <translation>Ihr Python wird ausprobiert.</translation>
+      <translation>Ihr Python wird getestet.</translation>
     </message>
     <message>
       <source>Another Slicer is changing the engine. Wait until it is done there.</source>
@@ -2027,7 +2039,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>ActiveSeg was updated, its engine was not. It works until you update it.</source>
-      <translation>ActiveSeg wurde aktualisiert, die Engine nicht. Sie arbeitet weiter, bis Sie sie aktualisieren.</translation>
+      <translation>ActiveSeg wurde aktualisiert, die Engine nicht. Sie lässt sich weiter verwenden, bis Sie sie aktualisieren.</translation>
     </message>
     <message>
       <source>The engine is running.</source>
@@ -2043,30 +2055,30 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Install what is missing into that Python, or let ActiveSeg install an environment of its own.</source>
-      <translation>Installieren Sie das Fehlende in dieses Python, oder lassen Sie ActiveSeg eine eigene Umgebung installieren.</translation>
+      <translation>Installieren Sie das Fehlende in dieses Python oder lassen Sie ActiveSeg eine eigene Umgebung installieren.</translation>
     </message>
   </context>
   <context>
     <name>panel.keys_card</name>
     <message>
       <source>next region</source>
-      <translation>nächste Region</translation>
+      <translation>nächster Bereich</translation>
     </message>
     <message>
       <source>region before</source>
-      <translation>vorherige Region</translation>
+      <translation>vorheriger Bereich</translation>
     </message>
     <message>
       <source>accept: the region is correct as it is now</source>
-      <translation>annehmen: Die Region ist richtig, wie sie ist</translation>
+      <translation>annehmen: Der Bereich ist richtig, wie er ist</translation>
     </message>
     <message>
       <source>skip: the region stays undecided</source>
-      <translation>auslassen: Die Region bleibt unentschieden</translation>
+      <translation>überspringen: Der Bereich bleibt unentschieden</translation>
     </message>
     <message>
       <source>reopen: take the decision back</source>
-      <translation>öffnen: die Entscheidung zurücknehmen</translation>
+      <translation>wieder öffnen: die Entscheidung zurücknehmen</translation>
     </message>
     <message>
       <source>edit with the Segment Editor, and back to the list</source>
@@ -2086,7 +2098,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>redo it</source>
-      <translation>sie wiederholen</translation>
+      <translation>Zurückgenommenes wiederholen</translation>
     </message>
     <message>
       <source>heat map on or off</source>
@@ -2106,7 +2118,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>in the list: the region above or below; in the alternatives: preview</source>
-      <translation>in der Liste: die Region darüber oder darunter; in den Alternativen: Vorschau</translation>
+      <translation>in der Liste: der Bereich darüber oder darunter; in den Alternativen: Vorschau</translation>
     </message>
     <message>
       <source>Return</source>
@@ -2114,7 +2126,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>in the list: show the region again; in the alternatives: take it</source>
-      <translation>in der Liste: die Region wieder zeigen; in den Alternativen: übernehmen</translation>
+      <translation>in der Liste: den Bereich wieder zeigen; in den Alternativen: übernehmen</translation>
     </message>
     <message>
       <source>Esc</source>
@@ -2137,12 +2149,28 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
       <translation>Sie wirken in den Ansichten und im Panel, nicht beim Tippen.</translation>
     </message>
     <message>
+      <source>J, O, H and D work while the list is shown, not the editor.</source>
+      <translation>J, O, H und D wirken, solange die Liste zu sehen ist, nicht im Editor.</translation>
+    </message>
+    <message>
       <source>Keys of the review</source>
       <translation>Tasten beim Prüfen</translation>
     </message>
   </context>
   <context>
     <name>panel.learning</name>
+    <message>
+      <source>The training of {name} has ended or stopped meanwhile.</source>
+      <translation>Das Training von {name} ist inzwischen beendet oder angehalten.</translation>
+    </message>
+    <message>
+      <source>A training of {name} is running; it was started before Slicer.</source>
+      <translation>Ein Training von {name} läuft; es wurde schon vor Slicer gestartet.</translation>
+    </message>
+    <message>
+      <source>Open</source>
+      <translation>Öffnen</translation>
+    </message>
     <message>
       <source>Cases ({count})</source>
       <translation>Fälle ({count})</translation>
@@ -2153,7 +2181,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>stopped</source>
-      <translation>angehalten</translation>
+      <translation>gestoppt</translation>
     </message>
     <message>
       <source>paused {percent} %</source>
@@ -2169,7 +2197,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>{count} waiting</source>
-      <translation>{count} warten</translation>
+      <translation>{count} wartend</translation>
     </message>
   </context>
   <context>
@@ -2187,7 +2215,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Whole body</source>
-      <translation>Ganzer Körper</translation>
+      <translation>Ganzkörper</translation>
     </message>
     <message>
       <source>Organs</source>
@@ -2203,7 +2231,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Demonstration</source>
-      <translation>Vorführung</translation>
+      <translation>Demonstration</translation>
     </message>
     <message>
       <source>{size} MB to download</source>
@@ -2239,11 +2267,11 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Its weights are downloaded at the first use, or added from a file.</source>
-      <translation>Seine Gewichte werden bei der ersten Verwendung geladen oder aus einer Datei hinzugefügt.</translation>
+      <translation>Seine Gewichte werden bei der ersten Verwendung heruntergeladen oder aus einer Datei hinzugefügt.</translation>
     </message>
     <message>
       <source>Its weights are damaged or of another version and are downloaded again.</source>
-      <translation>Seine Gewichte sind beschädigt oder von einer anderen Version und werden neu geladen.</translation>
+      <translation>Seine Gewichte sind beschädigt oder von einer anderen Version und werden neu heruntergeladen.</translation>
     </message>
     <message>
       <source>It needs a licence number of TotalSegmentator.</source>
@@ -2257,8 +2285,8 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
       <translation>Die Modelle konnten nicht aufgelistet werden.</translation>
     </message>
     <message>
-      <source>The engine is starting. Its models are listed here in a moment.</source>
-      <translation>Die Engine startet. Ihre Modelle erscheinen gleich hier.</translation>
+      <source>{engine} Its models are listed here in a moment.</source>
+      <translation>{engine} Ihre Modelle werden gleich hier aufgelistet.</translation>
     </message>
     <message>
       <source>1 structure</source>
@@ -2328,7 +2356,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>made inside the project</source>
-      <translation>im Projekt angelegt</translation>
+      <translation>wird im Projekt angelegt</translation>
     </message>
     <message>
       <source>The engine is needed to open or begin a project.</source>
@@ -2379,7 +2407,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Was all of {case} reviewed? Every voxel of it measures versions from now on.</source>
-      <translation>Wurde {case} ganz geprüft? Jeder Voxel davon misst von jetzt an die Versionen.</translation>
+      <translation>Wurde {case} ganz geprüft? Von jetzt an werden die Versionen an jedem seiner Voxel gemessen.</translation>
     </message>
     <message>
       <source>Mark as reviewed</source>
@@ -2391,7 +2419,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>held out, measures</source>
-      <translation>zurückgehalten, misst</translation>
+      <translation>zurückgehalten, zum Messen</translation>
     </message>
     <message>
       <source>no patient ID</source>
@@ -2437,7 +2465,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>skipped</source>
-      <translation>ausgelassen</translation>
+      <translation>übersprungen</translation>
     </message>
     <message>
       <source>members disagree</source>
@@ -2481,11 +2509,11 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Why the region is listed</source>
-      <translation>Warum die Region aufgelistet ist</translation>
+      <translation>Warum der Bereich aufgelistet ist</translation>
     </message>
     <message>
       <source>Share of doubt: a full bar is a coin toss between two structures</source>
-      <translation>Anteil des Zweifels: Ein voller Balken heißt unentschieden zwischen zwei Strukturen</translation>
+      <translation>Anteil des Zweifels: Ein voller Balken bedeutet unentschieden zwischen zwei Strukturen</translation>
     </message>
     <message>
       <source>All states</source>
@@ -2493,18 +2521,18 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Worst first</source>
-      <translation>Schlechteste zuerst</translation>
+      <translation>Unsicherste zuerst</translation>
     </message>
   </context>
   <context>
     <name>panel.review</name>
     <message>
       <source>Region {number} of {total}, {structures}, {ml} mL</source>
-      <translation>Region {number} von {total}, {structures}, {ml} mL</translation>
+      <translation>Bereich {number} von {total}, {structures}, {ml} mL</translation>
     </message>
     <message>
       <source>{total} regions to review</source>
-      <translation>{total} zu prüfende Regionen</translation>
+      <translation>Zu prüfende Bereiche: {total}</translation>
     </message>
     <message>
       <source>{done} of {total} decided</source>
@@ -2528,11 +2556,11 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>All {total} regions are decided: {accepted} accepted, {corrected} corrected, {skipped} skipped.</source>
-      <translation>Alle {total} Regionen sind entschieden: {accepted} angenommen, {corrected} korrigiert, {skipped} ausgelassen.</translation>
+      <translation>Alle {total} Bereiche sind entschieden: {accepted} angenommen, {corrected} korrigiert, {skipped} übersprungen.</translation>
     </message>
     <message>
       <source>The regions that are shown are decided; {count} more are hidden by the filters.</source>
-      <translation>Die gezeigten Regionen sind entschieden; {count} weitere blenden die Filter aus.</translation>
+      <translation>Die gezeigten Bereiche sind entschieden; die Filter blenden {count} weitere aus.</translation>
     </message>
     <message>
       <source>Show all</source>
@@ -2540,11 +2568,11 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>There is no segmentation of this CT to review yet.</source>
-      <translation>Es gibt noch keine Segmentierung dieses CTs zu prüfen.</translation>
+      <translation>Von diesem CT gibt es noch keine Segmentierung zu prüfen.</translation>
     </message>
     <message>
       <source>'{name}' was not made by ActiveSeg: there are no regions to review. Choose another one, or segment.</source>
-      <translation>'{name}' stammt nicht von ActiveSeg: Es gibt keine Regionen zu prüfen. Wählen Sie eine andere, oder segmentieren Sie.</translation>
+      <translation>'{name}' stammt nicht von ActiveSeg: Es gibt keine Bereiche zu prüfen. Wählen Sie eine andere oder segmentieren Sie.</translation>
     </message>
     <message>
       <source>The CT of '{name}' is no longer in the scene. Load the same CT again to go on.</source>
@@ -2556,18 +2584,18 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>'{case}' comes from a dataset and has no regions to review. Press Edit to correct it.</source>
-      <translation>'{case}' kommt aus einem Datensatz und hat keine Regionen zu prüfen. Drücken Sie Ändern, um zu korrigieren.</translation>
+      <translation>'{case}' kommt aus einem Datensatz und hat keine Bereiche zu prüfen. Drücken Sie Ändern, um zu korrigieren.</translation>
     </message>
     <message>
       <source>No region to review was found. Press Edit to correct the segmentation.</source>
-      <translation>Es wurde keine zu prüfende Region gefunden. Drücken Sie Ändern, um die Segmentierung zu korrigieren.</translation>
+      <translation>Es wurde kein zu prüfender Bereich gefunden. Drücken Sie Ändern, um die Segmentierung zu korrigieren.</translation>
     </message>
   </context>
   <context>
     <name>panel.run_progress</name>
     <message>
       <source>Stop</source>
-      <translation>Anhalten</translation>
+      <translation>Beenden</translation>
     </message>
     <message>
       <source>Cancel</source>
@@ -2607,7 +2635,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Downloading weights</source>
-      <translation>Gewichte werden geladen</translation>
+      <translation>Gewichte werden heruntergeladen</translation>
     </message>
     <message>
       <source>Reading the image</source>
@@ -2631,7 +2659,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Finding regions to review</source>
-      <translation>Zu prüfende Regionen werden gesucht</translation>
+      <translation>Zu prüfende Bereiche werden gesucht</translation>
     </message>
     <message>
       <source>Saving</source>
@@ -2728,10 +2756,6 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
       <translation>CT laden</translation>
     </message>
     <message>
-      <source>The engine is starting.</source>
-      <translation>Die Engine startet.</translation>
-    </message>
-    <message>
       <source>starting</source>
       <translation>startet</translation>
     </message>
@@ -2816,7 +2840,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>ActiveSeg segments a CT, shows where the model is uncertain, and learns from your corrections. It needs an engine: a Python environment that is kept apart from Slicer's own.</source>
-      <translation>ActiveSeg segmentiert ein CT, zeigt, wo das Modell unsicher ist, und lernt aus Ihren Korrekturen. Es braucht eine Engine: eine Python-Umgebung, getrennt von der von Slicer.</translation>
+      <translation>ActiveSeg segmentiert ein CT, zeigt, wo das Modell unsicher ist, und lernt aus Ihren Korrekturen. Es braucht eine Engine: eine Python-Umgebung, getrennt von der in Slicer.</translation>
     </message>
     <message>
       <source>The engine is installed. Load a CT and press Segment.</source>
@@ -2882,7 +2906,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     <name>panel.steps</name>
     <message>
       <source>Segment</source>
-      <translation>Segment</translation>
+      <translation>Segmentieren</translation>
     </message>
     <message>
       <source>Review</source>
@@ -2913,11 +2937,11 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Cancel the training? What {time} of training have learned is lost; Pause would keep it.</source>
-      <translation>Das Training abbrechen? Was in {time} gelernt wurde, geht verloren; Pause würde es behalten.</translation>
+      <translation>Das Training abbrechen? Was in {time} gelernt wurde, geht verloren; mit Pause bleibt es erhalten.</translation>
     </message>
     <message>
       <source>Cancel the training? Everything it has learned so far is lost; Pause would keep it.</source>
-      <translation>Das Training abbrechen? Alles bisher Gelernte geht verloren; Pause würde es behalten.</translation>
+      <translation>Das Training abbrechen? Alles bisher Gelernte geht verloren; mit Pause bleibt es erhalten.</translation>
     </message>
     <message>
       <source>Cancel training</source>
@@ -2937,7 +2961,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>{version} is kept, and not used: {reason}</source>
-      <translation>{version} wird behalten und nicht verwendet: {reason}</translation>
+      <translation>{version} bleibt erhalten, wird aber nicht verwendet: {reason}</translation>
     </message>
     <message>
       <source>The training of {name} has stopped and can be resumed.</source>
@@ -2961,7 +2985,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>A training of {name} is running; it was started before Slicer.</source>
-      <translation>Ein Training von {name} läuft; es wurde vor Slicer gestartet.</translation>
+      <translation>Ein Training von {name} läuft; es wurde schon vor Slicer gestartet.</translation>
     </message>
     <message>
       <source>Starting</source>
@@ -3005,7 +3029,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>, loss {loss:.3f}</source>
-      <translation>, Verlust {loss:.3f}</translation>
+      <translation>, Loss {loss:.3f}</translation>
     </message>
     <message>
       <source>, {left} left</source>
@@ -3024,7 +3048,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>loss</source>
-      <translation>Verlust</translation>
+      <translation>Loss</translation>
     </message>
     <message>
       <source>mean Dice on training patches</source>
@@ -3036,7 +3060,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>, loss {loss:.3f}</source>
-      <translation>, Verlust {loss:.3f}</translation>
+      <translation>, Loss {loss:.3f}</translation>
     </message>
     <message>
       <source>, mean Dice {dice:.3f}</source>
@@ -3047,7 +3071,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     <name>panel.training_plan</name>
     <message>
       <source>New to the model: {names}. Check this under Cases before the first training.</source>
-      <translation>Neu für das Modell: {names}. Prüfen Sie das unter Fälle vor dem ersten Training.</translation>
+      <translation>Neu für das Modell: {names}. Prüfen Sie das vor dem ersten Training unter Fälle.</translation>
     </message>
     <message>
       <source>begins with</source>
@@ -3075,7 +3099,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Train on {cases} cases? It takes {time}, and {memory} of memory.</source>
-      <translation>Mit {cases} Fällen trainieren? Es dauert {time} und braucht {memory} Speicher.</translation>
+      <translation>Jetzt trainieren? Fälle: {cases}, Dauer: {time}, Speicher: {memory}.</translation>
     </message>
     <message>
       <source>Train</source>
@@ -3117,7 +3141,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>region {number} {state}</source>
-      <translation>Region {number} {state}</translation>
+      <translation>Bereich {number} {state}</translation>
     </message>
   </context>
   <context>
@@ -3128,7 +3152,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>{second} compared with {first}</source>
-      <translation>{second} verglichen mit {first}</translation>
+      <translation>{second} im Vergleich mit {first}</translation>
     </message>
     <message>
       <source>Make {version} the current version, whatever the comparison says?</source>
@@ -3140,7 +3164,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Return to the version before {version}? {version} is kept, and can be made current again.</source>
-      <translation>Zur Version vor {version} zurückkehren? {version} bleibt und kann wieder aktuell werden.</translation>
+      <translation>Zur Version vor {version} zurückkehren? {version} bleibt erhalten und kann wieder aktuell werden.</translation>
     </message>
     <message>
       <source>Roll back</source>
@@ -3187,7 +3211,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     <name>panel.view_3d</name>
     <message>
       <source>3D: the region and what lies around it</source>
-      <translation>3D: die Region und ihre Umgebung</translation>
+      <translation>3D: der Bereich und seine Umgebung</translation>
     </message>
     <message>
       <source>3D: the whole segmentation</source>
