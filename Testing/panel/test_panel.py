@@ -482,6 +482,18 @@ def test_without_an_engine_the_panel_says_how_to_get_one(without_engine: User) -
     assert user.widget.panel.message.text == "", "the card says it all"
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_module_that_goes_while_it_is_open_lets_go_of_what_it_observes(without_engine: User) -> None:
+    user = without_engine
+    user.load_ct()
+    node = user.node
+    user.widget.cleanup()
+    assert user.node is None
+    assert not node.parameterNode.HasObserver("ModifiedEvent")
+    user.widget.cleanup = lambda: None
+    user.module.parent.isEntered = False
+
+
 def test_what_an_installation_needs_is_told_before_anything_is_done(without_engine: User) -> None:
     user = without_engine
     assert "GB to download" in user.ui.setupSizeLabel.text

@@ -107,13 +107,13 @@ class ModulePanel(VTKObservationMixin, Listener):
         self._take_parameter_node(None)
 
     def cleanup(self) -> None:
+        self._take_parameter_node(None)
         self.removeObservers()
         self._scene_events.close()
         self._observer.observe(None)
         self._later.close()
         for due in (self.edit_timer, self._update_timer):
             due.stop()
-        self._take_parameter_node(None)
         self.review.cleanup()
         self.editing.cleanup()
         self.exporting.close()
