@@ -30,8 +30,17 @@ def application() -> QtWidgets.QApplication:
     return made
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The module is imported anew in each test, which is quick when its files are compiled only once."""
+    before = sys.pycache_prefix, sys.dont_write_bytecode
+    sys.pycache_prefix, sys.dont_write_bytecode = str(tmp_path_factory.mktemp("compiled")), False
+    yield
+    sys.pycache_prefix, sys.dont_write_bytecode = before
+
+
 @pytest.fixture
-def slicer_core(application: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def slicer_core(application: Any, compiled: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Slicer with an empty scene; what slots raise fails the test."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

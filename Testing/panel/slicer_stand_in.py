@@ -6,6 +6,7 @@ Where Slicer only prints an error, this raises. What Slicer draws is not here.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import inspect
 import os
@@ -139,10 +140,16 @@ def tr(text: str) -> str:
 # slicer.util.
 
 
-def load_ui(path: str) -> Any:
+@functools.cache
+def ui_loader() -> QtUiTools.QUiLoader:
     loader = QtUiTools.QUiLoader()
     for widget in mrml_widgets.ALL_IN_FILES:
         loader.registerCustomWidget(widget)
+    return loader
+
+
+def load_ui(path: str) -> Any:
+    loader = ui_loader()
     tree = ElementTree.parse(path)
     connections = tree.getroot().find("connections")
     wanted = [tuple(c.findtext(part) for part in ("sender", "signal", "receiver", "slot")) for c in connections or ()]

@@ -297,6 +297,8 @@ class Installation:
 
     def shutdown(self, timeout_s: float = 5.0) -> None:
         """End what is being done and wait until it is gone; no callback is called."""
+        if self.is_looking:
+            self._make_way()
         process, self._process, self._action = self._process, None, None
         if process is not None and process.state() != self._qt.QProcess.ProcessState.NotRunning:
             process.closeWriteChannel()
