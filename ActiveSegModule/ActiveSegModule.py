@@ -186,7 +186,9 @@ class ActiveSegModuleTest(ScriptedLoadableModuleTest):
             self.tearDown()
 
     def test_segment_review_correct_export(self):
+        self.day.look_at_pages()
         self.day.segment()
+        self.day.keys()
         self.day.review()
         self.day.edit()
         self.day.export()

@@ -35,6 +35,23 @@ OUTPUT = "ACTIVESEG_TEST_OUTPUT"
 MODULE = "ActiveSegModule"
 GUARD_S = 600.0
 """Nothing that is waited for takes so long on any computer; then the test fails instead of hanging."""
+LAPTOP = (1280, 800)
+KEYS = {
+    "nextButton": "N",
+    "previousButton": "Shift+N",
+    "acceptButton": "C",
+    "reopenButton": "Shift+C",
+    "skipButton": "K",
+    "editButton": "M",
+    "showAlternativeButton": "J",
+    "takeAlternativeButton": "O",
+    "undoButton": "U",
+    "redoButton": "Shift+U",
+    "heatMapButton": "H",
+    "surfacesButton": "D",
+    "keysButton": "?",
+}
+"""Of the buttons of *Review*. Qt calls none of two buttons with the same key."""
 WIDEST_FACE = 421
 """The size hint, in pixels: Slicer's dock becomes wider than 480 when the panel asks for more than 425."""
 
@@ -64,8 +81,10 @@ class SelfTest:
         self._hook(kind, error, trace)
 
     def _open(self) -> None:
-        if slicer.util.mainWindow() is not None:
+        window = slicer.util.mainWindow()
+        if window is not None:
             slicer.util.selectModule(MODULE)
+            window.resize(*LAPTOP)
         self.widget = slicer.util.getModuleWidget(MODULE)
         self._assert.assertTrue(self.widget.isReady, "The panel was not set up:\n" + "\n".join(self._errors))
         self._enter()
@@ -91,6 +110,41 @@ class SelfTest:
     def table(self) -> RegionList:
         return self.widget.panel.review.table
 
+    @property
+    def page(self) -> str:
+        """Which page is shown."""
+        return str(self.ui.pages.currentWidget().objectName)
+
+    def look_at_pages(self) -> None:
+        """The card that sets up an engine, and the settings; both go away again."""
+        self._picture("0_segment")
+        self.widget.panel.installation.card.open()
+        self._wait(lambda: not self.widget.logic.installation.is_looking)
+        self._assert.assertEqual(self.page, "setupPage")
+        self._picture("0_card")
+        self.ui.setupCloseButton.click()
+        self._assert.assertEqual(self.page, "segmentPage")
+        self.ui.settingsButton.click()
+        self._assert.assertEqual(self.page, "settingsPage")
+        self._picture("0_settings")
+        self.ui.segmentStep.click()
+        self._assert.assertEqual(self.page, "segmentPage")
+
+    def keys(self) -> None:
+        """Each button has its key, its tool tip tells it, and nothing else of Slicer's window has it."""
+        for name, key in KEYS.items():
+            button = getattr(self.ui, name)
+            self._assert.assertEqual(str(button.shortcut.toString()), key)
+            self._assert.assertIn(f"({key})", str(button.toolTip))
+        window = slicer.util.mainWindow()
+        if window is not None:
+            actions = slicer.util.findChildren(window, className="QAction")
+            taken = {str(action.shortcut.toString()) for action in actions}
+            self._assert.assertEqual(taken & set(KEYS.values()), set())
+        self.ui.keysButton.click()
+        self._picture("2_keys")
+        self.ui.keysButton.click()
+
     def segment(self) -> None:
         """Load the phantom, choose the demo model, press the large button."""
         self._load_phantom()
@@ -102,7 +156,8 @@ class SelfTest:
         self._wait(lambda: self.widget.logic.segmenting.running is None)
         self._wait(lambda: self.widget.logic.review.case is not None)
         self._drafts.add(self.case.id)
-        self._assert.assertIn("regions to review", self.widget.panel.message.text)
+        self._assert.assertEqual(self.page, "reviewPage")
+        self._assert.assertTrue(any("regions to review" in told.text for told in self.widget.panel.message.earlier))
         self._assert.assertIn("liver", self.case.decided)
         self._assert.assertLessEqual(set(self.case.read_back().present), set(self.case.decided))
         self._assert.assertEqual(self.case.segmentation.empty_segments(), ())
@@ -189,7 +244,12 @@ class SelfTest:
         self.ui.exportButton.click()
         self._wait(lambda: self.ui.exportButton.enabled and self.ui.datasetTable.rowCount == 1)
         self._assert.assertEqual(json.loads((dataset / "dataset.json").read_text("utf-8"))["numTraining"], 1)
+        self._assert.assertIn("CT_0001", self.widget.panel.message.text)
         self._picture("5_exported")
+        self.ui.messageActionButton.click()  # Learn
+        self._assert.assertEqual(self.page, "learnPage")
+        self._picture("5_learn")
+        self.ui.exportStep.click()
 
     def save_reopen_and_export_again(self) -> None:
         """A saved scene has everything; its export updates the same case of the dataset."""

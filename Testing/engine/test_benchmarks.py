@@ -11,11 +11,12 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 BENCHMARKS = sorted(path.name for path in FOLDER.glob("*.py") if path.name != "asked.py")
-IN_SLICER = {"confined_stroke.py", "event_loop.py", "scene_roundtrip.py", "scene_saving.py"}
+IN_SLICER = {"confined_stroke.py", "day.py", "event_loop.py", "scene_roundtrip.py", "scene_saving.py"}
 NOWHERE = "/not/there/file"
 WRONG = {
     "confined_stroke.py": [["--json", NOWHERE]],
     "dataset_add.py": [["many"], ["0"]],
+    "day.py": [["--json", NOWHERE]],
     "event_loop.py": [["--json", NOWHERE]],
     "finetuning.py": [["--json", NOWHERE]],
     "learning_curve.py": [["--json", NOWHERE], ["--counts", "x"]],

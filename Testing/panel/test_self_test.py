@@ -21,6 +21,6 @@ def test_a_users_day_passes_twice_and_leaves_nothing(panel: Any, tmp_path: Path,
         assert not result.failures, result.failures[0][1]
         assert result.testsRun == 2
         assert not result.skipped
-    assert len(list((tmp_path / "pictures").glob("*.png"))) >= 5
+    assert len(list((tmp_path / "pictures").glob("*.png"))) >= 12
     drafts = panel.widget.logic.dataFolder / "drafts"
     assert not [path for path in drafts.iterdir() if path.is_dir()]

@@ -87,7 +87,7 @@ class User:
         with self.answered_again.telling() if self.answered_again else contextlib.nullcontext():
             self.press_segment()
             until(lambda: self.logic.segmenting.running is None)
-        assert self.widget.panel.message.text.startswith("Segmented: ")
+        assert any(told.text.startswith("Segmented: ") for told in self.widget.panel.message.earlier)
         until(lambda: self.case is not None and self.listed)
         return self.case
 
