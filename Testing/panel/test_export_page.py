@@ -91,7 +91,7 @@ def test_a_stored_case_says_so_until_it_is_changed(user: User, case: Any, tmp_pa
     assert "liver: 3 mL more." in summary(user)
     assert user.widget.panel.steps.state(Step.EXPORT).text == "stored"
     user.widget.panel.case_changed_by_user()
-    until(lambda: user.widget.panel.steps.state(Step.EXPORT).text == "changed since")
+    until(lambda: user.widget.panel.steps.state(Step.EXPORT).text == "changed")
     until(lambda: "CT_0001 of Dataset801_Liver would get a new revision" in summary(user))
 
 

@@ -676,7 +676,7 @@ def test_the_patient_stays_with_the_case_and_the_name_is_one_that_nnunet_can_hav
 
     user.paint(case, "aorta", ((2, 5), (2, 5), (2, 5)))
     until(lambda: "Stored as CT_0001" not in user.ui.summaryBrowser.plainText)
-    assert user.widget.panel.steps.state(Step.EXPORT).text == "changed since"
+    assert user.widget.panel.steps.state(Step.EXPORT).text == "changed"
     user.core.save(tmp_path / "case.mrb")
     user.core.load(tmp_path / "case.mrb")
     (again,) = cases_of(user)

@@ -199,7 +199,7 @@ class ExportingSection(Section):
         stored = stored_of(case.node)
         if stored is None:
             return StepState(_("not stored"))
-        return StepState(_("changed since")) if stored.changed else StepState(_("stored"), Mark.DONE)
+        return StepState(_("changed")) if stored.changed else StepState(_("stored"), Mark.DONE)
 
     # The export.
 

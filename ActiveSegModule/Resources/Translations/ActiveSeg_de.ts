@@ -362,7 +362,7 @@
     </message>
     <message>
       <source>Frozen stages:</source>
-      <translation>Eingefrorene Stufen:</translation>
+      <translation>Eingefroren:</translation>
     </message>
     <message>
       <source>Encoder stages to freeze</source>
@@ -848,7 +848,7 @@
     </message>
     <message>
       <source>Add nnU-Net...</source>
-      <translation>nnU-Net hinzufügen...</translation>
+      <translation>nnU-Net wählen...</translation>
     </message>
     <message>
       <source>Use an nnU-Net model from a folder</source>
@@ -1598,7 +1598,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
       <translation>offen</translation>
     </message>
     <message>
-      <source>changed since</source>
+      <source>changed</source>
       <translation>geändert</translation>
     </message>
     <message>
@@ -1855,11 +1855,11 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>{disk} on disk; nothing is downloaded</source>
-      <translation>{disk} auf der Festplatte; nichts wird heruntergeladen</translation>
+      <translation>belegt {disk}; nichts wird heruntergeladen</translation>
     </message>
     <message>
       <source>about {download} to download, {disk} on disk</source>
-      <translation>etwa {download} herunterzuladen, {disk} auf der Festplatte</translation>
+      <translation>Download etwa {download}, belegt {disk}</translation>
     </message>
     <message>
       <source>({free} free)</source>
@@ -1879,15 +1879,15 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>weights of models, {least} to {most}, at their first use</source>
-      <translation>Gewichte der Modelle, {least} bis {most}, bei ihrer ersten Verwendung</translation>
+      <translation>Gewichte je Modell, {least} bis {most}, bei Erstnutzung</translation>
     </message>
     <message>
       <source>PyTorch for NVIDIA graphics cards, nnU-Net, TotalSegmentator</source>
-      <translation>PyTorch für NVIDIA-Grafikkarten, nnU-Net, TotalSegmentator</translation>
+      <translation>PyTorch (NVIDIA), nnU-Net, TotalSegmentator</translation>
     </message>
     <message>
       <source>PyTorch for the CPU, nnU-Net, TotalSegmentator</source>
-      <translation>PyTorch für die CPU, nnU-Net, TotalSegmentator</translation>
+      <translation>PyTorch (CPU), nnU-Net, TotalSegmentator</translation>
     </message>
     <message>
       <source>Folder: {folder}</source>
@@ -3152,7 +3152,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>{second} compared with {first}</source>
-      <translation>{second} im Vergleich mit {first}</translation>
+      <translation>{second} gegen {first}</translation>
     </message>
     <message>
       <source>Make {version} the current version, whatever the comparison says?</source>
