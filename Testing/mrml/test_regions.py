@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
+import vtk
 from scene_cases import PLAIN, oblique
 
 from activeseg.core.correction import RegionState
@@ -94,11 +95,32 @@ def test_states_belong_to_numbers_whatever_rows_the_user_removes(case):
         table.set_state(1, RegionState.ACCEPTED)
 
 
-def test_unknown_state_in_the_table_is_named(case):
+def test_a_word_that_is_no_state_decides_nothing(case):
     table = table_of(case)
+    table.set_state(2, RegionState.ACCEPTED)
     table.node.SetCellText(1, COLUMNS.index("State"), "looks fine")
-    with pytest.raises(InputError, match="Region 2 has the state 'looks fine'"):
-        table.states()
+    assert table.states() == {1: RegionState.OPEN, 2: RegionState.OPEN}
+
+
+def test_rows_of_no_region_are_passed_over(case):
+    table = table_of(case)
+    column = table.node.GetTable().GetColumn(0)
+    column.SetVariantValue(0, vtk.vtkVariant("nothing"))
+    column.SetVariantValue(1, vtk.vtkVariant(7))
+    assert table.states() == {1: RegionState.OPEN, 2: RegionState.OPEN}
+
+
+def test_a_table_that_lost_its_columns_has_the_states_that_it_came_with(case):
+    table = table_of(case)
+    for _ in range(4):
+        table.node.RemoveColumn(0)
+    assert table.states() == {1: RegionState.OPEN, 2: RegionState.OPEN}
+
+
+def test_a_million_rows_of_no_region_are_passed_over(case):
+    table = table_of(case)
+    table.node.GetTable().SetNumberOfRows(1_000_000)
+    assert set(table.states()) == {1, 2}
 
 
 def test_entries_that_are_no_regions_are_refused(case):

@@ -13,7 +13,9 @@ from slicer_application import SlicerCore
 from activeseg.core.correction import RegionState
 from activeseg.core.errors import InputError
 from ActiveSegModuleLib.logic.review import CaseReview
+from ActiveSegModuleLib.scene import edited
 from ActiveSegModuleLib.scene.case import Case
+from ActiveSegModuleLib.scene.edited import identities
 from ActiveSegModuleLib.scene.labelmap import array_of
 from ActiveSegModuleLib.scene.views import Viewpoint
 
@@ -453,3 +455,18 @@ def _segmentations(core: SlicerCore) -> list[slicer.vtkMRMLSegmentationNode]:
     nodes = core.scene.GetNodesByClass("vtkMRMLSegmentationNode")
     nodes.UnRegister(None)
     return [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
+
+
+def test_many_regions_are_looked_at_with_one_reading_of_the_segments(
+    case: Case, review: CaseReview, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 117 segments and 200 regions each click took 6 s where the segments were read for each region."""
+    entries = [{**REGION, "number": number, "alternatives": []} for number in range(1, 101)]
+    case.set_regions(entries, b"", PLAIN)
+    review.first()
+    reads = []
+    monkeypatch.setattr(edited, "identities", lambda node: reads.append(node) or identities(node))
+    review.accept()
+    assert len(reads) <= 5  # what is edited, and what the region holds
+    assert review.next_open() == 2
+    assert len(reads) <= 5

@@ -6,6 +6,7 @@ import io
 import math
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,13 +20,16 @@ MOST_ARRAYS = 10_000
 _LONGEST_HEADER = 10_000
 
 
-def read_npz(source: Path | bytes, most_bytes: int, what: str, action: str = "") -> dict[str, npt.NDArray[Any]]:
+def read_npz(
+    source: Path | bytes, most_bytes: int, what: str, action: str = "", only: Collection[str] | None = None
+) -> dict[str, npt.NDArray[Any]]:
     """All arrays by name, from a file or from the bytes of one.
 
     Parameters
     ----------
     most_bytes : that all arrays together may take; more is refused by what their headers say, before it is unpacked
     what : the beginning of the sentence of an error, such as "The file 'layers.npz'"; ``action`` follows it
+    only : the names of those that are wanted; the others are not unpacked
 
     Raises
     ------
@@ -33,7 +37,7 @@ def read_npz(source: Path | bytes, most_bytes: int, what: str, action: str = "")
     """
     try:
         with open_regular(source) if isinstance(source, Path) else io.BytesIO(source) as file:
-            return _read(file, most_bytes)
+            return _read(file, most_bytes, only)
     except InputError as error:
         raise InputError(f"{what} cannot be read: {error.message}", action) from error
     except OSError as error:
@@ -45,7 +49,7 @@ def read_npz(source: Path | bytes, most_bytes: int, what: str, action: str = "")
         raise InputError(f"{what} is damaged: an array's header cannot be read.", action) from error
 
 
-def _read(file: IO[bytes], most_bytes: int) -> dict[str, npt.NDArray[Any]]:
+def _read(file: IO[bytes], most_bytes: int, only: Collection[str] | None) -> dict[str, npt.NDArray[Any]]:
     arrays: dict[str, npt.NDArray[Any]] = {}
     left = most_bytes
     with zipfile.ZipFile(file) as archive:
@@ -53,6 +57,9 @@ def _read(file: IO[bytes], most_bytes: int) -> dict[str, npt.NDArray[Any]]:
         if len(members) > MOST_ARRAYS:
             raise InputError(f"It holds {len(members)} files.")
         for member in members:
+            name = member.filename.removesuffix(".npy")
+            if only is not None and name not in only:
+                continue
             with archive.open(member) as stream:
                 shape, fortran, kind = _header(stream)
                 size = math.prod(shape) * kind.itemsize
@@ -63,7 +70,7 @@ def _read(file: IO[bytes], most_bytes: int) -> dict[str, npt.NDArray[Any]]:
             if len(data) != size:
                 raise InputError(f"'{member.filename}' ends too early.")
             array = np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C").copy()
-            arrays[member.filename.removesuffix(".npy")] = array
+            arrays[name] = array
     return arrays
 
 

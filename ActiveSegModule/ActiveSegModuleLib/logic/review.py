@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -117,6 +117,9 @@ class CaseReview:
         table.region(number)
         with contextlib.suppress(InputError):  # the same as in ``open``; one can look all the same
             self.note_edits()  # what was edited just now was edited in the region before
+        self._turn_to(table, number, show)
+
+    def _turn_to(self, table: RegionTable, number: int, show: bool = True) -> None:
         self._work()  # until now it was another region
         self._preview.hide()
         self._current = number
@@ -147,14 +150,14 @@ class CaseReview:
         return self._step(-1, among)
 
     def next_open(self, among: Sequence[int] | None = None) -> int | None:
-        """Go to the next open region; None, and nothing moves, when there is none."""
-        rows = self.rows()
+        """After a decision: go to the next open region; None, and nothing moves, when there is none."""
+        table, rows = self._table, self.rows()
         numbers = [row.number for row in rows] if among is None else list(among)
         at = numbers.index(self._current) + 1 if self._current in numbers else 0
         is_open = {row.number for row in self._open_ones(rows)}
         for number in numbers[at:] + numbers[:at]:
-            if number in is_open:
-                self.go_to(number)
+            if table is not None and number in is_open:
+                self._turn_to(table, number)
                 return number
         return None
 
@@ -162,7 +165,7 @@ class CaseReview:
         """The current region is right as it is now; what was edited in it counts as corrected."""
         case, number = self._at_region()
         self.note_edits()
-        _, differs = self._look(case, number)
+        ((_, differs),) = self._look(case, [number])
         self._decide(number, RegionState.CORRECTED if differs else RegionState.ACCEPTED)
 
     def skip(self) -> None:
@@ -263,8 +266,8 @@ class CaseReview:
         if table is None:
             return changed
         self._look_at_all()
-        for number, state in table.states().items():
-            content, differs = self._look(case, number)
+        states = table.states()
+        for (number, state), (content, differs) in zip(states.items(), self._look(case, states), strict=True):
             if content == self._content.get(number):
                 continue
             self._content[number] = content
@@ -291,7 +294,8 @@ class CaseReview:
         if listed is self._listed or case is None:
             return
         states = table.states() if table is not None else {}
-        self._content = {number: self._look(case, number)[0] for number in states}
+        looks = self._look(case, states)
+        self._content = {number: content for number, (content, _differs) in zip(states, looks, strict=True)}
         self._states = {number: {self._content[number]: state} for number, state in states.items()}
         self._listed = listed
         self._seconds = {}
@@ -340,17 +344,18 @@ class CaseReview:
         assert case is not None
         assert table is not None
         table.set_state(number, state)
-        self._content[number], _ = self._look(case, number)
+        ((self._content[number], _),) = self._look(case, [number])
         self._states.setdefault(number, {})[self._content[number]] = state
         self._work()
 
-    def _look(self, case: Case, number: int) -> tuple[bytes, bool]:
-        """A fingerprint of what a region holds, and whether that is something else than was predicted."""
-        table = case.regions
+    def _look(self, case: Case, numbers: Iterable[int]) -> Iterator[tuple[bytes, bool]]:
+        """Fingerprints of what regions hold, and whether that is something else than was predicted."""
+        table, original = case.regions, case.original_on_ct()
         assert table is not None
-        box = table.region(number).box_kji
-        now, before = case.labels_in(box), case.original_on_ct()[tuple(slice(*span) for span in box)]
-        return hashlib.sha256(now.tobytes()).digest(), bool(np.any(now != before))
+        boxes = [table.region(number).box_kji for number in numbers]
+        for box, now in zip(boxes, case.labels_in_each(boxes), strict=True):
+            before = original[tuple(slice(*span) for span in box)]
+            yield hashlib.sha256(now.tobytes()).digest(), not np.array_equal(now, before)
 
     def _work(self) -> None:
         """Count the time since the last thing that the user did, unless it was a pause."""

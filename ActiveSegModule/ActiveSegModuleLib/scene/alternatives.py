@@ -93,16 +93,14 @@ def offered_in(
     """
     try:
         region, entry = table.region(number), table.entry(number)
-        arrays = read_npz(patches, _MOST_PATCH_BYTES, f"The list of alternatives of '{name}'")
+        parts = [patch_names(number, n) for n in range(1, len(entry["alternatives"]) + 1)]
+        wanted = {part for pair in parts for part in pair}
+        arrays = read_npz(patches, _MOST_PATCH_BYTES, f"The list of alternatives of '{name}'", only=wanted)
         return tuple(
-            _offered(
-                offered,
-                LabelPatch(table.geometry, region.box_kji, *(arrays[part] for part in patch_names(number, n))),
-                members,
-            )
-            for n, offered in enumerate(entry["alternatives"], start=1)
+            _offered(offered, LabelPatch(table.geometry, region.box_kji, arrays[labels], arrays[changed]), members)
+            for offered, (labels, changed) in zip(entry["alternatives"], parts, strict=True)
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"The alternatives of '{name}' are damaged: {shown(error)}.") from error
 
 

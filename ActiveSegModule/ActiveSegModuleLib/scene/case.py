@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy.typing as npt
-import slicer
 
 from activeseg.core.errors import InputError
 from activeseg.core.geometry import Box, Geometry
@@ -26,21 +24,24 @@ from .companions import (
     UNCERTAINTY_ROLE,
     companions_of,
     copy_of,
+    hidden_label_map,
+    hidden_text,
     own_companions_of,
     refer,
     referred,
     remove_companions,
     segmentations_in,
 )
-from .edited import labels_in_box, on_ct_grid
+from .edited import labels_in_boxes, on_ct_grid
 from .hierarchy import place_under
 from .labelmap import array_of
-from .placement import geometry_of, put_under_transform_of, vtk_matrix
+from .placement import geometry_of, put_under_transform_of
 from .regions import RegionTable
 from .segmentation import DECIDED_ATTRIBUTE, SCHEMA_ATTRIBUTE, SegmentationNode, ct_of, set_ct
-from .uncertainty import ROLE_ATTRIBUTE, UncertaintyVolume
+from .uncertainty import UncertaintyVolume
 from .views import take_out
-from .volume_node import fingerprint, volume_of, voxel_image
+from .volume_node import fingerprint, volume_of
+from .written import bytes_text, names_in, number_in, record_in, schema_in, text_bytes
 
 ID_ATTRIBUTE = "ActiveSeg.PredictionId"
 RECORD_ATTRIBUTE = "ActiveSeg.Record"
@@ -49,7 +50,6 @@ _NOTES_ATTRIBUTE = "ActiveSeg.Notes"
 _SECONDS_ATTRIBUTE = "ActiveSeg.Seconds"
 IMAGE_ATTRIBUTE = "ActiveSeg.Image"
 _PATIENT_ATTRIBUTE = "ActiveSeg.Patient"
-_ORIGINAL = "original"
 
 
 class Case:
@@ -105,22 +105,21 @@ class Case:
         node.SetAttribute(IMAGE_ATTRIBUTE, fingerprint(ct_node))
         if preview:
             node.SetAttribute(_PREVIEW_ATTRIBUTE, "1")
-        original = slicer.vtkMRMLLabelMapVolumeNode()
-        original.SetName(f"{name}, as predicted")
-        original.SetHideFromEditors(True)  # before it is added: else a list of label maps turns to it
-        original.SetAttribute(ROLE_ATTRIBUTE, _ORIGINAL)
-        original.SetAndObserveImageData(voxel_image(labels.array))
-        original.SetIJKToRASMatrix(vtk_matrix(labels.geometry.ijk_to_ras))
-        original = scene.AddNode(original)
-        put_under_transform_of(original, ct_node)
+        original = hidden_label_map(scene, ct_node, labels, f"{name}, as predicted")
         refer(node, ORIGINAL_ROLE, original, ct_node)
         return made
 
     @classmethod
     def of(cls, node: Node) -> Case | None:
         """The case of a segmentation node, or None when ActiveSeg did not make it."""
-        ours = node is not None and node.IsA("vtkMRMLSegmentationNode") and node.GetAttribute(ID_ATTRIBUTE)
-        return cls(node) if ours else None
+        if node is None or not node.IsA("vtkMRMLSegmentationNode") or not node.GetAttribute(ID_ATTRIBUTE):
+            return None
+        case = cls(node)
+        try:
+            readable = set(case.decided) <= set(case.schema.names) and case.record is not None
+        except InputError:  # a scene may come from anywhere
+            return None
+        return case if readable else None
 
     @classmethod
     def all_in(cls, scene: Scene) -> list[Case]:
@@ -153,8 +152,7 @@ class Case:
     @property
     def record(self) -> dict[str, Any]:
         """The fields of ``prediction.json``."""
-        record: dict[str, Any] = json.loads(self.node.GetAttribute(RECORD_ATTRIBUTE))
-        return record
+        return dict(record_in(self.node.GetAttribute(RECORD_ATTRIBUTE) or ""))
 
     def update_record(self, record: Mapping[str, Any]) -> None:
         """More became known: the members that vote, for example."""
@@ -171,11 +169,11 @@ class Case:
 
     @property
     def schema(self) -> LabelSchema:
-        return LabelSchema.from_dict(json.loads(self.node.GetAttribute(SCHEMA_ATTRIBUTE)))
+        return schema_in(self.node.GetAttribute(SCHEMA_ATTRIBUTE) or "")
 
     @property
     def decided(self) -> tuple[str, ...]:
-        return tuple(json.loads(self.node.GetAttribute(DECIDED_ATTRIBUTE)))
+        return names_in(self.node.GetAttribute(DECIDED_ATTRIBUTE) or "")
 
     @property
     def ct_node(self) -> Node:
@@ -252,7 +250,7 @@ class Case:
     @property
     def original_node(self) -> Node:
         """The label map volume that holds ``original``; None when it was removed."""
-        return self.node.GetNodeReference(ORIGINAL_ROLE)
+        return next(referred(self.node, ORIGINAL_ROLE, "vtkMRMLVolumeNode"), None)
 
     @property
     def original(self) -> Volume:
@@ -285,7 +283,7 @@ class Case:
     @property
     def seconds(self) -> float:
         """Time that the user spent on the case."""
-        return float(self.node.GetAttribute(_SECONDS_ATTRIBUTE) or 0)
+        return number_in(self.node.GetAttribute(_SECONDS_ATTRIBUTE))
 
     @seconds.setter
     def seconds(self, seconds: float) -> None:
@@ -301,24 +299,21 @@ class Case:
             remove_companions(self.node, role)
         table = RegionTable.create(scene, ct_node, entries, geometry, f"{self.name}, regions")
         refer(self.node, REGIONS_ROLE, table.node, ct_node)
-        text = slicer.vtkMRMLTextNode()
-        text.SetName(f"{self.name}, alternatives")
-        text.SetHideFromEditors(True)
-        text = scene.AddNode(text)
-        text.SetText(base64.b64encode(patches).decode("ascii"))
+        text = hidden_text(scene, bytes_text(patches), f"{self.name}, alternatives")
         refer(self.node, ALTERNATIVES_ROLE, text, ct_node)
 
     @property
     def regions(self) -> RegionTable | None:
-        """None before they are known, and for a case of a dataset."""
-        node = self.node.GetNodeReference(REGIONS_ROLE)
-        return RegionTable(node) if node is not None else None
+        """None before they are known, for a case of a dataset, and where the list cannot be read."""
+        node = next(referred(self.node, REGIONS_ROLE, "vtkMRMLTableNode"), None)
+        table = RegionTable(node) if node is not None else None
+        return table if table is not None and table.is_readable else None
 
     @property
     def patches(self) -> bytes:
-        """The bytes of ``alternatives.npz``; empty when there are none."""
-        node = self.node.GetNodeReference(ALTERNATIVES_ROLE)
-        return base64.b64decode(node.GetText() or "") if node is not None else b""
+        """The bytes of ``alternatives.npz``; empty when there are none, or they cannot be read."""
+        node = next(referred(self.node, ALTERNATIVES_ROLE, "vtkMRMLTextNode"), None)
+        return text_bytes(node.GetText() or "") if node is not None else b""
 
     def alternatives(self, number: int) -> tuple[OfferedAlternative, ...]:
         """What members would draw in a region instead, most votes first. Raises InputError for damaged patches."""
@@ -345,12 +340,16 @@ class Case:
     @property
     def uncertainty(self) -> dict[str, UncertaintyVolume]:
         """The maps by measure."""
-        found = (UncertaintyVolume(node) for node in referred(self.node, UNCERTAINTY_ROLE))
+        found = (UncertaintyVolume(node) for node in referred(self.node, UNCERTAINTY_ROLE, "vtkMRMLScalarVolumeNode"))
         return {volume.measure: volume for volume in found}
 
     def labels_in(self, box_kji: Box) -> npt.NDArray[Any]:
         """What the segmentation says now in a box of the CT's grid, (k, j, i); quick."""
-        return labels_in_box(self.node, self.ct_node, self.schema, self.original_on_ct(), box_kji)
+        return next(self.labels_in_each([box_kji]))
+
+    def labels_in_each(self, boxes_kji: Iterable[Box]) -> Iterator[npt.NDArray[Any]]:
+        """The same for each of many boxes, in much less time."""
+        return labels_in_boxes(self.node, self.ct_node, self.schema, self.original_on_ct(), boxes_kji)
 
     def original_on_ct(self) -> npt.NDArray[Any]:
         """The predicted label map along the CT's axes, (k, j, i)."""

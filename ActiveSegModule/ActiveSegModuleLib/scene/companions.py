@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import slicer
+
+from activeseg.core.volume import Volume
+
 from ..slicer_types import Node, Scene
 from .hierarchy import place_under
+from .placement import put_under_transform_of, vtk_matrix
+from .uncertainty import ROLE_ATTRIBUTE
+from .volume_node import voxel_image
 
 ORIGINAL_ROLE = "ActiveSeg.Original"
 REGIONS_ROLE = "ActiveSeg.Regions"
 ALTERNATIVES_ROLE = "ActiveSeg.Alternatives"
 UNCERTAINTY_ROLE = "ActiveSeg.Uncertainty"
+_ORIGINAL = "original"
 _ROLES = (ORIGINAL_ROLE, REGIONS_ROLE, ALTERNATIVES_ROLE, UNCERTAINTY_ROLE)
 
 
@@ -33,11 +41,11 @@ def refer(node: Node, role: str, companion: Node, ct_node: Node) -> None:
         place_under(node.GetScene(), ct_node, companion)
 
 
-def referred(node: Node, role: str) -> Iterator[Node]:
-    """The companions of a role that are still in the scene."""
+def referred(node: Node, role: str, kind: str = "vtkMRMLNode") -> Iterator[Node]:
+    """The companions of a role that are still in the scene; what is not of that class cannot be one."""
     for index in range(node.GetNumberOfNodeReferences(role)):
         companion = node.GetNthNodeReference(role, index)
-        if companion is not None:
+        if companion is not None and companion.IsA(kind):
             yield companion
 
 
@@ -68,3 +76,26 @@ def copy_of(companion: Node, name: str) -> Node:
     for attribute in companion.GetAttributeNames():
         copy.SetAttribute(attribute, companion.GetAttribute(attribute))
     return scene.AddNode(copy)
+
+
+def hidden_label_map(scene: Scene, ct_node: Node, labels: Volume, name: str) -> Node:
+    """A label map as it was predicted: a new volume under the CT's transform, which no list offers."""
+    node = slicer.vtkMRMLLabelMapVolumeNode()
+    node.SetName(name)
+    node.SetHideFromEditors(True)  # before it is added: else a list of label maps turns to it
+    node.SetAttribute(ROLE_ATTRIBUTE, _ORIGINAL)
+    node.SetAndObserveImageData(voxel_image(labels.array))
+    node.SetIJKToRASMatrix(vtk_matrix(labels.geometry.ijk_to_ras))
+    node = scene.AddNode(node)
+    put_under_transform_of(node, ct_node)
+    return node
+
+
+def hidden_text(scene: Scene, text: str, name: str) -> Node:
+    """A new text node, which no list offers."""
+    node = slicer.vtkMRMLTextNode()
+    node.SetName(name)
+    node.SetHideFromEditors(True)
+    node = scene.AddNode(node)
+    node.SetText(text)
+    return node

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,9 +61,12 @@ def read_back(
     segmentation = _with_voxels(node, ct_node)
     found = identities(node)
     structures = structures_of(found, schema, mapping or {})
-    layers, resampled = _layers(
-        segmentation, found, transform_between(node, ct_node), ijk_to_ras(ct_node), geometry.shape_kji
-    )
+    to_ct, ct_to_ras = transform_between(node, ct_node), ijk_to_ras(ct_node)
+    brought = [
+        _on_grid(image, indices, to_ct, ct_to_ras, geometry.shape_kji, True)
+        for image, indices in _images(segmentation, found, True)
+    ]
+    layers, resampled = [layer for layer, _moved in brought], any(moved for _layer, moved in brought)
 
     segments = [_found_segment(node, identity, segmentation) for identity in found]
     return edited_segmentation(
@@ -71,28 +74,32 @@ def read_back(
     )
 
 
-def labels_in_box(
-    node: Node, ct_node: Node, schema: LabelSchema, original: npt.NDArray[Any], box_kji: Box
-) -> npt.NDArray[Any]:
-    """What ``read_back`` would give inside of a box of the CT's grid, in a few milliseconds.
+def labels_in_boxes(
+    node: Node, ct_node: Node, schema: LabelSchema, original: npt.NDArray[Any], boxes_kji: Iterable[Box]
+) -> Iterator[npt.NDArray[Any]]:
+    """What ``read_back`` would give inside of each box of the CT's grid, in less than a millisecond for most.
 
     ``original`` is the label map that was shown, (k, j, i) on the CT's grid; segments that are not recognised, and
     surfaces without voxels, are left out.
     """
-    inside = tuple(slice(*span) for span in box_kji)
-    before = original[inside]
-    to_corner = np.eye(4)
-    to_corner[:3, 3] = [start for start, _ in box_kji[::-1]]
-    part = ijk_to_ras(ct_node) @ to_corner
     found = identities(node)
-    layers, _ = _layers(node.GetSegmentation(), found, transform_between(node, ct_node), part, before.shape, False)
-    cut = [
-        Layer(layer.array[overlap[0]], tuple(span.start for span in overlap[1]), layer.segments)
-        for layer in layers
-        if (overlap := layer.inside(before.shape))
-    ]
+    images = list(_images(node.GetSegmentation(), found, False))
+    to_ct, ct_to_ras = transform_between(node, ct_node), ijk_to_ras(ct_node)
     values = [match.label.value if match.label else 0 for match in structures_of(found, schema, {})]
-    return compose(cut, values, [False] * len(found), before.shape, before, smallest_dtype(schema.ignore_value)).labels
+    dtype, unedited = smallest_dtype(schema.ignore_value), [False] * len(found)
+    for box_kji in boxes_kji:
+        before = original[tuple(slice(*span) for span in box_kji)]
+        to_corner = np.eye(4)
+        to_corner[:3, 3] = [start for start, _ in box_kji[::-1]]
+        part = ct_to_ras @ to_corner
+        layers = [_on_grid(image, indices, to_ct, part, before.shape, False)[0] for image, indices in images]
+        cut = [
+            Layer(layer.array[overlap[0]], tuple(span.start for span in overlap[1]), layer.segments)
+            for layer in layers
+            if (overlap := layer.inside(before.shape))
+        ]
+        shown = before if len(cut) > 1 else None  # only where segments overlap it matters which were edited
+        yield compose(cut, values, unedited, before.shape, shown, dtype).labels
 
 
 def on_ct_grid(labels: Volume, ct_geometry: Geometry) -> npt.NDArray[Any]:
@@ -114,31 +121,25 @@ def on_ct_grid(labels: Volume, ct_geometry: Geometry) -> npt.NDArray[Any]:
     return Layer.in_place(labels.array, {}, exact, corners).array
 
 
-def _layers(
-    segmentation: VtkObject,
-    found: Sequence[SegmentIdentity],
-    to_ct: FloatArray | VtkObject,
-    ct_ijk_to_ras: FloatArray,
-    shape_kji: tuple[int, ...],
-    count_losses: bool = True,
-) -> tuple[list[Layer], bool]:
-    """The images of a vtkSegmentation on a grid, and whether one had to be resampled for that.
+def _images(
+    segmentation: VtkObject, found: Sequence[SegmentIdentity], check: bool
+) -> Iterator[tuple[VtkObject, dict[int, int]]]:
+    """The images of a vtkSegmentation, and which value in each is which of the segments.
 
-    ``count_losses``: find out what of a resampled image lies beyond the grid, or between its voxels.
+    ``check``: leave out images without voxels, and raise InputError where two segments are the same voxels.
     """
     index_of = {identity.segment_id: index for index, identity in enumerate(found)}
-    layers, resampled = [], False
     for number in range(segmentation.GetNumberOfLayers(BINARY_LABELMAP)):
         image = segmentation.GetLayerDataObject(number, BINARY_LABELMAP)
         if image is None or not array_of(image).size:
             continue
-        if count_losses and not array_of(image).any():  # takes long for a large image, and changes no label
+        if check and not array_of(image).any():  # takes long for a large image, and changes no label
             continue
         values: dict[int, int] = {}
         for segment_id in segmentation.GetSegmentIDsForLayer(number, BINARY_LABELMAP):
             segment = segmentation.GetSegment(segment_id)
             value = int(segment.GetLabelValue())
-            if value in values and count_losses and np.any(array_of(image) == value):
+            if value in values and check and np.any(array_of(image) == value):
                 raise InputError(
                     f"'{found[values[value]].name}' and '{segment.GetName()}' are the same voxels: both have the value "
                     f"{value} in one image of the segmentation.",
@@ -146,10 +147,7 @@ def _layers(
                 )
             if value > 0:
                 values[value] = index_of[segment_id]
-        layer, moved = _on_grid(image, values, to_ct, ct_ijk_to_ras, shape_kji, count_losses)
-        layers.append(layer)
-        resampled |= moved
-    return layers, resampled
+        yield image, values
 
 
 def identities(node: Node) -> tuple[SegmentIdentity, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 
 from ..slicer_types import Node
@@ -21,8 +22,8 @@ def region_seconds(node: Node) -> list[float]:
     """The last fifty, latest last; what cannot be read is left out."""
     try:
         kept = json.loads(node.GetAttribute(_ATTRIBUTE) or "[]")
-        return [float(seconds) for seconds in kept]
-    except (TypeError, ValueError):
+        return [float(seconds) for seconds in kept if 0 <= float(seconds) < math.inf]
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return []
 
 

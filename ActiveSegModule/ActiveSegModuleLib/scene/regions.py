@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,9 @@ COLUMNS = ("Region", "Structures", "Score", "Size (ml)", "State", "R (mm)", "A (
 _CT_ROLE = "ActiveSeg.CT"
 _REGIONS_ATTRIBUTE = "ActiveSeg.Regions"
 _GEOMETRY_ATTRIBUTE = "ActiveSeg.Geometry"
+_STATES = frozenset(RegionState)
 _SMALLEST_VIEW_MM = 60.0
+_MOST_ROWS = 10_000
 _AROUND = 1.6  # the shorter side of a view, in longest sides of the region's box
 
 
@@ -53,7 +57,14 @@ class RegionTable:
         node.SetUseColumnTitleAsColumnHeader(True)
         made = cls(node)
         rows = [
-            (r.number, ", ".join(r.structures), r.score, r.size_mm3 / 1000, str(r.state), *made.center_world(r.number))
+            (
+                r.number,
+                ", ".join(r.structures),
+                r.score,
+                r.size_mm3 / 1000,
+                str(r.state),
+                *_to_world(ct_node, r.center_ras),
+            )
             for r in listed
         ]
         table = vtk.vtkTable()
@@ -78,35 +89,39 @@ class RegionTable:
     @property
     def geometry(self) -> Geometry:
         """The grid that the regions' boxes count on."""
-        return Geometry.from_dict(json.loads(self.node.GetAttribute(_GEOMETRY_ATTRIBUTE)))
+        return _geometry_in(self.node.GetAttribute(_GEOMETRY_ATTRIBUTE) or "")
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether it says what it should; it may come from any scene, where anything may be written."""
+        try:
+            return bool(self.geometry) and self.regions is not None
+        except InputError:
+            return False
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """All regions as they were made, worst first; their states now are in ``states``."""
-        return tuple(_region(entry) for entry in self._entries())
+        """All regions as they were made, worst first; their states now are in ``states``. Raises InputError."""
+        return tuple(region for _entry, region in self._listed().values())
 
-    def entry(self, number: int) -> dict[str, Any]:
+    def entry(self, number: int) -> Mapping[str, Any]:
         """The region as ``regions.json`` has it. Raises InputError when there is no region of that number."""
-        for entry in self._entries():
-            if entry["number"] == number:
-                return entry
-        raise InputError(f"There is no region {number}.", f"There are {len(self._entries())} regions.")
+        return self._at(number)[0]
 
     def region(self, number: int) -> Region:
         """Raises InputError when there is no region of that number."""
-        return _region(self.entry(number))
+        return self._at(number)[1]
 
     def states(self) -> dict[int, RegionState]:
         """What the table says now, by region number; a region whose row was removed has the state that it came with.
 
-        Raises InputError when another word was written into the table.
+        Where another word was written into the table the region is open: nobody has decided on it.
         """
         found = {region.number: region.state for region in self.regions}
+        column = COLUMNS.index("State")
         for row, number in self._rows():
-            text = self.node.GetCellText(row, COLUMNS.index("State")).strip().lower()
-            if text not in list(RegionState):
-                raise InputError(f"Region {number} has the state '{text}'.", f"Choose one of {', '.join(RegionState)}.")
-            found[number] = RegionState(text)
+            text = self.node.GetCellText(row, column).strip().lower()
+            found[number] = RegionState(text) if text in _STATES else RegionState.OPEN
         return found
 
     def set_state(self, number: int, state: RegionState) -> None:
@@ -156,14 +171,25 @@ class RegionTable:
         spans = self.region(number).box_kji[::-1]
         return tuple((stop - start) * mm for (start, stop), mm in zip(spans, self.geometry.spacing_xyz, strict=True))
 
-    def _entries(self) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = json.loads(self.node.GetAttribute(_REGIONS_ATTRIBUTE))
-        return entries
+    def _listed(self) -> Mapping[int, tuple[Mapping[str, Any], Region]]:
+        return _listed_in(self.node.GetAttribute(_REGIONS_ATTRIBUTE) or "")
+
+    def _at(self, number: int) -> tuple[Mapping[str, Any], Region]:
+        listed = self._listed()
+        if number not in listed:
+            raise InputError(f"There is no region {number}.", f"There are {len(listed)} regions.")
+        return listed[number]
 
     def _rows(self) -> Iterator[tuple[int, int]]:
-        """Row and region number, in whatever order the user sorted them."""
-        for row in range(self.node.GetNumberOfRows()):
-            yield row, int(self.node.GetTable().GetValueByName(row, COLUMNS[0]).ToDouble())
+        """Row and region number, in whatever order the user sorted them; rows of no region are left out."""
+        table, known = self.node.GetTable(), self._listed()
+        column = table.GetColumnByName(COLUMNS[0]) if table is not None else None
+        if column is None or table.GetNumberOfColumns() < len(COLUMNS):
+            return
+        for row in range(min(self.node.GetNumberOfRows(), _MOST_ROWS)):
+            number = column.GetVariantValue(row).ToDouble()
+            if math.isfinite(number) and int(number) in known:
+                yield row, int(number)
 
 
 class RegionBox:
@@ -226,6 +252,24 @@ class RegionBox:
 
     def hide(self) -> None:
         self.node.GetDisplayNode().SetVisibility(False)
+
+
+@lru_cache(maxsize=32)
+def _listed_in(text: str) -> Mapping[int, tuple[Mapping[str, Any], Region]]:
+    """What the attribute says, by number; read once, for every click asks for it. Raises InputError."""
+    try:
+        entries = [(dict(entry), _region(entry)) for entry in json.loads(text)]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError("The list of regions is damaged.", "Find the regions again.") from error
+    return {region.number: (entry, region) for entry, region in entries}
+
+
+@lru_cache(maxsize=32)
+def _geometry_in(text: str) -> Geometry:
+    try:
+        return Geometry.from_dict(json.loads(text))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError("The list of regions is damaged.", "Find the regions again.") from error
 
 
 def _region(entry: Mapping[str, Any]) -> Region:

@@ -24,8 +24,12 @@ def stored_of(segmentation_node: Node) -> Stored | None:
     """None for what was never stored, or was marked by something else."""
     try:
         said = json.loads(segmentation_node.GetAttribute(_ATTRIBUTE) or "null")
-        return Stored(Path(said["dataset"]), str(said["case"]), bool(said["changed"])) if said else None
-    except (ValueError, TypeError, KeyError):
+        return (
+            Stored(Path(str(said["dataset"]).replace("\0", "")), str(said["case"]), bool(said["changed"]))
+            if said
+            else None
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
