@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 for folder in ("ActiveSegExtension", "ActiveSegModule", "Testing/mrml", "Testing/contract", "Testing/panel"):
     sys.path.insert(0, str(ROOT / folder))
 
+from kept_answers import KeptAnswers  # noqa: E402
 from pictures_look import Theme, dress  # noqa: E402
 from PySide6 import QtWidgets  # noqa: E402
 from slicer_stand_in import LoadedModule, installed  # noqa: E402
@@ -50,6 +51,12 @@ def slicer_core(application: Any, compiled: None, tmp_path: Path, monkeypatch: p
         yield core
     if errors:
         raise errors[0]
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> KeptAnswers:
+    """Of all tests: most of those with an engine are about what happens after a segmentation."""
+    return KeptAnswers(tmp_path_factory.mktemp("kept"))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+from kept_answers import KeptAnswers
 from slicer_stand_in import LoadedModule
 from user import User, until
 
@@ -24,8 +25,8 @@ def face_of(user: User) -> str:
 
 
 @pytest.fixture
-def user(panel: LoadedModule, slicer_core: Any) -> User:
-    return User(panel, slicer_core)
+def user(panel: LoadedModule, slicer_core: Any, kept: KeptAnswers) -> User:
+    return User(panel, slicer_core, kept)
 
 
 @pytest.fixture

@@ -23,12 +23,6 @@ from activeseg.io import npy
 MODULE = ROOT / "ActiveSegModule" / "ActiveSegModule.py"
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> KeptAnswers:
-    """Most of these tests are about what happens after a segmentation."""
-    return KeptAnswers(tmp_path_factory.mktemp("kept"))
-
-
 @pytest.fixture
 def user(panel: LoadedModule, slicer_core: Any, kept: KeptAnswers) -> User:
     return User(panel, slicer_core, kept)
@@ -332,7 +326,9 @@ def test_leaving_and_coming_back_keeps_everything(user: User) -> None:
     assert len(user.listed) == len(case.regions.regions)
 
 
-def test_reloading_the_module_in_the_middle_of_a_job_leaves_no_process(user: User, slicer_core: Any) -> None:
+def test_reloading_the_module_in_the_middle_of_a_job_leaves_no_process(
+    user: User, slicer_core: Any, kept: KeptAnswers
+) -> None:
     user.load_ct()
     user.choose_demo("4")
     user.press_segment()
@@ -344,7 +340,7 @@ def test_reloading_the_module_in_the_middle_of_a_job_leaves_no_process(user: Use
     again = LoadedModule(MODULE)
     try:
         again.enter()
-        successor = User(again, slicer_core)
+        successor = User(again, slicer_core, kept)
         assert successor.segment("1") is not None
     finally:
         again.close()
