@@ -16,9 +16,11 @@ import pytest
 import slicer
 from conftest import ENGINE_PYTHON
 from loaded_cases import FAR, MODULE, load_ct, make_case, pump, stroke, visible
+from pictures_look import ROOMS, place
+from PySide6 import QtCore, QtTest, QtWidgets
 from scene_cases import PLAIN
 from slicer_stand_in import LoadedModule
-from user import User
+from user import User, until
 
 SEEDS = [int(s) for s in os.environ.get("ACTIVESEG_ODD", "0 1 2 3").split()]
 STEPS = 60
@@ -32,6 +34,8 @@ def user(slicer_core: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
     monkeypatch.setattr(type(module.widget.logic.installation), "obstacle", property(lambda _self: None))
     monkeypatch.setattr(module.widget.panel, "engine_changed", lambda: None)
     module.enter()
+    place(module.parent, ROOMS[0])
+    module.parent.activateWindow()
     yield User(module, slicer_core)
     module.close()
 
@@ -146,11 +150,27 @@ class Clicks:
         if self.entered:
             names = (
                 *("nextButton", "previousButton", "acceptButton", "skipButton", "reopenButton"),
-                *("editButton", "focusNoneButton"),
+                *("editButton", "focusNoneButton", "editDoneButton", "editNextButton", "showAlternativeButton"),
+                *("heatMapButton", "outlineButton", "surfacesButton", "focusButton", "keysButton"),
+                *("segmentStep", "reviewStep", "exportStep", "learnStep", "settingsButton", "messageCloseButton"),
             )
             button = getattr(self.ui, self.random.choice(names))
             self.log[-1] += f" {button.objectName}"
             button.click()
+        return set()
+
+    def key(self) -> set[Any]:
+        """A key, while the list of regions, the views or a field to type in has the keyboard."""
+        if self.entered:
+            places = (self.ui.regionTable, self.ui.alternativesList, self.ui.regionSearch, self.user.module.parent)
+            at = self.random.choice(places)
+            at.setFocus()
+            letter = self.random.choice("nckjhdm?")
+            shift = self.random.random() < 0.3 and letter != "?"
+            self.log[-1] += f" {'Shift+' if shift else ''}{letter} at {at.objectName}"
+            modifier = QtCore.Qt.KeyboardModifier.ShiftModifier if shift else QtCore.Qt.KeyboardModifier.NoModifier
+            QtTest.QTest.keyClick(QtWidgets.QApplication.focusWidget() or at, letter, modifier)
+            until(lambda: not any(b.down for b in self.user.module.parent.findChildren(QtWidgets.QAbstractButton)))
         return set()
 
     def confine(self) -> set[Any]:
@@ -281,8 +301,18 @@ class Clicks:
     def step(self) -> None:
         names = (
             *("load", "load_again", "arrive", "arrive", "final", "more_members", "choose_ct", "choose_ct"),
-            *("choose_case", "choose_case", "press", "press", "press", "confine", "draw", "draw", "draw_and_go"),
-            *("undo", "take_alternative", "draw_elsewhere", "note", "clone", "foreign", "delete_ct", "delete_case"),
+            *("choose_case", "choose_case", "press", "press", "press", "key", "key", "confine", "draw", "draw"),
+            *(
+                "draw_and_go",
+                "undo",
+                "take_alternative",
+                "draw_elsewhere",
+                "note",
+                "clone",
+                "foreign",
+                "delete_ct",
+                "delete_case",
+            ),
             *("delete_companion", "move", "leave_or_come_back", "close_scene", "answer", "answer"),
         )
         name = self.random.choice(names)
