@@ -92,6 +92,23 @@ def test_every_widget_that_can_be_used_does_something():
     assert {name for name, kind in widgets().items() if kind not in PASSIVE} <= in_code
 
 
+TIP_FROM_CODE = {"segmentButton", "modelStateButton"}
+LABEL_SAYS_IT = {"messageActionButton", "messageOtherButton", "engineActionButton", "setupButton"}
+"""Their text changes with what they do, and is all there is to say."""
+
+
+def test_every_control_has_a_tool_tip():
+    kinds = "QPushButton QToolButton QCheckBox QLineEdit QComboBox QSpinBox QPlainTextEdit QTextBrowser ctkSearchBox"
+    kinds += " QTableWidget QTableView QListWidget QTreeWidget ctkPathLineEdit ctkDoubleSlider qMRMLNodeComboBox"
+    found = {
+        widget.get("name")
+        for path in sorted((MODULE / "Resources" / "UI").glob("*.ui"))
+        for widget in ElementTree.parse(path).iter("widget")
+        if widget.get("class") in kinds.split() and not widget.findtext("property[@name='toolTip']/string")
+    }
+    assert found == TIP_FROM_CODE | LABEL_SAYS_IT
+
+
 def test_a_long_path_does_not_widen_the_panel():
     """A ctkPathLineEdit wants the width of its text, also as its least width, unless it is told otherwise."""
     for widget in elements("widget"):

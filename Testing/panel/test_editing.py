@@ -273,6 +273,19 @@ def test_a_structure_that_was_not_found_can_be_added_and_painted(user: User, cas
     assert case.read_back().labels[0, 0, 0] == case.schema.named("aorta").value
 
 
+def test_an_entry_of_the_menu_outlives_what_it_does(user: User, case: Any, editing: Any) -> None:
+    for name in ("kidney_left", "kidney_right"):
+        case.node.GetSegmentation().RemoveSegment(case.segmentation.segment_id(case.schema.named(name)))
+    user.ui.segmentSearch.setText("kidney")
+    menu = user.ui.addStructureButton.menu()
+    menu.aboutToShow.emit()
+    (entry,) = menu.actions()
+    assert entry.text == "kidney right"
+    entry.trigger()
+    assert case.segmentation.segment_id(case.schema.named("kidney_right")) is not None
+    assert entry.text, "PythonQt is still in its signal when the menu is filled again"
+
+
 def test_what_the_model_does_not_know_is_said(user: User, case: Any, editing: Any) -> None:
     user.ui.segmentSearch.setText("lunch")
     assert user.ui.addStructureButton.text == "This model has no structure 'lunch'"

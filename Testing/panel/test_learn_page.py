@@ -104,6 +104,11 @@ def test_nothing_is_planned_ahead_where_nothing_waits(learn: Learn) -> None:
     assert learn.step == ""
 
 
+def test_a_case_without_a_patient_is_told_where_its_training_is_planned(learn: Learn) -> None:
+    learn.open(waiting=[], worth_it="Nothing new to learn from.", cases={"CT_0001": None})
+    assert "no patient ID: 1. Assign it under Cases." in learn.ui.planBrowser.toPlainText()
+
+
 def test_a_plan_that_cannot_be_made_ahead_says_why_in_its_place_and_is_not_tried_for_ever(learn: Learn) -> None:
     learn.engine.answers["finetune.plan"] = ModelError("The step does not fit into the memory.")
     learn.open()

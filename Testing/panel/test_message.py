@@ -70,6 +70,29 @@ def test_a_move_of_its_own_can_be_taken_back_by_one_click(user: User) -> None:
     assert message.text == ""
 
 
+def test_turning_a_page_puts_the_keyboard_into_no_field(user: User) -> None:
+    ui, steps = user.ui, user.widget.panel.steps
+    user.module.parent.show()
+    user.module.parent.activateWindow()
+    ui.exportStep.click()
+    ui.patientEdit.setFocus()
+    until(lambda: ui.patientEdit.hasFocus())
+    ui.learnStep.click()
+    assert ui.learnStep.hasFocus(), "not the first field of the page, as if somebody typed there"
+    assert not steps.is_busy
+
+
+def test_a_step_without_a_state_has_one_line(user: User) -> None:
+    from ActiveSegModuleLib.panel.steps import Step, StepState
+
+    steps, button = user.widget.panel.steps, user.ui.learnStep
+    steps.tell(Step.LEARN, StepState("3 waiting"))
+    assert button.text == "Learn\n3 waiting"
+    steps.tell(Step.LEARN, StepState())
+    assert button.text == "Learn"
+    assert button.minimumHeight == 43, "the row does not jump"
+
+
 def test_nothing_moves_while_the_user_types(user: User) -> None:
     from ActiveSegModuleLib.panel.steps import Step
 

@@ -136,6 +136,22 @@ def test_a_filter_that_hides_the_current_region_does_not_move(user: User, case: 
     assert table(user).selected == 1
 
 
+def test_filters_that_leave_nothing_say_so(user: User, case: Any) -> None:
+    before = user.ui.regionLabel.text
+    user.ui.regionSearch.setText("unicorn")
+    assert user.ui.regionLabel.text.startswith("No region matches")
+    user.ui.regionSearch.setText("")
+    assert user.ui.regionLabel.text == before
+
+
+def test_return_in_the_search_gives_the_keys_back(user: User, case: Any) -> None:
+    view = active(user)
+    user.ui.regionSearch.setFocus()
+    press(user, "l")
+    user.ui.regionSearch.returnPressed.emit()
+    assert view.hasFocus()
+
+
 def test_the_state_filter_shows_only_that_state_and_says_what_it_hides(user: User, case: Any) -> None:
     user.ui.stateFilter.setCurrentIndex(user.ui.stateFilter.findData("skipped"))
     assert user.listed == [5, 11, 17]
@@ -236,6 +252,15 @@ def test_all_regions_are_decided_by_keys_alone_with_the_focus_in_the_list(user: 
     press(user, "n", shift=True)
     press(user, "c", shift=True)
     assert user.states().count("open") == 1
+
+
+def test_the_keyboard_goes_on_in_the_list_of_a_new_case(user: User) -> None:
+    user.module.parent.show()
+    user.module.parent.activateWindow()
+    user.ui.segmentStep.setFocus()
+    until(user.ui.segmentStep.hasFocus)
+    arrive(user, big_case(user, COUNT))
+    assert user.ui.regionTable.hasFocus()
 
 
 def test_keys_are_letters_while_one_types(user: User, case: Any) -> None:

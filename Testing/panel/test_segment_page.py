@@ -118,6 +118,15 @@ def test_the_chosen_model_is_described_with_a_button_for_what_it_needs(listed: U
     assert asked == ["weights", "licence"]
 
 
+def test_a_chosen_model_that_a_search_hides_is_named(listed: User) -> None:
+    press_row(listed, "demo")
+    until(lambda: listed.ui.modelHelpLabel.text == "7 structures, CT")
+    listed.ui.modelSearch.text = "tissue types"
+    assert listed.ui.modelHelpLabel.text == "Chosen: demo"
+    listed.ui.modelSearch.text = ""
+    assert listed.ui.modelHelpLabel.text == "7 structures, CT"
+
+
 def test_a_model_that_is_chosen_stays_in_the_next_scene(listed: User) -> None:
     press_row(listed, "liver segments")
     assert listed.node.model == "totalsegmentator:liver_segments"

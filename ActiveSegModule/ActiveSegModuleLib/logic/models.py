@@ -53,7 +53,8 @@ class Model(ModelInfo):
             return f"{folder.parent.name}, {folder.name}" if folder.parent.name else folder.name
         if self.family == "project":
             return Path(name).name
-        told = [name.replace("_", " "), *([self.modality] if self.modality != "CT" else []), self.grid]
+        is_said = self.modality == "CT" or self.modality.lower() in name.lower().replace("-", "_").split("_")
+        told = [name.replace("_", " "), "" if is_said else self.modality, self.grid]
         return ", ".join(filter(None, told))
 
     @property
@@ -61,7 +62,7 @@ class Model(ModelInfo):
         """The spacing of the grid that it segments on; empty where that is not known."""
         if self.spacing_mm is None:
             return ""
-        return " x ".join(f"{spacing:.3g}" for spacing in dict.fromkeys(self.spacing_mm)) + " mm"
+        return " x ".join(dict.fromkeys(f"{spacing:.2g}" for spacing in self.spacing_mm)) + " mm"
 
     @property
     def weights(self) -> WeightsState:

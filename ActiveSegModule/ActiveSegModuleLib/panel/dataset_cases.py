@@ -79,11 +79,9 @@ class DatasetCases(Section):
         rows = [(case.name, str(case.revision), ", ".join(case.waiting).replace("_", " ")) for case in cases]
         fill(self._ui.datasetTable, rows)
         name = Path(self._listed).name
-        self._ui.casesLabel.text = (
-            _("{count} cases in {dataset}:").format(count=len(cases), dataset=name)
-            if cases
-            else _("No case is stored in {dataset} yet.").format(dataset=name)
-        )
+        told = _("{count} cases in {dataset}:") if cases else _("No case is stored in {dataset} yet.")
+        told = _("1 case in {dataset}:") if len(cases) == 1 else told
+        self._ui.casesLabel.text = told.format(count=len(cases), dataset=name)
         self._ui.casesButton.text = _("Cases ({count})...").format(count=len(cases))
         self.update()
 

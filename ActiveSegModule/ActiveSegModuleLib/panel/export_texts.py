@@ -13,6 +13,7 @@ from activeseg.core.correction import Review
 
 from ..logic.dataset_folder import FolderProblem, FolderState
 from ..logic.export_summary import ExportSummary
+from .region_table import size_text
 
 LISTED = 6
 """Changed structures that are named; the others are counted."""
@@ -125,12 +126,18 @@ def _about_changes(summary: ExportSummary, review: Review) -> Iterator[Sentence]
         )
         return
     parts = [
-        f"{change.name.replace('_', ' ')} +{change.added:.2f} / -{change.removed:.2f} mL"
+        f"{change.name.replace('_', ' ')} {_amount(change.added, change.removed)}"
         for change in summary.changes[:LISTED]
     ]
     if len(summary.changes) > LISTED:
         parts.append(_("{count} more").format(count=len(summary.changes) - LISTED))
     yield Sentence(_("Changed: {changes}.").format(changes="; ".join(parts)))
+
+
+def _amount(gained: float, lost: float) -> str:
+    """What a structure gained and lost, in mL; both where it has both."""
+    shown = [f"{sign}{size_text(1000 * ml)}" for sign, ml in (("+", gained), ("-", lost)) if ml]
+    return f"{' / '.join(shown) or '0'} mL"
 
 
 def _treatment(review: Review) -> str:

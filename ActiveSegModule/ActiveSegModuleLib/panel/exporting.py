@@ -143,7 +143,9 @@ class ExportingSection(Section):
         if self._summary is None:
             return [Sentence(_("Counting what was changed..."))]
         who = who_sentences(str(self._ui.patientEdit.text).strip(), str(self._ui.annotatorEdit.text).strip())
-        return summary_sentences(self._summary, Review(node.review.value), who)
+        obstacle = self._panel.logic.installation.obstacle
+        first = [Sentence(str(obstacle), True)] if obstacle is not None else []  # why the buttons are off
+        return first + summary_sentences(self._summary, Review(node.review.value), who)
 
     def _where(self) -> str:
         """What would become of the case."""

@@ -18,7 +18,7 @@ def keys_of_buttons(ui: Widgets) -> list[tuple[Widget, str]]:
         (ui.nextButton, _("next region")),
         (ui.previousButton, _("region before")),
         (ui.acceptButton, _("accept: the region is correct as it is now")),
-        (ui.skipButton, _("skip: the region stays undecided")),
+        (ui.skipButton, _("skip: the region is not used as ground truth")),
         (ui.reopenButton, _("reopen: take the decision back")),
         (ui.editButton, _("edit with the Segment Editor, and back to the list")),
         (ui.showAlternativeButton, _("show the next alternative")),

@@ -16,6 +16,7 @@ from ..engine.asking import ask
 from ..engine.engine import ignore
 from ..engine.signals import connect
 from ..logic.models import Model, WeightsState
+from .elided import show_elided
 from .model_tree import ModelTree, weights_help
 from .section import Panel, Section
 
@@ -35,6 +36,7 @@ class ModelsSection(Section):
         ui = self._ui
         self.tree = ModelTree(ui.modelSearch, ui.modelTree, ui.modelNothingLabel, self._on_model)
         self._failed = False  # the models could not be listed
+        connect(ui.modelSearch, "textChanged(QString)", lambda _text: self._describe(self._chosen))
         connect(ui.modelAddButton, "clicked()", self._on_add_model)
         connect(ui.modelStateButton, "clicked()", self._on_weights)
         connect(ui.deviceSelector, "activated(int)", lambda _index: self._on_device())
@@ -60,7 +62,7 @@ class ModelsSection(Section):
         index = self._ui.deviceSelector.findData(node.device)
         if index != self._ui.deviceSelector.currentIndex:
             self._ui.deviceSelector.setCurrentIndex(index)
-        self._describe(self._models.named(node.model))
+        self._describe(self._chosen)
 
     def show_list(self) -> None:
         """Show which models there are to choose from."""
@@ -75,14 +77,22 @@ class ModelsSection(Section):
             return _("The models could not be listed.")
         return _("{engine} Its models are listed here in a moment.").format(engine=self._panel.engine_text)
 
+    @property
+    def _chosen(self) -> Model | None:
+        node = self._panel.parameter_node
+        return self._models.named(node.model) if node is not None else None
+
     def _describe(self, model: Model | None) -> None:
-        """A line about the chosen model, with a button for what its weights need."""
+        """A line about the chosen model, its name where a search hides it; and a button for what its weights need."""
         label, button = self._ui.modelHelpLabel, self._ui.modelStateButton
         needs = model.weights if model is not None else WeightsState.BUILT_IN
         label.setText("")
         if model is not None:
             count = _("1 structure") if len(model.structures) == 1 else _("{count} structures")
-            label.setText(f"{count.format(count=len(model.structures))}, {model.modality}")
+            if model.name in self.tree.names:
+                label.setText(f"{count.format(count=len(model.structures))}, {model.modality}")
+            else:
+                show_elided(label, _("Chosen: {model}").format(model=model.title), int(label.width))
             label.setToolTip(f"{model.description}. {weights_help(model)}")
         licence = needs is WeightsState.LICENCE
         button.setText(_("Enter licence...") if licence else _("Add weights..."))
@@ -94,7 +104,7 @@ class ModelsSection(Section):
         button.setVisible(needs in (WeightsState.LICENCE, WeightsState.DOWNLOAD, WeightsState.DOWNLOAD_AGAIN))
 
     def _on_weights(self) -> None:
-        model = self._models.named(self._panel.parameter_node.model)
+        model = self._chosen
         if model is not None and model.weights is WeightsState.LICENCE:
             self._panel.enter_licence()
         else:

@@ -127,7 +127,7 @@ class ProjectSection(ProjectPart):
     def _hint(self, folder: Path | None) -> str:
         """What happens next, or what is missing."""
         if self._panel.logic.installation.obstacle is not None:
-            return _("The engine is needed to open or begin a project.")
+            return _("The engine is needed to open or begin a project: set it up in the step Segment.")
         if folder is None:
             return _("Choose a folder above: an empty one for a new project, or that of a project to go on with.")
         if _is_project(folder):

@@ -61,12 +61,22 @@ def size_text(mm3: float) -> str:
 class RegionList:
     """A table of regions that can be searched, filtered and sorted; its columns are remembered."""
 
-    def __init__(self, ui: Widgets, settings: Settings, chosen: Callable[[int], None]) -> None:
-        """``chosen`` gets the number of a region that the user turns to: another one, or the same one again."""
+    def __init__(
+        self, ui: Widgets, settings: Settings, chosen: Callable[[int], None], filtered: Callable[[], None]
+    ) -> None:
+        """
+        Parameters
+        ----------
+        chosen
+            Gets the number of a region that the user turns to: another one, or the same one again
+        filtered
+            Called when the user has filtered the list
+        """
         self._ui = ui
         self._view = ui.regionTable
         self._settings = settings
         self._chosen = chosen
+        self._was_filtered = filtered
         self._filled: object = None
         self._current: int | None = None
         self._quiet = False  # while a program, not the user, moves the selection
@@ -182,6 +192,7 @@ class RegionList:
         for state in _ORDER:
             ui.stateFilter.addItem(state_text(state), str(state))
         connect(ui.regionSearch, "textChanged(QString)", self._on_search)
+        connect(ui.regionSearch, "returnPressed()", lambda: self._view.setFocus())  # the keys are the buttons' again
         connect(ui.stateFilter, "currentIndexChanged(int)", lambda _index: self._on_state())
 
     def _items(self, region: Region, colors: Colors) -> list[Widget]:
@@ -241,11 +252,13 @@ class RegionList:
         with self._quietly():
             self._by_name.setFilterFixedString(str(text).replace("_", " "))
             self._select_current()
+        self._was_filtered()
 
     def _on_state(self) -> None:
         with self._quietly():
             self._by_state.setFilterFixedString(str(self._ui.stateFilter.currentData or ""))
             self._select_current()
+        self._was_filtered()
 
     def _on_row(self, index: Widget, _before: Widget) -> None:
         if not self._quiet and index.isValid():
@@ -276,7 +289,8 @@ class RegionList:
         self._remember()
 
     def _sort_worst_first(self) -> None:
-        self._view.sortByColumn(-1, qt.Qt.AscendingOrder)
+        self._header.setSortIndicator(-1, qt.Qt.AscendingOrder)
+        self._by_name.sort(-1)  # a view may leave its order as it is then
         self._remember()
 
     def _remember(self) -> None:

@@ -37,7 +37,7 @@ class ReviewSection(Section):
         super().__init__(panel)
         ui = self._ui
         self._review = panel.logic.review
-        self.table = RegionList(ui, panel.settings, self._go_to)
+        self.table = RegionList(ui, panel.settings, self._go_to, lambda: self._say_where(self._review.rows()))
         self.alternatives = AlternativeList(panel, self._take)
         self.heat_map = HeatMap(panel)
         self.focus = FocusFace(panel, self._relisted)
@@ -73,11 +73,13 @@ class ReviewSection(Section):
             self._panel.case_left()
             self._open(case)
         self.heat_map.choose_measure(case)
-        self._begin(case)
+        is_new = self._begin(case)
         self._say_what_is_chosen(case, node.segmentation)
         self.focus.update()
         self.heat_map.update(case)
         self.update_regions()
+        if is_new and any(button.hasFocus() for button in (self._ui.segmentStep, self._ui.reviewStep)):
+            self._ui.regionTable.setFocus()  # the keyboard was in a page that gave way to this one
 
     def update_regions(self) -> None:
         """Fill the table, keeping what is selected; everything that depends on the current region follows."""
@@ -142,12 +144,15 @@ class ReviewSection(Section):
     def _remember_views(self) -> None:
         self._viewpoint = Viewpoint.now(self._panel.scene)
 
-    def _begin(self, case: Case | None) -> None:
-        """The first region of a list that is new here is current; it is shown unless the user moved the views."""
+    def _begin(self, case: Case | None) -> bool:
+        """The first region of a list that is new here is current; it is shown unless the user moved the views.
+
+        Returns whether there is such a list.
+        """
         table = case.regions if case is not None and case.has_ct else None
         listed = table.node if table is not None else None
         if listed is self._begun:
-            return
+            return False
         self._begun = listed
         self._review.forget_region()
         if listed is not None:
@@ -159,6 +164,7 @@ class ReviewSection(Section):
             if not moved:
                 self._remember_views()
         self._panel.region_changed()
+        return listed is not None
 
     def _say_what_is_chosen(self, case: Case | None, chosen: Node) -> None:
         """Why there is nothing to review or to edit, where that is so; and a choice, where there are several."""
@@ -176,7 +182,9 @@ class ReviewSection(Section):
     def _say_where(self, rows: list[Region]) -> None:
         """The one line above the list."""
         row = next((row for row in rows if row.number == self._review.current), None)
-        if row is not None:
+        if rows and not self.table.shown:
+            text = _("No region matches: change the search or the state below.")
+        elif row is not None:
             place = [row.number for row in rows].index(row.number) + 1
             text = _("Region {number} of {total}, {structures}, {ml} mL").format(
                 number=place, total=len(rows), structures=structures_text(row.structures), ml=size_text(row.size_mm3)

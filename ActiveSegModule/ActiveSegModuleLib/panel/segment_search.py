@@ -31,6 +31,7 @@ class SegmentSearch:
         self._wanted: set[str] = set()  # empty ones that were chosen
         self._menu = qt.QMenu(ui.addStructureButton)
         ui.addStructureButton.setMenu(self._menu)
+        connect(self._menu, "aboutToShow()", self._fill_menu)
         connect(ui.segmentSearch, "textChanged(QString)", lambda _text: self.show())
         connect(ui.segmentSearch, "returnPressed()", self._on_return)
         connect(ui.addStructureButton, "clicked()", self._add_first)
@@ -98,9 +99,6 @@ class SegmentSearch:
 
     def _offer(self, absent: list[str], nothing: str) -> None:
         """What can be added; ``nothing``: what is typed, when no segment matches it."""
-        self._menu.clear()
-        for name in absent[1:]:
-            connect(self._menu.addAction(_readable(name)), "triggered()", lambda name=name: self._take(name))
         button = self._ui.addStructureButton
         if absent:
             button.setText(_("Add '{structure}'").format(structure=_readable(absent[0])))
@@ -109,6 +107,12 @@ class SegmentSearch:
         button.enabled = bool(absent)
         button.setPopupMode(qt.QToolButton.MenuButtonPopup if absent[1:] else qt.QToolButton.DelayedPopup)
         button.setVisible(bool(absent or nothing))
+
+    def _fill_menu(self) -> None:
+        """Now, and not when something is chosen: an entry must outlive what it does."""
+        self._menu.clear()
+        for name in self.absent[1:]:
+            connect(self._menu.addAction(_readable(name)), "triggered()", lambda name=name: self._take(name))
 
     def _on_return(self) -> None:
         """Choose the first segment that is shown, or add what matches when none is."""

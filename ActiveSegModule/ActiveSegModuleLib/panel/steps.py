@@ -124,7 +124,7 @@ class Steps:
             return
         self._states[step] = state
         button = self._button(step)
-        button.setText(f"{step.label()}\n{state.text}")
+        button.setText("\n".join(filter(None, (step.label(), state.text))))
         icon = qt.QIcon()
         if state.mark is not Mark.NONE:
             icon = slicer.app.style().standardIcon(getattr(qt.QStyle, state.mark.value))
@@ -170,7 +170,9 @@ class Steps:
     def _turn(self) -> None:
         """Show the page. All others count nothing: a stack is as large as the largest page that is not ignored."""
         self._button(self._current).setChecked(True)
-        page = self._page()
+        page, focus = self._page(), qt.QApplication.focusWidget()
+        if focus is not None and page != self._ui.pages.currentWidget() and self._ui.pages.isAncestorOf(focus):
+            self._button(self._current).setFocus()  # Qt would take the first field, as if somebody typed there
         turn_to(self._ui.pages, page)
         for changed in self._followers:
             changed()

@@ -57,6 +57,10 @@ class PlanSection(ProjectPart):
         if new:
             told = _("New to the model: {names}. Check this under Cases before the first training.")
             head += _paragraph(told.format(names=", ".join(new[:5])))
+        unknown = sum(side is None for side in summary.cases.values())
+        if unknown:
+            told = _("Cases left out because they have no patient ID: {count}. Assign it under Cases.")
+            head += _paragraph(told.format(count=unknown))
         planned = self._training.planned
         if planned is not None:
             warnings = "".join(_paragraph(sentence) for sentence in planned.sentences)

@@ -60,8 +60,16 @@
       <translation>Frühere Meldungen</translation>
     </message>
     <message>
+      <source>Show the details of this message</source>
+      <translation>Einzelheiten dieser Meldung zeigen</translation>
+    </message>
+    <message>
       <source>Details</source>
       <translation>Details</translation>
+    </message>
+    <message>
+      <source>Hide this message; it stays among the earlier ones</source>
+      <translation>Diese Meldung ausblenden; sie bleibt unter den früheren</translation>
     </message>
     <message>
       <source>Close</source>
@@ -138,8 +146,16 @@
   <context>
     <name>ExportPage</name>
     <message>
+      <source>What would be stored, what is unusual first</source>
+      <translation>Was gespeichert würde, Ungewöhnliches zuerst</translation>
+    </message>
+    <message>
       <source>Which structures are these segments?</source>
       <translation>Welche Strukturen sind diese Segmente?</translation>
+    </message>
+    <message>
+      <source>Segments that the model does not know: choose the structure of each, or leave it out</source>
+      <translation>Segmente, die das Modell nicht kennt: für jedes die Struktur wählen oder es weglassen</translation>
     </message>
     <message>
       <source>Segment</source>
@@ -238,6 +254,10 @@
       <translation>Fälle des Datensatzes:</translation>
     </message>
     <message>
+      <source>Cases of the dataset; a double click opens one</source>
+      <translation>Fälle des Datensatzes; ein Doppelklick öffnet einen</translation>
+    </message>
+    <message>
       <source>Case</source>
       <translation>Fall</translation>
     </message>
@@ -264,6 +284,10 @@
     <message>
       <source>Remove the case with its history</source>
       <translation>Den Fall mit seinem Verlauf entfernen</translation>
+    </message>
+    <message>
+      <source>Read the dataset again</source>
+      <translation>Den Datensatz neu lesen</translation>
     </message>
     <message>
       <source>Refresh</source>
@@ -640,6 +664,10 @@
       <translation>Strukturen wählen und die zu prüfenden Bereiche nur in diesen neu suchen</translation>
     </message>
     <message>
+      <source>Regions to review, worst first. Choose one to see it in the views; right-click the header for columns</source>
+      <translation>Zu prüfende Bereiche, der schlechteste zuerst. Einen wählen, um ihn in den Ansichten zu sehen; Rechtsklick auf den Kopf für Spalten</translation>
+    </message>
+    <message>
       <source>What other members of the ensemble would draw. Move the mouse over one, or choose it, to see it in the views; Return takes it. White: as it is now; yellow: the alternative</source>
       <translation>Was andere Ensemblemitglieder zeichnen würden. Zeigen Sie mit der Maus auf eine Alternative oder wählen Sie sie, um sie in den Ansichten zu sehen; die Eingabetaste übernimmt sie. Weiß: wie jetzt; gelb: die Alternative</translation>
     </message>
@@ -708,8 +736,8 @@
       <translation>Wie Unsicherheit gemessen wird, Legende der Farben, was in 3D zu sehen ist</translation>
     </message>
     <message>
-      <source>Find the regions to review in these structures only; without a tick, in all.</source>
-      <translation>Die zu prüfenden Bereiche nur in diesen Strukturen suchen; ohne Auswahl in allen.</translation>
+      <source>Find the regions to review in these structures only:</source>
+      <translation>Zu prüfende Bereiche nur in diesen Strukturen finden:</translation>
     </message>
     <message>
       <source>Show only structures with these letters in their names</source>
@@ -772,8 +800,8 @@
       <translation>Überspringen</translation>
     </message>
     <message>
-      <source>Leave the region undecided: it is not used as ground truth (K)</source>
-      <translation>Den Bereich unentschieden lassen: Er gilt nicht als Referenz (K)</translation>
+      <source>Skip the region, and go to the next open one: it is not used as ground truth (K)</source>
+      <translation>Den Bereich überspringen und zum nächsten offenen gehen: Er gilt nicht als Referenz (K)</translation>
     </message>
     <message>
       <source>Reopen</source>
@@ -857,6 +885,10 @@
     <message>
       <source>Structures</source>
       <translation>Strukturen</translation>
+    </message>
+    <message>
+      <source>Show only the structures with these letters in their names</source>
+      <translation>Nur die Strukturen mit diesen Buchstaben im Namen zeigen</translation>
     </message>
     <message>
       <source>Search structures</source>
@@ -954,6 +986,10 @@
       <translation>Engine</translation>
     </message>
     <message>
+      <source>End it; what was downloaded is kept</source>
+      <translation>Beenden; was heruntergeladen wurde, bleibt erhalten</translation>
+    </message>
+    <message>
       <source>Cancel</source>
       <translation>Abbrechen</translation>
     </message>
@@ -1038,8 +1074,16 @@
       <translation>Einige Modelle von TotalSegmentator brauchen eine Lizenznummer:</translation>
     </message>
     <message>
+      <source>A licence number that TotalSegmentator gave you</source>
+      <translation>Eine Lizenznummer, die Sie von TotalSegmentator haben</translation>
+    </message>
+    <message>
       <source>licence number</source>
       <translation>Lizenznummer</translation>
+    </message>
+    <message>
+      <source>Keep the number for the models that need it</source>
+      <translation>Die Nummer für die Modelle behalten, die sie brauchen</translation>
     </message>
     <message>
       <source>Save licence number</source>
@@ -1058,6 +1102,10 @@
       <translation>Meldungen</translation>
     </message>
     <message>
+      <source>The latest messages, the newest first</source>
+      <translation>Die letzten Meldungen, die neueste zuerst</translation>
+    </message>
+    <message>
       <source>Copy</source>
       <translation>Kopieren</translation>
     </message>
@@ -1066,12 +1114,24 @@
       <translation>Kopiert die gewählte Meldung mit ihren Details</translation>
     </message>
     <message>
+      <source>Show the details of the chosen message</source>
+      <translation>Einzelheiten der gewählten Meldung zeigen</translation>
+    </message>
+    <message>
       <source>Details</source>
       <translation>Details</translation>
     </message>
     <message>
       <source>Log</source>
       <translation>Protokoll</translation>
+    </message>
+    <message>
+      <source>What the engine and its installation have printed</source>
+      <translation>Was die Engine und ihre Installation ausgegeben haben</translation>
+    </message>
+    <message>
+      <source>Show the folder in the file manager</source>
+      <translation>Den Ordner im Dateimanager zeigen</translation>
     </message>
     <message>
       <source>Open the log's folder</source>
@@ -1109,6 +1169,10 @@
       <translation>Ein Python, das torch, nnunetv2 und TotalSegmentator schon enthält; es wird nie verändert</translation>
     </message>
     <message>
+      <source>End it; what was downloaded is kept</source>
+      <translation>Beenden; was heruntergeladen wurde, bleibt erhalten</translation>
+    </message>
+    <message>
       <source>Cancel</source>
       <translation>Abbrechen</translation>
     </message>
@@ -1125,8 +1189,16 @@
       <translation>Ordner, Proxy, ohne Internet, PyTorch, eigenes Python</translation>
     </message>
     <message>
+      <source>Delete what was downloaded</source>
+      <translation>Löschen, was heruntergeladen wurde</translation>
+    </message>
+    <message>
       <source>Remove...</source>
       <translation>Entfernen...</translation>
+    </message>
+    <message>
+      <source>Go on with the engine that is there</source>
+      <translation>Mit der vorhandenen Engine weiterarbeiten</translation>
     </message>
     <message>
       <source>Not now</source>
@@ -1342,6 +1414,10 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     <message>
       <source>No case is stored in {dataset} yet.</source>
       <translation>In {dataset} ist noch kein Fall abgelegt.</translation>
+    </message>
+    <message>
+      <source>1 case in {dataset}:</source>
+      <translation>1 Fall in {dataset}:</translation>
     </message>
     <message>
       <source>Cases ({count})...</source>
@@ -2073,8 +2149,8 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
       <translation>annehmen: Der Bereich ist richtig, wie er ist</translation>
     </message>
     <message>
-      <source>skip: the region stays undecided</source>
-      <translation>überspringen: Der Bereich bleibt unentschieden</translation>
+      <source>skip: the region is not used as ground truth</source>
+      <translation>überspringen: Der Bereich gilt nicht als Referenz</translation>
     </message>
     <message>
       <source>reopen: take the decision back</source>
@@ -2297,6 +2373,10 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
       <translation>{count} Strukturen</translation>
     </message>
     <message>
+      <source>Chosen: {model}</source>
+      <translation>Gewählt: {model}</translation>
+    </message>
+    <message>
       <source>Enter licence...</source>
       <translation>Lizenz eingeben...</translation>
     </message>
@@ -2359,8 +2439,8 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
       <translation>wird im Projekt angelegt</translation>
     </message>
     <message>
-      <source>The engine is needed to open or begin a project.</source>
-      <translation>Für ein Projekt wird die Engine gebraucht.</translation>
+      <source>The engine is needed to open or begin a project: set it up in the step Segment.</source>
+      <translation>Um ein Projekt zu öffnen oder zu beginnen, wird die Engine gebraucht: im Schritt Segmentieren einrichten.</translation>
     </message>
     <message>
       <source>Choose a folder above: an empty one for a new project, or that of a project to go on with.</source>
@@ -2526,6 +2606,10 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
   </context>
   <context>
     <name>panel.review</name>
+    <message>
+      <source>No region matches: change the search or the state below.</source>
+      <translation>Kein Bereich passt: Suche oder Zustand ändern.</translation>
+    </message>
     <message>
       <source>Region {number} of {total}, {structures}, {ml} mL</source>
       <translation>Bereich {number} von {total}, {structures}, {ml} mL</translation>
@@ -3072,6 +3156,10 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     <message>
       <source>New to the model: {names}. Check this under Cases before the first training.</source>
       <translation>Neu für das Modell: {names}. Prüfen Sie das vor dem ersten Training unter Fälle.</translation>
+    </message>
+    <message>
+      <source>Cases left out because they have no patient ID: {count}. Assign it under Cases.</source>
+      <translation>Fälle ohne Patienten-ID, die ausgelassen werden: {count}. Unter Fälle zuordnen.</translation>
     </message>
     <message>
       <source>begins with</source>
