@@ -61,7 +61,7 @@
     </message>
     <message>
       <source>Show the details of this message</source>
-      <translation>Einzelheiten dieser Meldung zeigen</translation>
+      <translation>Die Details dieser Meldung zeigen</translation>
     </message>
     <message>
       <source>Details</source>
@@ -147,7 +147,7 @@
     <name>ExportPage</name>
     <message>
       <source>What would be stored, what is unusual first</source>
-      <translation>Was gespeichert würde, Ungewöhnliches zuerst</translation>
+      <translation>Was abgelegt würde, Ungewöhnliches zuerst</translation>
     </message>
     <message>
       <source>Which structures are these segments?</source>
@@ -665,7 +665,7 @@
     </message>
     <message>
       <source>Regions to review, worst first. Choose one to see it in the views; right-click the header for columns</source>
-      <translation>Zu prüfende Bereiche, der schlechteste zuerst. Einen wählen, um ihn in den Ansichten zu sehen; Rechtsklick auf den Kopf für Spalten</translation>
+      <translation>Zu prüfende Bereiche, der unsicherste zuerst. Wählen Sie einen, um ihn in den Ansichten zu sehen; Rechtsklick auf die Kopfzeile: Spalten wählen</translation>
     </message>
     <message>
       <source>What other members of the ensemble would draw. Move the mouse over one, or choose it, to see it in the views; Return takes it. White: as it is now; yellow: the alternative</source>
@@ -737,7 +737,7 @@
     </message>
     <message>
       <source>Find the regions to review in these structures only:</source>
-      <translation>Zu prüfende Bereiche nur in diesen Strukturen finden:</translation>
+      <translation>Zu prüfende Bereiche nur in diesen Strukturen suchen:</translation>
     </message>
     <message>
       <source>Show only structures with these letters in their names</source>
@@ -1083,7 +1083,7 @@
     </message>
     <message>
       <source>Keep the number for the models that need it</source>
-      <translation>Die Nummer für die Modelle behalten, die sie brauchen</translation>
+      <translation>Die Nummer für die Modelle speichern, die sie brauchen</translation>
     </message>
     <message>
       <source>Save licence number</source>
@@ -1115,7 +1115,7 @@
     </message>
     <message>
       <source>Show the details of the chosen message</source>
-      <translation>Einzelheiten der gewählten Meldung zeigen</translation>
+      <translation>Die Details der gewählten Meldung zeigen</translation>
     </message>
     <message>
       <source>Details</source>
@@ -1417,7 +1417,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>1 case in {dataset}:</source>
-      <translation>1 Fall in {dataset}:</translation>
+      <translation>Fälle in {dataset} (1):</translation>
     </message>
     <message>
       <source>Cases ({count})...</source>
@@ -2440,7 +2440,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>The engine is needed to open or begin a project: set it up in the step Segment.</source>
-      <translation>Um ein Projekt zu öffnen oder zu beginnen, wird die Engine gebraucht: im Schritt Segmentieren einrichten.</translation>
+      <translation>Für ein Projekt wird die Engine gebraucht: Richten Sie sie im Schritt Segmentieren ein.</translation>
     </message>
     <message>
       <source>Choose a folder above: an empty one for a new project, or that of a project to go on with.</source>
@@ -2608,7 +2608,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     <name>panel.review</name>
     <message>
       <source>No region matches: change the search or the state below.</source>
-      <translation>Kein Bereich passt: Suche oder Zustand ändern.</translation>
+      <translation>Kein Bereich passt: Ändern Sie unten die Suche oder den Zustand.</translation>
     </message>
     <message>
       <source>Region {number} of {total}, {structures}, {ml} mL</source>
@@ -3159,7 +3159,7 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
     <message>
       <source>Cases left out because they have no patient ID: {count}. Assign it under Cases.</source>
-      <translation>Fälle ohne Patienten-ID, die ausgelassen werden: {count}. Unter Fälle zuordnen.</translation>
+      <translation>Ohne Patienten-ID ausgelassene Fälle: {count}. Ordnen Sie die ID unter Fälle zu.</translation>
     </message>
     <message>
       <source>begins with</source>
