@@ -697,3 +697,21 @@ def test_what_would_be_written_of_one_case_is_not_told_of_another(two: Any, user
     until(lambda: user.case == first)
     failed(InputError("It is not clear which structures these segments are.", cause="unclear"))
     assert not user.ui.unclearFrame.isVisibleTo(user.ui.exportPage)
+
+
+def test_after_a_scene_the_panel_is_where_the_next_one_begins(user: User, view: Any, tmp_path: Any) -> None:
+    from ActiveSegModuleLib.panel.steps import Step
+
+    steps, message = user.widget.panel.steps, user.widget.panel.message
+    ct = load_ct(user, "CT")
+    arrive(user, make_case(user, ct, "case"))
+    assert steps.current is Step.REVIEW
+    user.core.save(tmp_path / "scene.mrb")
+    message.notice("Segmented: 2 regions to review.")
+    user.core.scene.Clear(0)
+    pump()
+    assert (steps.current, message.text) == (Step.SEGMENT, "")
+    user.core.load(tmp_path / "scene.mrb")
+    until(lambda: user.case is not None)
+    pump()
+    assert steps.current is Step.REVIEW

@@ -133,11 +133,15 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.review.leave()
         self._take_parameter_node(None)
         self.current_case.forget()
+        self.message.clear()  # it was about what is gone now
+        self.steps.show(Step.SEGMENT)
 
     def scene_ready(self) -> None:
         self.logic.forgetParameterNode()
         if self._is_entered():
             self._turn_to_parameter_node()
+            if self.logic.review.case is not None:  # a scene that was saved in the middle of the work
+                self.steps.show(Step.REVIEW)
 
     def volume_loaded(self) -> None:
         self.current_case.take_cts_again()
