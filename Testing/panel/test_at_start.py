@@ -139,3 +139,17 @@ def test_a_module_that_opens_with_slicer_says_it_itself(window: QtWidgets.QMainW
         assert told(window) == []
     finally:
         module.close()
+
+
+@pytest.mark.parametrize("nonsense", ["7", "[]", '{"project": 5, "run": [], "stage": "running"}', "{", "null"])
+def test_settings_of_another_version_do_not_keep_the_module_from_opening(
+    window: QtWidgets.QMainWindow, nonsense: str
+) -> None:
+    from ActiveSegModuleLib.logic.training import LAST_TRAINING
+    from ActiveSegModuleLib.panel.region_table import COLUMNS_SETTING
+
+    for key in (LAST_TRAINING, COLUMNS_SETTING):
+        QtCore.QSettings().setValue(key, nonsense)
+    module = LoadedModule(MODULE)
+    module.enter()
+    module.close()

@@ -165,9 +165,9 @@ def training_seen(settings: Settings) -> Mapping[str, str]:
     """``project``, ``run`` and ``stage`` of the training that was seen last; empty when there was none."""
     try:
         seen = json.loads(str(settings.value(LAST_TRAINING) or "{}"))
-    except ValueError:
+        return {name: text for name, text in seen.items() if isinstance(text, str)}
+    except (AttributeError, RecursionError, ValueError):  # of another version, or damaged
         return {}
-    return seen if isinstance(seen, dict) else {}
 
 
 def stage_on_disk(seen: Mapping[str, str]) -> str:

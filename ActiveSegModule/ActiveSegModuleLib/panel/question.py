@@ -12,6 +12,7 @@ def confirmed(question: str, yes: str = "", no: str = "") -> bool:
     box = qt.QMessageBox(slicer.util.mainWindow())
     box.setWindowTitle(_("ActiveSeg"))
     box.setIcon(qt.QMessageBox.Question)
+    box.setTextFormat(qt.Qt.PlainText)  # names in it may be anything
     box.setText(question)
     agree = box.addButton(yes or _("Yes"), qt.QMessageBox.AcceptRole)
     keep = box.addButton(no or _("Cancel"), qt.QMessageBox.RejectRole)

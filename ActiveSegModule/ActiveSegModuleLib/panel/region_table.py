@@ -170,7 +170,7 @@ class RegionList:
             self._model.horizontalHeaderItem(column).setToolTip(tip)
         header = self._header
         kept = self._settings.value(COLUMNS_SETTING)
-        if not (kept and header.restoreState(kept)):
+        if not (kept and self._restore(kept)):
             header.setSortIndicator(-1, qt.Qt.AscendingOrder)  # worst first
         header.setHighlightSections(False)
         header.setDefaultAlignment(qt.Qt.AlignLeft | qt.Qt.AlignVCenter)
@@ -185,6 +185,13 @@ class RegionList:
         header.setContextMenuPolicy(qt.Qt.CustomContextMenu)
         connect(header, "customContextMenuRequested(QPoint)", self._on_header_menu)
         connect(header, "sortIndicatorChanged(int,Qt::SortOrder)", lambda _column, _order: self._remember())
+
+    def _restore(self, kept: object) -> bool:
+        """Columns as they were remembered; whatever else lies in the settings is passed over."""
+        try:
+            return bool(self._header.restoreState(kept))
+        except (TypeError, ValueError):  # what PySide and PythonQt raise for another type
+            return False
 
     def _set_up_filters(self) -> None:
         ui = self._ui
