@@ -378,3 +378,10 @@ def test_every_state_of_the_page_is_seen_whole(learn: Learn, application: Any, t
             grab(whole, folder / f"{show.__name__}_{theme.value}_{room.name}.png")
     dress(application, Theme.LIGHT)
     assert wrong == []
+
+
+def test_the_words_of_a_decision_are_shown_as_they_are(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They name structures, and what a dataset calls a structure may look like HTML."""
+    monkeypatch.setattr(told, "WORSE", "Refused: liver <i>left</i> fell.")
+    ended(learn, promoted=False, fallen=("spleen",))
+    assert "liver &lt;i&gt;left&lt;/i&gt; fell" in learn.ui.decisionLabel.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 import qt
 from slicer.i18n import tr as _
@@ -83,11 +84,11 @@ def decision_text(run: FinetuneState, summary: ProjectResult) -> str:
     """The decision in bold, and its reason."""
     if run.stage == "failed":
         error = ActiveSegError.from_dict(run.error or {"message": _("The reason is in its log.")})
-        return _("<b>The training failed.</b><br>{reason}").format(reason=error)
+        return _("<b>The training failed.</b><br>{reason}").format(reason=escape(str(error)))
     if run.promoted and summary.current == run.version:
         told = _("<b>{version} is better and is the current version.</b><br>{reason}")
     elif run.promoted:
         told = _("<b>{version} was better; {current} is the current version now.</b><br>{reason}")
     else:
         told = _("<b>{version} is kept, and not used.</b><br>{reason}")
-    return told.format(version=run.version, current=summary.current, reason=run.verdict)
+    return told.format(version=run.version, current=summary.current, reason=escape(run.verdict))
