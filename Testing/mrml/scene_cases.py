@@ -103,6 +103,7 @@ RECORD = {
     "created": "2026-01-01T00:00:00+00:00",
     "schema": SCHEMA.to_dict(),
     "decided": list(SCHEMA.names),
+    "members": [{"name": "fold 0", "kind": "trained"}, {"name": "fold 1", "kind": "trained"}],
     "measure": "variance",
     "threshold": 0.3,
 }

@@ -27,7 +27,7 @@ class _Record:
 
     origin: _Origin | None = None
     images: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    members: tuple[str, ...] = ()
+    members: tuple[Mapping[str, Any], ...] = ()
     measure: str = ""
     threshold: float = 0.25
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from activeseg.client.environment.plan import WEIGHTS_BYTES
 from activeseg.core.errors import InputError, ModelError
 from activeseg.core.segmenter import ModelGroup, Settings
 from activeseg.segmenters.totalsegmentator.sandbox import UserHome
@@ -165,3 +166,9 @@ def test_the_users_folders_are_found_as_the_package_finds_them(tmp_path: Path) -
     both = UserHome.of_environment({"TOTALSEG_HOME_DIR": str(tmp_path), "TOTALSEG_WEIGHTS_PATH": "/weights"})
     assert both.weights == Path("/weights")
     assert UserHome.of_environment({}).home == Path.home() / ".totalsegmentator"
+
+
+def test_what_the_plan_says_of_weights_is_what_the_models_say(tmp_path):
+    user = UserHome(tmp_path, tmp_path / "nnunet" / "results")
+    sizes = {info.name: info.download_bytes for info in task_infos(user)}
+    assert {name: sizes[name] for name in WEIGHTS_BYTES} == WEIGHTS_BYTES
