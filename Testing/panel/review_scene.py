@@ -96,7 +96,8 @@ def big_case(user: Any, count: int = 20, name: str = "CT segmentation") -> Any:
     ct = np.zeros(SHAPE, np.int16) + (rows * 2 + columns - 60).astype(np.int16)
     ct[labels() > 0] += 80
     node = user.core.add_volume(ct, GEOMETRY, "CT")
-    record = {**RECORD, "schema": SCHEMA.to_dict(), "decided": list(NAMES), "members": ["a", "b", "c", "d"]}
+    members = [{"name": f"fold {n}", "kind": "trained"} for n in range(4)]
+    record = {**RECORD, "schema": SCHEMA.to_dict(), "decided": list(NAMES), "members": members}
     case = Case.create(user.core.scene, node, Volume(labels(), GEOMETRY), record, name)
     case.set_regions([region(number) for number in range(1, count + 1)], patches(count), GEOMETRY)
     for measure in ("variance", "entropy"):
