@@ -19,6 +19,7 @@ from kept_answers import KeptAnswers  # noqa: E402
 from pictures_look import Theme, dress  # noqa: E402
 from PySide6 import QtWidgets  # noqa: E402
 from slicer_stand_in import LoadedModule, installed  # noqa: E402
+from user import User  # noqa: E402
 
 ENGINE_PYTHON = "ACTIVESEG_ENGINE_PYTHON"
 
@@ -74,4 +75,14 @@ def panel(slicer_core: Any, engine_python: Path) -> Iterator[LoadedModule]:
     module = LoadedModule(ROOT / "ActiveSegModule" / "ActiveSegModule.py")
     module.enter()
     yield module
+    module.close()
+
+
+@pytest.fixture
+def user(slicer_core: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
+    """The module, opened by a user whose Slicer has no engine: most of the panel needs none."""
+    monkeypatch.delenv(ENGINE_PYTHON, raising=False)
+    module = LoadedModule(ROOT / "ActiveSegModule" / "ActiveSegModule.py")
+    module.enter()
+    yield User(module, slicer_core)
     module.close()

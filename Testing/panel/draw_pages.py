@@ -53,7 +53,6 @@ def opened(engine: str) -> Iterator[tuple[Any, Any]]:
         with installed(Path(home)) as (core, _said):
             module = LoadedModule(ROOT / "ActiveSegModule" / "ActiveSegModule.py")
             module.enter()
-            module.parent.layout().setContentsMargins(0, 0, 0, 0)
             yield module, core
             module.close()
 

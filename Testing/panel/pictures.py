@@ -41,7 +41,6 @@ class Bench:
         self.root = module.parent
         self._at: tuple[str, Theme] | None = None
         self.root.setObjectName("panel")
-        self.root.layout().setContentsMargins(0, 0, 0, 0)
         module.enter()
         while self.panel.logic.installation.is_looking:  # what the card of the first minute shows
             pump()

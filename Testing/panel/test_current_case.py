@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import slicer
-from conftest import ENGINE_PYTHON
 from held_drafts import Kept, held
-from loaded_cases import FAR, MODULE, load_ct, make_case, pump, stroke, visible
+from loaded_cases import FAR, load_ct, make_case, pump, stroke, visible
 from scene_cases import OTHER_REGION, PLAIN, boxes, patches
-from slicer_stand_in import LoadedModule
 from user import User, until
 
 from activeseg.core.geometry import Geometry
 from activeseg.core.volume import Volume
-
-
-@pytest.fixture
-def user(slicer_core: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
-    """The module with a scene, and without an engine: none of this needs one."""
-    monkeypatch.delenv(ENGINE_PYTHON, raising=False)
-    module = LoadedModule(MODULE)
-    module.enter()
-    yield User(module, slicer_core)
-    module.close()
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ENGINE_PYTHON
 from held_drafts import Kept, held
-from loaded_cases import MODULE, load_ct, make_case, stroke
+from loaded_cases import load_ct, make_case, stroke
 from pictures_checks import findings
 from pictures_look import ROOMS, Theme, dress, grab, place
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -17,17 +15,6 @@ from slicer_stand_in import LoadedModule
 from user import User, until
 
 from activeseg.core.errors import EngineError, InputError
-
-
-@pytest.fixture
-def user(slicer_core: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
-    """The module with a scene, and without an engine: none of this needs one."""
-    monkeypatch.delenv(ENGINE_PYTHON, raising=False)
-    module = LoadedModule(MODULE)
-    module.parent.layout().setContentsMargins(0, 0, 0, 0)
-    module.enter()
-    yield User(module, slicer_core)
-    module.close()
 
 
 @pytest.fixture

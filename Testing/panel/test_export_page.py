@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import slicer
-from conftest import ENGINE_PYTHON
-from loaded_cases import MODULE, load_ct, make_case, pump
+from loaded_cases import load_ct, make_case, pump
 from pictures_checks import findings
 from pictures_look import ROOMS, Room, Theme, dress, grab, place
-from slicer_stand_in import LoadedModule
 from user import User, until
 
 from activeseg.core.correction import RegionState
 
 
 @pytest.fixture
-def user(slicer_core: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
-    monkeypatch.delenv(ENGINE_PYTHON, raising=False)
-    module = LoadedModule(MODULE)
-    module.enter()
-    slicer_core.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
-    yield User(module, slicer_core)
-    module.close()
+def user(user: User) -> User:
+    """In front of a view that shows volumes."""
+    user.core.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    return user
 
 
 @pytest.fixture

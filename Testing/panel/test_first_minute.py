@@ -38,7 +38,6 @@ def open_module(installer: Installer, slicer_core: Any) -> Iterator[Callable[[],
         module = LoadedModule(MODULE)
         modules.append(module)
         module.enter()
-        module.parent.layout().setContentsMargins(0, 0, 0, 0)
         user = User(module, slicer_core)
         until(lambda: not user.logic.installation.is_looking)
         pump()

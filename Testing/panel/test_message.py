@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-from conftest import ENGINE_PYTHON
-from loaded_cases import MODULE
-from slicer_stand_in import LoadedModule
 from user import User, until
 
 from activeseg.core.errors import InputError
-
-
-@pytest.fixture
-def user(slicer_core: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
-    monkeypatch.delenv(ENGINE_PYTHON, raising=False)
-    module = LoadedModule(MODULE)
-    module.enter()
-    yield User(module, slicer_core)
-    module.close()
 
 
 def is_shown(user: User) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ENGINE_PYTHON
 from loaded_cases import MODULE, load_ct, make_case, pump, stroke
 from pictures_checks import cut_cells, findings, without_check_box
 from pictures_keys import FREE
@@ -18,17 +17,6 @@ from slicer_stand_in import LoadedModule
 from user import User, until
 
 COUNT = 20
-
-
-@pytest.fixture
-def user(slicer_core: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
-    """The module with a scene, and without an engine: none of this needs one."""
-    monkeypatch.delenv(ENGINE_PYTHON, raising=False)
-    module = LoadedModule(MODULE)
-    module.parent.layout().setContentsMargins(0, 0, 0, 0)
-    module.enter()
-    yield User(module, slicer_core)
-    module.close()
 
 
 @pytest.fixture

@@ -27,8 +27,3 @@ class Countdown:
         """Seconds; 0 when it takes longer than was told, None when nothing was."""
         seconds = self._told[0]
         return None if seconds is None else max(0.0, seconds - (self._now() - self._since))
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it takes longer than was told."""
-        return self.left == 0.0
