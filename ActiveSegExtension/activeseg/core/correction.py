@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from activeseg.core.geometry import Box, Geometry
+from activeseg.core.geometry import Box, Geometry, slices_of
 from activeseg.core.label_map import LabelMap, LabelPairs, check_label_map, label_pairs
 from activeseg.core.labels import LabelSchema
 from activeseg.core.records import NOT_WRITTEN, Within, to_json, written_as
@@ -71,8 +71,7 @@ class RegionReview:
     @property
     def slices(self) -> tuple[slice, slice, slice]:
         """The box as an index into arrays (k, j, i) of the CT's grid."""
-        k, j, i = self.box_kji
-        return slice(*k), slice(*j), slice(*i)
+        return slices_of(self.box_kji)
 
 
 @dataclass(frozen=True, kw_only=True)

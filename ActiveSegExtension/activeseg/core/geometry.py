@@ -230,6 +230,13 @@ class Geometry:
             free[world] = -1.0
         return axes, cosines[[0, 1, 2], axes] < 0
 
+    def cropped(self, box_kji: Box) -> Geometry:
+        """The grid of the voxels in a box, half-open ranges of this grid's indices."""
+        (k0, k1), (j0, j1), (i0, i1) = box_kji
+        matrix = self.ijk_to_ras.copy()
+        matrix[:3, 3] = self.ras_of_ijk((i0, j0, k0))
+        return Geometry.from_ijk_to_ras(matrix, (k1 - k0, j1 - j0, i1 - i0))
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``from_dict`` reads it back."""
         return dict(to_json(self))
@@ -279,6 +286,22 @@ def volume_shape(sizes_xyz: Sequence[int], components: int = 1, *, thin: bool = 
     if len(sizes_xyz) < 3 or (min(sizes_xyz[:3]) < 2 and not thin):
         raise InputError(f"The image is 2D ({sizes}): a volume needs at least two slices.", "Give the whole 3D image.")
     return int(sizes_xyz[2]), int(sizes_xyz[1]), int(sizes_xyz[0])
+
+
+def slices_of(box_kji: Box) -> tuple[slice, slice, slice]:
+    """A box as an index into arrays (k, j, i)."""
+    k, j, i = box_kji
+    return slice(*k), slice(*j), slice(*i)
+
+
+def grown(box_kji: Box, geometry: Geometry, margin_mm: float) -> Box:
+    """A box with a margin on all sides, as far as the grid reaches."""
+    steps = [int(np.ceil(margin_mm / spacing)) for spacing in geometry.spacing_xyz[::-1]]
+    k, j, i = (
+        (max(0, low - step), min(length, high + step))
+        for (low, high), step, length in zip(box_kji, steps, geometry.shape_kji, strict=True)
+    )
+    return k, j, i
 
 
 def corners_ijk(shape_kji: Sequence[int], first_ijk: Sequence[int] = (0, 0, 0)) -> FloatArray:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from activeseg.core.geometry import Box, grown
 from activeseg.core.labels import LabelSchema
 from activeseg.core.network_size import NetworkSize, Overhead
 from activeseg.core.progress import Progress
 from activeseg.core.records import NOT_WRITTEN
 from activeseg.core.volume import Volume
-from activeseg.core.votes import Segmented
+from activeseg.core.votes import GridVotes, Segmented
+
+EVIDENCE_MARGIN_MM = 32.0
+"""How far around a box a model that has no network looks."""
 
 VIEWS_OF_ONE = 5
 """Augmented views that vote beside a network with a single trained member, where they cost little."""
@@ -55,6 +59,9 @@ class Settings:
         On a GPU, keep its sums in the computer's memory: slower, but large images fit.
     in_pieces
         Segment a long image in three pieces, to save memory; not part of a prediction's record.
+    keep_features
+        Keep the networks' decoder features with the votes, where the run has them in memory anyway or they are small
+        (``GridVotes.features``); not part of a prediction's record.
     """
 
     device: str = "auto"
@@ -67,6 +74,7 @@ class Settings:
     usage_statistics: bool = False
     offload: bool = False
     in_pieces: bool = field(default=False, metadata=NOT_WRITTEN)
+    keep_features: bool = field(default=False, metadata=NOT_WRITTEN)
 
     def members_of(self, size: NetworkSize, accelerated: bool) -> int:
         """How many members of a network a run asks: all of one that only helps another, else ``member_count``."""
@@ -166,6 +174,30 @@ class Segmenter(Protocol):
         """
         ...
 
+    def evidence(
+        self,
+        images: Mapping[str, Volume],
+        box_kji: Box | None,
+        settings: Settings,
+        progress: Progress,
+        structures: Sequence[str] = (),
+    ) -> GridVotes:
+        """What the members say, with the networks' decoder features where they have them, whatever the settings' mode.
+
+        Parameters
+        ----------
+        box_kji
+            On the images' grid; the votes cover at least what they can of it, and little more. None: the whole image.
+        structures
+            Only the networks that know one of these need to be asked; empty means all.
+
+        Raises
+        ------
+        InputError, ModelError, DeviceError, Cancelled
+        """
+        near = {name: _around(volume, box_kji) for name, volume in images.items()}
+        return self.segment(near, settings, progress).grid
+
     def networks(self, settings: Settings) -> tuple[NetworkSize, ...]:
         """The networks that a run will load, those that help first; empty without any, or when nothing is known."""
         return ()
@@ -198,6 +230,10 @@ class Segmenter(Protocol):
     def files(self) -> tuple[Path, ...]:
         """The files that it is made of, where they may change while it is kept in memory."""
         return ()
+
+
+def _around(volume: Volume, box_kji: Box | None) -> Volume:
+    return volume if box_kji is None else volume.cropped(grown(box_kji, volume.geometry, EVIDENCE_MARGIN_MM))
 
 
 class ModelGroup(StrEnum):

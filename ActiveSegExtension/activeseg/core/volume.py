@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import InputError
-from activeseg.core.geometry import TIE, Geometry
+from activeseg.core.geometry import TIE, Box, Geometry, slices_of
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # noqa: N813  (the name that SimpleITK's own manual uses)
@@ -53,6 +53,12 @@ class Volume:
         digest.update(np.round(self.geometry.ijk_to_ras * 1e4).astype("<i8").tobytes())
         digest.update(np.ascontiguousarray(self.array).data)
         return digest.hexdigest()
+
+    def cropped(self, box_kji: Box | None) -> Volume:
+        """The voxels in a box (half-open ranges of indices), not copied; None: all of them."""
+        if box_kji is None:
+            return self
+        return Volume(self.array[slices_of(box_kji)], self.geometry.cropped(box_kji), self.name)
 
     def canonical(self) -> Volume:
         """The same voxels at the same places, stored closest to RAS (back: ``Geometry.array_from_canonical``)."""

@@ -30,6 +30,37 @@ class Member:
     kind: MemberKind
 
 
+@dataclass(frozen=True, eq=False)
+class DecoderFeatures:
+    """What one network computed before its last layer, a convolution of 1 x 1 x 1, on its own grid.
+
+    A trained member's logits are ``weights @ features + biases``, class by class.
+
+    Attributes
+    ----------
+    geometry
+        The network's grid, array axes (k, j, i); it may cover only a part of the CT.
+    features
+        For each trained member (F, k, j, i), float16.
+    weights, biases
+        For each trained member (C, F) and (C,), float32.
+    values
+        (C,): the value of each of the network's classes in the schema of the model; 0 for background and for classes
+        that are no structures.
+    """
+
+    geometry: Geometry
+    features: tuple[npt.NDArray[np.float16], ...]
+    weights: tuple[npt.NDArray[np.float32], ...]
+    biases: tuple[npt.NDArray[np.float32], ...]
+    values: npt.NDArray[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the features take."""
+        return sum(member.nbytes for member in self.features)
+
+
 @dataclass(frozen=True)
 class GridVotes:
     """What the members said, on the network's grid, in array axes (k, j, i) of ``geometry``.
@@ -43,6 +74,8 @@ class GridVotes:
         variance and mutual information are None for a single member
     entropy_bound : the maximum of the entropy, in nats: log C for C classes, log 2 for regions
     voting : how many members vote at each voxel (uint8), or None where all do
+    features : what the networks computed before their last layers, where that was kept (``Settings.keep_features``);
+        one entry for each part model, in the order in which their labels are merged (a later one wins)
     """
 
     geometry: Geometry
@@ -54,6 +87,7 @@ class GridVotes:
     mutual_information: npt.NDArray[np.float32] | None = None
     voting: npt.NDArray[np.uint8] | None = None
     entropy_bound: float = ENTROPY_UNIT
+    features: tuple[DecoderFeatures, ...] = ()
 
     @property
     def default_measure(self) -> str:

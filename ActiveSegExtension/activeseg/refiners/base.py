@@ -1,0 +1,69 @@
+"""What every refiner is: it turns prompts in a box into an alternative labelling of that box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from activeseg.core.geometry import Box
+from activeseg.core.labels import LabelSchema
+from activeseg.core.prompt import Prompt
+from activeseg.core.volume import Volume
+from activeseg.core.votes import GridVotes
+from activeseg.review.alternatives import Alternative
+
+
+@dataclass(frozen=True, eq=False)
+class RefinableCase:
+    """What a refiner may look at.
+
+    Attributes
+    ----------
+    ct
+        The whole CT, HU. Boxes and label maps are on its grid.
+    schema
+        Of the label maps.
+    votes
+        What the model says at least within the box that is refined, with its decoder features where it has them.
+    """
+
+    ct: Volume
+    schema: LabelSchema
+    votes: GridVotes
+
+
+class Refiner(Protocol):
+    """Answers prompts; chosen by its name (``walker``, ``features``, ``nninteractive``)."""
+
+    @property
+    def name(self) -> str: ...
+
+    def refine(
+        self, case: RefinableCase, labels: npt.NDArray[Any], box_kji: Box, prompts: Sequence[Prompt]
+    ) -> Alternative:
+        """The labels of a box after all prompts so far, the last of which is new.
+
+        Parameters
+        ----------
+        labels
+            (k, j, i) over the box, as they are now.
+        box_kji
+            Half-open index ranges on the CT's grid; nothing outside of it changes.
+        prompts
+            In the order in which they were given, at least one. The structure of the last one is what may change.
+
+        Returns
+        -------
+        Alternative
+            Its ``changed`` voxels are free ones, which the structure gains, or its own, which become background.
+            ``members`` holds the refiner's name and ``votes`` is 0.
+
+        Raises
+        ------
+        InputError
+            A structure is unknown, a point lies outside of the box, or the refiner cannot look at this case.
+        """
+        ...
