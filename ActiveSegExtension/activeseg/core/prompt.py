@@ -85,7 +85,7 @@ class Prompt:
         if self.kind is PromptKind.LASSO:
             return _within(points)
         (k0, k1), (j0, j1), (i0, i1) = self.box_kji
-        return np.argwhere(np.ones((k1 - k0, j1 - j0, i1 - i0), bool)) + np.array((k0, j0, i0))
+        return np.asarray(np.argwhere(np.ones((k1 - k0, j1 - j0, i1 - i0), bool)) + (k0, j0, i0), np.intp)  # noqa: RUF005
 
 
 _POINTS = {
