@@ -294,13 +294,16 @@ def slices_of(box_kji: Box) -> tuple[slice, slice, slice]:
     return slice(*k), slice(*j), slice(*i)
 
 
-def grown(box_kji: Box, geometry: Geometry, margin_mm: float) -> Box:
-    """A box with a margin on all sides, as far as the grid reaches."""
-    steps = [int(np.ceil(margin_mm / spacing)) for spacing in geometry.spacing_xyz[::-1]]
-    k, j, i = (
-        (max(0, low - step), min(length, high + step))
-        for (low, high), step, length in zip(box_kji, steps, geometry.shape_kji, strict=True)
-    )
+def box_on(box_kji: Box, of: Geometry, to: Geometry) -> Box:
+    """The smallest box of one grid's voxels that holds the centres of a box of another's, as far as the grid reaches;
+    at least one voxel long."""
+    matrix, shift = index_map(of, to)
+    corners = np.array(np.meshgrid(*[(low, high - 1) for low, high in box_kji], indexing="ij")).reshape(3, -1).T
+    at = corners @ matrix.T + shift
+    last = np.array(to.shape_kji) - 1
+    low = np.clip(np.rint(at.min(axis=0)), 0, last).astype(int).tolist()
+    high = (np.clip(np.rint(at.max(axis=0)), 0, last).astype(int) + 1).tolist()
+    k, j, i = zip(low, high, strict=True)
     return k, j, i
 
 

@@ -8,16 +8,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from activeseg.core.geometry import Box, grown
+from activeseg.core.geometry import Box
 from activeseg.core.labels import LabelSchema
 from activeseg.core.network_size import NetworkSize, Overhead
 from activeseg.core.progress import Progress
 from activeseg.core.records import NOT_WRITTEN
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes, Segmented
-
-EVIDENCE_MARGIN_MM = 32.0
-"""How far around a box a model that has no network looks."""
 
 VIEWS_OF_ONE = 5
 """Augmented views that vote beside a network with a single trained member, where they cost little."""
@@ -187,7 +184,7 @@ class Segmenter(Protocol):
         Parameters
         ----------
         box_kji
-            On the images' grid; the votes cover at least what they can of it, and little more. None: the whole image.
+            On the images' grid; the votes need not cover more than it. None: the whole image.
         structures
             Only the networks that know one of these need to be asked; empty means all.
 
@@ -195,8 +192,7 @@ class Segmenter(Protocol):
         ------
         InputError, ModelError, DeviceError, Cancelled
         """
-        near = {name: _around(volume, box_kji) for name, volume in images.items()}
-        return self.segment(near, settings, progress).grid
+        return self.segment(images, settings, progress).grid
 
     def networks(self, settings: Settings) -> tuple[NetworkSize, ...]:
         """The networks that a run will load, those that help first; empty without any, or when nothing is known."""
@@ -230,10 +226,6 @@ class Segmenter(Protocol):
     def files(self) -> tuple[Path, ...]:
         """The files that it is made of, where they may change while it is kept in memory."""
         return ()
-
-
-def _around(volume: Volume, box_kji: Box | None) -> Volume:
-    return volume if box_kji is None else volume.cropped(grown(box_kji, volume.geometry, EVIDENCE_MARGIN_MM))
 
 
 class ModelGroup(StrEnum):

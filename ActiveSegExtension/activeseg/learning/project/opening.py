@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from activeseg.core.geometry import Box
 from activeseg.core.labels import LabelSchema
 from activeseg.core.network_size import NetworkSize, Overhead
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Segmenter, Settings, Trainable
 from activeseg.core.volume import Volume
-from activeseg.core.votes import Segmented
+from activeseg.core.votes import GridVotes, Segmented
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.version import BASE, MODEL, VERSION_ID, ModelKind
 from activeseg.segmenters import open_segmenter
@@ -101,6 +102,16 @@ class WithNewStructures(Segmenter):
 
     def segment(self, images: Mapping[str, Volume], settings: Settings, progress: Progress) -> Segmented:
         return replace(self._segmenter.segment(images, settings, progress), schema=self._schema)
+
+    def evidence(
+        self,
+        images: Mapping[str, Volume],
+        box_kji: Box | None,
+        settings: Settings,
+        progress: Progress,
+        structures: Sequence[str] = (),
+    ) -> GridVotes:
+        return self._segmenter.evidence(images, box_kji, settings, progress, structures)
 
 
 def version_named(text: str) -> tuple[Path, str]:

@@ -7,6 +7,7 @@ less; a lone member is reduced slab by slab as the network's sweep delivers it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -135,6 +136,11 @@ class Maps:
         self.information = np.zeros(self.shape, np.float32) if several else None
         self.voting = np.full(self.shape, self.members, np.uint8) if self.views_move else None
 
+    @property
+    def voxels(self) -> int:
+        """Of the network's grid."""
+        return math.prod(self.shape)
+
     def fill_lone(self, plane: int, logits: torch.Tensor) -> None:
         """One plane of a lone member's logits (C, y, x), few enough for the CPU's cache."""
         logits = logits.float()
@@ -195,9 +201,13 @@ class Opinion:
 
 
 class Accumulator(Protocol):
-    """Takes one member after the other, and fills the maps."""
+    """Takes one member after the other, and fills the maps.
+
+    ``kept`` are the features of the trained members with their heads, after ``finish``; None where they are not kept.
+    """
 
     votes: list[npt.NDArray[Any]]
+    kept: FeatureLogits | None
 
     def add(self, heard: Opinion) -> None:
         """Take one member; the trained ones come first."""
@@ -209,17 +219,27 @@ class Accumulator(Protocol):
 
 
 class Lone:
-    """One member whose label is decided on this grid: nothing of it is kept."""
+    """One member whose label is decided on this grid: nothing of it is kept, unless its features are small."""
 
-    def __init__(self, maps: Maps) -> None:
+    def __init__(self, maps: Maps, keep_features: bool = False) -> None:
         self._maps = maps
+        self._keep = keep_features
         self.votes: list[npt.NDArray[Any]] = []
+        self.kept: FeatureLogits | None = None
 
     def add(self, heard: Opinion) -> None:
+        features: torch.Tensor | None = None
         for slab in heard.slabs:
+            values = slab.values.cpu()
+            if self._keep and heard.head is not None:
+                if features is None:
+                    features = torch.empty((len(values), *self._maps.shape), dtype=torch.float16)
+                features[:, slab.start : slab.stop] = values
             for z in range(slab.start, slab.stop):
-                self._maps.fill_lone(z, heard.logits(slab.values[:, z - slab.start].cpu()))
+                self._maps.fill_lone(z, heard.logits(values[:, z - slab.start]))
         self.votes.append(self._maps.labels.copy())
+        if features is not None and heard.head is not None:
+            self.kept = FeatureLogits([features], [_on_cpu(heard.head)])
 
     def finish(self, guests: Sequence[Guest], progress: Progress) -> None:
         return None
@@ -228,10 +248,11 @@ class Lone:
 class Features:
     """The features of all members, which take less than sums over many classes."""
 
-    def __init__(self, maps: Maps, keep_logits: bool) -> None:
-        self._maps, self._keep_logits = maps, keep_logits
+    def __init__(self, maps: Maps, keep_logits: bool, keep_features: bool = False) -> None:
+        self._maps, self._keep_logits, self._keep = maps, keep_logits, keep_features
         self._members: list[tuple[Opinion, torch.Tensor]] = []
         self.votes: list[npt.NDArray[Any]] = []
+        self.kept: FeatureLogits | None = None
 
     def add(self, heard: Opinion) -> None:
         self._members.append((heard, heard.whole(self._maps.shape, torch.float16)))
@@ -248,11 +269,11 @@ class Features:
                 vote[z : z + SLAB] = decision.labels(logits)
                 sums.add(z, logits, heard.view is None, reach)
             sums.finish(z, self._maps, guests)
-        if not self._keep_logits:
-            return None
         trained = [(features, heard.head) for heard, features in self._members if heard.view is None]
-        heads = [(weight.cpu(), bias.cpu()) for _, (weight, bias) in ((f, head) for f, head in trained if head)]
-        return FeatureLogits([features for features, _ in trained], heads)
+        found = FeatureLogits([features for features, _ in trained], [_on_cpu(head) for _, head in trained if head])
+        self._members.clear()
+        self.kept = found if self._keep else None
+        return found if self._keep_logits else None
 
 
 class Sums:
@@ -262,6 +283,7 @@ class Sums:
         self._maps, self._keep_logits = maps, keep_logits
         self._sums = RunningSums(maps.decision)
         self.votes: list[npt.NDArray[Any]] = []
+        self.kept: FeatureLogits | None = None
 
     def add(self, heard: Opinion) -> None:
         decision, shape, view = self._maps.decision, self._maps.shape, heard.view
@@ -283,6 +305,11 @@ class Sums:
             if dense is not None:
                 dense[:, start : start + planes.logits.shape[1]] = planes.logits / planes.trained
         return None if dense is None else DenseLogits(dense)
+
+
+def _on_cpu(head: Head) -> Head:
+    weight, bias = head
+    return weight.cpu(), bias.cpu()
 
 
 def _split(slabs: Iterator[Slab]) -> Iterator[tuple[int, torch.Tensor]]:

@@ -30,9 +30,14 @@ from activeseg.segmenters.nnunet.accumulators import (
     Sums,
 )
 from activeseg.segmenters.nnunet.augmented_views import View, standard_views
-from activeseg.segmenters.nnunet.decision import Decision, DenseLogits, MeanLogits
+from activeseg.segmenters.nnunet.decision import Decision, DenseLogits, FeatureLogits, MeanLogits
 from activeseg.segmenters.nnunet.network import Network
 from activeseg.segmenters.nnunet.sweep import out_of_memory_is_an_error, sweep_exact, sweep_fast
+
+KEPT_FEATURES = 192 << 20
+"""Bytes up to which the trained members' features are kept after a run: about a tenth of what a segmentation takes
+(0.9 GiB for a small CT, 3.1 GiB for 512 x 512 x 400 by a network of 3 mm, ``Testing/benchmarks/memory.py``). More is
+computed again where it is needed."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class EnsembleResult:
     """What the members said on the network's grid, arrays (z, y, x) in nnU-Net's axis order.
 
     ``labels`` and ``votes`` hold the model's own label values; the measures are divided by their maximum, which of the
-    entropy is ``entropy_bound`` nats.
+    entropy is ``entropy_bound`` nats. ``features`` are those of the trained members, where they were to be kept.
     """
 
     labels: npt.NDArray[Any]
@@ -53,6 +58,7 @@ class EnsembleResult:
     logits: MeanLogits | None
     arithmetic: str
     entropy_bound: float
+    features: FeatureLogits | None = None
 
 
 def plan_members(network: Network, settings: Settings) -> tuple[tuple[int, ...], tuple[View, ...]]:
@@ -70,6 +76,7 @@ def run(
     progress: Progress,
     keep_logits: bool = True,
     guests: Sequence[Guest] = (),
+    all_features: bool = False,
 ) -> EnsembleResult:
     """Let all members vote on one preprocessed image.
 
@@ -81,6 +88,9 @@ def run(
         Keep the mean logits for resampling (not needed when the label is taken on this grid).
     guests
         Further members, which like views do not decide the label.
+    all_features
+        Keep the trained members' features whatever they take, in fast mode; ``Settings.keep_features`` keeps them where
+        that is little more than the run takes anyway.
 
     Raises
     ------
@@ -93,7 +103,9 @@ def run(
     members = (*(Member(f"fold {network.folds[i]}", MemberKind.TRAINED) for i in folds), *(v.member for v in views))
     shape = tuple(data.shape[1:])
     maps = Maps(Decision.of(network), shape, len(members) + len(guests), any(view.moves for view in views))
-    call = _Call(network, data, settings, progress, keep_logits, tuple(guests), folds, views, members, maps)
+    call = _Call(
+        network, data, settings, progress, keep_logits, tuple(guests), all_features, folds, views, members, maps
+    )
     with out_of_memory_is_an_error(network), torch.inference_mode():
         return _run_exact(call) if settings.mode is Mode.EXACT else _run_fast(call)
 
@@ -108,6 +120,7 @@ class _Call:
     progress: Progress
     keep_logits: bool
     guests: tuple[Guest, ...]
+    all_features: bool
     folds: tuple[int, ...]
     views: tuple[View, ...]
     members: tuple[Member, ...]
@@ -121,7 +134,12 @@ class _Call:
             yield fold, view, self.progress.part(number / len(folds), (number + 1) / len(folds))
 
     def result(
-        self, votes: Sequence[npt.NDArray[Any]], logits: MeanLogits | None, arithmetic: str, mirror: bool
+        self,
+        votes: Sequence[npt.NDArray[Any]],
+        logits: MeanLogits | None,
+        arithmetic: str,
+        mirror: bool,
+        features: FeatureLogits | None = None,
     ) -> EnsembleResult:
         maps = self.maps
         return EnsembleResult(
@@ -135,6 +153,7 @@ class _Call:
             logits,
             arithmetic + (", mirrored" if mirror else ""),
             maps.decision.maxima(np.ones(1))[0],
+            features,
         )
 
 
@@ -188,12 +207,17 @@ def _run_fast(call: _Call) -> EnsembleResult:
     network, decision = call.network, call.maps.decision
     mirror = bool(call.settings.mirroring) and network.mirror_axes is not None
     wide = int(network.head_weights()[0].shape[1]) if network.head is not None else 0
+    softmax = wide > 0 and decision.regions_class_order is None
+    trained = len(call.folds)
+    keep = softmax and call.settings.keep_features and wide * 2 * trained * call.maps.voxels <= KEPT_FEATURES
     as_features = False
     accumulator: Accumulator
-    if call.maps.members == 1 and not call.keep_logits:
-        accumulator = Lone(call.maps)
+    if call.all_features and softmax:
+        accumulator, as_features = Features(call.maps, call.keep_logits, True), True
+    elif call.maps.members == 1 and not call.keep_logits:
+        accumulator = Lone(call.maps, keep and wide < decision.classes)  # only those that are swept anyway
     elif network.head is not None and wide * 2 * len(call.members) < decision.classes * 8:
-        accumulator, as_features = Features(call.maps, call.keep_logits), True
+        accumulator, as_features = Features(call.maps, call.keep_logits, keep), True
     else:
         accumulator = Sums(call.maps, call.keep_logits)
     sweep_features = as_features or (network.head is not None and wide < decision.classes)
@@ -206,4 +230,4 @@ def _run_fast(call: _Call) -> EnsembleResult:
     logits = accumulator.finish(call.guests, call.progress)
     precision = "float16" if network.device.type == "cuda" else "bfloat16" if network.bf16_pays else "float32"
     arithmetic = f"fast: {precision} network, blended {'features' if as_features else 'logits'}"
-    return call.result(accumulator.votes, logits, arithmetic, mirror)
+    return call.result(accumulator.votes, logits, arithmetic, mirror, accumulator.kept)

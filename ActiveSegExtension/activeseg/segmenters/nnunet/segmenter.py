@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from activeseg.core.clock import Clock
 from activeseg.core.errors import InputError, ModelError
+from activeseg.core.geometry import Box
 from activeseg.core.labels import LabelSchema
 from activeseg.core.network_size import NetworkSize, Overhead
 from activeseg.core.progress import Progress
@@ -124,8 +125,49 @@ class NnUNetSegmenter(Segmenter):
             labels = on_cropped_grid(network, case, result.logits, labels, decision, settings, progress)
         full = case.uncropped(labels)
         clock.lap("resample")
+        grid = self._grid_votes(case, result, settings)
         keep = _subset(self._schema, settings.structures)
-        grid = GridVotes(
+        details = {
+            "folder": str(self.folder),
+            "folds": list(network.folds),
+            "device": str(network.device),
+            "arithmetic": result.arithmetic,
+            "versions": {name: metadata.version(name) for name in ("nnunetv2", "torch")},
+        }
+        return Segmented(keep(full), self._schema, settings.structures or self._schema.names, grid, clock.laps, details)
+
+    def evidence(
+        self,
+        images: Mapping[str, Volume],
+        box_kji: Box | None,
+        settings: Settings,
+        progress: Progress,
+        structures: Sequence[str] = (),
+    ) -> GridVotes:
+        """See ``Segmenter.evidence``: one patch around the box, or more where the box is larger.
+
+        An image that is normalized by its own mean is normalized by that of the patch.
+        """
+        from activeseg.segmenters.nnunet import ensemble
+        from activeseg.segmenters.nnunet.features import trained_only
+
+        self.check(settings)
+        volumes = _one_grid(images, self._channels)
+        progress("load", 0.0, self._name)
+        network = self.load(settings)
+        case = self._preprocess(network, volumes, box_kji)
+        with cpu_threads(settings.threads):
+            result = ensemble.run(
+                network, case.data, trained_only(network, settings), progress, keep_logits=False, all_features=True
+            )
+        return self._grid_votes(case, result, settings)
+
+    def _grid_votes(self, case: PreprocessedCase, result: Any, settings: Settings) -> GridVotes:
+        from activeseg.segmenters.nnunet.features import decoder_features
+
+        keep = _subset(self._schema, settings.structures)
+        values = np.arange(len(self._schema) + 1)
+        return GridVotes(
             geometry=case.network_geometry,
             labels=keep(result.labels),
             members=result.members,
@@ -135,15 +177,8 @@ class NnUNetSegmenter(Segmenter):
             mutual_information=result.mutual_information,
             voting=result.voting,
             entropy_bound=result.entropy_bound,
+            features=decoder_features(result.features, case.network_geometry, keep(values)),
         )
-        details = {
-            "folder": str(self.folder),
-            "folds": list(network.folds),
-            "device": str(network.device),
-            "arithmetic": result.arithmetic,
-            "versions": {name: metadata.version(name) for name in ("nnunetv2", "torch")},
-        }
-        return Segmented(keep(full), self._schema, settings.structures or self._schema.names, grid, clock.laps, details)
 
     def load(self, settings: Settings) -> Any:
         """The network on the device that the settings name; it is kept for the next call with the same device."""
@@ -154,11 +189,16 @@ class NnUNetSegmenter(Segmenter):
             self._network = Network.load(self.folder, device=device)
         return self._network
 
-    def _preprocess(self, network: Any, volumes: list[Volume]) -> PreprocessedCase:
+    def _preprocess(self, network: Any, volumes: list[Volume], box_kji: Box | None = None) -> PreprocessedCase:
+        """All of the images, or what the network needs of them to look at a box."""
         import torch
 
         predictor = network.predictor
         oriented = [self._reader(volume) for volume in volumes]
+        if box_kji is not None:
+            from activeseg.segmenters.nnunet.features import around
+
+            oriented = [around(image, volumes[0].geometry, box_kji, network) for image in oriented]
         stack = np.stack([o.array for o in oriented]).astype(np.float32, copy=False)
         data, properties = preprocessed(predictor, stack, {"spacing": oriented[0].spacing_kji}, self._name)
         return PreprocessedCase(

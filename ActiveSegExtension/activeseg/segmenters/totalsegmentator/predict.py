@@ -34,6 +34,7 @@ from activeseg.segmenters.totalsegmentator.tasks import FAMILY, Task, TaskModel
 from activeseg.segmenters.totalsegmentator.votes import (
     LabelArray,
     first_plane,
+    keeping,
     merged,
     part_votes,
     placed_in_image,
@@ -134,7 +135,7 @@ class Predictions:
                     setting="resample",
                 )
             part = self.progress.part(start + share * number / len(pieces), start + share * (number + 1) / len(pieces))
-            self._one_piece(network, task_id, path, first_plane(pieces, number), Path(dir_out), part)
+            self._one_piece(network, task_id, path, first_plane(pieces, number), len(pieces), Path(dir_out), part)
         self.clock.lap("network" if self._main else "rough network")
 
     def votes(self, structures: Sequence[str]) -> GridVotes | None:
@@ -146,8 +147,7 @@ class Predictions:
             return None
         pieces = [merged(parts) for _, parts in sorted(self.kept.items())]
         whole = pieces[0] if len(pieces) == 1 else stitched(pieces)
-        keep = _keeping(self.task, structures)
-        return replace(whole, labels=keep[whole.labels], votes=tuple(keep[vote] for vote in whole.votes))
+        return keeping(whole, kept_values(self.task, structures))
 
     def _predict_image(self, *arguments: Any, **options: Any) -> Any:
         """Stands in for ``nnUNet_predict_image`` to know what a call is for: only the last one names its output."""
@@ -192,11 +192,20 @@ class Predictions:
         return Geometry.from_ijk_to_ras(matrix, file.shape[::-1])
 
     def _one_piece(
-        self, network: Network, task_id: int, path: Path, plane: int, folder: Path, progress: Progress
+        self,
+        network: Network,
+        task_id: int,
+        path: Path,
+        plane: int,
+        pieces: int,
+        folder: Path,
+        progress: Progress,
     ) -> None:
         case = self._read(network, path, plane)
         same_grid = case.network_shape == case.cropped_shape
         settings, guests = replace(self.settings, members=len(network.folds), mirroring=False), []
+        alone = self._main and pieces == 1 and len(self.task.parts(self.settings.structures)) == 1
+        settings = replace(settings, keep_features=settings.keep_features and alone)
         if self._main:
             settings = replace(settings, members=self.settings.members)
             folds, views = ensemble.plan_members(network, settings)
@@ -214,7 +223,7 @@ class Predictions:
         writer.write_seg(case.uncropped(labels), str(folder / f"{piece}.nii.gz"), dict(case.properties))
         self.arithmetic[task_id] = result.arithmetic
         if self._main:
-            table = _final_values(self.task, self.models[task_id], network.heads)
+            table = final_values(self.task, self.models[task_id], network.heads)
             self.kept.setdefault(piece, []).append(part_votes(case, result, table))
 
     def _guest(
@@ -224,7 +233,7 @@ class Predictions:
         if self._coarse is None:
             self._coarse = self._coarse_labels(folder, progress)
         part_value = np.zeros(len(self.task.schema) + 1, np.uint8)
-        for value, final in enumerate(_final_values(self.task, self.models[task_id], heads)):
+        for value, final in enumerate(final_values(self.task, self.models[task_id], heads)):
             if final:
                 part_value[final] = value
         whole = part_value[self._coarse[plane : plane + case.image.array.shape[0]]]
@@ -258,7 +267,7 @@ class Predictions:
             centre_aligned(case.image.array.shape, finer),
             progress,
         )
-        return np.asarray(_final_values(self.task, self.beside, network.heads)[labels])
+        return np.asarray(final_values(self.task, self.beside, network.heads)[labels])
 
     def _read(self, network: Network, path: Path, plane: int) -> PreprocessedCase:
         """The file as nnU-Net reads and preprocesses it; its grid as it truly lies."""
@@ -284,7 +293,7 @@ def genuine_threads(settings: Settings) -> int:
     return min(count, default_num_processes) if settings.mode is Mode.EXACT else torch.get_num_threads()
 
 
-def _final_values(task: Task, model: TaskModel, heads: int) -> npt.NDArray[np.uint8]:
+def final_values(task: Task, model: TaskModel, heads: int) -> npt.NDArray[np.uint8]:
     """Label value of one network -> value of the task; auxiliary ones become background."""
     value_of = {label.name: label.value for label in task.schema.labels}
     table = np.zeros(max(heads, *model.classes) + 1, np.uint8)
@@ -293,7 +302,8 @@ def _final_values(task: Task, model: TaskModel, heads: int) -> npt.NDArray[np.ui
     return table
 
 
-def _keeping(task: Task, structures: Sequence[str]) -> npt.NDArray[np.uint8]:
+def kept_values(task: Task, structures: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Value of the task -> the same where that structure was asked for, else 0."""
     table = np.arange(len(task.schema) + 1, dtype=np.uint8)
     if structures:
         table[~np.isin(table, [task.schema.named(name).value for name in structures])] = 0

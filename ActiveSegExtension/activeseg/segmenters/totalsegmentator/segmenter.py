@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.clock import Clock
-from activeseg.core.errors import InputError
-from activeseg.core.geometry import Geometry
+from activeseg.core.errors import InputError, ModelError
+from activeseg.core.geometry import Box, Geometry
 from activeseg.core.labels import LabelSchema
 from activeseg.core.network_size import NetworkSize, Overhead
 from activeseg.core.progress import Progress
@@ -182,7 +182,7 @@ class TotalSegmentatorSegmenter(Segmenter):
         if grid is None:
             grid = _nothing_found(volume)
         elif volume.geometry.assumed:
-            grid = replace(grid, geometry=_in_place(grid.geometry, volume.geometry))
+            grid = _in_place(grid, volume.geometry)
         if structures:
             labels = np.where(np.isin(labels, [self.schema.named(name).value for name in structures]), labels, 0)
         clock.lap("merge")
@@ -198,6 +198,36 @@ class TotalSegmentatorSegmenter(Segmenter):
             "versions": _versions(),
         }
         return Segmented(labels, self.schema, structures or self.schema.names, grid, clock.laps, details)
+
+    def evidence(
+        self,
+        images: Mapping[str, Volume],
+        box_kji: Box | None,
+        settings: Settings,
+        progress: Progress,
+        structures: Sequence[str] = (),
+    ) -> GridVotes:
+        """See ``Segmenter.evidence``. The networks look at one patch around the box; the package's rough crop and
+        post-processing are left out."""
+        from activeseg.segmenters.totalsegmentator.evidence import evidence_of
+
+        self.check(settings)
+        parts = self.task.parts(settings.structures)
+        asked = [part for part in parts if not structures or set(part.classes.values()) & set(structures)] or parts
+        missing = require_weights(asked, self.user.weights)
+        if missing:
+            raise ModelError(
+                f"The weights of {self.name} are not on this computer.",
+                "Segment a CT with it once, which fetches them.",
+            )
+        volume = self._only_image(images, asked)
+        networks = [(part, self._network(part, self._step_size(part), settings)) for part in asked]
+        return evidence_of(self.task, networks, volume, box_kji, settings, self._subset(settings), progress)
+
+    def _step_size(self, model: TaskModel) -> float:
+        """That with which the network is loaded, so that it is not loaded twice."""
+        loaded = [step_size for dataset_id, step_size, _ in self._loaded if dataset_id == model.dataset_id]
+        return loaded[0] if loaded else 0.5
 
     def _subset(self, settings: Settings) -> tuple[str, ...]:
         """The chosen structures in the model's order; empty when they are all."""
@@ -301,10 +331,15 @@ def _shares(models: Sequence[TaskModel]) -> list[float]:
     return [cost / sum(costs) for cost in costs]
 
 
-def _in_place(grid: Geometry, image: Geometry) -> Geometry:
-    """A grid that the package placed by what nibabel assumes, where the image lies for us."""
-    moved = image.ijk_to_ras @ np.linalg.inv(image.nibabel_affine) @ grid.ijk_to_ras
-    return Geometry.from_ijk_to_ras(moved, grid.shape_kji)
+def _in_place(votes: GridVotes, image: Geometry) -> GridVotes:
+    """On a grid that the package placed by what nibabel assumes, where the image lies for us."""
+
+    def placed(grid: Geometry) -> Geometry:
+        moved = image.ijk_to_ras @ np.linalg.inv(image.nibabel_affine) @ grid.ijk_to_ras
+        return Geometry.from_ijk_to_ras(moved, grid.shape_kji)
+
+    features = tuple(replace(part, geometry=placed(part.geometry)) for part in votes.features)
+    return replace(votes, geometry=placed(votes.geometry), features=features)
 
 
 def _nothing_found(volume: Volume) -> GridVotes:

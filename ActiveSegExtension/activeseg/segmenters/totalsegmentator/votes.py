@@ -14,6 +14,7 @@ from activeseg.core.errors import ModelError
 from activeseg.core.votes import GridVotes
 from activeseg.segmenters.nnunet.case import PreprocessedCase
 from activeseg.segmenters.nnunet.ensemble import EnsembleResult
+from activeseg.segmenters.nnunet.features import decoder_features
 
 LabelArray = npt.NDArray[Any]
 FloatMap = npt.NDArray[np.float32]
@@ -39,6 +40,17 @@ def part_votes(case: PreprocessedCase, result: EnsembleResult, table: npt.NDArra
         mutual_information=placed(result.mutual_information, np.nan),
         voting=placed(result.voting, 0),
         entropy_bound=result.entropy_bound,
+        features=decoder_features(result.features, case.network_geometry, table),
+    )
+
+
+def keeping(votes: GridVotes, keep: npt.NDArray[np.uint8]) -> GridVotes:
+    """The same without some structures (``keep``: value -> the same value, or 0)."""
+    return replace(
+        votes,
+        labels=keep[votes.labels],
+        votes=tuple(keep[vote] for vote in votes.votes),
+        features=tuple(replace(part, values=keep[part.values]) for part in votes.features),
     )
 
 
@@ -77,6 +89,7 @@ def merged(parts: Sequence[GridVotes]) -> GridVotes:
         entropy_bound=bound,
         variance=largest([part.variance for part in parts]),
         mutual_information=largest([part.mutual_information for part in parts]),
+        features=tuple(features for part in parts for features in part.features),
     )
 
 
@@ -101,7 +114,8 @@ def _cut(lengths: Sequence[int]) -> tuple[int, int]:
 
 
 def stitched(pieces: Sequence[GridVotes]) -> GridVotes:
-    """The overlapping pieces of a split image, cut where ``nnUNet_predict_image`` cuts their labels."""
+    """The overlapping pieces of a split image, cut where ``nnUNet_predict_image`` cuts their labels; without features,
+    which are as many as were too many for one piece."""
     first = pieces[0]
     _, margin = _cut([piece.labels.shape[0] for piece in pieces])
     inside = (slice(None, -margin), slice(margin - 1, -margin), slice(margin - 1, None))
