@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from activeseg.core.errors import Cancelled, InputError
+from activeseg.core.geometry import index_map
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Segmenter, Settings
 from activeseg.core.volume import Volume
@@ -23,6 +24,8 @@ class SegmenterTests:
     """A subclass has the class-scoped fixtures ``segmenter`` and ``ct``, and says whether it has a network."""
 
     HAS_NETWORK = True
+    SAME_IN_A_BOX = 0.9
+    """Part of the labels that a network gives alike when it sees only what is around a box."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -105,6 +108,35 @@ class SegmenterTests:
             assert (network.folder / "plans.json").is_file()
             assert set(network.values) <= set(segmenter.schema.names)
         assert segmenter.overhead(QUICK).held > 0
+
+    def test_what_it_says_in_a_box_is_about_what_it_says_of_the_whole_image(
+        self, segmenter: Segmenter, ct: Volume, result: Segmented
+    ) -> None:
+        k, j, i = ((length // 4, length - length // 4) for length in ct.geometry.shape_kji)
+        votes = segmenter.evidence({segmenter.channels[0]: ct}, (k, j, i), QUICK, Progress())
+        matrix, shift = index_map(ct.geometry, votes.geometry)
+        inside = np.indices((k[1] - k[0], j[1] - j[0], i[1] - i[0])).reshape(3, -1) + np.array([[k[0]], [j[0]], [i[0]]])
+        at = np.rint(matrix @ inside + shift[:, None]).astype(int)
+        assert (at >= 0).all()
+        assert (at < np.array(votes.geometry.shape_kji)[:, None]).all()
+        there = result.labels[tuple(inside)]
+        assert (votes.labels[tuple(at)] == there).mean() > self.SAME_IN_A_BOX
+
+    def test_its_features_and_heads_give_its_labels(self, segmenter: Segmenter, ct: Volume) -> None:
+        votes = segmenter.evidence({segmenter.channels[0]: ct}, None, QUICK, Progress())
+        assert bool(votes.features) == self.HAS_NETWORK
+        if not votes.features:
+            return
+        merged = np.zeros(votes.labels.shape, votes.labels.dtype)
+        for part in votes.features:
+            assert len(part.features) == len(part.weights) == len(part.biases) == 1
+            logits = np.einsum("cf,fkji->ckji", part.weights[0], part.features[0].astype(np.float32))
+            labels = part.values[(logits + part.biases[0][:, None, None, None]).argmax(0)]
+            matrix, shift = index_map(part.geometry, votes.geometry)
+            assert np.allclose(matrix, np.eye(3), atol=1e-6)
+            where = tuple(slice(a, a + n) for a, n in zip(np.rint(shift).astype(int), labels.shape, strict=True))
+            np.copyto(merged[where], labels.astype(merged.dtype), where=labels != 0)
+        assert (merged == votes.labels).mean() > 0.999
 
     def test_the_coarser_model_knows_the_same_structures(self, segmenter: Segmenter) -> None:
         if segmenter.coarser is not None:

@@ -49,6 +49,8 @@ class TestDemo(SegmenterTests):
 
 
 class TestNnUNet(SegmenterTests):
+    SAME_IN_A_BOX = 0.6  # random weights on noise: nothing is certain
+
     @pytest.fixture(scope="class")
     @classmethod
     def segmenter(cls, tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
