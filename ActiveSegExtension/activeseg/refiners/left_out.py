@@ -24,7 +24,7 @@ Moves = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LeftOut:
     """What leaving halves of regions out says.
 
     Attributes
@@ -50,7 +50,7 @@ def moves_shown(evidence: Evidence, values: int, but_half: int | None = None) ->
     return evidence.moves(values, but_half) >= LEAST_MOVED
 
 
-def verdict(evidence: Evidence, learners: Sequence[Learner], values: int, tick: Callable[[], None]) -> Verdict:
+def judged(evidence: Evidence, learners: Sequence[Learner], values: int, tick: Callable[[], None]) -> LeftOut:
     """Learn from one half of each region and look at the other, twice.
 
     Parameters
@@ -67,9 +67,9 @@ def verdict(evidence: Evidence, learners: Sequence[Learner], values: int, tick: 
         )
         np.copyto(said, new, where=evidence.half == half)
         tick()
-    judged = evidence.half >= 0
-    taught, before, after = evidence.taught[judged], evidence.said[judged], said[judged]
-    volume = evidence.volume[judged]
+    seen = evidence.half >= 0
+    taught, before, after = evidence.taught[seen], evidence.said[seen], said[seen]
+    volume = evidence.volume[seen]
 
     def amounts(of: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
         return np.asarray(np.bincount(of, volume, values), float)
@@ -84,7 +84,7 @@ def verdict(evidence: Evidence, learners: Sequence[Learner], values: int, tick: 
     changed = after != before
     right = float(volume[changed & (after == taught)].sum())
     wrong = float(volume[changed & (before == taught)].sum())
-    return Verdict(gain, right, wrong)
+    return LeftOut(gain, right, wrong)
 
 
 def relabelled(

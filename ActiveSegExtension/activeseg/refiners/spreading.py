@@ -24,7 +24,7 @@ from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes
 from activeseg.refiners.evidence import gathered, protected_voxels
 from activeseg.refiners.learning import Learner, Learning
-from activeseg.refiners.left_out import Moves, moves_shown, verdict
+from activeseg.refiners.left_out import Moves, judged, moves_shown
 from activeseg.refiners.part_model import PartModel, Term, Values, answers
 
 LEAST_REGIONS = 3
@@ -57,7 +57,7 @@ class SpreadCase:
 
 
 @dataclass(frozen=True)
-class Change:
+class SpreadEffect:
     """What spreading does to one structure, in voxels of the CT and in mm3."""
 
     name: str
@@ -102,7 +102,7 @@ class Spread:
     why: str
     expected_gain: float
     regions_used: tuple[int, ...]
-    changes: tuple[Change, ...] = ()
+    changes: tuple[SpreadEffect, ...] = ()
     voxels_kji: Values = field(default_factory=lambda: np.zeros((3, 0), np.intp))
     before: Values = field(default_factory=lambda: np.zeros(0, np.intp))
     after: Values = field(default_factory=lambda: np.zeros(0, np.intp))
@@ -163,7 +163,7 @@ def spread(
     learning = learning or Learning()
     learners = [Learner(part, evidence, decided, case.geometry, learning) for part in parts]
     progress("spread", 0.3)
-    found = verdict(evidence, learners, values, progress.check)
+    found = judged(evidence, learners, values, progress.check)
     used = tuple(region.number for region in reviewed)
     if not found.improves:
         return Spread(case, False, _why_not(found.gain), found.gain, used)
@@ -258,11 +258,11 @@ def _moved(part: PartModel, term: Term, progress: Progress) -> npt.NDArray[np.bo
     return moved
 
 
-def _by_structure(case: SpreadCase, before: Values, after: Values) -> tuple[Change, ...]:
+def _by_structure(case: SpreadCase, before: Values, after: Values) -> tuple[SpreadEffect, ...]:
     values = len(case.schema) + 1
     lost, gained = np.bincount(before, minlength=values), np.bincount(after, minlength=values)
     changes = [
-        Change(label.name, int(gained[label.value]), int(lost[label.value]), case.geometry.voxel_mm3)
+        SpreadEffect(label.name, int(gained[label.value]), int(lost[label.value]), case.geometry.voxel_mm3)
         for label in case.schema.labels
         if gained[label.value] or lost[label.value]
     ]
