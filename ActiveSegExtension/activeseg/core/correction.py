@@ -38,11 +38,13 @@ class RegionState(StrEnum):
 
 
 class RegionReason(StrEnum):
-    """Why a region is listed: the members differ there, none of them is sure, or the scan cuts a structure off."""
+    """Why a region is listed: the members differ there, none of them is sure, the scan cuts a structure off, or the
+    labels that a case has are others than those that a model proposes."""
 
     MEMBERS_DISAGREE = "members_disagree"
     LOW_CONFIDENCE = "low_confidence"
     OPEN_EDGE = "open_edge"
+    LABELS_DIFFER = "labels_differ"
 
     @property
     def words(self) -> str:

@@ -21,11 +21,16 @@ _OWN_WORDS = ("notes", "annotator")
 
 
 class Origin(StrEnum):
-    """How the label map came about; a merely predicted one is only ever replayed, never held out."""
+    """How the label map came about.
+
+    A merely predicted one is only ever replayed, never held out. ``MACHINE`` is one that existed before and that a
+    model changed: it is neither trained on nor held out before a person has gone through it.
+    """
 
     CORRECTED = "corrected"
     TRUTH = "truth"
     PREDICTED = "predicted"
+    MACHINE = "machine"
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Provenance:
 
     Attributes
     ----------
-    origin : a corrected prediction, truth that existed before, or a prediction as it is
+    origin : a corrected prediction, truth that existed before, a prediction as it is, or truth that a model changed
     model, version, settings : what made the prediction; folders are cut off, they belong into the private file
     prediction_sha256 : fingerprint of the predicted label map
     decided : names of the structures that were looked for; None means all of the dataset

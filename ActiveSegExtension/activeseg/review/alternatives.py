@@ -31,7 +31,7 @@ class Alternative:
 
     Attributes
     ----------
-    votes, members : how many members, and their names
+    votes, members : how many members, and their names; no votes and one name where another program proposes it
     gains, loses : voxels of the CT that each structure gets or gives away when the alternative is taken
     voxel_mm3 : volume of one of those voxels
     labels : (k, j, i) over the region's box on the CT's grid, the label values after taking it
@@ -50,7 +50,7 @@ class Alternative:
     @property
     def summary(self) -> str:
         """One line for a button: ``3 members: + 1.2 ml kidney_left``."""
-        who = f"{self.votes} member{'s' if self.votes != 1 else ''}"
+        who = f"{self.votes} member{'s' if self.votes != 1 else ''}" if self.votes else ", ".join(self.members)
         changes = [f"+ {volume_text(amount.mm3)} {name}" for name, amount in self.gains.items()]
         changes += [f"- {volume_text(amount.mm3)} {name}" for name, amount in self.loses.items()]
         return f"{who}: {', '.join(changes)}"
@@ -115,11 +115,11 @@ def find_alternatives(
         other = opinion[index]
         changed = known & (opinion != now)[index] & (other != patch)
         if changed.any():
-            found.append(_alternative(names, patch, other, changed, segmented.schema, ct_geometry.voxel_mm3))
+            found.append(alternative_of(names, patch, other, changed, segmented.schema, ct_geometry.voxel_mm3))
     return tuple(found)
 
 
-def _alternative(
+def alternative_of(
     names: list[str],
     patch: npt.NDArray[Any],
     other: npt.NDArray[Any],

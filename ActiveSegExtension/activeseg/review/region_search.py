@@ -18,8 +18,8 @@ _BLOCK_MM = 4.0  # doubt is summed over blocks of this size before it is average
 _CORE = 0.25  # the core is what has more than this doubt
 _LEAST_CORE = 0.001  # a core smaller than this part of the largest box, or than so many voxels, is not listed
 _LEAST_CORE_VOXELS = 3
-_LEAST_BOX_VOXELS = 3  # along each axis of the CT
-_MARGIN_MM = 6.0  # around the core
+LEAST_BOX_VOXELS = 3  # along each axis of the CT
+MARGIN_MM = 6.0  # around the core
 _PEAK_OF_MOST = 0.99  # a peak may hold less than the most that a box can hold, but no less than this part of it
 _NOBODY = 0  # stands for where no member sees a structure
 
@@ -181,10 +181,10 @@ class _Chooser:
         if not len(core):
             return None
         low, high = self.at_ct[:, core].min(axis=1), self.at_ct[:, core].max(axis=1)
-        size_mm = (high - low + 1) * np.array(self.ct.spacing_xyz[::-1]) + 2 * _MARGIN_MM
+        size_mm = (high - low + 1) * np.array(self.ct.spacing_xyz[::-1]) + 2 * MARGIN_MM
         box = self._box((low + high) / 2, np.clip(size_mm, self.search.smallest_mm, self.side_mm))
         middle = self._nearest(core, self.at_ct[:, core].mean(axis=1))
-        free = _cut_free(box, self.at_ct[:, middle], self.boxes)
+        free = cut_free(box, self.at_ct[:, middle], self.boxes)
         inside = self._inside(free)
         core = core[inside[core]]
         least = max(_LEAST_CORE * self.side_mm**3 / self.voxel_mm3, _LEAST_CORE_VOXELS)
@@ -214,7 +214,7 @@ class _Chooser:
         """A box of that size around a point, moved into the CT."""
         shape = np.array(self.ct.shape_kji)
         size = np.floor(side_mm / np.array(self.ct.spacing_xyz[::-1])).astype(int)
-        size = np.minimum(np.maximum(size, _LEAST_BOX_VOXELS), shape)
+        size = np.minimum(np.maximum(size, LEAST_BOX_VOXELS), shape)
         low = np.clip(np.rint(center_kji - (size - 1) / 2).astype(int), 0, shape - size)
         k, j, i = ((int(a), int(a + n)) for a, n in zip(low, size, strict=True))
         return k, j, i
@@ -238,7 +238,7 @@ class _Chooser:
                 self.bounds[value] = self.peaks.pop(value)[0] / _PEAK_OF_MOST
 
 
-def _cut_free(box: Box, keep_kji: npt.NDArray[Any], taken: Sequence[Box]) -> Box:
+def cut_free(box: Box, keep_kji: npt.NDArray[Any], taken: Sequence[Box]) -> Box:
     """``box`` cut back until it overlaps none of ``taken``, always keeping the point, with the least loss each time."""
     for other in taken:
         if not all(a[0] < b[1] and b[0] < a[1] for a, b in zip(box, other, strict=True)):

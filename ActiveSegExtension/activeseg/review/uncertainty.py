@@ -15,7 +15,7 @@ regions, divided by their bounds: 1/4 for the variance, log 2 for the others.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,15 +81,23 @@ def pairwise_dice(votes: Sequence[npt.NDArray[Any]], value_count: int) -> float 
     0..1, or None for one member or when no member found anything
     (Zenk et al., MedIA 2025: the simplest and best detector of failed cases).
     """
-    if len(votes) < 2:
-        return None
+    scores = [float(np.nanmean(dice)) for dice in _dice_of_pairs(votes, value_count) if not np.isnan(dice).all()]
+    return float(np.mean(scores)) if scores else None
+
+
+def structure_agreement(votes: Sequence[npt.NDArray[Any]], value_count: int) -> npt.NDArray[np.float64]:
+    """For each label value from 1 on, mean Dice over the pairs of members of which one has it; NaN where none has, and
+    for one member. ``votes`` and ``value_count`` as in ``pairwise_dice``; (value_count - 1,)."""
+    dice = np.array([*_dice_of_pairs(votes, value_count)]).reshape(-1, value_count - 1)
+    pairs = (~np.isnan(dice)).sum(axis=0)
+    return np.where(pairs, np.nansum(dice, axis=0) / np.maximum(pairs, 1), np.nan)
+
+
+def _dice_of_pairs(votes: Sequence[npt.NDArray[Any]], value_count: int) -> Iterator[npt.NDArray[np.float64]]:
+    """For each pair of members the Dice of each value from 1 on; NaN where neither has it."""
     counts = [np.bincount(vote.ravel(), minlength=value_count)[1:value_count] for vote in votes]
-    scores = []
     for a, b in itertools.combinations(range(len(votes)), 2):
         same = votes[a] == votes[b]
         both = np.bincount(votes[a][same].ravel(), minlength=value_count)[1:value_count]
         total = counts[a] + counts[b]
-        present = total > 0
-        if present.any():
-            scores.append(float((2.0 * both[present] / total[present]).mean()))
-    return float(np.mean(scores)) if scores else None
+        yield np.where(total > 0, 2.0 * both / np.maximum(total, 1), np.nan)

@@ -1,0 +1,66 @@
+"""``activeseg dataset refine``: what a model would make of labels that exist, as candidates for a person to review."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from activeseg.commands.arguments import names
+from activeseg.commands.conversation import Debug, Json, conversation, table
+from activeseg.commands.segment import Device, member_count
+from activeseg.core.errors import DatasetError
+from activeseg.core.records import to_json
+from activeseg.core.segmenter import Settings
+
+if TYPE_CHECKING:
+    from activeseg.candidates.outcome import CaseOutcome
+
+
+def refine(
+    folder: Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset's folder (DatasetNNN_Name).")],
+    model: Annotated[str, typer.Option("--model", "-m", help="A name from 'activeseg models', or nnunet:FOLDER.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="CANDIDATES", help="Dataset for the candidates."),
+    ],
+    cases: Annotated[str, typer.Option(metavar="A,B", help="Refine only these cases.")] = "",
+    structures: Annotated[str, typer.Option(metavar="A,B", help="Refine only these structures.")] = "",
+    device: Annotated[Device, typer.Option(help="Device for inference; 'auto' reports its choice.")] = Device.AUTO,
+    members: Annotated[str, typer.Option(metavar="auto|N", help="Number of ensemble members.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="Number of CPU threads; 0: torch's default.")] = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Let a model refine the labels of all cases, as candidates in another dataset; DATASET stays as it is.
+
+    A voxel changes where all ensemble members are sure of another label and agree on the structure as a whole. All
+    other differences are listed as regions to review, which the panel shows when a candidate is opened. Run it again to
+    continue after an interruption.
+    """
+    with conversation(json, debug) as talk:
+        from activeseg.candidates.of_dataset import refine_dataset
+        from activeseg.candidates.outcome import CaseState
+        from activeseg.candidates.proposers import ModelProposer
+        from activeseg.dataset import Dataset
+        from activeseg.models import open_model
+
+        settings = Settings(device=device.value, members=member_count(members), threads=threads)
+        source = Dataset.open(folder, only_look=True)
+        proposer = ModelProposer(open_model(model), settings, source.schema, names(structures, "--structures"))
+
+        def told(outcome: CaseOutcome) -> None:
+            if outcome.sentence:
+                talk.notice(f"{outcome.case}: {outcome.sentence}")
+
+        with talk.progress() as progress:
+            done = refine_dataset(source, output, proposer, cases=names(cases, "--cases"), progress=progress, told=told)
+        rows = table("CASE", "CANDIDATE", "VOXELS CHANGED", "REGIONS", right=("VOXELS CHANGED", "REGIONS"))
+        for case in done.cases:
+            numbers = (case.changed_voxels, case.regions)
+            rows.add_row(case.case, case.state, *("" if number is None else str(number) for number in numbers))
+        document = {"candidates": str(done.folder), "model": proposer.name, "cases": to_json(done.cases)}
+        talk.result(document, *([rows] if done.cases else []), done.sentence(), f"Written to {done.folder}")
+        if done.of(CaseState.FAILED):
+            raise typer.Exit(DatasetError.exit_code)
