@@ -62,17 +62,17 @@ def remove_other_lists(dataset: Path, case: str, kept_sha256: Sequence[str]) -> 
 
 
 def listed_regions(dataset: Path, record: CaseRecord) -> tuple[FoundRegion, ...]:
-    """The differences of a candidate, with what a person decided on them before; empty for any other case.
+    """The differences of a candidate, with what a person decided on them before; empty without such a list.
 
     Raises
     ------
     DatasetError
         Something of the list is a link.
     InputError
-        The list is missing or damaged.
+        The list is damaged.
     """
     made = made_by_machine(record)
-    if made is None:
+    if made is None or not has_list(dataset, record):
         return ()
     folder = _folder(dataset, record.name, made.provenance.prediction_sha256)
     for name in ("regions.json", "alternatives.npz"):
@@ -80,6 +80,12 @@ def listed_regions(dataset: Path, record: CaseRecord) -> tuple[FoundRegion, ...]
     reviewed = record.current.provenance.correction.get("regions", []) if record.current is not made else []
     states = {entry["number"]: RegionState(entry["state"]) for entry in reviewed if "number" in entry}
     return tuple(replace(region, state=states.get(region.number, region.state)) for region in read_regions(folder))
+
+
+def has_list(dataset: Path, record: CaseRecord) -> bool:
+    """Whether there is a list for a case. Raises DatasetError when it is a link."""
+    made = made_by_machine(record)
+    return made is not None and _folder(dataset, record.name, made.provenance.prediction_sha256).is_dir()
 
 
 def made_by_machine(record: CaseRecord) -> Revision | None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from activeseg.candidates.lists import listed_regions, made_by_machine, remove_other_lists, write_list
+from activeseg.candidates.lists import has_list, listed_regions, made_by_machine, remove_other_lists, write_list
 from activeseg.candidates.outcome import CaseByCase, CaseOutcome, CaseState, Outcome
 from activeseg.candidates.proposers import Proposer
 from activeseg.candidates.refining import Candidate, candidate_of, check_channels, images_for
@@ -135,8 +135,9 @@ class _Run:
             return CaseOutcome(name, CaseState.REVIEWED, "A person has reviewed this candidate; it stays as it is.")
         of = self._of(name, record, entry.voxels_sha256)
         if before is not None and before.current.provenance.settings.get(_SOURCE) == of:
-            with contextlib.suppress(InputError):  # its list is damaged: the case is done again
-                return CaseOutcome(name, CaseState.KEPT, regions=len(listed_regions(self.target.folder, before)))
+            with contextlib.suppress(InputError):  # where its list is damaged, or gone, the case is done again
+                if has_list(self.target.folder, before):
+                    return CaseOutcome(name, CaseState.KEPT, regions=len(listed_regions(self.target.folder, before)))
         if entry.waiting:
             raise InputError(
                 f"'{name}' has not been annotated for {', '.join(entry.waiting)} yet.", "Annotate it first."

@@ -87,10 +87,11 @@ def candidate_of(
     progress = progress or Progress()
     proposal = proposer.propose(images, old, schema, progress.part(0.0, 0.9))
     progress("compare", 0.9)
-    return _judged(proposal, proposer.name, old, schema, rule)
+    return judged(proposal, proposer.name, old, schema, rule)
 
 
-def _judged(proposal: Proposal, name: str, old: Volume, schema: LabelSchema, rule: Rule) -> Candidate:
+def judged(proposal: Proposal, name: str, old: Volume, schema: LabelSchema, rule: Rule) -> Candidate:
+    """What the rule makes of the proposal that ``name`` has for an old label map."""
     after = refined(old.array, proposal, schema, rule)
     found = find_differences(
         after.labels, proposal.labels, after.differs, old.geometry, schema, name, proposal.resolution_mm

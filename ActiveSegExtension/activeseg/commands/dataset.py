@@ -233,8 +233,10 @@ def open_case(
 ) -> None:
     """Write a case as it was given, to correct it again in Slicer; 'dataset add' brings the result back."""
     with conversation(json, debug) as talk:
+        from activeseg.candidates.lists import listed_regions
         from activeseg.dataset import Dataset
         from activeseg.io.seg_nrrd import write_segmentation
+        from activeseg.predictions.region_files import write_regions
 
         dataset = Dataset.open(folder, only_look=True)
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -254,6 +256,9 @@ def open_case(
                 dataset.schema,
                 dataset.schema.names,
             )
+            regions = listed_regions(dataset.folder, opened.record)
+            if regions:
+                write_regions(fresh, regions)
         first, *others = files.items()
         channel = " ".join(f"--channel {name}={output / file}" for name, file in others)
         again = f"activeseg dataset add {folder} {output / first[1]} EDITED.seg.nrrd {channel}".rstrip()
@@ -264,8 +269,11 @@ def open_case(
             "labels": "labels.nii.gz",
             "segmentation": "segmentation.seg.nrrd",
             "waiting": list(opened.waiting),
+            "regions": to_json(regions),
         }
         waits = [f"It has not been annotated for {', '.join(opened.waiting)} yet."] if opened.waiting else []
+        if regions:
+            waits.append(f"Regions to review, where the model differs: {len(regions)} (regions.json).")
         talk.result(document, f"Written to {output}", *waits, f"When it is corrected: {again}")
 
 

@@ -39,7 +39,7 @@ from activeseg.io.images import write_volume
 from activeseg.io.npy import write_array
 from activeseg.predictions.prediction import Prediction
 from activeseg.predictions.prediction_folder import RECORD as PREDICTION_RECORD
-from activeseg.predictions.region_files import read_regions
+from activeseg.predictions.region_files import read_regions, write_regions
 from activeseg.system.file_lock import held
 from activeseg.system.files import is_temporary_file, make_folder, new_folder, remove_abandoned, replacing, sync_to_disk
 from activeseg.system.regular_files import is_link, read_json
@@ -83,7 +83,11 @@ class Draft(KeptDraft):
             if self.edits and (self.folder / self.edits / "regions.json").is_file():
                 prediction = replace(prediction, regions=read_regions(self.folder / self.edits))
             return prediction
-        return OpenedLabels.from_record(self.read_record(), self.read_labels())
+        listed = next(
+            (at for at in (self.edits, self.base) if at and (self.folder / at / "regions.json").is_file()), ""
+        )
+        regions = read_regions(self.folder / listed) if listed else ()
+        return OpenedLabels.from_record(self.read_record(), self.read_labels(), regions)
 
     def read_edits(self) -> Edits | None:
         """None before the first ``save``. Raises InputError when they are damaged."""
@@ -324,6 +328,8 @@ def _write_base(folder: Path, base: Base) -> None:
         base.write(folder)
     else:
         write_volume(base.labels, folder / "labels.nii.gz")
+        if base.regions:
+            write_regions(folder, base.regions)
         (folder / CASE_RECORD).write_text(json.dumps(base.to_dict()), encoding="utf-8")
 
 

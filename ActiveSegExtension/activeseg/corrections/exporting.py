@@ -333,13 +333,11 @@ def _about_opened(labels: npt.NDArray[Any], schema: LabelSchema, review: Review)
 
 
 def _with_states(base: Base, states: Mapping[int, RegionState]) -> list[Any]:
-    listed = base.regions if isinstance(base, Prediction) else ()
+    listed = base.regions
     numbers = {region.number for region in listed}
     unknown = sorted(set(states) - numbers)
     if unknown:
-        raise InputError(
-            f"There is no region {unknown[0]}.", f"The prediction has {len(numbers)} regions, numbered from 1."
-        )
+        raise InputError(f"There is no region {unknown[0]}.", f"There are {len(numbers)} regions, numbered from 1.")
     return [replace(region, state=states.get(region.number, region.state)) for region in listed]
 
 

@@ -24,6 +24,7 @@ from activeseg.core.volume import Volume
 from ..engine.asking import ask, fetch, send
 from ..engine.engine import Engine, OnError, ignore
 from ..engine.inbox import Inbox
+from ..engine.results import patches_in
 from ..scene.case import Case
 from ..scene.volume_node import add_volume
 from ..slicer_types import Scene
@@ -228,7 +229,11 @@ class Exporting:
             "decided": [n for n in schema.names if n not in result.waiting],
             "origin": {"dataset": str(dataset), "case": name},
         }
-        return Case.create(self._scene, ct_node, labels, record, self._scene.GenerateUniqueName(f"{name} segmentation"))
+        title = self._scene.GenerateUniqueName(f"{name} segmentation")
+        case = Case.create(self._scene, ct_node, labels, record, title)
+        if result.regions:  # a candidate, and where the model that made it still differs
+            case.set_regions(result.regions, patches_in(result.regions_folder), labels.geometry)
+        return case
 
 
 def _values(case: Case, mapping: Mapping[str, str | None]) -> dict[str, int | None]:

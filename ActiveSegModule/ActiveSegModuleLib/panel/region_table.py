@@ -43,6 +43,7 @@ def reason_text(reason: RegionReason | None) -> str:
         RegionReason.MEMBERS_DISAGREE: _("members disagree"),
         RegionReason.LOW_CONFIDENCE: _("low confidence"),
         RegionReason.OPEN_EDGE: _("open edge"),
+        RegionReason.LABELS_DIFFER: _("labels differ"),
     }[reason]
 
 

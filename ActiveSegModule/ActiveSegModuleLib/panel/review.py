@@ -340,7 +340,7 @@ def _unusual(case: Case | None, chosen: Node) -> str:
         )
     if case.is_preview:
         return _("This is a quick preview by a coarser model. It can be neither reviewed, edited nor exported.")
-    if case.origin is not None:
+    if case.origin is not None and case.regions is None:
         text = _("'{case}' comes from a dataset and has no regions to review. Press Edit to correct it.")
         return text.format(case=case.origin["case"])
     if case.regions is not None and not case.regions.regions:

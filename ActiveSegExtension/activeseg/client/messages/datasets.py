@@ -146,7 +146,13 @@ class DatasetAddRequest(TypedRequest[DatasetAddResult], method="dataset.add"):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOpenResult:
-    """A case as it is stored: arrays as files, and the structures not annotated in it yet (``waiting``)."""
+    """A case as it is stored: arrays as files, and the structures not annotated in it yet (``waiting``).
+
+    Attributes
+    ----------
+    regions, regions_folder
+        Of a candidate that a model made where it still differs, as in ``SegmentResult``; else empty, and None.
+    """
 
     case: str
     images: Mapping[str, ArrayFile]
@@ -154,6 +160,8 @@ class DatasetOpenResult:
     schema: Mapping[str, Any]
     waiting: tuple[str, ...]
     revision: int
+    regions: tuple[Mapping[str, Any], ...] = ()
+    regions_folder: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from activeseg.candidates.lists import listed_regions
 from activeseg.client.messages.datasets import (
     DatasetAddRequest,
     DatasetAddResult,
@@ -33,8 +34,10 @@ from activeseg.client.messages.datasets import (
     ListedCase,
 )
 from activeseg.client.messages.images import ArrayFile
+from activeseg.core.errors import ActiveSegError
 from activeseg.core.hounsfield_units import doubts
 from activeseg.core.labels import LabelSchema
+from activeseg.core.records import to_json
 from activeseg.corrections.drafts import Draft
 from activeseg.corrections.exporting import CorrectedCase, export_correction
 from activeseg.corrections.opened import Base
@@ -46,6 +49,8 @@ from activeseg.dataset.verification import verify_dataset
 from activeseg.engine.jobs.images import read_image
 from activeseg.engine.worker.kept import Kept
 from activeseg.engine.worker.worker import Job
+from activeseg.predictions.region_files import write_regions
+from activeseg.review.regions import FoundRegion
 
 
 class _OfDataset(Protocol):
@@ -189,6 +194,13 @@ def open_case(request: DatasetOpenRequest, job: Job, kept: Kept) -> DatasetOpenR
     dataset = _open(request, only_look=True)
     job.progress("read", 0.0)
     opened = dataset.open_case(request.case)
+    regions: tuple[FoundRegion, ...] = ()
+    try:
+        regions = listed_regions(dataset.folder, opened.record)
+    except ActiveSegError as error:  # the case itself is whole
+        job.notice(error.message)
+    if regions:
+        write_regions(job.folder, regions)
     images = {}
     for number, (channel, volume) in enumerate(opened.images.items()):
         job.progress("write", number / (len(opened.images) + 1))
@@ -200,6 +212,8 @@ def open_case(request: DatasetOpenRequest, job: Job, kept: Kept) -> DatasetOpenR
         schema=dataset.schema.to_dict(),
         waiting=tuple(opened.waiting),
         revision=opened.record.current.number,
+        regions=tuple(to_json(regions)),
+        regions_folder=job.folder if regions else None,
     )
 
 

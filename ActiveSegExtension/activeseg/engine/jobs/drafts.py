@@ -75,11 +75,11 @@ def open_draft(request: DraftOpenRequest, job: Job, kept: Kept) -> DraftOpenResu
         image=ArrayFile(draft.folder / stored.file, grid),
         layers=None if edits is None else _layers(edits, job.folder),
     )
-    if not isinstance(base, Prediction):
-        return opened
-    write_regions(job.folder, base.regions, base.focus)
-    opened = replace(opened, regions=tuple(to_json(base.regions)), regions_folder=job.folder)
-    if not np.isfinite(base.uncertainty.array).any():
+    predicted = isinstance(base, Prediction)
+    if predicted or base.regions:
+        write_regions(job.folder, base.regions, base.focus if isinstance(base, Prediction) else ())
+        opened = replace(opened, regions=tuple(to_json(base.regions)), regions_folder=job.folder)
+    if not isinstance(base, Prediction) or not np.isfinite(base.uncertainty.array).any():
         return opened
     shown = ArrayFile.write(job.folder / "uncertainty.npy", coarsened(base.uncertainty))
     return replace(opened, measures={base.measure: shown.array}, measures_geometry=shown.geometry)
@@ -129,14 +129,14 @@ def _base(given: DraftBase, folder: Path) -> tuple[Base, dict[str, Volume]]:
         raise InputError(
             "The image and the label map of the case lie on different grids.", "Choose the CT of the case."
         )
-    if record.get("origin"):
-        return OpenedLabels.from_record(record, labels), {"CT": image}
-    if uncertainty is None:  # nothing was computed: an export tells of how many voxels nothing is known
-        uncertainty = Volume(np.full((2, 2, 2), np.nan, np.float32), replace(labels.geometry, shape_kji=(2, 2, 2)))
     regions: tuple[FoundRegion, ...] = ()
     if entries is not None:
         drafts.write_region_files(folder, entries, patches)
         regions = read_regions(folder)
+    if record.get("origin"):
+        return OpenedLabels.from_record(record, labels, regions), {"CT": image}
+    if uncertainty is None:  # nothing was computed: an export tells of how many voxels nothing is known
+        uncertainty = Volume(np.full((2, 2, 2), np.nan, np.float32), replace(labels.geometry, shape_kji=(2, 2, 2)))
     prediction = Prediction.from_record(record, labels, uncertainty, regions)
     if len(prediction.images) != 1:
         raise InputError(f"The model takes {len(prediction.images)} images; a scene has one.", "Segment them again.")

@@ -25,6 +25,7 @@ from activeseg.learning.project.gate import CaseDice
 from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.opening import open_version
 from activeseg.learning.project.project import MEASUREMENTS, Project
+from activeseg.learning.project.readiness import unreviewed_candidates
 from activeseg.learning.project.version import check_version_id
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
@@ -85,10 +86,14 @@ def reviewed_voxels(
 def measure(project: Project, version: str, device: str, progress: Progress) -> dict[str, CaseResult]:
     """Segment every held-out case with a version and compare; what was measured before is not done again.
 
+    Candidates that no person has reviewed are left out.
+
     Raises ModelError, DeviceError, DatasetError, Cancelled.
     """
     dataset = project.dataset()
-    cases = [case for case in project.state.hold_out.on(Side.HELD_OUT) if case in dataset.cases()]
+    left_out = unreviewed_candidates(project)
+    there = [case for case in dataset.cases() if case not in left_out]
+    cases = [case for case in project.state.hold_out.on(Side.HELD_OUT) if case in there]
     results: dict[str, CaseResult] = {}
     segmenter: Segmenter | None = None
     for done, case in enumerate(cases):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from activeseg.dataset import Origin
+from activeseg.dataset.record import CaseRecord
 from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.project import Project
 
@@ -17,7 +19,21 @@ def waiting_cases(project: Project) -> tuple[str, ...]:
     return tuple(
         case
         for case in state.hold_out.on(Side.TRAIN)
-        if case in entries and not entries[case].waiting and dataset.record(case).current.label.sha256 != seen.get(case)
+        if case in entries and not entries[case].waiting and _is_new(dataset.record(case), seen.get(case))
+    )
+
+
+def _is_new(record: CaseRecord, seen: str | None) -> bool:
+    return record.current.provenance.origin is not Origin.MACHINE and record.current.label.sha256 != seen
+
+
+def unreviewed_candidates(project: Project) -> tuple[str, ...]:
+    """Cases whose labels a model changed and that no person has gone through: they neither train nor measure."""
+    dataset, reviewed = project.dataset(), project.state.reviewed
+    return tuple(
+        case
+        for case in dataset.cases()
+        if case not in reviewed and dataset.record(case).current.provenance.origin is Origin.MACHINE
     )
 
 
@@ -48,4 +64,6 @@ def worth_it(project: Project, waiting: Sequence[str], partly: Sequence[str]) ->
         told += " No case is held out yet, so a version could not be measured: the second patient's cases will be."
     if partly:
         told += f" Held-out cases not fully reviewed yet: {', '.join(partly[:5])}. Only their reviewed voxels count."
+    if candidates := unreviewed_candidates(project):
+        told += f" Labels made by a machine and not reviewed yet, so not used: {', '.join(candidates[:5])}."
     return told

@@ -106,6 +106,8 @@ class Planned:
             told.append(f"No patient ID yet, so these cases are left out: {', '.join(cases.without_side[:5])}.")
         if cases.waiting:
             told.append(f"These wait for structures that are not annotated in them: {', '.join(cases.waiting[:5])}.")
+        if cases.candidates:
+            told.append(f"Made by a machine and not reviewed yet, so left out: {', '.join(cases.candidates[:5])}.")
         if self.basis.left_over:
             names = ", ".join(self.basis.left_over[:5])
             told.append(f"Other parts of the model own {names}; fine-tune those separately.")

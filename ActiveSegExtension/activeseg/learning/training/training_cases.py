@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from activeseg.core.errors import InputError, Remedy
-from activeseg.core.records import Sha256
+from activeseg.core.records import Sha256, if_missing
 from activeseg.dataset import Dataset
 from activeseg.learning.project.holdout import CaseName, Side
 from activeseg.learning.project.project import Project
+from activeseg.learning.project.readiness import unreviewed_candidates
 from activeseg.learning.project.version import BASE
 
 
@@ -17,13 +18,15 @@ from activeseg.learning.project.version import BASE
 class TrainingCases:
     """Which cases are trained on, by name, with the SHA-256 of their label files; no held-out one is among them.
 
-    ``without_side`` and ``waiting`` are left out, and told.
+    ``without_side``, ``waiting`` and the ``candidates``, which a machine made and no person has reviewed, are left out,
+    and told.
     """
 
     corrected: Mapping[CaseName, Sha256]
     replayed: Mapping[CaseName, Sha256]
     without_side: tuple[CaseName, ...]
     waiting: tuple[CaseName, ...]
+    candidates: tuple[CaseName, ...] = field(default=(), metadata=if_missing(()))
 
     @classmethod
     def of(cls, project: Project) -> TrainingCases:
@@ -31,7 +34,8 @@ class TrainingCases:
         without_side = project.admit_known()
         hold_out, dataset = project.state.hold_out, project.dataset()
         entries = dataset.cases()
-        mine = [case for case in entries if hold_out.side(case) is Side.TRAIN]
+        candidates = unreviewed_candidates(project)
+        mine = [case for case in entries if hold_out.side(case) is Side.TRAIN and case not in candidates]
         waiting = tuple(case for case in mine if entries[case].waiting)
         corrected = {case: _sha256(dataset, case) for case in mine if case not in waiting}
         replay = project.replay_dataset()
@@ -44,11 +48,12 @@ class TrainingCases:
         if not corrected:
             raise InputError(
                 f"There is no case to learn from: {len(hold_out.on(Side.HELD_OUT))} are held out, {len(waiting)} wait "
-                f"for structures, and {len(without_side)} have no patient ID.",
+                f"for structures, {len(candidates)} were made by a machine and not reviewed, and {len(without_side)} "
+                "have no patient ID.",
                 "Export corrections, or assign a patient ID to the cases without one.",
                 remedy=Remedy.ASSIGN_PATIENT,
             )
-        return cls(corrected, replayed, without_side, waiting)
+        return cls(corrected, replayed, without_side, waiting, candidates)
 
     def check_there(self, project: Project) -> None:
         """Raise InputError when one of them is not in the project any more."""
