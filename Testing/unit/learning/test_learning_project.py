@@ -22,6 +22,7 @@ from activeseg.core.progress import Progress
 from activeseg.core.records import from_json, to_json
 from activeseg.core.volume import Volume
 from activeseg.dataset import Dataset, NewCase, Origin, Provenance
+from activeseg.learning.measuring.evaluation import measure
 from activeseg.learning.project.holdout import HoldOut, Side, patient_key
 from activeseg.learning.project.project import REPLAY, VERSIONS, Project
 from activeseg.learning.project.readiness import to_review, waiting_cases, worth_it
@@ -512,3 +513,30 @@ def test_the_command_lists_promotes_and_rolls_back(project: Project, activeseg: 
     assert activeseg("versions", "rollback", project.folder, "--json").document == {"current": BASE}
     assert activeseg("versions", "rollback", project.folder).code == ModelError.exit_code
     assert activeseg("versions", "promote", project.folder, "v0009").code == ModelError.exit_code
+
+
+# Candidates that a machine made
+
+
+def test_a_candidate_that_no_person_has_reviewed_is_neither_trained_on_nor_waited_for(project: Project) -> None:
+    add(project, 0, patient="A")
+    for seed, patient in ((1, "B"), (2, "C")):
+        made = replace(NewCase.of_truth(ct(seed), truth(seed)), source={"patient": patient})
+        project.dataset().add_case(replace(made, provenance=Provenance(Origin.MACHINE, "demo")))
+    cases = TrainingCases.of(project)
+    assert list(cases.corrected) == ["CT_0001"]
+    assert cases.candidates == ("CT_0002", "CT_0003")
+    assert waiting_cases(project) == ("CT_0001",)
+    told = worth_it(project, waiting_cases(project), to_review(project))
+    assert "made by a machine and not reviewed yet, so not used: CT_0002, CT_0003" in told
+    project.dataset().add_case(NewCase.of_truth(ct(2), truth(3)))  # a person has gone through it
+    assert list(TrainingCases.of(project).corrected) == ["CT_0001", "CT_0003"]
+
+
+def test_a_held_out_candidate_measures_nothing_before_a_person_has_reviewed_it(project: Project) -> None:
+    add(project, 0, patient="A")
+    made = replace(NewCase.of_truth(ct(1), truth(1)), source={"patient": "B"})
+    project.dataset().add_case(replace(made, provenance=Provenance(Origin.MACHINE, "demo")))
+    project.admit_known()
+    assert project.state.hold_out.on(Side.HELD_OUT) == ("CT_0002",)
+    assert measure(project, BASE, "cpu", Progress()) == {}
