@@ -91,6 +91,15 @@ def test_names_of_packages_are_compared_as_indexes_do():
     assert Lock("Alveole.Of_Lung>=1\n", "").outside({"alveole-of-lung": "2"}) == []
 
 
+def test_a_python_of_the_users_may_lack_nninteractive_but_not_have_a_wrong_one():
+    engine = engine_lock()
+    pins = dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", engine.pins, re.MULTILINE))
+    assert "nninteractive" in engine.bounds()
+    assert engine.outside({name: version for name, version in pins.items() if name != "nninteractive"}) == []
+    assert engine.outside({**pins, "nninteractive": "1.1.5"}) == ["nninteractive is 1.1.5 (needs >=2.5.1,<3)"]
+    assert {"fastapi", "uvicorn"} <= set(lock.names(engine.excludes))
+
+
 # The computer and its disk.
 
 

@@ -37,6 +37,8 @@ class Lock:
         Modules that must import afterwards.
     remedy
         Files that are put beside the packages.
+    may_lack
+        Direct requirements that a Python which the user already has need not have.
     """
 
     requirements: str
@@ -44,6 +46,7 @@ class Lock:
     excludes: str = ""
     imports: tuple[str, ...] = ()
     remedy: tuple[Path, ...] = ()
+    may_lack: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:
@@ -71,6 +74,8 @@ class Lock:
         wrong = []
         for name, specifier in self.bounds().items():
             if name not in found:
+                if name in self.may_lack:
+                    continue
                 wrong.append(f"{name} is missing (needs {specifier or 'any version'})")
             elif not _lies_within(found[name], specifier):
                 wrong.append(f"{name} is {found[name]} (needs {specifier})")
@@ -83,7 +88,8 @@ def engine_lock() -> Lock:
         (_HERE / f"engine-{name}.txt").read_text("utf-8") for name in ("requirements", "lock", "excludes")
     )
     modules = ("torch", "nnunetv2", "totalsegmentator", "cc3d", "SimpleITK", "nibabel", "filelock", "psutil")
-    return Lock(requirements, pins, excludes, modules, tuple(_remedy_file(name) for name in REMEDY))
+    remedy = tuple(_remedy_file(name) for name in REMEDY)
+    return Lock(requirements, pins, excludes, modules, remedy, frozenset({"nninteractive"}))
 
 
 def _remedy_file(name: str) -> Path:
