@@ -17,7 +17,13 @@ WHEN_CALLED = {"nibabel", "filelock", "psutil"}
 STOCK_FILES = [path for path in PYTHON_FILES if room(module_name(path)) in STOCK_SLICER]
 MOST_FLOORS = 8
 MOST_ROOMS = 20
-MAY_IMPORT_TORCH = ("segmenters/nnunet/", "segmenters/totalsegmentator/", "learning/training/", "engine/worker/")
+MAY_IMPORT_TORCH = (
+    "segmenters/nnunet/",
+    "segmenters/nninteractive/",
+    "segmenters/totalsegmentator/",
+    "learning/training/",
+    "engine/worker/",
+)
 SLICER_ITSELF = {
     "slicer",
     "vtk",
@@ -29,7 +35,18 @@ SLICER_ITSELF = {
     "SampleData",
     "ActiveSegModuleLib",
 }
-HEAVY = {"torch", "nnunetv2", "totalsegmentator", "matplotlib", "SimpleITK", "scipy", "cc3d", "nibabel", "pandas"}
+HEAVY = {
+    "torch",
+    "nnunetv2",
+    "nnInteractive",
+    "totalsegmentator",
+    "matplotlib",
+    "SimpleITK",
+    "scipy",
+    "cc3d",
+    "nibabel",
+    "pandas",
+}
 
 
 def test_rooms_import_only_from_lower_floors_and_there_are_few():

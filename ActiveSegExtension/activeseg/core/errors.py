@@ -48,6 +48,7 @@ class Remedy(StrEnum):
 
     LIST_MODELS = "list models"
     ENTER_LICENCE = "enter licence"
+    ADD_NNINTERACTIVE = "add nninteractive"
     SEGMENT = "segment"
     RECOVER_DATASET = "recover dataset"
     MIGRATE_DATASET = "migrate dataset"
