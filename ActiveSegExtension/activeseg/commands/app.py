@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from activeseg.commands import candidates, dataset, environment, finetune, project, versions
+from activeseg.commands import candidates, dataset, environment, finetune, project, refiners, versions
 from activeseg.commands.export import export
 from activeseg.commands.models import models
 from activeseg.commands.segment import segment
@@ -34,6 +34,7 @@ app.add_typer(project.app, name="project")
 app.add_typer(versions.app, name="versions")
 dataset.app.command()(candidates.refine)
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(refiners.app, name="refiners")
 app.add_typer(environment.app, name="environment")
 
 

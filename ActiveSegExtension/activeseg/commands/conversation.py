@@ -33,7 +33,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and what l
 COMMANDS: dict[str, str] = {
     Remedy.LIST_MODELS: "activeseg models",
     Remedy.ENTER_LICENCE: "totalseg_set_license -l NUMBER",
-    Remedy.ADD_NNINTERACTIVE: "activeseg refiners add nninteractive FOLDER",
+    Remedy.ADD_NNINTERACTIVE: "activeseg refiners add",
     Remedy.SEGMENT: "activeseg segment",
     Remedy.RECOVER_DATASET: "activeseg dataset recover",
     Remedy.MIGRATE_DATASET: "activeseg dataset migrate",

@@ -74,7 +74,7 @@ class WeightsChoice:
 
     folder: Path | None = None
     confirmed: tuple[Confirmed, ...] = ()
-    version: Annotated[int, Within(1, 1)] = field(default=1)
+    format: Annotated[int, Within(1, 1)] = 1
 
 
 @dataclass(frozen=True)
