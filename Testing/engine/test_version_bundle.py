@@ -23,6 +23,7 @@ from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.records import to_json
 from activeseg.core.segmenter import Mode, Settings
+from activeseg.core.shapes import UsualShape
 from activeseg.learning.bundle import export_version, import_version
 from activeseg.learning.project.gate import judge
 from activeseg.learning.project.opening import open_version
@@ -65,6 +66,7 @@ def source(tmp_path: Path) -> Project:
         (5,),
         {"torch": "2"},
         12.5,
+        {"liver": UsualShape(8, (7.1, 0.2), (0.7, 0.05), (7, 1))},
     )
     (folder / "version.json").write_text(json.dumps(version.to_dict()))
     verdict = judge({"CT_0002": {"liver": 0.8}}, {"CT_0002": {"liver": 0.9}}, PHANTOM_SCHEMA.names)

@@ -126,7 +126,7 @@ def member_count(text: str) -> str | int:
 
 
 def structure_sizes(prediction: Prediction) -> list[dict[str, Any]]:
-    """Voxels and millilitres of each structure that was decided."""
+    """Voxels and millilitres of each structure that was decided, and what is unusual about its shape."""
     from activeseg.core.label_map import label_counts
 
     counts, geometry = label_counts(prediction.labels.array, prediction.schema), prediction.labels.geometry
@@ -136,6 +136,7 @@ def structure_sizes(prediction: Prediction) -> list[dict[str, Any]]:
             "value": label.value,
             "voxels": int(counts[label.value]),
             "ml": round(float(counts[label.value]) * geometry.voxel_mm3 / 1000, 3),
+            "unusual": [warning.words for warning in prediction.warnings if warning.structure == label.name],
         }
         for label in prediction.schema.labels
         if label.name in prediction.decided
@@ -144,10 +145,11 @@ def structure_sizes(prediction: Prediction) -> list[dict[str, Any]]:
 
 def _report(prediction: Prediction, found: Sequence[Mapping[str, Any]], output: Path) -> list[RenderableType]:
     """For a person: the structures, the regions to review, and how the prediction was made."""
-    structures = table("STRUCTURE", "ML", right=("ML",))
+    structures = table("STRUCTURE", "ML", *(["UNUSUAL"] if prediction.warnings else []), right=("ML",))
     present = [entry for entry in found if entry["voxels"]]
     for entry in sorted(present, key=lambda entry: -entry["ml"]):
-        structures.add_row(entry["name"], f"{entry['ml']:.1f}")
+        unusual = [", ".join(entry["unusual"])] if prediction.warnings else []
+        structures.add_row(entry["name"], f"{entry['ml']:.1f}", *unusual)
     places = table(
         *("REGION", "STRUCTURES", "ML", "WHY", "DOUBT", "CENTRE (RAS, MM)", "ALTERNATIVES"),
         right=("REGION", "ML", "DOUBT", "CENTRE (RAS, MM)", "ALTERNATIVES"),

@@ -13,6 +13,7 @@ from activeseg.core.labels import LabelSchema
 from activeseg.core.network_size import NetworkSize, Overhead
 from activeseg.core.progress import Progress
 from activeseg.core.records import NOT_WRITTEN
+from activeseg.core.shapes import ShapeReference
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes, Segmented
 
@@ -215,6 +216,11 @@ class Segmenter(Protocol):
     @property
     def trainable(self) -> Trainable | None:
         """What fine-tuning needs; None for what cannot learn."""
+        return None
+
+    @property
+    def shapes(self) -> ShapeReference | None:
+        """What shape its structures usually have; None where that is not known."""
         return None
 
     @property

@@ -13,6 +13,7 @@ from activeseg.core.uncertainty_scale import shown_threshold
 from activeseg.core.volume import Volume
 from activeseg.predictions.prediction import Prediction
 from activeseg.review.regions import body_volume_mm3, find_regions
+from activeseg.review.shapes import shape_warnings
 from activeseg.review.uncertainty import pairwise_dice
 
 
@@ -59,6 +60,8 @@ def segment(
     clock = time.perf_counter()
     grid = segmented.grid
     found = find_regions(segmented, ct.geometry, focus, regions, body_mm3=body_volume_mm3(ct)) if regions else ()
+    shapes = segmenter.shapes
+    warnings = shape_warnings(segmented.labels, ct.geometry, segmented.schema, shapes) if shapes else ()
     agreement = pairwise_dice(grid.votes, len(segmented.schema) + 1)
     timings = {
         **segmented.timings,
@@ -85,6 +88,7 @@ def segment(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         timings=timings,
         details=segmented.details,
+        warnings=warnings,
         threshold=shown_threshold(grid.default_measure),
         grid=grid,
     )

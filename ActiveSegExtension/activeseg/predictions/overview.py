@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ WINDOW_HU = (-160.0, 240.0)  # the usual soft-tissue window: level 40, width 400
 _WIDTH, _HEIGHT, _DPI = 1920, 1180, 120
 _LEFT, _SIDE, _GAP, _VIEW_HEIGHT = 28, 1512, 18, 480  # pixels: margin, where the lists begin, between pictures
 _ZOOMED, _LISTED, _LEGEND_ENTRIES, _NAMED = 5, 10, 26, 8  # regions, regions, structures; structures named in a view
-_INK, _PAPER, _FAINT, _MARK = "#f2f2f2", "#101214", "#8a8f98", "#00e5ff"
+_INK, _PAPER, _FAINT, _MARK, _ODD = "#f2f2f2", "#101214", "#8a8f98", "#00e5ff", "#ffb74d"
 _FILL = 0.22
 _Window = tuple[tuple[int, int], tuple[int, int]]
 
@@ -127,6 +127,7 @@ def write_overview(
     measure: str = "uncertainty",
     title: str = "",
     threshold: float | None = None,
+    unusual: Collection[str] = (),
 ) -> None:
     """Write the picture as PNG, 1920 x 1180 pixels.
 
@@ -137,6 +138,7 @@ def write_overview(
     regions : worst first; the views go through the first one, the first five are shown enlarged
     title : above everything; empty takes the CT's name
     threshold : uncertainty is shown from here to 1, the same range for every case; None: the measure's own
+    unusual : structures whose shape is unusual
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -149,7 +151,7 @@ def write_overview(
     bottom = _draw_views(figure, scene, regions, scene.index_of(regions[0].center_ras) if regions else scene.middle())
     _draw_zooms(figure, scene, regions, bottom + 62)
     _draw_list(figure, regions)
-    _draw_legend(figure, scene, measure)
+    _draw_legend(figure, scene, measure, unusual)
     figure.savefig(path, facecolor=_PAPER, pil_kwargs={"compress_level": 3})
 
 
@@ -333,9 +335,8 @@ def _draw_list(figure: Figure, regions: Sequence[FoundRegion]) -> None:
     _text(figure, _SIDE, 96, "Regions to review", 12, weight="bold")
     _text(figure, right - 88, 99, "doubt", 9, _FAINT, ha="right")
     _text(figure, right, 99, "size", 9, _FAINT, ha="right")
-    y = 134
+    y, mark = 134, {"facecolor": _MARK, "edgecolor": "none", "pad": 1.5}
     for region in regions[:_LISTED]:
-        mark = {"facecolor": _MARK, "edgecolor": "none", "pad": 1.5}
         _text(figure, _SIDE + 10, y, str(region.number), 9, "black", weight="bold", ha="center", bbox=mark)
         _text(figure, _SIDE + 32, y - 2, _shortened(region.about, 26), 9.5)
         _text(figure, _SIDE + 32, y + 15, region.reason_text, 8, _FAINT)
@@ -346,7 +347,7 @@ def _draw_list(figure: Figure, regions: Sequence[FoundRegion]) -> None:
         _text(figure, _SIDE + 32, y, f"and {len(regions) - _LISTED} more", 9, _FAINT)
 
 
-def _draw_legend(figure: Figure, scene: _Scene, measure: str) -> None:
+def _draw_legend(figure: Figure, scene: _Scene, measure: str, unusual: Collection[str]) -> None:
     """Colours of the structures, largest first, the colours of uncertainty, and what the lines mean."""
     schema, y = scene.schema, 500
     # Slice by slice: bincount turns what it is given into 8 bytes a voxel.
@@ -360,7 +361,8 @@ def _draw_legend(figure: Figure, scene: _Scene, measure: str) -> None:
     for n, label in enumerate(present[:_LEGEND_ENTRIES]):
         x, line = _SIDE + 195 * (n // rows), y + 36 + 28 * (n % rows)
         _text(figure, x, line, "■", 11, scene.colors[label.value])
-        _text(figure, x + 22, line + 1, _shortened(_readable(label.name), 20), 8.5)
+        ink = (_INK, _ODD)[label.name in unusual]
+        _text(figure, x + 22, line + 1, _shortened(_readable(label.name), 20), 8.5, ink)
     if len(present) > _LEGEND_ENTRIES:
         _text(figure, _SIDE, y + 40 + 28 * rows, f"and {len(present) - _LEGEND_ENTRIES} more", 8.5, _FAINT)
     y = 950
@@ -380,6 +382,7 @@ def _draw_legend(figure: Figure, scene: _Scene, measure: str) -> None:
         "and the members' votes there\n"
         "white dashes: what the first alternative would change"
     )
+    _text(figure, _SIDE, y + 204, "this colour: a structure of unusual shape" if unusual else "", 8.5, _ODD)
     _text(figure, _SIDE, y + 86, meaning, 8.5, _FAINT, linespacing=1.4)
 
 

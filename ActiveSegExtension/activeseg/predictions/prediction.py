@@ -22,6 +22,7 @@ from activeseg.core.records import (
     written_as,
 )
 from activeseg.core.segmenter import Settings
+from activeseg.core.shapes import ShapeWarning
 from activeseg.core.uncertainty_scale import ENTROPY_SCALE, OLD_ENTROPY_SCALE, shown_threshold
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes, Member
@@ -46,6 +47,7 @@ class Prediction:
     uncertainty : the ``measure``'s map, float32 in 0..1 on the network's own grid; NaN where not computed
     agreement : mean pairwise Dice of the members, None for one member
     images : for each channel ``path`` (as given), for DICOM ``series``, and ``sha256`` (of voxels and geometry)
+    warnings : what is unusual about the shapes of structures, in their order; none before there was this field
     threshold : above it a voxel is shown as uncertain; on the scale of ``uncertainty``
     entropy_scale : what an entropy of 1 stands for; before there was this field, the logarithm of all classes
     grid : all votes and measures; only in memory, None after ``load``
@@ -66,6 +68,7 @@ class Prediction:
     created: str
     timings: Mapping[str, float] = field(default_factory=dict, metadata=written_as("timings_s"))
     details: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[ShapeWarning, ...] = field(default=(), metadata=if_missing(()))
     threshold: float = shown_threshold("variance")
     entropy_scale: str = field(default=ENTROPY_SCALE, metadata=if_missing(OLD_ENTROPY_SCALE))
     grid: GridVotes | None = field(default=None, repr=False, metadata=NOT_WRITTEN)
@@ -99,6 +102,7 @@ class Prediction:
                 self.regions,
                 self.measure,
                 threshold=self.threshold,
+                unusual={warning.structure for warning in self.warnings},
             )
             self.write(fresh)
 

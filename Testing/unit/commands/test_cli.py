@@ -20,11 +20,12 @@ from activeseg import __version__
 from activeseg.cli import main
 from activeseg.commands.conversation import conversation
 from activeseg.core.errors import DatasetError, ModelError
+from activeseg.core.shapes import UsualShape
 from activeseg.core.volume import Volume
 from activeseg.io.images import read_label_map, read_volume, write_volume
 from activeseg.io.seg_nrrd import write_segmentation
 from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry
-from activeseg.segmenters.hounsfield import HOUNSFIELD_SCHEMA
+from activeseg.segmenters.hounsfield import HOUNSFIELD_SCHEMA, HounsfieldSegmenter
 
 FILES = {
     "alternatives.npz",
@@ -114,6 +115,23 @@ def test_segment_writes_the_whole_folder_and_one_document(run, ct_file, tmp_path
     labels = read_label_map(out / "labels.nii.gz")
     assert bone["voxels"] == int((labels.array == bone["value"]).sum())
     assert bone["ml"] == pytest.approx(bone["voxels"] * 0.64, rel=1e-3)
+
+
+def test_segment_says_what_is_unusual_beside_the_structure(run, ct_file, tmp_path, monkeypatch):
+    usual = UsualShape(8, (0.0, 0.1), (0.9, 0.02), (8,))
+    monkeypatch.setattr(HounsfieldSegmenter, "shapes", {"soft_tissue": usual})
+    ct, around = read_volume(ct_file), tmp_path / "around.nii.gz"  # the image's edge cuts nothing here
+    geometry = replace(ct.geometry, shape_kji=tuple(n + 4 for n in ct.array.shape))
+    write_volume(Volume(np.pad(ct.array, 2, constant_values=-1000), geometry), around)
+    ended = run("segment", around, "-m", "hounsfield", "-o", tmp_path / "out", "--json")
+    told = {structure["name"]: structure["unusual"] for structure in ended.document["structures"]}
+    warnings = ended.document["prediction"]["warnings"]
+    assert [name for name, words in told.items() if words] == ["soft_tissue"]
+    assert {warning["structure"] for warning in warnings} == {"soft_tissue"}
+    assert len(told["soft_tissue"]) == len(warnings)
+    ended = run("segment", around, "-m", "hounsfield", "-o", tmp_path / "shown")
+    assert "UNUSUAL" in ended.out
+    assert "mL instead of 0.7" in " ".join(ended.out.split())
 
 
 def test_segment_shows_structures_and_places_to_a_person(run, ct_file, tmp_path):

@@ -168,3 +168,12 @@ def test_what_is_missing_or_too_much_does_not_stop_the_picture(tmp_path: Path, c
         labels = labels[:1]
     write_overview(tmp_path / "overview.png", ct, labels, schema, uncertainty)
     assert imread(tmp_path / "overview.png").shape == (1180, 1920, 4)
+
+
+def test_the_name_of_a_structure_of_unusual_shape_has_a_colour_of_its_own(tmp_path: Path) -> None:
+    ct, segmented = patient()
+    usual, unusual = (picture(tmp_path, ct, segmented, unusual=names) for names in ((), ("liver",)))
+    amber = np.array([0xFF, 0xB7, 0x4D]) / 255
+    colored = [np.linalg.norm(image[530:, 1512:] - amber, axis=-1) < 0.02 for image in (usual, unusual)]
+    assert colored[0].sum() == 0
+    assert colored[1].sum() > 50

@@ -13,6 +13,7 @@ from activeseg.core.labels import LabelSchema
 from activeseg.core.network_size import NetworkSize, Overhead
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Segmenter, Settings, Trainable
+from activeseg.core.shapes import ShapeReference
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes, Segmented
 from activeseg.learning.project.project import Project
@@ -31,10 +32,10 @@ def open_version(project: Project, id: str) -> Segmenter:
     version = project.version(id)
     name, model = f"project:{project.folder}@{id}", project.version_folder(id) / MODEL
     if version.kind is ModelKind.NNUNET:
-        return NnUNetSegmenter(model, name, LabelSchema.from_dict(version.schema))
+        return NnUNetSegmenter(model, name, LabelSchema.from_dict(version.schema), version.shapes or None)
     user = UserHome.of_environment()
     link_rest(model, user.weights)
-    return TotalSegmentatorSegmenter(version.task, UserHome(user.home, model), name)
+    return TotalSegmentatorSegmenter(version.task, UserHome(user.home, model), name, version.shapes or None)
 
 
 def open_named(text: str) -> Segmenter:
@@ -82,6 +83,10 @@ class WithNewStructures(Segmenter):
     @property
     def trainable(self) -> Trainable | None:
         return self._segmenter.trainable
+
+    @property
+    def shapes(self) -> ShapeReference | None:
+        return self._segmenter.shapes
 
     @property
     def warm_bytes(self) -> int:

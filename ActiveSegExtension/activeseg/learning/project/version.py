@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from activeseg.core.errors import InputError, ModelError, Remedy, shown
 from activeseg.core.json_values import WrongField
 from activeseg.core.labels import LabelSchema
-from activeseg.core.records import Matches, from_json, shortly, to_json
+from activeseg.core.records import Matches, from_json, if_missing, shortly, to_json
+from activeseg.core.shapes import ShapeReference
 from activeseg.learning.project.gate import Verdict
 from activeseg.system.files import sync_to_disk, write_json
 from activeseg.system.regular_files import is_link, own_path, read_json
@@ -55,6 +56,8 @@ class Version:
     seeds : of its members
     libraries : versions
     seconds : of training and measuring
+    shapes : what shape its structures have in its training labels; those with too few labels, and all versions of
+        before, have none
     imported : where it comes from, for example ``livers v0003``; empty when it was trained here
     metrics : measured on the hold-out: ``parent`` and ``child``, see ``evaluation``
     verdict : the gate's decision
@@ -73,6 +76,7 @@ class Version:
     seeds: tuple[int, ...]
     libraries: Mapping[str, str]
     seconds: float
+    shapes: ShapeReference = field(default_factory=dict, metadata=if_missing({}))
     imported: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     verdict: Verdict | None = None

@@ -10,9 +10,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from activeseg.core.progress import Progress
+from activeseg.core.shapes import ShapeReference
+from activeseg.dataset.layout import label_file
+from activeseg.io.images import read_label_map
+from activeseg.learning.project.project import Project
 from activeseg.learning.training.parent_network import CHECKPOINT, ParentNetwork
 from activeseg.learning.training.target import Target
+from activeseg.learning.training.training_basis import TrainingBasis
+from activeseg.review.shapes import Shape, shapes_of, usual_shapes
 from activeseg.system.files import sync_to_disk, write_json
+
+
+def shapes_learned(project: Project, basis: TrainingBasis, progress: Progress) -> ShapeReference:
+    """What shape the version's structures have in the corrected cases that it learned from.
+
+    What a model made for replayed images is no example. Raises InputError, DatasetError, Cancelled.
+    """
+    dataset, matching = project.dataset(), project.state.matching
+    examples: dict[str, list[Shape]] = {name: [] for name in basis.target.schema.names}
+    for done, case in enumerate(basis.cases.corrected):
+        progress("shapes", done / len(basis.cases.corrected), case)
+        stored = read_label_map(dataset.folder / label_file(case, dataset.listing().entry(case).revision))
+        for name, shape in shapes_of(stored.array, stored.geometry, dataset.schema).items():
+            structure = matching.get(name) or name
+            if structure in examples:
+                examples[structure].append(shape)
+    return usual_shapes(examples)
 
 
 def write_model(

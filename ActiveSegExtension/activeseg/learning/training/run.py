@@ -259,7 +259,7 @@ class _Running:
 
     def _publish(self, basis: TrainingBasis, members: list[Path]) -> None:
         """The version appears with its model and its record, or not at all."""
-        from activeseg.learning.training.publication import write_model
+        from activeseg.learning.training.publication import shapes_learned, write_model
         from activeseg.segmenters.nnunet.checkpoint_file import read_weights
 
         versions = self.project.folder / VERSIONS
@@ -268,6 +268,7 @@ class _Running:
         try:
             weights = [read_weights(path) for path in members]
             write_model(staging / MODEL, basis.network, basis.target, weights, len(self.cases.corrected))
+            shapes = shapes_learned(self.project, basis, Progress(cancelled=self.stopping.is_set))
             hold_out, dataset = self.project.state.hold_out, self.project.dataset()
             held_out = [case for case in hold_out.on(Side.HELD_OUT) if case in dataset.cases()]
             version = add_version(
@@ -287,6 +288,7 @@ class _Running:
                     tuple(self.plan.seed + number for number in range(self.plan.trainings)),
                     {name: metadata.version(name) for name in ("nnunetv2", "torch", "TotalSegmentator")},
                     round(time.monotonic() - self.started, 1),
+                    shapes,
                 ),
             )
             self._tell(version=version.id)

@@ -16,6 +16,7 @@ from activeseg.core.labels import LabelSchema
 from activeseg.core.network_size import NetworkSize, Overhead
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Segmenter, Settings, Trainable, TrainableNetwork
+from activeseg.core.shapes import ShapeReference
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes, Segmented
 from activeseg.segmenters.nnunet.case import READERS, LabelArray, PreprocessedCase, on_cropped_grid, preprocessed
@@ -34,8 +35,17 @@ class NnUNetSegmenter(Segmenter):
     The model is loaded at the first ``segment`` and stays in memory for the next.
     """
 
-    def __init__(self, folder: Path, name: str | None = None, schema: LabelSchema | None = None) -> None:
-        """Read the folder's two JSON files. Raises ModelError when they are missing or say something unsupported."""
+    def __init__(
+        self,
+        folder: Path,
+        name: str | None = None,
+        schema: LabelSchema | None = None,
+        shapes: ShapeReference | None = None,
+    ) -> None:
+        """Read the folder's two JSON files; ``name``, ``schema`` and ``shapes`` are what else is known of the model.
+
+        Raises ModelError when they are missing or say something unsupported.
+        """
         self.folder = Path(folder)
         self._name = name or f"nnunet:{folder}"
         model = check_model_folder(self.folder)
@@ -46,6 +56,7 @@ class NnUNetSegmenter(Segmenter):
                 "Copy the model's folder again.",
             )
         self._schema = schema or own
+        self._shapes = shapes
         self._channels = channels_of_dataset(model.dataset)
         reader = model.plans["image_reader_writer"]
         if reader not in READERS:
@@ -78,6 +89,10 @@ class NnUNetSegmenter(Segmenter):
         """Fine-tuning may put another model in its folder."""
         weights = sorted(self.folder.glob("fold_*/checkpoint_final.pth"))
         return (self.folder / "plans.json", self.folder / "dataset.json", *weights)
+
+    @property
+    def shapes(self) -> ShapeReference | None:
+        return self._shapes
 
     @property
     def trainable(self) -> Trainable:

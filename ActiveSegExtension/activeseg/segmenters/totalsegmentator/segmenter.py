@@ -19,6 +19,7 @@ from activeseg.core.labels import LabelSchema
 from activeseg.core.network_size import NetworkSize, Overhead
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import ModelInfo, Resample, Segmenter, Settings, Trainable, TrainableNetwork
+from activeseg.core.shapes import ShapeReference
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes, Member, MemberKind, Segmented
 from activeseg.segmenters.nnunet.device import resolve_device
@@ -75,7 +76,13 @@ def _info(task: Task, user: UserHome) -> ModelInfo:
 class TotalSegmentatorSegmenter(Segmenter):
     """``totalsegmentator:<task>``; its networks are loaded at their first use and stay in memory for the next run."""
 
-    def __init__(self, task: str, user: UserHome | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        task: str,
+        user: UserHome | None = None,
+        name: str | None = None,
+        shapes: ShapeReference | None = None,
+    ) -> None:
         """Look the task up; nothing is loaded.
 
         Parameters
@@ -86,6 +93,8 @@ class TotalSegmentatorSegmenter(Segmenter):
             Where the user's weights and licence are; by default where the package looks.
         name
             Where it is not the task's own, such as that of a project's version.
+        shapes
+            What shape the structures usually have, where that is known.
 
         Raises
         ------
@@ -95,6 +104,7 @@ class TotalSegmentatorSegmenter(Segmenter):
         self.task = task_named(task)
         self.user = user or UserHome.of_environment()
         self._name = name or f"{FAMILY}:{self.task.name}"
+        self._shapes = shapes
         self._loaded: dict[Any, Any] = {}
 
     @property
@@ -122,6 +132,10 @@ class TotalSegmentatorSegmenter(Segmenter):
     def coarser(self) -> str | None:
         other = self.task.coarser
         return f"{FAMILY}:{other.name}" if other else None
+
+    @property
+    def shapes(self) -> ShapeReference | None:
+        return self._shapes
 
     @property
     def trainable(self) -> Trainable:
