@@ -71,5 +71,8 @@ METHODS = {
     "dataset.sweep": _quick("datasets:sweep"),
     "dataset.folder": _quick("datasets:folder"),
     "models.list": _quick("models:list_all"),
+    "refiners.list": _quick("refiners:list_all"),
+    "refiners.add": _quick("refiners:add"),
+    "refiners.confirm": _quick("refiners:confirm"),
     "system.info": _quick("system:system_info"),
 }

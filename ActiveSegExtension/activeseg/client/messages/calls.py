@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
-from activeseg.client.messages import datasets, drafts, learning, models, refining, segmenting, system
+from activeseg.client.messages import datasets, drafts, learning, models, refiners, refining, segmenting, system
 from activeseg.client.messages.request import TypedRequest
 from activeseg.core.errors import ActiveSegError, EngineError
 from activeseg.core.json_values import WrongField
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 METHODS: Mapping[str, type[TypedRequest[Any]]] = {
     request.METHOD: request
-    for module in (system, segmenting, refining, models, drafts, datasets, learning)
+    for module in (system, segmenting, refining, refiners, models, drafts, datasets, learning)
     for request in vars(module).values()
     if isinstance(request, type) and issubclass(request, TypedRequest) and request is not TypedRequest
 }

@@ -1,0 +1,64 @@
+"""A real engine lists what answers prompts, and takes weights of nnInteractive whose licence the user confirms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nninteractive_standin import write_standin
+from running_engine import WatchedEngine
+
+from activeseg.client.launch import engine_environment
+from activeseg.core.errors import ActiveSegError
+
+WEIGHTS_FOLDERS = ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME")
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[WatchedEngine]:
+    """Of a user without any weights."""
+    own = {name: str(tmp_path / "user") for name in WEIGHTS_FOLDERS}
+    (tmp_path / "user").mkdir()
+    with WatchedEngine(tmp_path / "home", environment={**engine_environment(), **own}) as made:
+        yield made
+
+
+def told(answer: Any) -> Any:
+    """What an answer says of nnInteractive."""
+    (found,) = (entry for entry in answer["refiners"] if entry["name"] == "nninteractive")
+    return found
+
+
+def test_weights_are_chosen_their_licence_confirmed_and_another_one_is_not(
+    engine: WatchedEngine, tmp_path: Path
+) -> None:
+    answer = engine.do("refiners.list")
+    assert [entry["name"] for entry in answer["refiners"]] == ["walker", "features", "nninteractive"]
+    assert told(answer)["state"] == "weights missing"
+
+    folder = write_standin(tmp_path / "weights", licence="CC BY-NC-SA 4.0\nNot for commercial use.\n")
+    found = told(engine.do("refiners.add", {"name": "nninteractive", "folder": str(folder)}))
+    assert (found["state"], found["licence"], found["folder"]) == ("licence", "CC BY-NC-SA 4.0", str(folder))
+    assert "Not for commercial use." in found["licence_text"]
+
+    given = {"name": "nninteractive", "licence_sha256": found["licence_sha256"]}
+    with pytest.raises(ActiveSegError, match="has changed since it was shown"):
+        engine.do("refiners.confirm", {**given, "licence_sha256": "0" * 64})
+    assert told(engine.do("refiners.list"))["state"] == "licence"
+    assert told(engine.do("refiners.confirm", given))["state"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"name": "walker", "folder": "weights"}, "'walker' has no weights"),
+        ({"name": "nninteractive", "folder": "nowhere"}, "is no folder"),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused_in_words(
+    engine: WatchedEngine, tmp_path: Path, params: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ActiveSegError, match=said):
+        engine.do("refiners.add", {**params, "folder": str(tmp_path / params["folder"])})
