@@ -17,6 +17,7 @@ from .installation import Installation
 from .learning import Learning
 from .models import Models
 from .project import Project
+from .refiner_weights import RefinerWeights
 from .review import CaseReview
 from .segmenting import Segmenting
 from .training import Training
@@ -72,6 +73,7 @@ class Parts:
         )
         self.models = Models(self.engine, settings)
         self.weights = Weights(self.engine)
+        self.refiner_weights = RefinerWeights(self.engine)
         self.warming = Warming(self.engine, listener.log_line)
         self.segmenting = Segmenting(scene, self.engine, drafts, listener)
         self.review = CaseReview(scene)

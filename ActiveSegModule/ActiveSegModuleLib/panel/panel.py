@@ -33,6 +33,7 @@ from .message import Message
 from .models import ModelsSection
 from .next_case import next_ct
 from .question import confirmed
+from .refiner_weights import RefinerWeightsSection
 from .review import ReviewSection
 from .scene_events import SceneEvents
 from .segmenting import SegmentingSection
@@ -81,12 +82,13 @@ class ModulePanel(VTKObservationMixin, Listener):
         self.learning = LearningSection(self)
         self.installation = InstallationSection(self)
         self.weights = WeightsSection(self)
+        self.refiner_weights = RefinerWeightsSection(self)
         self.keeping = DraftKeeping(self)
         self.drafts = DraftsSection(self)
         self.closing = Closing(self, self.keeping, self.learning.leave)
         self._sections = (
             *(self.current_case, self.review, self.models, self.segmenting, self.editing, self.exporting),
-            *(self.learning, self.weights),
+            *(self.learning, self.weights, self.refiner_weights),
         )
 
         self._scene_events = SceneEvents(self.scene, self)
@@ -227,7 +229,7 @@ class ModulePanel(VTKObservationMixin, Listener):
                 return _("Set up the engine"), self.installation.card.open
             case Remedy.NEW_PROJECT | Remedy.CHECK_PROJECT | Remedy.ASSIGN_PATIENT | Remedy.RESUME_TRAINING:
                 return _("Show"), self.learning.show_training
-        return self.weights.way_out(error)
+        return self.weights.way_out(error) or self.refiner_weights.way_out(error)
 
     def choose(self, case: Case) -> None:
         self.current_case.choose(case)

@@ -47,6 +47,7 @@ class WeightsSection(Section):
     def enter_licence(self) -> None:
         """Show the field of the licence number, ready to type."""
         self._ui.settingsTabs.setCurrentWidget(self._ui.weightsTab)
+        self._ui.weightsOfBox.currentIndex = 0
         self._panel.steps.show_settings(self._ui.licenceEdit)
 
     def add_file(self) -> None:

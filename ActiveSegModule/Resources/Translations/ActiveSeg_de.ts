@@ -1058,6 +1058,10 @@
       <translation>Gewichte</translation>
     </message>
     <message>
+      <source>Whose weights</source>
+      <translation>Wessen Gewichte</translation>
+    </message>
+    <message>
       <source>Weights are downloaded when a model is first used. Without internet, add them from a file.</source>
       <translation>Gewichte werden bei der ersten Verwendung eines Modells heruntergeladen. Ohne Internet fügen Sie sie aus einer Datei hinzu.</translation>
     </message>
@@ -1096,6 +1100,30 @@
     <message>
       <source>Off: nothing is sent</source>
       <translation>Aus: Es wird nichts gesendet</translation>
+    </message>
+    <message>
+      <source>nnInteractive can answer clicks, too. Its weights are not part of ActiveSeg: get them from their authors, if their licence allows what you do.</source>
+      <translation>Auch nnInteractive kann auf Klicks antworten. Seine Gewichte sind nicht Teil von ActiveSeg: Laden Sie sie bei den Autoren, wenn deren Lizenz Ihren Zweck erlaubt.</translation>
+    </message>
+    <message>
+      <source>Choose the folder of the weights...</source>
+      <translation>Ordner der Gewichte wählen...</translation>
+    </message>
+    <message>
+      <source>The folder with plans.json, fold_0 and LICENSE in it; it stays where it is</source>
+      <translation>Der Ordner mit plans.json, fold_0 und LICENSE; er bleibt, wo er ist</translation>
+    </message>
+    <message>
+      <source>The licence of these weights</source>
+      <translation>Die Lizenz dieser Gewichte</translation>
+    </message>
+    <message>
+      <source>Confirm this licence</source>
+      <translation>Diese Lizenz bestätigen</translation>
+    </message>
+    <message>
+      <source>I have read the licence, and what I do with these weights keeps to it</source>
+      <translation>Ich habe die Lizenz gelesen und verwende diese Gewichte nur, wie sie es erlaubt</translation>
     </message>
     <message>
       <source>Messages</source>
@@ -2530,6 +2558,25 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
   </context>
   <context>
+    <name>panel.refiner_weights</name>
+    <message>
+      <source>Show</source>
+      <translation>Anzeigen</translation>
+    </message>
+    <message>
+      <source>The folder of nnInteractive's weights</source>
+      <translation>Der Ordner der Gewichte von nnInteractive</translation>
+    </message>
+    <message>
+      <source>Start the engine to see whether nnInteractive can be used.</source>
+      <translation>Starten Sie die Engine, um zu sehen, ob nnInteractive verwendet werden kann.</translation>
+    </message>
+    <message>
+      <source>Ready, with the weights in {folder} ({licence}).</source>
+      <translation>Bereit, mit den Gewichten in {folder} ({licence}).</translation>
+    </message>
+  </context>
+  <context>
     <name>panel.region_table</name>
     <message>
       <source>open</source>
@@ -2558,6 +2605,10 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     <message>
       <source>open edge</source>
       <translation>offener Rand</translation>
+    </message>
+    <message>
+      <source>labels differ</source>
+      <translation>Labels weichen ab</translation>
     </message>
     <message>
       <source>nothing here</source>
