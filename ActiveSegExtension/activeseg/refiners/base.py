@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.geometry import Box
@@ -67,3 +68,32 @@ class Refiner(Protocol):
             A structure is unknown, a point lies outside of the box, or the refiner cannot look at this case.
         """
         ...
+
+
+def free_voxels(
+    labels: npt.NDArray[Any], value: int, meant: Sequence[npt.NDArray[np.bool_]], structures: int
+) -> npt.NDArray[np.bool_]:
+    """Where a structure may gain, (k, j, i) bool: a click must not take voxels of its neighbours.
+
+    Background is free. So is another structure where a person says that voxels of it belong to this one: it has at
+    least a third of a prompt's voxels. Under a click that is the structure which the person says is wrong there; one
+    that a scribble, lasso or box only grazes is not.
+
+    Parameters
+    ----------
+    labels
+        As they are now.
+    value
+        Of the structure that gains.
+    meant
+        For each prompt that says where the structure is, its voxels as a mask.
+    structures
+        How many structures there are; higher values (``ignore``) are never free.
+    """
+    free = labels == 0
+    for mask in meant:
+        under = labels[mask]
+        for other in np.unique(under[(under != value) & (under <= structures)]):
+            if 3 * np.count_nonzero(under == other) >= len(under):
+                free |= labels == other
+    return np.asarray(free)

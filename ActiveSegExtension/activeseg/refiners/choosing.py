@@ -1,0 +1,38 @@
+"""Which refiners there are, which of them can answer for a case, and which one ``auto`` takes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from activeseg.core.errors import InputError
+from activeseg.refiners.base import RefinableCase, Refiner
+
+AUTO = "auto"
+REFINERS = {"features": "features:Features", "walker": "walker:Walker"}
+"""Name -> module in ``activeseg.refiners`` and its class; the best by measurement first
+(``Testing/benchmarks/README.md``)."""
+
+
+def available(case: RefinableCase) -> tuple[str, ...]:
+    """Names of those that can answer for this case, the one that ``auto`` takes first."""
+    return tuple(name for name in REFINERS if name != "features" or case.votes.features)
+
+
+def refiner_named(name: str, case: RefinableCase) -> Refiner:
+    """The refiner of a name, or the best one for ``auto``.
+
+    Raises
+    ------
+    InputError
+        There is none of that name, or it cannot answer for this case.
+    """
+    there = available(case)
+    if name == AUTO:
+        name = there[0]
+    if name not in REFINERS:
+        raise InputError(f"There is no refiner '{name}'.", f"There are {', '.join((AUTO, *REFINERS))}.")
+    if name not in there:
+        raise InputError(f"The refiner '{name}' cannot answer for this case.", f"Take {', '.join(there)}.")
+    module, kind = REFINERS[name].split(":")
+    refiner: Refiner = getattr(import_module(f"activeseg.refiners.{module}"), kind)()
+    return refiner
