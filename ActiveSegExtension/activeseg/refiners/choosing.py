@@ -8,7 +8,7 @@ from activeseg.core.errors import InputError
 from activeseg.refiners.base import RefinableCase, Refiner
 
 AUTO = "auto"
-REFINERS = {"features": "features:Features", "walker": "walker:Walker"}
+REFINERS = {"features": "features:FeaturesRefiner", "walker": "walker:WalkerRefiner"}
 """Name -> module in ``activeseg.refiners`` and its class; the best by measurement first
 (``Testing/benchmarks/README.md``)."""
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.geometry import Geometry, index_map
+from activeseg.refiners.evidence import Evidence
 from activeseg.refiners.part_model import FloatMap, PartModel, Term, Values
 from activeseg.refiners.term_fitting import Directions, Lesson, fitted, softmax
-from activeseg.refiners.window import Evidence
 
 
 @dataclass(frozen=True)

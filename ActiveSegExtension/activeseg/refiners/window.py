@@ -46,8 +46,6 @@ class Window:
         One voxel of the window is so many of the CT.
     labels
         As they are now; outside of the box as the model says, and ``ignore`` where it says nothing.
-    inside
-        The voxels of the part of the box that is asked about.
     hu, wide_hu
         The CT smoothed by ``SMOOTH_MM``, and by three times that.
     noise_hu
@@ -59,7 +57,6 @@ class Window:
     span_kji: Box
     steps_kji: tuple[int, int, int]
     labels: npt.NDArray[Any]
-    inside: Mask
     hu: Field
     wide_hu: Field
     noise_hu: float
@@ -82,20 +79,24 @@ class Window:
         noise = max(1.4826 * float(np.median(np.abs(rough))), LEAST_NOISE_HU)
         unknown = case.schema.ignore_value
         labels = _nearest(case.votes.labels, case.votes.geometry, geometry, span, steps, raw.shape, unknown)
-        at = tuple(slice(a - c, b - c) for (a, b), (c, _) in zip(asked.part_kji, span, strict=True))
-        size = [high - low for low, high in span]
-        whole = np.zeros(size, asked.labels.dtype)
-        whole[at] = asked.labels
-        within = np.zeros(size, bool)
-        within[at] = True
-        inside = within[every]
-        labels = np.where(inside, whole[every], labels)
-        return cls(case, asked, span, steps, labels, inside, hu, wide, noise)
+        near = _relative(asked.part_kji, span)
+        whole = np.full([high - low for low, high in span], -1, np.int32)
+        whole[near] = asked.labels
+        labels = np.where(whole[every] >= 0, whole[every], labels)
+        return cls(case, asked, span, steps, labels, hu, wide, noise)
 
     @property
     def spacing_kji(self) -> npt.NDArray[np.float64]:
         """mm between the window's voxels."""
         return np.array(self.case.ct.geometry.spacing_xyz[::-1]) * self.steps_kji
+
+    @property
+    def open(self) -> Mask:
+        """What may change: free voxels for a structure that gains, its own for one that loses."""
+        own = self.asked.labels == self.asked.value
+        whole = np.zeros([high - low for low, high in self.span_kji], bool)
+        whole[_relative(self.asked.part_kji, self.span_kji)] = self.asked.free & ~own if self.asked.include else own
+        return whole[tuple(slice(None, None, step) for step in self.steps_kji)]
 
     def here(self, mask: Mask) -> Mask:
         """A mask over the asked part on the window's grid: where any voxel of it is nearest to one of the window's."""
@@ -237,6 +238,12 @@ class PartWindow:
 
 def _box(part: tuple[slice, slice, slice]) -> Box:
     k, j, i = ((axis.start, axis.stop) for axis in part)
+    return k, j, i
+
+
+def _relative(inner: Box, outer: Box) -> tuple[slice, slice, slice]:
+    """A box as an index into arrays over a box around it."""
+    k, j, i = (slice(a - c, b - c) for (a, b), (c, _) in zip(inner, outer, strict=True))
     return k, j, i
 
 
