@@ -49,7 +49,7 @@ class TestDemo(SegmenterTests):
 
 
 class TestNnUNet(SegmenterTests):
-    SAME_IN_A_BOX = 0.6  # random weights on noise: nothing is certain
+    SAME_IN_A_BOX = 0.2  # random weights and instance norms: what else is in a patch decides
 
     @pytest.fixture(scope="class")
     @classmethod
