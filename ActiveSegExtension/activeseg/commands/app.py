@@ -11,6 +11,7 @@ import typer
 from activeseg.commands import candidates, dataset, environment, finetune, project, refiners, versions
 from activeseg.commands.export import export
 from activeseg.commands.models import models
+from activeseg.commands.refine import refine, spread
 from activeseg.commands.segment import segment
 from activeseg.core.about import __version__
 from activeseg.core.errors import InputError
@@ -27,6 +28,8 @@ app = typer.Typer(
 )
 app.command()(models)
 app.command()(segment)
+app.command()(refine)
+app.command()(spread)
 app.command()(export)
 app.command()(finetune.finetune)
 app.add_typer(finetune.app, name="training")

@@ -37,6 +37,10 @@ def _quick(function: str) -> Method:
 METHODS = {
     "segment": Method(Lane.WORKER, "segmenting:segment", keeps_scratch=True),
     "regions.find": Method(Lane.WORKER, "segmenting:find_again", keeps_scratch=True),
+    "refine.open": Method(Lane.WORKER, "refining:open_case"),
+    "refine": Method(Lane.WORKER, "refining:refine", keeps_scratch=True),
+    "spread": Method(Lane.WORKER, "refining:propose", keeps_scratch=True),
+    "spread.taken": Method(Lane.WORKER, "refining:find_on_new_state", keeps_scratch=True),
     "engine.warm": Method(Lane.WORKER, "models:warm"),
     "models.check": Method(Lane.WORKER, "models:check"),
     "weights.add": Method(Lane.CLERK, "weights:add"),  # not behind a segmentation that runs on

@@ -114,6 +114,28 @@ class Prediction:
         record = {**self.to_dict(), "files": fingerprints(folder)}
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
+    def corrected(self, labels: npt.NDArray[Any], note: Mapping[str, Any]) -> Prediction:
+        """With other labels (k, j, i), and a note in the record of how they came about, after earlier ones."""
+        notes = [*self.details.get("corrected", ()), dict(note)]
+        return replace(
+            self, labels=replace(self.labels, array=labels), details={**self.details, "corrected": notes}, grid=None
+        )
+
+    def with_doubt(self, votes: GridVotes, regions: tuple[FoundRegion, ...]) -> Prediction:
+        """With what the members say now, and the regions to review that follow from it."""
+        measure = votes.default_measure
+        shown = votes.measure(measure)
+        assert shown is not None
+        return replace(
+            self,
+            uncertainty=Volume(shown, votes.geometry, "uncertainty"),
+            measure=measure,
+            members=votes.members,
+            regions=regions,
+            threshold=shown_threshold(measure),
+            grid=votes,
+        )
+
     @classmethod
     def load(cls, folder: Path) -> Prediction:
         """Read a prediction folder. Raises InputError when it is not one, or written by a newer version."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from activeseg.core.correction import Region
+from activeseg.core.correction import Region, RegionReview
 from activeseg.core.errors import InputError
-from activeseg.core.geometry import Geometry
+from activeseg.core.geometry import Geometry, box_on, slices_of
 from activeseg.core.volume import Volume
-from activeseg.core.votes import Segmented
+from activeseg.core.votes import GridVotes, Segmented
 from activeseg.review.alternatives import Alternative, find_alternatives
 from activeseg.review.excess_uncertainty import Doubt, doubt_of
 from activeseg.review.region_reason import doubt_share, reason_of
@@ -72,6 +72,19 @@ def find_regions(
     return tuple(
         _region(number, place, doubt, segmented, ct_geometry, used) for number, place in enumerate(places, start=1)
     )
+
+
+def without(votes: GridVotes, ct_geometry: Geometry, regions: Sequence[RegionReview]) -> GridVotes:
+    """The same votes without doubt in these regions, so that none is found there; nothing else is copied."""
+    if not regions:
+        return votes
+    maps = {name: getattr(votes, name) for name in ("entropy", "variance", "mutual_information")}
+    copies = {name: array.copy() for name, array in maps.items() if array is not None}
+    for region in regions:
+        where = slices_of(box_on(region.box_kji, ct_geometry, votes.geometry))
+        for array in copies.values():
+            array[where] = 0
+    return replace(votes, **copies)
 
 
 def apply_alternative(labels: npt.NDArray[Any], region: FoundRegion, index: int = 0) -> npt.NDArray[Any]:

@@ -52,10 +52,11 @@ class OpenCaseRequest(TypedRequest[OpenCaseResult], method="refine.open"):
     draft
         The draft of the case; without one, ``model`` and an image are needed.
     image, images
-        The image of a model with one channel, or channel -> image; where both a draft and an image are given, the image
-        counts.
+        The image of a model with one channel, or channel -> image; not read with a draft.
     model, settings
         What the case was segmented with; with a draft, that of its prediction.
+    predicted
+        ``.npy`` file with the label map (k, j, i) that the corrections started from; needed without a draft.
     box_kji
         The box that will be prompted first (half-open index ranges on the image's grid).
     """
@@ -65,11 +66,14 @@ class OpenCaseRequest(TypedRequest[OpenCaseResult], method="refine.open"):
     images: Mapping[str, Image] | None = None
     model: str = ""
     settings: Settings = field(default_factory=Settings)
+    predicted: Path | None = None
     box_kji: Box | None = None
 
     def __post_init__(self) -> None:
-        if self.draft is None and (not self.model or (self.image is None) == (self.images is None)):
-            raise InputError("Give a 'draft', or a 'model' with 'image' or 'images'.")
+        if self.draft is None and (
+            not self.model or self.predicted is None or (self.image is None) == (self.images is None)
+        ):
+            raise InputError("Give a 'draft', or a 'model', 'predicted', and 'image' or 'images'.")
         check_images(self.images)
         check_settings(self.settings)
 
@@ -188,7 +192,8 @@ class SpreadTakenRequest(TypedRequest[RegionsResult], method="spread.taken"):
     labels
         ``.npy`` file of the whole label map as it is now.
     reviewed
-        Regions that keep their place: no new one overlaps them, and new ones are numbered after them.
+        The regions that were there, with their states: in those that were reviewed none is found, and new ones are
+        numbered after all of them.
     focus, regions
         As in ``segment``.
     """

@@ -32,7 +32,7 @@ from activeseg.engine.worker.kept import Kept, Voted
 from activeseg.engine.worker.worker import Job
 from activeseg.predictions.prediction import Prediction, check_output
 from activeseg.predictions.region_files import write_regions
-from activeseg.review.regions import body_volume_mm3, find_regions
+from activeseg.review.regions import find_regions
 from activeseg.system.disk import refuse_full
 
 MEASURES = ("entropy", "variance", "mutual_information")
@@ -45,10 +45,11 @@ def segment(request: SegmentRequest, job: Job, kept: Kept) -> SegmentResult:
     The label is told as soon as it is there: with ``label_first`` before any view has voted, else before anything is
     saved. The result's label map is always the one that was told.
     """
-    settings, output, draft = request.settings, request.output, request.draft
+    output, draft = request.output, request.draft
+    settings = replace(request.settings, keep_features=draft is not None)  # for prompts and the spread of corrections
     if output is not None:
         check_output(output, request.overwrite)
-    kept.voted = None
+    kept.voted = kept.session = None
     segmenter = kept.models.get(request.model)
     files = by_channel(request.image, request.images, segmenter)
     for name in request.focus:
@@ -85,7 +86,7 @@ def segment(request: SegmentRequest, job: Job, kept: Kept) -> SegmentResult:
         if prediction.grid is not None:
             tell(job.folder, way, estimate, prediction)
             if draft is not None:
-                kept.voted = Voted(draft, prediction, body_volume_mm3(next(iter(images.values()))))
+                kept.voted = Voted(draft, prediction, images)
         assert result is not None
         if prediction.grid is None:  # it was told, and nothing came after it
             result = _with_run(result, way, estimate)

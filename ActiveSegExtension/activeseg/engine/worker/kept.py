@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,10 @@ from activeseg.engine.worker import devices
 from activeseg.engine.worker.warm import WarmModels
 
 if TYPE_CHECKING:  # the clerk keeps none, and starts sooner without its imports
+    from activeseg.core.volume import Volume
+    from activeseg.corrections.live_case import LiveCase
     from activeseg.predictions.prediction import Prediction
+    from activeseg.refiners.spreading import Spread
 
 Tell = Callable[..., None]
 
@@ -28,11 +31,29 @@ class Keeping:
 
 @dataclass(frozen=True)
 class Voted:
-    """What the members said about the last case, for another list of regions; ``draft`` tells which case it is."""
+    """What the members said about the last case, for another list of regions and for prompts; ``draft`` tells which
+    case it is."""
 
     draft: Path
     prediction: Prediction
-    body_mm3: float
+    images: Mapping[str, Volume]
+
+    @property
+    def body_mm3(self) -> float:
+        """Volume of the body, which limits the boxes of regions."""
+        from activeseg.review.regions import body_volume_mm3
+
+        return body_volume_mm3(next(iter(self.images.values())))
+
+
+@dataclass
+class Session:
+    """The case that prompts are about, and the last proposal for the rest of it."""
+
+    id: str
+    case: LiveCase
+    draft: Path | None
+    proposal: Spread | None = None
 
 
 @dataclass
@@ -45,6 +66,7 @@ class Kept:
     tell: Tell
     rate: float | None = None
     voted: Voted | None = None
+    session: Session | None = None
 
     def tell_state(self) -> None:
         """What only this process knows: the devices that torch sees, and which models are warm."""
