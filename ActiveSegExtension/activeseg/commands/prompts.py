@@ -50,5 +50,7 @@ def _index(text: str, option: str, kind: PromptKind, geometry: Geometry) -> tupl
             f"{option} {r:g},{a:g},{s:g} lies outside of the image.",
             "Give the place in RAS mm; 'regions.json' and Slicer's Data Probe say places in it.",
         )
-    i, j, k = (min(max(0, round(float(at))), length - 1) for at, length in zip(index, geometry.shape_kji[::-1], strict=True))
+    i, j, k = (
+        min(max(0, round(float(at))), length - 1) for at, length in zip(index, geometry.shape_kji[::-1], strict=True)
+    )
     return k, j, i

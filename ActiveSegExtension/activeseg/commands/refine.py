@@ -167,7 +167,9 @@ def spread(
             found = live.spread(edited.labels, regions, progress.part(0.1, 0.8))
             if found.offered:
                 after = found.labels(wanted or None)
-                new = live.take(found, after, regions, predicted.focus, len(predicted.regions), progress.part(0.8, 0.95))
+                new = live.take(
+                    found, after, regions, predicted.focus, len(predicted.regions), progress.part(0.8, 0.95)
+                )
                 votes = live.whole
                 assert votes is not None
                 note = {"spread_from": list(found.regions_used), "structures": list(wanted)}

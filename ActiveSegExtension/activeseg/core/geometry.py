@@ -294,6 +294,16 @@ def slices_of(box_kji: Box) -> tuple[slice, slice, slice]:
     return slice(*k), slice(*j), slice(*i)
 
 
+def grown(box_kji: Box, geometry: Geometry, margin_mm: float) -> Box:
+    """A box with a margin on all sides, as far as the grid reaches."""
+    steps = [int(np.ceil(margin_mm / spacing)) for spacing in geometry.spacing_xyz[::-1]]
+    k, j, i = (
+        (max(0, low - step), min(length, high + step))
+        for (low, high), step, length in zip(box_kji, steps, geometry.shape_kji, strict=True)
+    )
+    return k, j, i
+
+
 def box_on(box_kji: Box, of: Geometry, to: Geometry) -> Box:
     """The smallest box of one grid's voxels that holds the centres of a box of another's, as far as the grid reaches;
     at least one voxel long."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.errors import InputError
 from activeseg.core.geometry import Box
-from activeseg.core.records import Within
 
 MOST_POINTS = 10_000
 """Of one prompt; a scribble through a slice of 2,000 columns has fewer."""
 
-Index = Annotated[int, Within(-1_000_000, 1_000_000)]
+MOST_INDEX = 1_000_000
+"""No image has as many voxels along an axis (``geometry.AxisLength``)."""
 
 
 class PromptKind(StrEnum):
@@ -49,12 +48,13 @@ class Prompt:
     Raises
     ------
     InputError
-        For a number of points that the kind cannot have, and for a lasso that lies in no plane of voxels.
+        For a number of points that the kind cannot have, an index that no image has, and a lasso that lies in no plane
+        of voxels.
     """
 
     kind: PromptKind
     structure: str
-    points_kji: tuple[tuple[Index, Index, Index], ...]
+    points_kji: tuple[tuple[int, int, int], ...]
     include: bool = True
 
     def __post_init__(self) -> None:
@@ -62,6 +62,8 @@ class Prompt:
         if not least <= len(self.points_kji) <= most:
             wanted = str(least) if least == most else f"{least} to {most}"
             raise InputError(f"A {self.kind.value} has {wanted} points; this one has {len(self.points_kji)}.")
+        if any(not 0 <= index < MOST_INDEX for point in self.points_kji for index in point):
+            raise InputError(f"The {self.kind.value} has a point that lies in no image.", "Point at a voxel of the CT.")
         if self.kind is PromptKind.LASSO and not (np.ptp(np.array(self.points_kji), axis=0) == 0).any():
             raise InputError("The lasso lies in no slice of the CT.", "Draw it in a slice view that is not tilted.")
 

@@ -100,7 +100,7 @@ class LiveCase:
         if self._near is not None and _holds(self._near[0], box_kji):
             return self._near[1]
         if self.segmenter is None:
-            return _as_votes(self.predicted, self.geometry)
+            return _undecided(self.predicted, self.geometry, 1)
         votes = self.segmenter.evidence(self.images, box_kji, self.settings, progress)
         if not votes.features and self.whole is not None:
             votes = self.whole  # a model of regions has none, and the run's own votes are better than a patch's
@@ -134,7 +134,12 @@ class LiveCase:
             raise InputError(f"The labels have the shape {labels.shape}, their box {shape}.")
         for prompt in prompts:
             self.schema.named(prompt.structure)
-        case = RefinableCase(self.ct, self.schema, self.votes_in(box_kji, progress))
+        if self.segmenter is None:
+            meant = self.schema.named(prompts[-1].structure).value
+            votes = _undecided(labels, self.geometry.cropped(box_kji), meant)
+        else:
+            votes = self.votes_in(box_kji, progress)
+        case = RefinableCase(self.ct, self.schema, votes)
         progress("refine", 0.5)
         return refiner_named(refiner, case).refine(case, labels, box_kji, prompts)
 
@@ -220,7 +225,8 @@ def _holds(box: Box, other: Box) -> bool:
     return all(a <= c and d <= b for (a, b), (c, d) in zip(box, other, strict=True))
 
 
-def _as_votes(labels: LabelMap, geometry: Geometry) -> GridVotes:
-    """A label map as the only opinion that there is."""
-    member = Member("label map", MemberKind.TRAINED)
-    return GridVotes(geometry, labels, (member,), (labels,), np.zeros(labels.shape, np.float32))
+def _undecided(labels: LabelMap, geometry: Geometry, value: int) -> GridVotes:
+    """What is known without a model: every structure is where the label map has it, and background may be this one."""
+    filled = np.where(labels == 0, np.asarray(value, labels.dtype), labels)
+    members = (Member("label map", MemberKind.TRAINED), Member("undecided", MemberKind.VIEW))
+    return GridVotes(geometry, labels, members, (labels, filled), np.zeros(labels.shape, np.float32))

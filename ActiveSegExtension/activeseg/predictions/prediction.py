@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy.typing as npt
+
 from activeseg.core.about import __version__
 from activeseg.core.errors import InputError, Remedy
 from activeseg.core.labels import LabelSchema

@@ -52,9 +52,7 @@ def open_case(request: OpenCaseRequest, job: Job, kept: Kept) -> OpenCaseResult:
     kept.tell_state()
     spreads = bool(case.votes_in(box, job.progress).features)
     why_not = "" if spreads else "Corrections can be spread only where a network with one label a voxel predicted."
-    return OpenCaseResult(
-        session=session.id, refiners=refiners, kept=case.keeps, spreads=spreads, why_not=why_not
-    )
+    return OpenCaseResult(session=session.id, refiners=refiners, kept=case.keeps, spreads=spreads, why_not=why_not)
 
 
 def refine(request: RefineRequest, job: Job, kept: Kept) -> RefineResult:
@@ -66,9 +64,7 @@ def refine(request: RefineRequest, job: Job, kept: Kept) -> RefineResult:
     )
     patch = job.folder / "patch.npz"
     np.savez_compressed(patch, allow_pickle=False, labels=answer.labels, changed=answer.changed)
-    return RefineResult(
-        alternative=to_json(answer), patch=patch, box_kji=request.box_kji, refiner=answer.members[0]
-    )
+    return RefineResult(alternative=to_json(answer), patch=patch, box_kji=request.box_kji, refiner=answer.members[0])
 
 
 def propose(request: SpreadRequest, job: Job, kept: Kept) -> SpreadResult:

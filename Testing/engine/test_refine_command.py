@@ -1,0 +1,140 @@
+"""``activeseg refine`` and ``activeseg spread``, as a user calls them, on the demonstration model and a phantom."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_cli_segment import activeseg
+
+from activeseg.core.geometry import slices_of
+from activeseg.core.volume import Volume
+from activeseg.io.images import write_volume
+from activeseg.predictions.prediction import Prediction
+from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A phantom that was segmented, and its truth."""
+
+    folder: Path
+    prediction: Prediction
+    truth: np.ndarray
+
+    def missed(self, number: int) -> tuple[str, str]:
+        """A structure of a region that has too little, and the place (R,A,S) of a voxel that is missing."""
+        region = self.prediction.regions[number - 1]
+        truth, now = self.truth[region.slices], self.prediction.labels.array[region.slices]
+        value = max(range(1, 12), key=lambda value: np.count_nonzero((truth == value) & (now == 0)))
+        places = np.argwhere((truth == value) & (now == 0))
+        at = places[len(places) // 2] + [low for low, _ in region.box_kji]
+        ras = self.prediction.labels.geometry.ras_of_ijk(at[::-1])
+        return self.prediction.schema.name_of(value), ",".join(f"{mm:.2f}" for mm in ras)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Segmented:
+    folder = tmp_path_factory.mktemp("case")
+    phantom = make_phantom(Domain.NATIVE, 6, geometry=phantom_geometry((6.0, 6.0, 6.0)))
+    write_volume(phantom.ct, folder / "ct.nii.gz")
+    done = activeseg("segment", folder / "ct.nii.gz", "-m", "demo", "-o", folder / "case", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    return Segmented(folder / "case", Prediction.load(folder / "case"), phantom.labels.array)
+
+
+def test_a_click_repairs_a_region_and_the_result_is_a_prediction(case: Segmented, tmp_path: Path) -> None:
+    structure, at = case.missed(1)
+    out = tmp_path / "out"
+    done = activeseg("refine", case.folder, "--at", at, "--structure", structure, "-o", out, "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["refiner"] == "features"
+    refined = Prediction.load(out)
+    moved = refined.labels.array != case.prediction.labels.array
+    assert moved.sum() == said["voxels_changed"] > 0
+    assert set(np.unique(refined.labels.array[moved])) == {case.prediction.schema.named(structure).value}
+    outside = np.ones(moved.shape, bool)
+    outside[case.prediction.regions[0].slices] = False
+    assert not moved[outside].any()
+    assert refined.details["corrected"][0]["voxels_changed"] == said["voxels_changed"]
+    assert [region.number for region in refined.regions] == [region.number for region in case.prediction.regions]
+    assert (out / "overview.png").is_file()
+
+
+def test_corrected_regions_are_applied_to_the_rest(case: Segmented, tmp_path: Path) -> None:
+    edited = case.prediction.labels.array.copy()
+    for region in case.prediction.regions:
+        edited[region.slices] = case.truth[region.slices]
+    write_volume(Volume(edited, case.prediction.labels.geometry), tmp_path / "edited.nii.gz")
+    out = tmp_path / "out"
+    done = activeseg("spread", case.folder, "--labels", tmp_path / "edited.nii.gz", "-o", out, "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["offered"], said["why"]
+    assert said["expected_gain"] > 0
+    after = Prediction.load(out)
+    inside = np.zeros(edited.shape, bool)
+    for region in case.prediction.regions:
+        inside[slices_of(region.box_kji)] = True
+    assert np.array_equal(after.labels.array[inside], edited[inside])
+    wrong = (after.labels.array != case.truth)[~inside].sum(), (edited != case.truth)[~inside].sum()
+    assert wrong[0] < wrong[1]
+    assert [region.state.value for region in after.regions[:10]] == ["corrected"] * 10
+    assert len(after.regions) > 10
+
+
+def test_what_does_not_pay_is_not_offered_and_nothing_is_written(case: Segmented, tmp_path: Path) -> None:
+    edited = case.prediction.labels.array.copy()
+    noise = np.random.default_rng(0)
+    for region in case.prediction.regions[:3]:
+        edited[region.slices] = noise.integers(0, 12, edited[region.slices].shape)
+    write_volume(Volume(edited, case.prediction.labels.geometry), tmp_path / "edited.nii.gz")
+    out = tmp_path / "out"
+    done = activeseg("spread", case.folder, "--labels", tmp_path / "edited.nii.gz", "-o", out, "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["offered"] is False
+    assert said["why"]
+    assert said["folder"] is None
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--structure", "liver"), "No prompt"),
+        (("--structure", "soul", "--at", "0,0,0"), "soul"),
+        (("--structure", "liver", "--at", "0,0"), "--at"),
+        (("--structure", "liver", "--at", "0,0,nan"), "--at"),
+        (("--structure", "liver", "--at", "0,0,9999"), "outside of the image"),
+        (("--structure", "liver", "--at", "0,0,0", "--region", "99"), "no region 99"),
+        (("--structure", "liver", "--lasso", "0,0,0 9,0,0"), "lasso"),
+        (("--structure", "liver", "--at", "0,0,0", "--refiner", "magic"), "magic"),
+    ],
+)
+def test_a_wish_that_makes_no_sense_is_one_sentence_and_writes_nothing(
+    case: Segmented, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    done = activeseg("refine", case.folder, *arguments, "-o", tmp_path / "out")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_that_was_moved_is_named_and_can_be_given(case: Segmented, tmp_path: Path) -> None:
+    ct = case.folder.parent / "ct.nii.gz"
+    moved = ct.rename(tmp_path / "elsewhere.nii.gz")
+    try:
+        structure, at = case.missed(2)
+        wish = ("refine", case.folder, "--at", at, "-s", structure, "-o", tmp_path / "out")
+        refused = activeseg(*wish)
+        assert refused.returncode == 2
+        assert "--image" in refused.stderr
+        assert activeseg(*wish, "--image", moved).returncode == 0
+    finally:
+        moved.rename(ct)
