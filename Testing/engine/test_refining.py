@@ -216,7 +216,7 @@ def test_two_reviewed_regions_are_too_few_and_the_sentence_says_so(engine: Watch
     for number in (1, 2):
         edited[case.slices(number)] = case.phantom.labels.array[case.slices(number)]
     session = engine.do("refine.open", {"draft": str(case.draft)})["session"]
-    with pytest.raises(InputError, match="2 regions"):
+    with pytest.raises(InputError, match="this case has 2"):
         engine.do("spread", spread_wish(case, session, edited, (1, 2)))
 
 
