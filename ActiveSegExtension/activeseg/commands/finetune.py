@@ -50,11 +50,17 @@ def finetune(
     warm_up: Annotated[float | None, typer.Option(help="Fraction of the iterations with a rising rate.")] = None,
     frozen_stages: Annotated[int | None, typer.Option(min=0, help="Encoder stages to freeze, from the first.")] = None,
     replay: Annotated[float | None, typer.Option(help="Fraction of replayed images, from 0 to 1.")] = None,
+    distillation: Annotated[
+        float | None, typer.Option(help="Weight of the parent's probabilities on replayed images; 0 for none.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Patches per iteration.")] = None,
     patch: Annotated[str, typer.Option(metavar="K,J,I", help="Patch size; a smaller one saves time and memory.")] = "",
     foreground: Annotated[float | None, typer.Option(help="Fraction of patches centred on a structure.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random numbers.")] = None,
     margin: Annotated[float | None, typer.Option(help="Largest Dice drop allowed per structure.")] = None,
+    forgetting_margin: Annotated[
+        float | None, typer.Option(help="Largest drop of the mean Dice allowed on held-out replayed images.")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -71,11 +77,13 @@ def finetune(
             "warm_up": warm_up,
             "frozen_stages": frozen_stages,
             "replay": replay,
+            "distillation": distillation,
             "batch_size": batch_size,
             "patch_kji": _sizes(patch),
             "foreground": foreground,
             "seed": seed,
             "margin": margin,
+            "forgetting_margin": forgetting_margin,
         }
         planned = plan_finetuning(project, changes, parent=parent, part=part, device=device)
         if plan_only:

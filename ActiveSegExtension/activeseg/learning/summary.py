@@ -68,6 +68,7 @@ def _version(id: str, project: Project) -> dict[str, Any]:
             "promoted": verdict.promoted,
             "structures": structures,
             "unmeasured": list(verdict.unmeasured),
+            "kept": to_json(verdict.kept),
         }
     return {
         "id": id,
@@ -77,6 +78,7 @@ def _version(id: str, project: Project) -> dict[str, Any]:
         "before": verdict.before if verdict else None,
         "after": verdict.after if verdict else None,
         "reason": verdict.reason if verdict else "It was not measured.",
+        "share": version.share,
         **measured,
     }
 

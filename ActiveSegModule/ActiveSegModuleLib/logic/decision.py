@@ -34,12 +34,19 @@ class Score:
     falls: bool
 
 
-def decided(entry: VersionEntry) -> tuple[Score, ...]:
-    """What the decision about a version is made of: Dice of its parent and of the version itself."""
-    return tuple(
+def decided(entry: VersionEntry, replayed: str) -> tuple[Score, ...]:
+    """What the decision about a version is made of: Dice of its parent and of the version itself.
+
+    Last, under the name ``replayed``, the mean on held-out replayed images, where it was measured.
+    """
+    found = [
         Score(found.name, f"{found.before:.3f}", f"{found.after:.3f}", found.voxels, str(found.cases), found.falls)
         for found in entry.structures
-    )
+    ]
+    kept = entry.kept
+    if kept is not None:
+        found.append(Score(replayed, f"{kept.before:.3f}", f"{kept.after:.3f}", 0, str(kept.cases), kept.falls))
+    return tuple(found)
 
 
 def measures(result: CompareResult) -> tuple[str, ...]:

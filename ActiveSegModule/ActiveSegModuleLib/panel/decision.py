@@ -50,7 +50,7 @@ class DecisionSection(ProjectPart):
             return
         self._ui.decisionLabel.setText(decision_text(run, summary))
         entry = version_of(summary, run.version)
-        show_scores(self._ui.decisionTable, decided(entry) if entry is not None else ())
+        show_scores(self._ui.decisionTable, decided(entry, _("replayed images")) if entry is not None else ())
         self._ui.decisionTable.setVisible(run.stage == "done" and not self._ui.curvesButton.checked)
         self._curves.show_curves(Curves.of(self._training.epochs))
 

@@ -36,6 +36,27 @@ class MeasuredStructure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasuredForgetting:
+    """What a version keeps of what its parent can do, on held-out replayed images.
+
+    Attributes
+    ----------
+    before, after
+        Mean Dice of the parent and of the version; ``before`` is 1 where the parent's own result is the reference.
+    cases
+        In how many images it was measured.
+    allowed_fall, falls
+        By how much the mean may fall, and whether it falls by more.
+    """
+
+    before: float
+    after: float
+    cases: int
+    allowed_fall: float
+    falls: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class VersionEntry:
     """A version of a project's model.
 
@@ -51,6 +72,10 @@ class VersionEntry:
         Whether the comparison with its parent let it become the current version.
     structures, unmeasured
         What was measured, and names of structures that were not.
+    kept
+        Of what the parent can do; None where no replayed image was held out.
+    share
+        Of what was learned: 1 as trained, less where the weights were averaged with the parent's.
     """
 
     id: str
@@ -63,6 +88,8 @@ class VersionEntry:
     promoted: bool = False
     structures: tuple[MeasuredStructure, ...] = ()
     unmeasured: tuple[str, ...] = ()
+    kept: MeasuredForgetting | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +212,8 @@ class FinetunePlanResult:
         Corrected cases, and replayed images.
     held_out
         How many cases are held out.
+    replay_held_out
+        Replayed images that only measure what is forgotten.
     new
         Structures that the network did not know.
     rows, sentences
@@ -207,6 +236,7 @@ class FinetunePlanResult:
     sentences: tuple[str, ...]
     rows: tuple[tuple[str, str], ...]
     disk_bytes: int = 0
+    replay_held_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,12 @@ import numpy as np
 from activeseg.core.progress import Progress
 from activeseg.core.records import to_json
 from activeseg.learning.measuring.evaluation import CaseResult, Results, dice_of, measure
+from activeseg.learning.measuring.forgetting import EarlierImages
 from activeseg.learning.measuring.pictures import comparison_picture
-from activeseg.learning.project.gate import Verdict, judge
+from activeseg.learning.project.gate import Verdict, judge, kept_of
+from activeseg.learning.project.opening import open_version
 from activeseg.learning.project.project import Project
+from activeseg.learning.project.replayed import Replayed
 from activeseg.segmenters.nnunet.device import resolve_device
 
 _COLUMNS = (
@@ -99,9 +102,12 @@ def compare_versions(
     progress = progress or Progress()
     chosen = str(resolve_device(device).type)
     names = project.dataset().schema.names
-    one = measure(project, first, chosen, progress.part(0.0, 0.5))
-    other = measure(project, second, chosen, progress.part(0.5, 1.0))
-    verdict = judge(dice_of(one), dice_of(other), names, project.state.margin)
+    one = measure(project, first, chosen, progress.part(0.0, 0.4))
+    other = measure(project, second, chosen, progress.part(0.4, 0.8))
+    cases = tuple(Replayed.of(project).held_out)
+    images = EarlierImages(project, open_version(project, first), cases, chosen, progress.part(0.8, 0.9))
+    kept = kept_of(images.parent, images.dice_of(open_version(project, second), progress.part(0.9, 1.0)))
+    verdict = judge(dice_of(one), dice_of(other), names, project.state.margin, kept)
     return Comparison(first, second, one, other, names, verdict)
 
 

@@ -142,7 +142,7 @@ def compare(
         scored = structure_scores(found, truth.array, seen, label.value, truth.geometry.spacing_xyz[::-1])
         if scored is not None:
             scores[label.name] = scored
-    uncertainty = _on_grid(prediction.uncertainty, truth)
+    uncertainty = on_grid(prediction.uncertainty, truth)
     boxes = [region.slices for region in prediction.regions]
     return CaseResult(scores, reliability(found, truth.array, seen, uncertainty, boxes), float(seen.mean()))
 
@@ -159,7 +159,8 @@ def in_dataset_values(prediction: Prediction, dataset: Dataset, matching: Mappin
     return result
 
 
-def _on_grid(uncertainty: Volume, labels: Volume) -> npt.NDArray[np.float32]:
+def on_grid(uncertainty: Volume, labels: Volume) -> npt.NDArray[np.float32]:
+    """A map of uncertainty on a label map's grid."""
     from activeseg.core.resample import sampled
 
     return np.concatenate([values for _start, values in sampled(uncertainty, labels.geometry)])

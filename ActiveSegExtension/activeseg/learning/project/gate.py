@@ -1,17 +1,20 @@
-"""Whether a new version may become current: no structure falls by more than a margin, and the mean rises."""
+"""Whether a new version may become current: no structure falls by more than a margin, the mean rises, and on held-out
+replayed images it does not forget more than a margin either."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import numpy as np
 
-from activeseg.core.records import ANY_NUMBER, Count
+from activeseg.core.records import ANY_NUMBER, Count, if_missing
 
 MARGIN = 0.01
 """Dice; one point."""
+FORGETTING_MARGIN = 0.005
+"""Mean Dice on held-out replayed images; half a point."""
 CASES_FOR_BOOTSTRAP = 5
 _DRAWS, _SEED = 2000, 0
 
@@ -41,6 +44,25 @@ class StructureVerdict:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What a version kept of what its parent can do: mean Dice of both on held-out replayed images.
+
+    See ``measuring/forgetting.py`` for what it is compared with. ``before`` is 1 where that is the parent's own result.
+    """
+
+    before: float
+    after: float
+    cases: Count
+    allowed_fall: float
+
+    @property
+    def falls(self) -> bool:
+        return self.before - self.after > self.allowed_fall + 1e-9
+
+    ALSO_WRITTEN: ClassVar = ("falls",)
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The gate's decision.
 
@@ -51,6 +73,7 @@ class Verdict:
     before, after : mean over the measured structures; None when nothing was measured
     structures : the measured ones
     unmeasured : names of the others; they neither block nor count
+    kept : on held-out replayed images; None where none was measured, which does not block
     """
 
     promoted: bool
@@ -59,22 +82,26 @@ class Verdict:
     after: Annotated[float, ANY_NUMBER] | None
     structures: tuple[StructureVerdict, ...]
     unmeasured: tuple[str, ...]
+    kept: Kept | None = field(default=None, metadata=if_missing(None))
 
 
-def judge(parent: CaseDice, child: CaseDice, names: Sequence[str], margin: float = MARGIN) -> Verdict:
+def judge(
+    parent: CaseDice, child: CaseDice, names: Sequence[str], margin: float = MARGIN, kept: Kept | None = None
+) -> Verdict:
     """Compare two versions on the same held-out cases.
 
     Parameters
     ----------
     names : all structures, in the order in which they are told
     margin : Dice that a structure may fall
+    kept : of what the parent can do, where that was measured
     """
     measured = [found for name in names if (found := _structure(name, parent, child, margin)) is not None]
     unmeasured = tuple(name for name in names if name not in {found.name for found in measured})
     if not measured:
         cases = "no held-out case" if not parent else "none of the held-out cases' reviewed regions shows a structure"
         reason = f"Nothing was measured ({cases}), so the version is kept but does not become current automatically."
-        return Verdict(False, reason, None, None, (), unmeasured)
+        return Verdict(False, reason, None, None, (), unmeasured, kept)
     before = float(np.mean([found.before for found in measured]))
     after = float(np.mean([found.after for found in measured]))
     fallen = sorted((found for found in measured if found.falls), key=lambda found: found.after - found.before)
@@ -84,9 +111,40 @@ def judge(parent: CaseDice, child: CaseDice, names: Sequence[str], margin: float
         reason = f"Refused: {worst}{more} fell by more than allowed."
     elif after <= before:
         reason = f"Refused: the mean Dice did not rise ({before:.3f} to {after:.3f})."
+    elif kept is not None and kept.falls:
+        reason = (
+            f"Refused: the mean Dice on replayed images fell from {kept.before:.3f} to {kept.after:.3f}, "
+            f"by more than {kept.allowed_fall:g}."
+        )
     else:
         reason = f"The mean Dice rises from {before:.3f} to {after:.3f}, and no structure falls by more than allowed."
-    return Verdict(not fallen and after > before, reason, before, after, tuple(measured), unmeasured)
+        reason += f" {_told(kept)}"
+    forgets = kept is not None and kept.falls
+    return Verdict(
+        not fallen and after > before and not forgets, reason, before, after, tuple(measured), unmeasured, kept
+    )
+
+
+def kept_of(parent: CaseDice, child: CaseDice, margin: float = FORGETTING_MARGIN) -> Kept | None:
+    """Means over the structures, each of them over the cases that show it; None when nothing was measured.
+
+    Parameters
+    ----------
+    parent, child : on held-out replayed images
+    margin : mean Dice that may be lost
+    """
+    names = dict.fromkeys(name for dice in parent.values() for name in dice)
+    found = [one for name in names if (one := _structure(name, parent, child, margin)) is not None]
+    if not found:
+        return None
+    before, after = (float(np.mean([getattr(one, side) for one in found])) for side in ("before", "after"))
+    return Kept(before, after, len(parent), margin)
+
+
+def _told(kept: Kept | None) -> str:
+    if kept is None:
+        return "What it forgot was not measured: no replayed image is held out."
+    return f"On replayed images it goes from {kept.before:.3f} to {kept.after:.3f}, which is allowed."
 
 
 def _structure(name: str, parent: CaseDice, child: CaseDice, margin: float) -> StructureVerdict | None:

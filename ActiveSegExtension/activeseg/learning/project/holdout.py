@@ -2,13 +2,15 @@
 
 All CTs of a patient lie on one side. The second patient is held out, then every fifth one after that; no patient
 changes sides. A patient is known by a keyed hash of the id, so that the project's file holds no patient ID.
+
+Of the replayed images the second and every fifth one after that are held out, too, to measure what is forgotten.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated
@@ -58,9 +60,7 @@ class HoldOut:
             return self
         patients = dict(self.patients)
         if patient not in patients:
-            place = len(patients) + 1
-            held_out = place >= FIRST_HELD_OUT and (place - FIRST_HELD_OUT) % EVERY == 0
-            patients[patient] = Side.HELD_OUT if held_out else Side.TRAIN
+            patients[patient] = Side.HELD_OUT if _is_held_out(len(patients) + 1) else Side.TRAIN
         return replace(self, patients=patients, cases={**self.cases, case: patient})
 
     def side(self, case: str) -> Side | None:
@@ -71,6 +71,23 @@ class HoldOut:
     def on(self, side: Side) -> tuple[str, ...]:
         """Cases of that side, in order of arrival."""
         return tuple(case for case in self.cases if self.side(case) is side)
+
+
+def held_out_of_replayed(images: Sequence[str], learnt: Collection[str]) -> tuple[str, ...]:
+    """Replayed images that are only measured on.
+
+    Parameters
+    ----------
+    images : names in order of arrival
+    learnt : what any version was trained on, in the days before some were held out, or before another one was removed;
+        it would not show what is forgotten
+    """
+    return tuple(name for place, name in enumerate(images, start=1) if _is_held_out(place) and name not in learnt)
+
+
+def _is_held_out(place: int) -> bool:
+    """Counted from 1, in order of arrival."""
+    return place >= FIRST_HELD_OUT and (place - FIRST_HELD_OUT) % EVERY == 0
 
 
 def patient_key(secret: str, patient_id: str) -> str:

@@ -31,11 +31,23 @@ def open_version(project: Project, id: str) -> Segmenter:
         return open_segmenter(project.state.base_model)
     version = project.version(id)
     name, model = f"project:{project.folder}@{id}", project.version_folder(id) / MODEL
-    if version.kind is ModelKind.NNUNET:
-        return NnUNetSegmenter(model, name, LabelSchema.from_dict(version.schema), version.shapes or None)
+    return open_model_folder(model, version.kind, version.task, LabelSchema.from_dict(version.schema), name, version.shapes)
+
+
+def open_model_folder(
+    model: Path,
+    kind: ModelKind,
+    task: str,
+    schema: LabelSchema,
+    name: str,
+    shapes: Mapping[str, ShapeReference] | None = None,
+) -> Segmenter:
+    """The segmenter of a version's ``model`` folder, or of one that may become it. Raises ModelError."""
+    if kind is ModelKind.NNUNET:
+        return NnUNetSegmenter(model, name, schema, shapes or None)
     user = UserHome.of_environment()
     link_rest(model, user.weights)
-    return TotalSegmentatorSegmenter(version.task, UserHome(user.home, model), name, version.shapes or None)
+    return TotalSegmentatorSegmenter(task, UserHome(user.home, model), name, shapes or None)
 
 
 def open_named(text: str) -> Segmenter:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from activeseg.core.errors import InputError, ModelError, Remedy, shown
 from activeseg.core.json_values import WrongField
 from activeseg.core.labels import LabelSchema
-from activeseg.core.records import Matches, from_json, if_missing, shortly, to_json
+from activeseg.core.records import Matches, Within, from_json, if_missing, shortly, to_json
 from activeseg.core.shapes import ShapeReference
 from activeseg.learning.project.gate import Verdict
 from activeseg.system.files import sync_to_disk, write_json
@@ -51,6 +51,9 @@ class Version:
     data : case -> SHA-256 of its label file, of all cases that were trained on
     replay : case -> SHA-256, of the unlabelled images with the parent's result
     held_out : case -> SHA-256, of the cases that it was measured on
+    replay_held_out : case -> SHA-256, of the replayed images that only measured what was forgotten
+    share : of what was learnt: 1 as it was trained; less where its weights were averaged with the parent's, so that
+        less is forgotten
     schema : of its result, ``LabelSchema.to_dict()``
     plan : the training plan, ``TrainingPlan.to_dict()``
     seeds : of its members
@@ -80,6 +83,8 @@ class Version:
     imported: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     verdict: Verdict | None = None
+    replay_held_out: Mapping[str, str] = field(default_factory=dict, metadata=if_missing({}))
+    share: Annotated[float, Within(0, 1)] = field(default=1.0, metadata=if_missing(1.0))
 
     def to_dict(self) -> dict[str, Any]:
         return {"format": FORMAT, **to_json(self)}

@@ -68,6 +68,7 @@ class Planned:
             "part": self.part,
             "cases": list(self.basis.cases.corrected),
             "replayed": list(self.basis.cases.replayed),
+            "replay_held_out": list(self.basis.cases.replay_held_out),
             "held_out": self.held_out,
             "estimate": to_json(self.estimate),
             "disk_bytes": self.disk_bytes,
@@ -82,11 +83,14 @@ class Planned:
         how = "trained one after the other" if plan.members_from is MembersFrom.SEEDS else "snapshots of one training"
         minutes = estimate.seconds / 60
         replayed = f"earlier cases: {self.earlier}, images: {len(self.basis.cases.replayed)}"
+        measured = len(self.basis.cases.replay_held_out)
         return [
             ("starts from", f"{self.parent}{f', {self.part}' if self.part else ''}"),
             ("corrected cases", str(len(self.basis.cases.corrected) - self.earlier)),
             ("replayed", f"{replayed} ({plan.replay:.0%} of what is drawn)"),
             ("held out", str(self.held_out)),
+            ("replayed images held out", f"{measured}, on which at most {plan.forgetting_margin:g} may be forgotten"),
+            ("distillation", f"{plan.distillation:g}, from the parent's probabilities on replayed images"),
             ("members", f"{plan.members}, {how}"),
             ("iterations", f"{plan.all_iterations} ({plan.epochs} epochs of {plan.iterations} for each)"),
             ("learning rate", f"{plan.learning_rate:g}, after a warm-up of {plan.warm_up:.0%}"),
@@ -113,6 +117,11 @@ class Planned:
             told.append(f"Other parts of the model own {names}; fine-tune those separately.")
         if not self.held_out:
             told.append("No case is held out, so the new version cannot be measured and will not become current.")
+        if not cases.replay_held_out:
+            told.append(
+                "What the new version forgets is not measured: no replayed image is held out. The second one is, and "
+                "every fifth one after that."
+            )
         return tuple(told)
 
 
@@ -147,7 +156,7 @@ def plan_finetuning(
         basis,
         len(basis.cases.earlier(project, network.version)),
         sum(case in there for case in project.state.hold_out.on(Side.HELD_OUT)),
-        estimate(network, plan, basis.target),
+        estimate(network, plan, basis.target, bool(basis.cases.replayed)),
         disk_bytes(project, basis, plan),
     )
 

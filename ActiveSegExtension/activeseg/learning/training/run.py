@@ -28,8 +28,10 @@ from activeseg.core.records import to_json
 from activeseg.learning.project.gate import judge
 from activeseg.learning.project.holdout import Side
 from activeseg.learning.project.project import VERSIONS
+from activeseg.learning.project.share import Chosen
 from activeseg.learning.project.state import now
 from activeseg.learning.project.version import MEASURED, MODEL, Version, add_version
+from activeseg.learning.training.averaging import averaged_members, choose_share
 from activeseg.learning.training.preparation import DATASET, PLANS, prepare
 from activeseg.learning.training.run_folder import Control, RunFolder, Stage
 from activeseg.learning.training.training_basis import TrainingBasis
@@ -161,8 +163,10 @@ class _Running:
             prepare(self.project, basis, self.plan, folders["preprocessed"], self._progress(Stage.PREPARING))
             self._stage(Stage.TRAINING)
             members = self._train(basis, folders["preprocessed"])
+            self._stage(Stage.MEASURING)
             self._publish(basis, members)
-        self._stage(Stage.MEASURING)
+        else:
+            self._stage(Stage.MEASURING)
         self._measure()
 
     def _train(self, basis: TrainingBasis, preprocessed: Path) -> list[Path]:
@@ -260,13 +264,13 @@ class _Running:
     def _publish(self, basis: TrainingBasis, members: list[Path]) -> None:
         """The version appears with its model and its record, or not at all."""
         from activeseg.learning.training.publication import shapes_learned, write_model
-        from activeseg.segmenters.nnunet.checkpoint_file import read_weights
 
+        chosen = self._chosen(basis, members)
         versions = self.project.folder / VERSIONS
         versions.mkdir(exist_ok=True)
         staging = staging_folder(versions)
         try:
-            weights = [read_weights(path) for path in members]
+            weights = averaged_members(basis, self.plan, members, chosen.share)
             write_model(staging / MODEL, basis.network, basis.target, weights, len(self.cases.corrected))
             shapes = shapes_learned(self.project, basis, Progress(cancelled=self.stopping.is_set))
             hold_out, dataset = self.project.state.hold_out, self.project.dataset()
@@ -289,11 +293,29 @@ class _Running:
                     {name: metadata.version(name) for name in ("nnunetv2", "torch", "TotalSegmentator")},
                     round(time.monotonic() - self.started, 1),
                     shapes,
+                    replay_held_out=self.cases.replay_held_out,
+                    share=chosen.share,
                 ),
             )
             self._tell(version=version.id)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+    def _chosen(self, basis: TrainingBasis, members: list[Path]) -> Chosen:
+        """How much of what was learnt the version keeps; measured once, and kept for the gate."""
+        known = self.run.chosen
+        if known is not None:
+            return known
+        chosen = choose_share(
+            self.project,
+            basis,
+            self.plan,
+            members,
+            self.run.folder / "results" / "candidate",
+            self._progress(Stage.MEASURING).part(0.0, 0.3),
+        )
+        self.run.write_chosen(chosen)
+        return chosen
 
     def _measure(self) -> None:
         """Parent and child on the same held-out cases, the gate, and what follows from it."""
@@ -302,13 +324,15 @@ class _Running:
 
         project, device, child = self.project, self.plan.device, self.state.version
         progress = self._progress(Stage.MEASURING)
-        before = measure(project, self.parent_id, device, progress.part(0.0, 0.5))
-        after = measure(project, child, device, progress.part(0.5, 1.0))
+        before = measure(project, self.parent_id, device, progress.part(0.3, 0.65))
+        after = measure(project, child, device, progress.part(0.65, 1.0))
         names = list(project.dataset().schema.names)
-        verdict = judge(dice_of(before), dice_of(after), names, self.plan.margin)
+        chosen = self.run.chosen or Chosen()  # trained by an ActiveSeg that held no replayed image out
+        kept = chosen.kept(self.plan.forgetting_margin)
+        verdict = judge(dice_of(before), dice_of(after), names, self.plan.margin, kept)
         folder = project.version_folder(child)
         comparison_picture(folder / "comparison.png", before, after, (self.parent_id, child), names)
-        metrics = {"parent": to_json(before), "child": to_json(after)}
+        metrics = {"parent": to_json(before), "child": to_json(after), "kept": to_json(chosen)}
         write_json(folder / MEASURED, {"metrics": metrics, "verdict": to_json(verdict)})
         reason, promoted = verdict.reason, verdict.promoted
         if promoted and project.state.current != self.parent_id:

@@ -10,6 +10,7 @@ without the program that began it, and shows up again in the next one. Nothing h
     log.txt        what nnU-Net prints
     tensorboard/   loss and Dice
     members/       weights of members that are done
+    share.json     how much of what was learnt the version keeps, and what was measured for that
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import Annotated, Any, TypeVar
 from activeseg.core.errors import DatasetError, EngineError, InputError, Remedy
 from activeseg.core.records import ANY_NUMBER, Count, Matches, damaged, from_json, shortly, to_json
 from activeseg.learning.project.project import RUNS, Project
+from activeseg.learning.project.share import Chosen
 from activeseg.learning.project.state import now
 from activeseg.learning.project.version import VERSION_ID, VersionOrBase, check_version_id
 from activeseg.learning.training.training_cases import TrainingCases
@@ -43,6 +45,7 @@ from activeseg.system.regular_files import JSON_LIMIT, is_link, open_regular, ow
 from activeseg.system.switches import without_switches
 
 RUN, STATE, EVENTS, CONTROL, LOG = "run.json", "state.json", "events.jsonl", "control", "log.txt"
+CHOSEN = "share.json"
 RUN_ID = re.compile(r"\d{8}-\d{6}(-\d{1,6})?", re.ASCII)
 _PART = re.compile(r"[\w.-]*", re.ASCII)
 _VERSION_OR_NONE = re.compile(rf"(?:{VERSION_ID.pattern})?", re.ASCII)
@@ -232,6 +235,23 @@ class RunFolder:
 
     def write_state(self, state: RunState) -> None:
         _patiently(lambda: write_json(self.folder / STATE, to_json(state), indent=None))
+
+    @property
+    def chosen(self) -> Chosen | None:
+        """How much of what was learnt the version keeps; None before that is known.
+
+        Raises DatasetError when the file is damaged.
+        """
+        path = own_path(self.folder, CHOSEN, DatasetError)
+        if not path.exists():
+            return None
+        remedy = Remedy.CHECK_PROJECT
+        content = read_json(path, DatasetError, _NEW_TRAINING, remedy=remedy)
+        with damaged(DatasetError, f"'{CHOSEN}' of the fine-tuning {self.id}", _NEW_TRAINING, remedy=remedy):
+            return from_json(Chosen, content, complete=True)
+
+    def write_chosen(self, chosen: Chosen) -> None:
+        write_json(self.folder / CHOSEN, to_json(chosen))
 
     @property
     def is_alive(self) -> bool:

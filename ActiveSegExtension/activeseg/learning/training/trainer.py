@@ -1,7 +1,7 @@
 """nnU-Net's trainer, beginning with a parent's weights: data loading, augmentation, loss and epochs are nnU-Net's own.
 
-Ours are: heads kept and matched by name, rates by iteration, frozen stages, replay, snapshots, what is told, and when
-it stops. A checkpoint is written after each epoch, and appears whole or not at all.
+Ours are: heads kept and matched by name, rates by iteration, frozen stages, replay, distillation from the parent,
+snapshots, what is told, and when it stops. A checkpoint is written after each epoch, and appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from activeseg.core.errors import ModelError
 from activeseg.core.labels import IGNORE
+from activeseg.learning.training.distillation import DistillingLoss
 from activeseg.learning.training.training_plan import MembersFrom, TrainingPlan
 
 LATEST = "checkpoint_latest.pth"
@@ -72,6 +73,15 @@ class FineTuningTrainer(nnUNetTrainer):  # type: ignore[misc]
         self.network.load_state_dict(
             transferred(self.network.state_dict(), self.course.weights, self.course.parent_labels, self.course.labels)
         )
+        if plan.distillation and self.course.replayed:
+            known, rows = _rows(self.course.parent_labels), _rows(self.course.labels)
+            self.loss = DistillingLoss(
+                self.loss,
+                self.network,
+                [row for name, row in rows.items() if name in known],
+                self.label_manager.has_regions,
+                plan.distillation,
+            )
         self.logger.plot_progress_png = lambda _folder: None  # the caller draws
 
     def configure_optimizers(self) -> tuple[Any, Any]:
@@ -97,6 +107,8 @@ class FineTuningTrainer(nnUNetTrainer):  # type: ignore[misc]
         number = self.current_epoch * self.num_iterations_per_epoch + self._step
         for group in self.optimizer.param_groups:
             group["lr"] = self.course.plan.rate(number)
+        if isinstance(self.loss, DistillingLoss):
+            self.loss.of_batch(batch, set(self.course.replayed).__contains__)
         result = super().train_step(batch) if self.device.type == "cuda" else self.step_without_scaler(batch)
         self._step += 1
         self.course.tell(

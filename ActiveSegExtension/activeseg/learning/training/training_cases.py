@@ -11,6 +11,7 @@ from activeseg.dataset import Dataset
 from activeseg.learning.project.holdout import CaseName, Side
 from activeseg.learning.project.project import Project
 from activeseg.learning.project.readiness import unreviewed_candidates
+from activeseg.learning.project.replayed import Replayed
 from activeseg.learning.project.version import BASE
 
 
@@ -19,7 +20,7 @@ class TrainingCases:
     """Which cases are trained on, by name, with the SHA-256 of their label files; no held-out one is among them.
 
     ``without_side``, ``waiting`` and the ``candidates``, which a machine made and no person has reviewed, are left out,
-    and told.
+    and told. ``replay_held_out`` are replayed images that only measure what is forgotten.
     """
 
     corrected: Mapping[CaseName, Sha256]
@@ -27,6 +28,7 @@ class TrainingCases:
     without_side: tuple[CaseName, ...]
     waiting: tuple[CaseName, ...]
     candidates: tuple[CaseName, ...] = field(default=(), metadata=if_missing(()))
+    replay_held_out: Mapping[CaseName, Sha256] = field(default_factory=dict, metadata=if_missing({}))
 
     @classmethod
     def of(cls, project: Project) -> TrainingCases:
@@ -38,13 +40,7 @@ class TrainingCases:
         mine = [case for case in entries if hold_out.side(case) is Side.TRAIN and case not in candidates]
         waiting = tuple(case for case in mine if entries[case].waiting)
         corrected = {case: _sha256(dataset, case) for case in mine if case not in waiting}
-        replay = project.replay_dataset()
-        images = {entry.voxels_sha256 for entry in entries.values()}  # what was corrected, or is held out
-        replayed = (
-            {case: _sha256(replay, case) for case, e in replay.cases().items() if e.voxels_sha256 not in images}
-            if replay
-            else {}
-        )
+        replayed = Replayed.of(project)
         if not corrected:
             raise InputError(
                 f"There is no case to learn from: {len(hold_out.on(Side.HELD_OUT))} are held out, {len(waiting)} wait "
@@ -53,13 +49,13 @@ class TrainingCases:
                 "Export corrections, or assign a patient ID to the cases without one.",
                 remedy=Remedy.ASSIGN_PATIENT,
             )
-        return cls(corrected, replayed, without_side, waiting, candidates)
+        return cls(corrected, replayed.trained, without_side, waiting, candidates, replayed.held_out)
 
     def check_there(self, project: Project) -> None:
         """Raise InputError when one of them is not in the project any more."""
         replay = project.replay_dataset()
         there = {*project.dataset().cases(), *(replay.cases() if replay else ())}
-        for case in (*self.corrected, *self.replayed):
+        for case in (*self.corrected, *self.replayed, *self.replay_held_out):
             if case not in there:
                 raise InputError(f"The case '{case}' is not in the project any more.", "Start a new fine-tuning.")
 

@@ -24,6 +24,8 @@ from activeseg.system.switches import switches_off
 _AUGMENTATION = 1.5
 """Time of an iteration, with its data and augmentation, to that of its step, in one process: 0.24 to 0.16 s, measured
 with the demonstration model."""
+_FORWARD = 0.3
+"""Time of a pass without gradients to that of a step."""
 _TRUSTED_S = 0.3
 """A step that takes so long tells what the whole patch would take; only a shorter one is followed by a larger one."""
 
@@ -39,22 +41,22 @@ class TrainingEstimate:
     learning: int
 
 
-def estimate(parent: ParentNetwork, plan: TrainingPlan, target: Target) -> TrainingEstimate:
-    """Build the network, do one step with noise, and reckon.
+def estimate(parent: ParentNetwork, plan: TrainingPlan, target: Target, replays: bool = False) -> TrainingEstimate:
+    """Build the network, do one step with noise, and reckon; ``replays`` says whether there are replayed images.
 
     The parent's plans and weights were checked when it was opened. Raises ModelError, DeviceError when the step does
     not fit, and torch's errors when it fails otherwise.
     """
     try:
         with switches_off():
-            return _estimated(parent, plan, target)
+            return _estimated(parent, plan, target, replays)
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise too_little_memory(plan) from error
         raise
 
 
-def _estimated(parent: ParentNetwork, plan: TrainingPlan, target: Target) -> TrainingEstimate:
+def _estimated(parent: ParentNetwork, plan: TrainingPlan, target: Target, replays: bool) -> TrainingEstimate:
     import torch
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -107,6 +109,9 @@ def _estimated(parent: ParentNetwork, plan: TrainingPlan, target: Target) -> Tra
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) + learning * 8
     iteration = step_s * share * _AUGMENTATION
+    if replays and plan.distillation:  # the parent's weights, and its pass over the replayed patches
+        peak += parameters * 4
+        iteration += step_s * share * plan.replay * _FORWARD
     return TrainingEstimate(round(iteration, 3), round(iteration * plan.all_iterations, 1), peak, parameters, learning)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
 from activeseg.core.errors import InputError, shown
 from activeseg.core.json_values import WrongField
-from activeseg.core.records import from_json, to_json
+from activeseg.core.records import from_json, if_missing, to_json
+from activeseg.learning.project.gate import FORGETTING_MARGIN, MARGIN
 
 
 class MembersFrom(StrEnum):
@@ -32,10 +33,13 @@ class TrainingPlan:
     frozen_stages : the first stages of the encoder, which stay as they are
     replay : share of the images drawn that are replayed ones, where there are any: cases that the parent has learnt
         already, and uncorrected images
+    distillation : weight of the distance to the parent's probabilities on replayed images, beside nnU-Net's loss
     batch_size, patch_kji : None takes those of the parent's plans; a smaller patch saves time and memory
     foreground : share of the patches that are centred on a structure
     seed : of the first member; the others follow
     margin : Dice that a structure may fall, for the gate
+    forgetting_margin : mean Dice that may be lost on held-out replayed images, for the gate; where more was lost, the
+        weights are averaged with the parent's
     """
 
     device: str = "cpu"
@@ -47,11 +51,13 @@ class TrainingPlan:
     warm_up: float = 0.1
     frozen_stages: int = 0
     replay: float = 0.33
+    distillation: float = field(default=1.0, metadata=if_missing(0.0))
     batch_size: int | None = None
     patch_kji: tuple[int, ...] | None = None
     foreground: float = 0.7
     seed: int = 0
-    margin: float = 0.01
+    margin: float = MARGIN
+    forgetting_margin: float = FORGETTING_MARGIN
 
     def __post_init__(self) -> None:
         """Raises InputError for numbers that cannot be trained with."""
@@ -60,9 +66,11 @@ class TrainingPlan:
                 raise InputError(f"'{name}' is {getattr(self, name)}; it must be {lowest} or more.")
         if not 0 < self.learning_rate < 1:
             raise InputError(f"The learning rate is {self.learning_rate}; it must lie between 0 and 1.")
-        for name in ("warm_up", "replay", "foreground", "margin"):
+        for name in ("warm_up", "replay", "foreground", "margin", "forgetting_margin"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"'{name}' is {getattr(self, name)}; it must lie between 0 and 1.")
+        if not 0 <= self.distillation <= 100:
+            raise InputError(f"'distillation' is {self.distillation}; it must lie between 0 and 100.")
         if self.replay == 1:
             raise InputError("'replay' is 1; then nothing new would be learnt.", "Choose a smaller share.")
         if self.batch_size is not None and self.batch_size < 1:
