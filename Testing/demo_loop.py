@@ -39,7 +39,7 @@ from activeseg.samples.phantom import Domain, make_phantom
 from activeseg.segmenters import open_segmenter
 
 HELD_OUT_NEW, OLD_DOMAIN, REPLAYED = tuple(range(40, 46)), (46, 47, 48), tuple(range(50, 58))
-PLAN: dict[str, Any] = {"members": 4, "epochs": 4, "iterations": 16, "learning_rate": 3e-4, "replay": 0.5}
+PLAN: dict[str, Any] = {"members": 4, "epochs": 4, "iterations": 16, "learning_rate": 1e-3, "replay": 0.5}
 """As many members as the base model has: an ensemble beats its parts, so fewer would look worse than they are."""
 Labels = npt.NDArray[Any]
 Correct = Callable[[Prediction, Labels], tuple[Labels, dict[int, RegionState]]]
@@ -58,14 +58,16 @@ class Trained:
     seconds: float
 
 
-def make_project(folder: Path, cases: Sequence[int], correct: Correct, regions: int, review: Review) -> Project:
+def make_project(
+    folder: Path, cases: Sequence[int], correct: Correct, regions: int, review: Review, model: str = "demo"
+) -> Project:
     """A project with corrected native phantoms (those seeds), held-out native ones, and replayed contrast ones.
 
     The second patient is held out: all his images, known to be true.
     """
     os.environ.setdefault("ACTIVESEG_PRIVATE_DIR", str(folder.parent / "private"))
-    project = Project.create(folder, "demo")
-    dataset, segmenter = project.dataset(), open_segmenter("demo")
+    project = Project.create(folder, model)
+    dataset, segmenter = project.dataset(), open_segmenter(model)
     for number, seed in enumerate(cases):
         phantom = make_phantom(Domain.NATIVE, seed)
         prediction = segment({"CT": phantom.ct}, segmenter, Settings(device="cpu"), regions=regions)
@@ -113,11 +115,11 @@ def dice_per_structure(labels: Labels, truth: Labels, schema: LabelSchema) -> di
     return scores
 
 
-def fine_tune(project: Project, console: Console | None = None, **changes: Any) -> Trained:
+def fine_tune(project: Project, console: Console | None = None, parent: str = "", **changes: Any) -> Trained:
     """Train, measure, judge; tells how far it is."""
     started = time.monotonic()
-    planned = plan_finetuning(project, changes, device="cpu")
-    run = start_finetuning(project, planned.plan)
+    planned = plan_finetuning(project, changes, parent=parent, device="cpu")
+    run = start_finetuning(project, planned.plan, parent=parent)
     told = ""
     while not (state := run.state).stage.ended:
         line = f"  {state.where}"

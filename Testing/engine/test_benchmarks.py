@@ -19,6 +19,7 @@ WRONG = {
     "day.py": [["--json", NOWHERE]],
     "event_loop.py": [["--json", NOWHERE]],
     "finetuning.py": [["--json", NOWHERE]],
+    "forgetting.py": [["--json", NOWHERE], ["--seeds", "0"]],
     "learning_curve.py": [["--json", NOWHERE], ["--counts", "x"]],
     "memory.py": [["--image", NOWHERE], ["--image", str(FOLDER)], ["--image", __file__]],
     "regions.py": [["--json", NOWHERE], ["--cases", "0"]],

@@ -67,14 +67,6 @@ def structure_scores(
     return Scores(dice, surface_dice, hd95, (size_a - size_b) / size_b if size_b else None, voxels)
 
 
-def dice(found: LabelMap, truth: LabelMap, seen: Mask, value: int) -> float | None:
-    """Dice of the structure with that value alone; None as for ``structure_scores``."""
-    a, b = (found == value) & seen, (truth == value) & seen
-    if int(np.count_nonzero(a | b)) < LEAST_VOXELS:
-        return None
-    return 2.0 * int(np.count_nonzero(a & b)) / (int(np.count_nonzero(a)) + int(np.count_nonzero(b)))
-
-
 def _around(mask: Mask, margin: int) -> tuple[slice, ...]:
     box = []
     for axis in range(mask.ndim):

@@ -51,7 +51,7 @@ class TrainingPlan:
     warm_up: float = 0.1
     frozen_stages: int = 0
     replay: float = 0.33
-    distillation: float = field(default=1.0, metadata=if_missing(0.0))
+    distillation: float = field(default=4.0, metadata=if_missing(0.0))
     batch_size: int | None = None
     patch_kji: tuple[int, ...] | None = None
     foreground: float = 0.7
