@@ -45,11 +45,11 @@ def add(project: Project, seed: int, patient: str, change: Callable[[np.ndarray]
 
 
 def make_project(folder: Path, **options: Any) -> Project:
-    """Two cases to train on, one held out, two replayed images."""
+    """Two cases to train on, one held out, two replayed images, and one between them that only measures forgetting."""
     project = Project.create(folder, "demo", **options)
     for seed, patient in enumerate("ABC"):
         add(project, seed, patient)
-    for seed in (10, 11):
+    for seed in (10, 11, 12):
         add_replay(project, piece(seed, Domain.CONTRAST).ct, "cpu", Progress())
     return project
 

@@ -155,7 +155,7 @@ def test_a_fine_tuning_ends_with_a_version_that_says_where_it_comes_from(trained
     assert (version.id, version.parent, version.imported) == ("v0001", BASE, "")
     assert dict(version.data) == {c: dataset.record(c).current.label.sha256 for c in ("CT_0001", "CT_0003")}
     assert dict(version.held_out) == {"CT_0002": dataset.record("CT_0002").current.label.sha256}
-    assert len(version.replay) == 2
+    assert (list(version.replay), list(version.replay_held_out)) == (["CT_0001", "CT_0003"], ["CT_0002"])
     assert version.seeds == (0, 1)
     assert TrainingPlan.from_dict(version.plan).iterations == 6
     assert set(version.libraries) >= {"nnunetv2", "torch"}
@@ -164,6 +164,7 @@ def test_a_fine_tuning_ends_with_a_version_that_says_where_it_comes_from(trained
     assert version.verdict is not None
     assert version.verdict.reason == state.verdict
     assert set(version.metrics["child"]) == {"CT_0002"}
+    assert set(version.metrics["kept"]["child"]) == {"CT_0002"}
     assert state.fraction == 1.0
 
 
@@ -178,6 +179,10 @@ def test_a_version_tells_structure_by_structure_what_was_measured(trained: tuple
         (s.name, s.before, s.after, s.cases) for s in verdict.structures
     ]
     assert all(structure.voxels >= 20 for structure in version.structures)
+    assert version.kept is not None
+    assert verdict.kept is not None
+    assert (version.kept.before, version.kept.after, version.kept.cases) == (1.0, verdict.kept.after, 1)
+    assert version.share == project.version("v0001").share
     assert shown.versions[0].structures == ()
 
 
@@ -249,7 +254,7 @@ def test_what_the_loader_served_never_holds_a_held_out_case_and_replays_about_th
     assert len(served) == 2 * 2 * 6 * 2  # members, epochs, iterations, batch
     held_out = project.state.hold_out.on(Side.HELD_OUT)
     assert held_out == ("CT_0002",)
-    assert set(served) <= {"new_CT_0001", "new_CT_0003", "replay_CT_0001", "replay_CT_0002"}
+    assert set(served) <= {"new_CT_0001", "new_CT_0003", "replay_CT_0001", "replay_CT_0003"}
     assert {"new_CT_0001", "new_CT_0003"} <= set(served)
     share = sum(case.startswith("replay_") for case in served) / len(served)
     assert share == pytest.approx(REPLAY, abs=0.2)

@@ -7,7 +7,15 @@ import json
 import pytest
 
 from activeseg.core.records import from_json, to_json
-from activeseg.learning.project.gate import CASES_FOR_BOOTSTRAP, MARGIN, Verdict, judge
+from activeseg.learning.project.gate import (
+    CASES_FOR_BOOTSTRAP,
+    FORGETTING_MARGIN,
+    MARGIN,
+    Kept,
+    Verdict,
+    judge,
+    kept_of,
+)
 
 NAMES = ("liver", "spleen", "kidney")
 Dice = dict[str, dict[str, float]]
@@ -64,6 +72,69 @@ def test_a_mean_that_does_not_rise_is_refused(after: float) -> None:
     assert not verdict.promoted
     assert "did not rise" in verdict.reason
     assert not verdict.structures[0].falls
+
+
+def kept(fall: float, cases: int = 2) -> Kept:
+    """What a version keeps on replayed images of which the parent's own result is the reference."""
+    parent = {f"CT_{number:04d}": {"liver": 1.0, "spleen": 1.0} for number in range(cases)}
+    found = kept_of(parent, {case: {"liver": 1.0, "spleen": 1.0 - 2 * fall} for case in parent})
+    assert found is not None
+    return found
+
+
+def test_a_version_that_is_better_but_forgets_is_refused() -> None:
+    before, after = one(liver=0.80), one(liver=0.95)
+    verdict = judge(before, after, NAMES, kept=kept(0.006))
+    assert not verdict.promoted
+    assert verdict.reason == ("Refused: the mean Dice on replayed images fell from 1.000 to 0.994, by more than 0.005.")
+    assert all(not structure.falls for structure in verdict.structures)
+
+
+@pytest.mark.parametrize("fall", [0.0, 0.003, FORGETTING_MARGIN])
+def test_a_version_that_is_better_and_forgets_little_takes_over(fall: float) -> None:
+    verdict = judge(one(liver=0.80), one(liver=0.95), NAMES, kept=kept(fall))
+    assert verdict.promoted
+    assert f"from 1.000 to {1 - fall:.3f}" in verdict.reason
+
+
+def test_a_version_that_forgets_nothing_must_still_be_better() -> None:
+    verdict = judge(one(liver=0.80), one(liver=0.80), NAMES, kept=kept(0.0))
+    assert not verdict.promoted
+    assert "did not rise" in verdict.reason
+
+
+def test_where_no_replayed_image_is_held_out_the_gate_decides_as_before_and_says_so() -> None:
+    verdict = judge(one(liver=0.80), one(liver=0.95), NAMES)
+    assert verdict.promoted
+    assert verdict.kept is None
+    assert "What it forgot was not measured" in verdict.reason
+    assert kept_of({}, {}) is None
+
+
+def test_forgetting_is_a_mean_over_structures_however_many_images_show_them() -> None:
+    parent = {"a": {"liver": 1.0, "spleen": 1.0}, "b": {"liver": 1.0}, "c": {"liver": 1.0}}
+    child = {"a": {"liver": 1.0, "spleen": 0.9}, "b": {"liver": 1.0}, "c": {"liver": 1.0}}
+    found = kept_of(parent, child)
+    assert found is not None
+    assert (found.before, found.after, found.cases) == (1.0, pytest.approx(0.95), 3)
+    assert found.falls
+
+
+def test_a_structure_that_a_version_lost_altogether_counts_as_lost() -> None:
+    found = kept_of({"a": {"liver": 1.0, "spleen": 1.0}}, {"a": {"liver": 1.0, "spleen": 0.0}})
+    assert found is not None
+    assert found.after == 0.5
+
+
+def test_a_verdict_from_before_forgetting_was_measured_is_read() -> None:
+    written = to_json(judge(one(liver=0.8), one(liver=0.9), NAMES))
+    del written["kept"]
+    assert from_json(Verdict, written, complete=True).kept is None
+
+
+def test_what_was_kept_comes_back_from_json_as_it_was() -> None:
+    verdict = judge(one(liver=0.8), one(liver=0.9), NAMES, kept=kept(0.004))
+    assert from_json(Verdict, json.loads(json.dumps(to_json(verdict))), complete=True) == verdict
 
 
 def test_without_a_held_out_case_nothing_takes_over_by_itself() -> None:

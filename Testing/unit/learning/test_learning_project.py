@@ -26,6 +26,7 @@ from activeseg.learning.measuring.evaluation import measure
 from activeseg.learning.project.holdout import HoldOut, Side, patient_key
 from activeseg.learning.project.project import REPLAY, VERSIONS, Project
 from activeseg.learning.project.readiness import to_review, waiting_cases, worth_it
+from activeseg.learning.project.share import Chosen
 from activeseg.learning.project.state import FILE, ProjectState
 from activeseg.learning.project.version import BASE, RECORD, ModelKind, Version
 from activeseg.learning.training.finetuning import outcome
@@ -347,13 +348,72 @@ def test_an_image_that_is_a_case_is_not_replayed(project: Project, patient: str)
 
 def test_a_replayed_image_that_became_a_case_is_left_out(project: Project) -> None:
     add(project, 0, "A")
-    kept, became = replayed(project, 5), replayed(project, 6)
+    kept, _, became = replayed(project, 5), replayed(project, 7), replayed(project, 6)
     assert set(TrainingCases.of(project).replayed) == {kept, became}
     add(project, 6, "B")  # held out now: it must not be learnt from the other door
     cases = TrainingCases.of(project)
     assert list(cases.replayed) == [kept]
     assert project.state.hold_out.side("CT_0002") is Side.HELD_OUT
     assert list(cases.corrected) == ["CT_0001"]
+
+
+def test_the_second_replayed_image_and_every_fifth_one_after_only_measure_what_is_forgotten(project: Project) -> None:
+    add(project, 0, "A")
+    names = [replayed(project, seed) for seed in range(5, 13)]
+    cases = TrainingCases.of(project)
+    assert list(cases.replay_held_out) == [names[1], names[6]]
+    assert list(cases.replayed) == [name for name in names if name not in cases.replay_held_out]
+    assert all(len(sha256) == 64 for sha256 in cases.replay_held_out.values())
+
+
+def test_of_a_single_replayed_image_none_is_held_out(project: Project) -> None:
+    add(project, 0, "A")
+    name = replayed(project, 5)
+    cases = TrainingCases.of(project)
+    assert (list(cases.replayed), list(cases.replay_held_out)) == ([name], [])
+
+
+def test_a_replayed_image_that_a_version_has_learnt_is_not_held_out_later(project: Project) -> None:
+    add(project, 0, "A")
+    first, second = replayed(project, 5), replayed(project, 6)
+    written_version(project, "v0001")
+    record = project.folder / VERSIONS / "v0001" / RECORD
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps({**content, "replay": {first: "0" * 64, second: "0" * 64}}))
+    cases = TrainingCases.of(project)
+    assert (set(cases.replayed), cases.replay_held_out) == ({first, second}, {})
+
+
+def test_a_training_from_before_replayed_images_were_held_out_is_read_and_trains_as_it_began(project: Project) -> None:
+    add(project, 0, "A")
+    run = RunFolder.create(project, BASE, TrainingPlan(), TrainingCases.of(project))
+    content = json.loads((run.folder / "run.json").read_text())
+    del content["cases"]["replay_held_out"], content["plan"]["distillation"], content["plan"]["forgetting_margin"]
+    (run.folder / "run.json").write_text(json.dumps(content))
+    assert run.asked.cases.replay_held_out == {}
+    assert run.asked.plan.distillation == 0.0
+    assert run.chosen is None
+
+
+def test_how_much_of_what_was_learnt_is_kept_comes_back_from_disk_and_damage_is_told(project: Project) -> None:
+    add(project, 0, "A")
+    run = RunFolder.create(project, BASE, TrainingPlan(), TrainingCases.of(project))
+    chosen = Chosen(0.75, {"CT_0002": {"liver": 1.0}}, {"CT_0002": {"liver": 0.996}}, {"1": 0.98, "0.75": 0.996})
+    run.write_chosen(chosen)
+    assert run.chosen == chosen
+    (run.folder / "share.json").write_text('{"share": 7}')
+    with pytest.raises(DatasetError, match="damaged"):
+        _ = run.chosen
+
+
+def test_a_version_from_before_weights_were_averaged_is_read(project: Project) -> None:
+    written_version(project, "v0001")
+    record = project.folder / VERSIONS / "v0001" / RECORD
+    content = json.loads(record.read_text())
+    del content["share"], content["replay_held_out"]
+    record.write_text(json.dumps(content))
+    version = project.version("v0001")
+    assert (version.share, version.replay_held_out) == (1.0, {})
 
 
 def test_a_truth_counts_for_all_structures_of_the_model(project: Project) -> None:
