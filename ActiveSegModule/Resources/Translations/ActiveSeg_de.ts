@@ -1463,6 +1463,10 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
   <context>
     <name>panel.decision</name>
     <message>
+      <source>replayed images</source>
+      <translation>wiederholte Bilder</translation>
+    </message>
+    <message>
       <source>Fell by more than allowed</source>
       <translation>Stärker gefallen als erlaubt</translation>
     </message>
