@@ -103,7 +103,8 @@ def sureness(entropy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     first = np.linspace(0.5, 1.0, 1001)[:-1]
     bits = -first * np.log2(first) - (1 - first) * np.log2(1 - first)
     lead = np.interp(np.nan_to_num(entropy, nan=0.0), [0.0, *bits[::-1]], [1.0, *(2 * first - 1)[::-1]])
-    return (AT_A_COIN_TOSS + (1 - AT_A_COIN_TOSS) * lead).astype(np.float32)
+    weights: npt.NDArray[np.float32] = (AT_A_COIN_TOSS + (1 - AT_A_COIN_TOSS) * lead).astype(np.float32)
+    return weights
 
 
 def _dice(

@@ -62,6 +62,7 @@ class FineTuningTrainer(nnUNetTrainer):  # type: ignore[misc]
     """Set ``course`` before ``initialize``."""
 
     course: Course
+    loss: Any
 
     def initialize(self) -> None:
         plan = self.course.plan
