@@ -31,7 +31,9 @@ def open_version(project: Project, id: str) -> Segmenter:
         return open_segmenter(project.state.base_model)
     version = project.version(id)
     name, model = f"project:{project.folder}@{id}", project.version_folder(id) / MODEL
-    return open_model_folder(model, version.kind, version.task, LabelSchema.from_dict(version.schema), name, version.shapes)
+    return open_model_folder(
+        model, version.kind, version.task, LabelSchema.from_dict(version.schema), name, version.shapes
+    )
 
 
 def open_model_folder(
@@ -40,7 +42,7 @@ def open_model_folder(
     task: str,
     schema: LabelSchema,
     name: str,
-    shapes: Mapping[str, ShapeReference] | None = None,
+    shapes: ShapeReference | None = None,
 ) -> Segmenter:
     """The segmenter of a version's ``model`` folder, or of one that may become it. Raises ModelError."""
     if kind is ModelKind.NNUNET:
