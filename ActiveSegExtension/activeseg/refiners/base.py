@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from activeseg.core.geometry import Box
 from activeseg.core.labels import LabelSchema
 from activeseg.core.prompt import Prompt
+from activeseg.core.segmenter import Settings
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes
 from activeseg.review.alternatives import Alternative
@@ -29,11 +30,14 @@ class RefinableCase:
         Of the label maps.
     votes
         What the model says at least within the box that is refined, with its decoder features where it has them.
+    settings
+        Where a refiner's own network runs: the device and the threads.
     """
 
     ct: Volume
     schema: LabelSchema
     votes: GridVotes
+    settings: Settings = field(default_factory=Settings)
 
 
 class Refiner(Protocol):

@@ -6,11 +6,9 @@ from pathlib import Path
 
 from activeseg.core.errors import InputError
 from activeseg.core.refiner_info import RefinerInfo
+from activeseg.refiners.choosing import NNINTERACTIVE
 from activeseg.segmenters.nninteractive import weights
 from activeseg.segmenters.nninteractive.weights import Readiness, Standing
-
-WITH_WEIGHTS = "nninteractive"
-"""The refiner whose weights the user brings."""
 
 
 def list_refiners() -> tuple[RefinerInfo, ...]:
@@ -36,14 +34,14 @@ def confirm_licence(name: str, sha256: str) -> RefinerInfo:
 
 
 def _check(name: str) -> None:
-    if name != WITH_WEIGHTS:
-        raise InputError(f"The refiner '{name}' has no weights to choose.", f"'{WITH_WEIGHTS}' has.")
+    if name != NNINTERACTIVE:
+        raise InputError(f"The refiner '{name}' has no weights to choose.", f"'{NNINTERACTIVE}' has.")
 
 
 def _told(found: Standing) -> RefinerInfo:
     licence = found.licence
     return RefinerInfo(
-        WITH_WEIGHTS,
+        NNINTERACTIVE,
         "nnInteractive, on weights that you bring",
         str(found.state),
         found.problem,
