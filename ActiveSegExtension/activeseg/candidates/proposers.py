@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -99,7 +100,7 @@ class ModelProposer(Proposer):
         self._segmenter = segmenter
         self._rule = rule
         segmenter.check(self._settings)
-        self._weights = _fingerprint(segmenter)
+        self._weights = fingerprint(segmenter.files)
 
     @property
     def name(self) -> str:
@@ -175,11 +176,11 @@ def _sure(
     return np.asarray(there == labels.astype(np.uint16) + 1)
 
 
-def _fingerprint(segmenter: Segmenter) -> str:
-    """Of the files that the model is made of, where it names them; empty where it does not."""
+def fingerprint(files: Sequence[Path]) -> str:
+    """SHA-256 of the files that a model is made of; empty where it names none."""
     digest = hashlib.sha256()
-    for path in segmenter.files:
+    for path in files:
         with open_regular(path) as file:
             while piece := file.read(1 << 20):
                 digest.update(piece)
-    return digest.hexdigest() if segmenter.files else ""
+    return digest.hexdigest() if files else ""

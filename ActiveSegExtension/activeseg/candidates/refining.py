@@ -55,7 +55,7 @@ class Candidate:
         count = len(self.regions)
         told = f"{self.correction.voxels_changed} voxels changed, {count} region{'' if count == 1 else 's'} to review"
         if self.members < 2:
-            return f"{told}. A single member agrees with nobody, so that nothing changes without a person."
+            return f"{told}. There is no second member to agree with, so nothing changes without a person."
         undecided = [name for name in self.agreement if name not in self.agreeing]
         if not undecided:
             return f"{told}."

@@ -16,6 +16,7 @@ from activeseg.core.segmenter import Settings
 
 if TYPE_CHECKING:
     from activeseg.candidates.outcome import CaseOutcome
+    from activeseg.candidates.proposers import Proposer
     from activeseg.core.labels import LabelSchema
 
 
@@ -23,7 +24,9 @@ def refine(
     folder: Annotated[
         Path, typer.Argument(metavar="DATASET", help="The dataset's folder (DatasetNNN_Name), or a BIDS tree.")
     ],
-    model: Annotated[str, typer.Option("--model", "-m", help="A name from 'activeseg models', or nnunet:FOLDER.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A name from 'activeseg models', nnunet:FOLDER, or nninteractive.")
+    ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="CANDIDATES", help="Dataset, or BIDS derivative, for the candidates."),
@@ -49,6 +52,7 @@ def refine(
     continue after an interruption.
     """
     with conversation(json, debug) as talk:
+        from activeseg.candidates import interactive
         from activeseg.candidates.bids import is_bids
         from activeseg.candidates.of_bids import labels_to_refine, refine_tree
         from activeseg.candidates.of_dataset import refine_dataset
@@ -64,13 +68,15 @@ def refine(
         if labels is not None and not tree:
             raise InputError("--labels is for BIDS trees only.", "Leave it out: a dataset has its own labels.")
         source = None if tree else Dataset.open(folder, only_look=True)
-        segmenter = open_model(model)
+        segmenter = None if model == interactive.NAME else open_model(model)
 
         def told(outcome: CaseOutcome) -> None:
             if outcome.sentence:
                 talk.notice(f"{outcome.case}: {outcome.sentence}")
 
-        def proposer(schema: LabelSchema) -> ModelProposer:
+        def proposer(schema: LabelSchema) -> Proposer:
+            if segmenter is None:
+                return interactive.InteractiveProposer(schema, settings, chosen)
             return ModelProposer(segmenter, settings, schema, chosen)
 
         with talk.progress() as progress:
@@ -84,7 +90,11 @@ def refine(
         for case in done.cases:
             numbers = (case.changed_voxels, case.regions)
             rows.add_row(case.case, case.state, *("" if number is None else str(number) for number in numbers))
-        document = {"candidates": str(done.folder), "model": segmenter.name, "cases": to_json(done.cases)}
+        document = {
+            "candidates": str(done.folder),
+            "model": segmenter.name if segmenter else model,
+            "cases": to_json(done.cases),
+        }
         talk.result(document, *([rows] if done.cases else []), done.sentence(), f"Written to {done.folder}")
         if done.of(CaseState.FAILED):
             raise typer.Exit(DatasetError.exit_code)

@@ -158,7 +158,7 @@ def test_a_single_member_changes_nothing_and_says_so():
     candidate = judged(found, "rules", Volume(np.zeros(SHAPE, np.uint8), GRID), SCHEMA, Rule())
     assert not candidate.labels.array.any()
     assert len(candidate.regions) == 1
-    assert "single member" in candidate.sentence()
+    assert "no second member" in candidate.sentence()
 
 
 # The list
