@@ -111,7 +111,7 @@ def refine_tree(
         if name not in known:
             raise InputError(f"There is no case '{name}' in '{labels.name}'.", f"Its cases: {_some(known)}.")
     wanted = [case for case in found if not cases or {case.name, case.label.partition("/")[0]} & set(cases)]
-    run = _Run(tree, labels, output, proposer_for, rule)
+    run = _TreeRun(tree, labels, output, proposer_for, rule)
     run.check_made(wanted)
     run.describe()
     work = [(case.name, partial(run.case, case)) for case in wanted]
@@ -149,7 +149,7 @@ def _is_ours(output: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _TreeRun:
     """What all cases of a run have in common."""
 
     tree: Path

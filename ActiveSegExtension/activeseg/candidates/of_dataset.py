@@ -66,7 +66,7 @@ def refine_dataset(
     _check_apart(source.folder, output)
     made_with = json.loads(json.dumps({**proposer.settings, "rule": to_json(rule)}))
     with Dataset.opened_or_created(output, source.schema, source.channel_names, private_dir=private_dir) as target:
-        run = _Run(source, target, proposer, rule, made_with, source.private.sources())
+        run = _DatasetRun(source, target, proposer, rule, made_with, source.private.sources())
         run.check_target()
         work = [(name, partial(run.case, name)) for name in wanted]
         done = CaseByCase(progress or Progress(), told).run([(name, one) for name, one in work])
@@ -85,7 +85,7 @@ def _check_apart(source: Path, output: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _DatasetRun:
     """What all cases of a run have in common; ``sources`` says where they come from."""
 
     source: Dataset
