@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from finetuned import piece
 from nnunet_models import make_model
+from standin import piece_of_ct, volume_of, write_standin
 
+from activeseg.core.errors import ModelError
 from activeseg.core.geometry import Geometry, box_on, index_map
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Mode, Settings
@@ -19,6 +21,8 @@ from activeseg.segmenters.nnunet import ensemble
 from activeseg.segmenters.nnunet.case import READERS
 from activeseg.segmenters.nnunet.features import around, patch_around
 from activeseg.segmenters.nnunet.network import Network
+from activeseg.segmenters.totalsegmentator.sandbox import UserHome
+from activeseg.segmenters.totalsegmentator.segmenter import TotalSegmentatorSegmenter
 
 QUICK = Settings(device="cpu", threads=1)
 
@@ -100,3 +104,44 @@ def test_a_model_of_regions_has_votes_and_no_features(tmp_path: Path):
     votes = open_model(f"nnunet:{folder}").evidence({"CT": piece(0).ct}, None, QUICK, Progress())
     assert not votes.features
     assert votes.votes
+
+
+@pytest.fixture(scope="module")
+def five_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[TotalSegmentatorSegmenter, Volume]:
+    """The task 'total' with a stand-in for each of its part models, and a piece of a CT."""
+    folder = tmp_path_factory.mktemp("home")
+    segmenter = TotalSegmentatorSegmenter("total", UserHome(folder, folder / "weights"))
+    image = piece_of_ct((slice(38, 62), slice(36, 60), slice(2, 26)), smooth=1.5)
+    for part in segmenter.task.parts():
+        windows = {name: (0.0, 60.0) for name in ("spleen", "heart") if name in part.classes.values()}
+        write_standin(segmenter.user, part, windows or {next(iter(part.classes.values())): (180.0, 3000.0)}, image)
+    return segmenter, volume_of(image)
+
+
+def test_only_the_part_models_that_know_a_structure_are_asked(
+    five_parts: tuple[TotalSegmentatorSegmenter, Volume],
+) -> None:
+    segmenter, ct = five_parts
+    box = ((8, 14), (8, 14), (8, 14))
+    votes = segmenter.evidence({"CT": ct}, box, QUICK, Progress(), structures=("spleen",))
+    (part,) = votes.features
+    spleen = segmenter.schema.named("spleen").value
+    assert spleen in part.values
+    assert segmenter.schema.named("heart").value not in part.values
+    everything = segmenter.evidence({"CT": ct}, box, QUICK, Progress())
+    known = np.concatenate([features.values for features in everything.features])
+    assert len(everything.features) == 5
+    assert sorted(known[known > 0].tolist()) == [label.value for label in segmenter.schema.labels]
+
+
+def test_a_task_of_several_part_models_keeps_no_features_of_a_run(
+    five_parts: tuple[TotalSegmentatorSegmenter, Volume],
+) -> None:
+    segmenter, ct = five_parts
+    assert not segmenter.segment({"CT": ct}, replace(QUICK, keep_features=True), Progress()).grid.features
+
+
+def test_weights_that_are_not_here_are_not_fetched_for_a_click(tmp_path: Path) -> None:
+    segmenter = TotalSegmentatorSegmenter("total-fast", UserHome(tmp_path, tmp_path / "weights"))
+    with pytest.raises(ModelError, match="not on this computer"):
+        segmenter.evidence({"CT": volume_of(piece_of_ct((slice(0, 24),) * 3))}, None, QUICK, Progress())
