@@ -24,7 +24,7 @@ from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes
 from activeseg.refiners.evidence import gathered, protected_voxels
 from activeseg.refiners.learning import Learner, Learning
-from activeseg.refiners.left_out import Moves, judged, moves_shown
+from activeseg.refiners.left_out import Moves, improves, left_out_gain, moves_shown
 from activeseg.refiners.part_model import PartModel, Term, Values, answers
 
 LEAST_REGIONS = 3
@@ -163,21 +163,21 @@ def spread(
     learning = learning or Learning()
     learners = [Learner(part, evidence, decided, case.geometry, learning) for part in parts]
     progress("spread", 0.3)
-    found = judged(evidence, learners, values, progress.check)
+    gain = left_out_gain(evidence, learners, values, progress.check)
     used = tuple(region.number for region in reviewed)
-    if not found.improves:
-        return Spread(case, False, _why_not(found.gain), found.gain, used)
+    if not improves(gain, len(reviewed)):
+        return Spread(case, False, _why_not(gain), gain, used)
     progress("spread", 0.7)
     terms = tuple(learner.term(np.ones(len(evidence.taught), bool)) for learner in learners)
     allowed = moves_shown(evidence, values)
     voxels, before, after = _changes(case, parts, terms, allowed, decided, progress)
     if not len(after):
-        return Spread(case, False, "What was corrected occurs nowhere else in this case.", found.gain, used)
+        return Spread(case, False, "What was corrected occurs nowhere else in this case.", gain, used)
     return Spread(
         case,
         True,
-        f"In parts of the regions that were left out, the Dice rose by {100 * found.gain:.0f} points.",
-        found.gain,
+        f"In parts of the regions that were left out, the Dice rose by {100 * gain:.0f} points.",
+        gain,
         used,
         _by_structure(case, before, after),
         voxels,
