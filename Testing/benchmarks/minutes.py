@@ -6,11 +6,11 @@ The person knows the truth of a native-domain phantom that the network that ship
 Dice of the structures reaches the goal, or for so many actions.
 
 * A stroke repairs one connected wrong piece of one structure in one slice, as far as a brush of 8 x 8 voxels (32 mm)
-  goes. Pieces of fewer than 3 voxels are left.
+  goes. Pieces of fewer than 5 voxels (80 mm2) are left for the end.
 * The person goes through the listed regions, worst first. In each, an alternative is taken where it removes a third of
   the wrong voxels or more, everything else is repaired by strokes, and the region is accepted: one action each.
-* With prompts, each wrong piece in space of 20 voxels or more is clicked first, in its deepest voxel; the answer is
-  taken (a second action) where it removes more wrong voxels than it makes, else the click was for nothing.
+* With prompts, each wrong piece in space of 60 voxels (4 ml) or more is clicked first, in its deepest voxel; the answer
+  is taken (a second action) where it removes more wrong voxels than it makes, else the click was for nothing.
 * With spreading, it is asked for after 3, 5 and 10 reviewed regions (an action), and taken where it is offered
   (another); then regions are found again.
 * After the regions, wrong pieces anywhere are repaired, the largest first.
@@ -50,7 +50,7 @@ from activeseg.review.regions import FoundRegion, apply_alternative, body_volume
 from activeseg.samples.phantom import Domain, Phantom, make_phantom
 from activeseg.segmenters import open_segmenter
 
-BRUSH, LEAST_PIECE, LEAST_CLICKED = 8, 3, 20
+BRUSH, LEAST_PIECE, LEAST_CLICKED = 8, 5, 60
 ASKED_AFTER = (3, 5, 10)
 AROUND_MM = 20.0
 TUNING_SEEDS = range(6000, 6100)
@@ -75,6 +75,7 @@ class Person:
         self.reviewed: list[RegionReview] = []
         self.actions = {"strokes": 0, "clicks": 0, "others": 0}
         self.refiner: Any = None
+        self.clicked: set[tuple[int, ...]] = set()
 
     @property
     def total(self) -> int:
@@ -101,7 +102,9 @@ class Person:
                 self.review(regions.pop(0))
                 if self.spreads and len(self.reviewed) in ASKED_AFTER and self.spread():
                     regions = list(self.found())[: max(0, ASKED_AFTER[-1] - len(self.reviewed))]
-            self.repair(((0, self.truth.shape[0]), (0, self.truth.shape[1]), (0, self.truth.shape[2])))
+            whole = tuple((0, length) for length in self.truth.shape)
+            for least in (LEAST_PIECE, 1):
+                self.repair(whole, least)  # type: ignore[arg-type]
         except Enough:
             pass
 
@@ -126,15 +129,15 @@ class Person:
     def wrong_in(self, labels: Labels, where: tuple[slice, ...]) -> int:
         return int((labels[where] != self.truth[where]).sum())
 
-    def repair(self, box: Box) -> None:
+    def repair(self, box: Box, least: int = LEAST_PIECE) -> None:
         if self.prompts:
             for piece in self.pieces_in_space(box):
                 self.click(piece)
-        for piece in self.pieces_in_slices(box):
+        for piece in self.pieces_in_slices(box, least):
             self.labels[piece] = self.truth[piece]
             self.act("strokes")
 
-    def pieces_in_slices(self, box: Box) -> list[Places]:
+    def pieces_in_slices(self, box: Box, least: int) -> list[Places]:
         """Wrong pieces for one stroke each, the largest first."""
         where = slices_of(box)
         wrong = self.labels[where] != self.truth[where]
@@ -148,7 +151,7 @@ class Person:
             order = np.argsort(pieces[rows, columns], kind="stable")
             ends = np.flatnonzero(np.diff(pieces[rows, columns][order])) + 1
             for at in np.split(order, ends):
-                if len(at) >= LEAST_PIECE:
+                if len(at) >= least:
                     start = [low for low, _ in box]
                     found.append((np.full(len(at), k + start[0]), rows[at] + start[1], columns[at] + start[2]))
         return sorted(found, key=lambda piece: -len(piece[0]))
@@ -186,6 +189,9 @@ class Person:
         inside[tuple(axis - span[0] for axis, span in zip(piece, box, strict=True))] = True
         deepest = np.unravel_index(distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1, 1:-1].argmax(), inside.shape)
         at = tuple(int(a + span[0]) for a, span in zip(deepest, box, strict=True))
+        if at in self.clicked:
+            return
+        self.clicked.add(at)
         true, now = int(self.truth[at]), int(self.labels[at])
         name = self.segmented.schema.name_of(true or now)
         prompt = Prompt(PromptKind.POINT, name, (at,), include=true > 0)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a person taught in one case: voxels that they reviewed or edited, and the label that they gave them."""
+"""What a person taught in one case: voxels of reviewed regions, and the label that they have now."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from activeseg.core.label_map import LabelMap
 from activeseg.refiners.part_model import PartModel, Values, answers
 
 MOST_VOXELS = 24_000
-"""That are looked at, of all reviewed and edited ones: those of a region are drawn at random."""
-EVERYWHERE = -1
-"""The half of an edited voxel outside of reviewed regions: it is never left out."""
+"""That are looked at, of all reviewed ones: as many of each region at most, drawn at random."""
 _SEED = 20_000
 
 
@@ -33,7 +31,7 @@ class Evidence:
     said
         (N,) what the model says there, at the same points.
     half
-        (N,) 0 or 1: each region has two halves, so that one can be left out. ``EVERYWHERE`` for edits between regions.
+        (N,) 0 or 1: each region has two halves, so that one can be left out.
     volume
         (N,) how many of the network's voxels each stands for.
     """
@@ -72,10 +70,11 @@ def gathered(
     predicted: LabelMap,
     reviewed: Sequence[RegionReview],
 ) -> Evidence:
-    """What reviewed regions and edits teach about structures that the parts know.
+    """What reviewed regions teach about structures that the parts know.
 
-    A voxel that was left as predicted teaches what the model says there, which near a surface may be another label on
-    the CT's grid than on the network's.
+    Edits elsewhere teach nothing: only what was wrong is edited, so that a structure would be pushed too far. A voxel
+    that was left as predicted teaches what the model says there, which near a surface may be another label on the CT's
+    grid than on the network's.
 
     Parameters
     ----------
@@ -83,17 +82,12 @@ def gathered(
         Of the CT; ``labels`` and ``predicted`` (k, j, i) are on it.
     """
     random = np.random.default_rng(_SEED)
-    edited = np.asarray(labels != predicted)
-    pools = [(np.array(box_voxels(region, geometry)), len(reviewed)) for region in reviewed]
-    for region in reviewed:
-        edited[region.slices] = False
-    between = np.stack(np.nonzero(edited))
-    pools.append((np.concatenate([between, np.full((1, between.shape[1]), EVERYWHERE)]), len(reviewed)))
+    pools = [box_voxels(region, geometry) for region in reviewed]
     per_network_voxel = geometry.voxel_mm3 / parts[0].geometry.voxel_mm3
     drawn, volume = [], []
-    for pool, shares in pools:
+    for pool in pools:
         count = pool.shape[1]
-        most = MOST_VOXELS // max(shares, 1)
+        most = MOST_VOXELS // len(pools)
         used = np.sort(random.choice(count, most, replace=False)) if count > most else np.arange(count)
         drawn.append(pool[:, used])
         volume.append(np.full(len(used), per_network_voxel * count / max(len(used), 1), np.float32))

@@ -12,7 +12,7 @@ from activeseg.refiners.learning import Learner
 from activeseg.refiners.part_model import Term, Values, merged
 
 LEAST_GAIN = 0.06
-"""Mean rise of the Dice in halves that were left out, below which nothing is offered after ``MANY_REGIONS`` and more."""
+"""Mean rise of the Dice in left-out halves that is needed after ``MANY_REGIONS`` reviewed regions and more."""
 MANY_REGIONS = 10
 """Of fewer regions more is asked, in proportion: 0.12 of five, for they show less of what the rest is like."""
 LEAST_MOVED = 10.0
@@ -34,7 +34,7 @@ def moves_shown(evidence: Evidence, values: int, but_half: int | None = None) ->
 
 
 def left_out_gain(evidence: Evidence, learners: Sequence[Learner], values: int, tick: Callable[[], None]) -> float:
-    """Mean rise of the structures' Dice (0..1) in halves of regions that are left out, when the others are learned from.
+    """Mean rise of the Dice (0..1) in halves of regions that are left out, when the others are learned from.
 
     Parameters
     ----------
@@ -50,9 +50,7 @@ def left_out_gain(evidence: Evidence, learners: Sequence[Learner], values: int, 
         )
         np.copyto(said, new, where=evidence.half == half)
         tick()
-    seen = evidence.half >= 0
-    taught, before, after = evidence.taught[seen], evidence.said[seen], said[seen]
-    volume = evidence.volume[seen]
+    taught, before, after, volume = evidence.taught, evidence.said, said, evidence.volume
 
     def amounts(of: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
         return np.asarray(np.bincount(of, volume, values), float)

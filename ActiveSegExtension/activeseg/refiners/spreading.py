@@ -130,7 +130,7 @@ def spread(
     progress: Progress | None = None,
     learning: Learning | None = None,
 ) -> Spread:
-    """Learn from a case's reviewed regions and edits, judge that, and propose labels for the rest.
+    """Learn from a case's reviewed regions, judge that, and propose labels for the rest.
 
     Parameters
     ----------

@@ -75,6 +75,7 @@ def test_reviewed_regions_and_edited_voxels_stay_as_they_are() -> None:
     after = found.labels()
     assert (after[~rest] == case.labels[~rest]).all()
     assert (after[14] == KIDNEY).all()
+    assert {change.name for change in found.changes} == {"liver", "spleen"}  # an edit alone teaches nothing
 
 
 def test_an_accepted_region_is_learned_from_and_does_not_change() -> None:
