@@ -13,7 +13,7 @@ Dice of the structures reaches the goal, or for so many actions.
   is taken (a second action) where it removes more wrong voxels than it makes, else the click was for nothing.
 * With spreading, it is asked for after 3, 5 and 10 reviewed regions (an action), and taken where it is offered
   (another); then regions are found again.
-* After the regions, wrong pieces anywhere are repaired, the largest first.
+* After the regions, wrong pieces anywhere are repaired, those first that count most for the Dice of their structures.
 """
 # ruff: noqa: E402
 
@@ -45,6 +45,7 @@ from activeseg.core.segmenter import Settings
 from activeseg.core.votes import Segmented
 from activeseg.refiners.adapted_votes import adapted_votes
 from activeseg.refiners.base import RefinableCase
+from activeseg.refiners.choosing import AUTO, refiner_named
 from activeseg.refiners.spreading import SpreadCase, spread
 from activeseg.review.regions import FoundRegion, apply_alternative, body_volume_mm3, find_regions
 from activeseg.samples.phantom import Domain, Phantom, make_phantom
@@ -138,7 +139,7 @@ class Person:
             self.act("strokes")
 
     def pieces_in_slices(self, box: Box, least: int) -> list[Places]:
-        """Wrong pieces for one stroke each, the largest first."""
+        """Wrong pieces for one stroke each, those first that count most for the Dice of their structures."""
         where = slices_of(box)
         wrong = self.labels[where] != self.truth[where]
         _, j, i = np.indices(wrong.shape, sparse=True)
@@ -154,7 +155,9 @@ class Person:
                 if len(at) >= least:
                     start = [low for low, _ in box]
                     found.append((np.full(len(at), k + start[0]), rows[at] + start[1], columns[at] + start[2]))
-        return sorted(found, key=lambda piece: -len(piece[0]))
+        worth = 1 / np.maximum(np.bincount(self.truth.ravel(), minlength=self.values), 1)
+        worth[0] = 0
+        return sorted(found, key=lambda piece: -(worth[self.truth[piece]] + worth[self.labels[piece]]).sum())
 
     def pieces_in_space(self, box: Box) -> Iterator[Places]:
         """Wrong pieces of one structure in space, the largest first, as long as they are wrong."""
@@ -195,8 +198,6 @@ class Person:
         true, now = int(self.truth[at]), int(self.labels[at])
         name = self.segmented.schema.name_of(true or now)
         prompt = Prompt(PromptKind.POINT, name, (at,), include=true > 0)  # type: ignore[arg-type]
-        from activeseg.refiners.choosing import AUTO, refiner_named
-
         case = RefinableCase(self.phantom.ct, self.segmented.schema, self.segmented.grid)
         self.refiner = self.refiner or refiner_named(AUTO, case)
         answer = self.refiner.refine(case, self.labels[where].copy(), box, (prompt,))

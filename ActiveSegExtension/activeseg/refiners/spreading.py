@@ -7,6 +7,7 @@ person taught (``learning``) and added to the logits; no network runs again. Hal
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from activeseg.core.correction import RegionReview
 from activeseg.core.errors import InputError
-from activeseg.core.geometry import Geometry
+from activeseg.core.geometry import Geometry, index_map
 from activeseg.core.label_map import LabelMap, check_label_map
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
@@ -29,6 +30,8 @@ from activeseg.refiners.part_model import PartModel, Term, Values, answers
 
 LEAST_REGIONS = 3
 """With fewer reviewed regions nothing is tried."""
+LEAST_ALIKE = 9
+"""Of a voxel's 26 neighbours that must be of the structure that it would join: a tube of 2 x 2 voxels has 11."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +240,33 @@ def _changes(
     old, new = answers(parts, terms, voxels, case.geometry)
     now = case.labels[tuple(voxels)].astype(np.intp)
     changed = (old != new) & (old == now) & allowed[old, new]
-    return voxels[:, changed], now[changed], new[changed]
+    voxels, now, new = voxels[:, changed], now[changed], new[changed]
+    kept = _among_their_like(case, parts[0].geometry, voxels, new)
+    return voxels[:, kept], now[kept], new[kept]
+
+
+def _among_their_like(case: SpreadCase, network: Geometry, voxels: Values, new: Values) -> npt.NDArray[np.bool_]:
+    """Which changes (N,) have enough neighbours of their new structure, when only these are made: no specks.
+
+    Neighbours are as far away as voxels of the network.
+    """
+    labels = case.labels.copy()
+    labels[tuple(voxels)] = new
+    last = np.array(labels.shape)[:, None] - 1
+    matrix, _ = index_map(network, case.geometry)
+    steps = np.maximum(1, np.rint(np.abs(matrix).max(axis=1))).astype(np.intp)
+    offsets = [steps * offset for offset in itertools.product((-1, 0, 1), repeat=3) if any(offset)]
+    kept = np.arange(len(new))
+    while True:
+        alike = np.zeros(len(kept), np.uint8)
+        for offset in offsets:
+            near = np.clip(voxels[:, kept] + offset[:, None], 0, last)
+            alike += labels[tuple(near)] == new[kept]
+        alone = kept[alike < LEAST_ALIKE]
+        if not len(alone):
+            return np.isin(np.arange(len(new)), kept)
+        labels[tuple(voxels[:, alone])] = case.labels[tuple(voxels[:, alone])]
+        kept = kept[alike >= LEAST_ALIKE]
 
 
 def _moved(part: PartModel, term: Term, progress: Progress) -> npt.NDArray[np.bool_]:

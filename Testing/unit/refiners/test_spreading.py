@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -54,6 +55,15 @@ def test_only_structures_move_that_the_person_moved() -> None:
     moved = found.labels() != found.case.labels
     assert set(found.case.labels[moved]) == {LIVER}
     assert set(found.labels()[moved]) == {SPLEEN}
+
+
+def test_no_voxel_moves_alone() -> None:
+    found, _ = taught()
+    after = found.labels()
+    spleen = np.pad(after == SPLEEN, 1, mode="edge")
+    around = sum(np.roll(spleen, shift, (0, 1, 2)).astype(int) for shift in itertools.product((-1, 0, 1), repeat=3))
+    alike = around[1:-1, 1:-1, 1:-1] - (after == SPLEEN)
+    assert alike[after != found.case.labels].min() >= 9
 
 
 def test_changes_are_counted_in_voxels_and_mm3() -> None:
