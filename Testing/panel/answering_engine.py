@@ -21,11 +21,17 @@ class AnsweringEngine:
         Method -> what is answered: a result, an error, or a function of the parameters; other methods never are
     asked
         Methods and parameters in their order
+    callbacks
+        By method, of what was asked last: for answers that come later
+    pid
+        Of the process that answers, where a test says so
     """
 
     def __init__(self, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answers: dict[str, Answer] = {}
+        self.pid = 1
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
+        self.callbacks: dict[str, Mapping[str, Callable[[Any], None] | None]] = {}
         logic = module.widget.logic
         self._later = logic.engine.later  # says nothing any more once the module is closed
         monkeypatch.setattr(type(logic.installation), "obstacle", property(lambda _self: None))
@@ -47,6 +53,7 @@ class AnsweringEngine:
         **_more: Any,
     ) -> str:
         self.asked.append((method, params or {}))
+        self.callbacks[method] = {"on_result": on_result, "on_error": on_error}
         if method not in self.answers:
             return str(len(self.asked))
         answer = self.answers[method]

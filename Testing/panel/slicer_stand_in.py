@@ -38,12 +38,13 @@ class Application:
         self.temporaryPath = str(folder)
         self.applicationLocaleName = "en_US"
         self.slots: list[tuple[str, Callable[[], None]]] = []
+        self.layout: Any = None  # a stand_in_views.LayoutManager; none as without a main window
 
     def applicationLogic(self) -> Any:  # noqa: N802
         return self.core.app
 
-    def layoutManager(self) -> None:  # noqa: N802
-        return None
+    def layoutManager(self) -> Any:  # noqa: N802
+        return self.layout
 
     def style(self) -> Any:
         return QtWidgets.QApplication.style()

@@ -8,7 +8,7 @@ from typing import TypeVar
 from activeseg.client.messages.calls import call_of, result_of
 from activeseg.client.messages.request import TypedRequest
 from activeseg.client.messages.system import ReleaseRequest, SystemRequest
-from activeseg.core.errors import ActiveSegError, EngineError
+from activeseg.core.errors import ActiveSegError, Cancelled, EngineError
 
 from .engine import Engine, OnError, OnNotice, OnProgress, ignore
 from .inbox import Inbox, file_error
@@ -93,6 +93,45 @@ def send(
         inbox.fill(lambda: tried(lambda: ask(engine, request, done, failed, on_progress), failed), failed)
 
     tried(fill, failed)
+
+
+def exchange(
+    engine: Engine,
+    request_with: Callable[[Inbox], TypedRequest[R]],
+    on_result: Callable[[R], None],
+    on_error: OnError,
+    on_progress: OnProgress = ignore,
+) -> Callable[[], None]:
+    """``send`` and ``fetch`` in one: arrays go in files and come in files, and all of these are removed.
+
+    What it returns ends it: ``on_error`` then gets a Cancelled.
+    """
+    inbox, jobs = Inbox(engine), list[str]()
+
+    def done(result: R) -> None:
+        inbox.remove()
+        on_result(result)
+
+    def failed(error: ActiveSegError) -> None:
+        inbox.remove()
+        on_error(error)
+
+    def fill() -> None:
+        request = request_with(inbox)
+
+        def sent() -> None:
+            jobs.append(fetch(engine, request, done, failed, on_progress))
+
+        inbox.fill(lambda: tried(sent, failed), failed)
+
+    def end() -> None:
+        if jobs:
+            engine.cancel(jobs[0])
+        else:
+            failed(Cancelled())
+
+    tried(fill, failed)
+    return end
 
 
 def when_ready(engine: Engine, go_on: Callable[[], None], on_error: OnError) -> None:

@@ -11,6 +11,7 @@ from ..engine.engine_process import Listeners
 from ..engine.installed_engine import InstalledEngine
 from ..engine.listener import Listener
 from ..slicer_types import Qt, Scene, Settings
+from .case_session import CaseSession
 from .drafts import Drafts
 from .exporting import Exporting
 from .installation import Installation
@@ -18,8 +19,10 @@ from .learning import Learning
 from .models import Models
 from .project import Project
 from .refiner_weights import RefinerWeights
+from .refining import Refining
 from .review import CaseReview
 from .segmenting import Segmenting
+from .spreading import Spreading
 from .training import Training
 from .versions import Versions
 from .warming import Warming
@@ -78,6 +81,9 @@ class Parts:
         self.segmenting = Segmenting(scene, self.engine, drafts, listener)
         self.review = CaseReview(scene)
         self.drafts = Drafts(self.engine, drafts, listener.notice, settings)
+        self.session = CaseSession(self.engine, self.drafts)
+        self.refining = Refining(self.session)
+        self.spreading = Spreading(self.session)
         self.exporting = Exporting(scene, self.engine, self.drafts)
         self.project = Project(self.engine)
         self.training = Training(self.project)

@@ -41,6 +41,7 @@ class CaseReview:
         self._content: dict[int, bytes] = {}
         self._states: dict[int, dict[bytes, RegionState]] = {}
         self._decisions = Decisions()
+        self._answer: OfferedAlternative | None = None  # to prompts
         self._seconds: dict[int, float] = {}  # spent on regions since each was decided on last
 
     @property
@@ -72,7 +73,7 @@ class CaseReview:
         self._preview.remove()
         if self._box is not None and self._scene.IsNodePresent(self._box.node):
             self._scene.RemoveNode(self._box.node)
-        self._box, self._case, self._current = None, None, None
+        self._box, self._case, self._current, self._answer = None, None, None, None
         self._listed, self._content, self._states, self._seconds = None, {}, {}, {}
         self._decisions.clear()
 
@@ -223,9 +224,16 @@ class CaseReview:
         return minutes_for(case.node, total - done) if case is not None else None
 
     def alternatives(self) -> tuple[OfferedAlternative, ...]:
-        """What members would draw in the current region instead."""
+        """What members would draw in the current region instead; before them the answer to the user's prompts."""
         case = self.case
-        return case.alternatives(self._current) if case is not None and self._current is not None else ()
+        if case is None:
+            return ()
+        answer = (self._answer,) if self._answer is not None else ()
+        return answer + (case.alternatives(self._current) if self._current is not None else ())
+
+    def offer(self, answer: OfferedAlternative | None) -> None:
+        """Offer the answer to prompts as the first alternative; None: no longer."""
+        self._answer = answer
 
     def pictures(self) -> tuple[AlternativePicture, ...]:
         """A picture of each of them; a few milliseconds."""
@@ -241,11 +249,13 @@ class CaseReview:
             self._preview.show(case, self.alternatives()[index].patch)
 
     def take(self, index: int, editor_logic: VtkObject, save_state: Callable[[], None] | None = None) -> None:
-        """Write an alternative of the current region (counted from 0) into the segmentation, undoable.
+        """Write an alternative (counted from 0) into the segmentation, undoable.
 
-        ``editor_logic`` and ``save_state`` as in ``apply_alternative``. The region counts as corrected.
+        ``editor_logic`` and ``save_state`` as in ``apply_alternative``. The current region counts as corrected.
         """
-        case, _ = self._at_region()
+        case = self.case
+        if case is None or self._answer is None:
+            case, _ = self._at_region()
         self._preview.hide()
         apply_alternative(editor_logic, case.segmentation, self.alternatives()[index].patch, save_state)
         self.note_edits()

@@ -64,6 +64,10 @@ class AlternativeList:
         """The segmentation was edited: what an alternative would change is something else now."""
         self._shown = None
 
+    def choose_first(self) -> None:
+        """Preview the first one, as if it had been chosen."""
+        self._list.setCurrentRow(0)
+
     def let_go(self) -> None:
         """None is chosen any more, nor previewed."""
         self._filling = True
@@ -86,7 +90,8 @@ class AlternativeList:
         try:
             offered = self._review.alternatives()
             if self._review.case is not None:
-                drawn = pictures(self._review.case, offered)
+                own = [each for each in offered if each.prompts]  # in a box and a slice of its own
+                drawn = pictures(self._review.case, own) + pictures(self._review.case, offered[len(own) :])
         except ActiveSegError as error:
             self._panel.show_error(error)
         self._count = len(drawn)
@@ -158,10 +163,21 @@ def alternative_text(alternative: OfferedAlternative, moved: tuple[VoxelsMoved, 
     about = next((each for each in moved if each.structure == alternative.structure), moved[0] if moved else None)
     name = (about.structure if about is not None else alternative.structure).replace("_", " ")
     who = votes_text(alternative)
-    first = _("{structure} ({members})").format(structure=name or _("nothing here"), members=who) if who else name
+    name = name or _("nothing here")
+    if alternative.prompts:
+        first = prompted_text(alternative.prompts, name)
+    else:
+        first = _("{structure} ({members})").format(structure=name, members=who) if who else name
     if about is None:
         return "\n".join((first, _("as it is now")))
     return "\n".join((first, _amount_text(about)))
+
+
+def prompted_text(prompts: int, structure: str) -> str:
+    """What is answered."""
+    if prompts == 1:
+        return _("Your click: {structure}").format(structure=structure)
+    return _("Your {count} clicks: {structure}").format(count=prompts, structure=structure)
 
 
 def votes_text(alternative: OfferedAlternative) -> str:

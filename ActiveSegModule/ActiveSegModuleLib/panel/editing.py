@@ -16,7 +16,7 @@ from ..scene.region_mask import RegionMask
 from ..slicer_types import Node, Widget
 from .editor_parts import EditorParts
 from .elided import ElidedText
-from .section import Panel, Section
+from .section import Panel, Section, Write
 from .segment_search import SegmentSearch
 from .steps import Step, turn_to
 
@@ -192,9 +192,9 @@ class EditingSection(Section):
         """``undo`` or ``redo``."""
         {"undo": self.editor.undo, "redo": self.editor.redo}[what]()
 
-    def take_alternative(self, index: int) -> None:
-        """Write an alternative of the current region into the segmentation, as one step of this editor's undo."""
-        review, editor, case = self._panel.logic.review, self.editor, self._case
+    def write(self, write: Write) -> None:
+        """Let a function write into the segmentation, as one step of this editor's undo."""
+        editor, case = self.editor, self._case
         if case is None:
             raise InputError("There is no segmentation that can be edited.", "Choose one, and load its CT.")
         logic = slicer.vtkSlicerSegmentEditorLogic()
@@ -203,7 +203,7 @@ class EditingSection(Section):
         logic.SetSegmentEditorNode(self._node())
         logic.SetSegmentationNode(case.node)
         logic.SetSourceVolumeNode(self._source_of(case))
-        review.take(index, logic, editor.saveStateForUndo)
+        write(logic, editor.saveStateForUndo)
 
     def confine(self) -> None:
         """Let edits happen only in the current region where that is ticked, everywhere else."""

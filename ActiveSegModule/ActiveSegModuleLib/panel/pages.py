@@ -24,7 +24,8 @@ def load_panel(resource_path: Callable[[str], str], scene: Scene) -> tuple[Widge
     for name in PAGES:
         stack.addWidget(_loaded(name, resource_path, scene))
     faces = slicer.util.childWidgetVariables(main).reviewFaces
-    faces.addWidget(_loaded("EditingFace", resource_path, scene))
+    for name in ("EditingFace", "SpreadFace"):
+        faces.addWidget(_loaded(name, resource_path, scene))
     place = slicer.util.childWidgetVariables(main).sourcesTab
     place.layout().insertWidget(0, _loaded("SourcesForm", resource_path, scene))
     return main, slicer.util.childWidgetVariables(main)

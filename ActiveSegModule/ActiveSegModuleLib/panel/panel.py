@@ -36,6 +36,7 @@ from .question import confirmed
 from .refiner_weights import RefinerWeightsSection
 from .review import ReviewSection
 from .scene_events import SceneEvents
+from .section import Write
 from .segmenting import SegmentingSection
 from .steps import Step, Steps
 from .weights import WeightsSection
@@ -284,9 +285,9 @@ class ModulePanel(VTKObservationMixin, Listener):
     def follow_editor(self, changed: Callable[[], None]) -> None:
         self.editing.follow_undo(changed)
 
-    def take_alternative(self, index: int) -> None:
+    def write(self, write: Write) -> None:
         try:
-            self.editing.take_alternative(index)
+            self.editing.write(write)
         finally:
             self.case_changed_by_user()
             self.editing.confine()

@@ -12,6 +12,7 @@ from activeseg.core.correction import Region, RegionState
 from activeseg.core.errors import ActiveSegError
 
 from ..engine.signals import connect
+from ..scene.alternatives import OfferedAlternative
 from ..scene.case import Case
 from ..scene.views import Viewpoint
 from ..slicer_types import Node
@@ -20,8 +21,10 @@ from .elided import ElidedText
 from .focus import FocusFace
 from .heat_map import HeatMap
 from .keys_card import KeysCard
+from .refining import Prompting
 from .region_table import Colors, RegionList, size_text, structures_text
 from .section import Panel, Section
+from .spreading import SpreadFace
 from .steps import Mark, Step, StepState
 from .undoing import Undoing
 from .view_3d import View3D
@@ -41,12 +44,15 @@ class ReviewSection(Section):
         self.alternatives = AlternativeList(panel, self._take)
         self.heat_map = HeatMap(panel)
         self.focus = FocusFace(panel, self._relisted)
+        self.spread = SpreadFace(panel, self._relisted)
         self.view_3d = View3D(panel)
         self.undoing = Undoing(panel, self._decision_changed)
+        self.prompting = Prompting(panel, self._answered, self._prompted_in)
         self.keys = KeysCard(ui)
         self._line = ElidedText(ui.regionLabel)
         self._progress = ElidedText(ui.reviewedLabel)
         self.progress_text = ""
+        self._answer: OfferedAlternative | None = None
         self._begun: Node = None  # the table whose first region was gone to
         self._viewpoint: Viewpoint | None = None  # where the views looked when a program moved them last
         self.view_menu = qt.QMenu(ui.viewMenuButton)
@@ -76,6 +82,7 @@ class ReviewSection(Section):
         is_new = self._begin(case)
         self._say_what_is_chosen(case, node.segmentation)
         self.focus.update()
+        self.spread.update(case)
         self.heat_map.update(case)
         self.update_regions()
         if is_new and any(button.hasFocus() for button in (self._ui.segmentStep, self._ui.reviewStep)):
@@ -88,6 +95,8 @@ class ReviewSection(Section):
         self._say_where(rows)
         self._say_how_far(rows)
         self._update_buttons(rows)
+        self.spread.update_button(rows)
+        self.prompting.update()
         self.alternatives.update()
         self.view_3d.update()
         self.undoing.update()
@@ -103,6 +112,8 @@ class ReviewSection(Section):
 
     def leave(self) -> None:
         """The scene is closed, or the panel goes away."""
+        self.prompting.forget()
+        self.spread.leave()
         self._review.leave()
         self.view_3d.hide()
         self.heat_map.leave()
@@ -111,11 +122,13 @@ class ReviewSection(Section):
 
     def exit(self) -> None:
         """Another module is shown."""
+        self.prompting.disarm()
         self.keys.hide()
 
     def cleanup(self) -> None:
         """The panel goes away."""
         self.leave()
+        self.prompting.close()
         self.table.close()
         self.alternatives.close()
         self.view_3d.close()
@@ -280,6 +293,8 @@ class ReviewSection(Section):
             self._offer_export()
         elif not any(row.state is RegionState.OPEN and row.number in shown for row in self._review.rows()):
             self._offer_hidden(total - done)
+        else:
+            self.spread.offer_once(self._review.rows())
 
     def _reopen(self) -> None:
         self._do(self._review.reopen)
@@ -305,7 +320,8 @@ class ReviewSection(Section):
             corrected=states.count(RegionState.CORRECTED),
             skipped=states.count(RegionState.SKIPPED),
         )
-        self._panel.message.notice(told, Step.EXPORT.label(), lambda: self._panel.steps.show(Step.EXPORT))
+        export: tuple[str, Callable[[], None]] = Step.EXPORT.label(), lambda: self._panel.steps.show(Step.EXPORT)
+        self._panel.message.notice(told, *export, *self.spread.offers(self._review.rows()))
 
     def _offer_hidden(self, count: int) -> None:
         """What is shown is decided, and the filters hide the rest."""
@@ -315,11 +331,31 @@ class ReviewSection(Section):
 
     def _take(self, index: int) -> None:
         try:
-            self._panel.take_alternative(index)
+            self._panel.write(lambda logic, save: self._review.take(index, logic, save))
         except ActiveSegError as error:
             self._panel.show_error(error)
+        else:
+            self.prompting.forget()
         self.alternatives.forget()
         self.update_regions()
+
+    def _answered(self) -> None:
+        """To the user's prompts: the first alternative, outlined at once."""
+        answer = self._panel.logic.refining.answer
+        if answer is self._answer:
+            return
+        self._answer = answer
+        self._review.offer(answer)
+        self.alternatives.forget()
+        self.alternatives.update()
+        if answer is not None:
+            self.alternatives.choose_first()
+            if not self._panel.steps.is_busy:
+                self._ui.alternativesList.setFocus()  # Return takes it
+
+    def _prompted_in(self, number: int) -> None:
+        """The user has clicked in another region: that one is meant; the views stay."""
+        self._do(lambda: self._review.go_to(number, show=False))
 
     def _relisted(self) -> None:
         """Another list of regions was found."""

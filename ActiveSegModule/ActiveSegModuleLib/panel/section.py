@@ -11,9 +11,12 @@ from activeseg.core.errors import ActiveSegError
 
 from ..logic.parts import Parts
 from ..scene.case import Case
-from ..slicer_types import ParameterNode, Scene, Settings, Widgets
+from ..slicer_types import ParameterNode, Scene, Settings, VtkObject, Widgets
 from .message import Message
 from .steps import Steps
+
+Write = Callable[[VtkObject, Callable[[], None]], None]
+"""Gets a vtkSlicerSegmentEditorLogic, and what stores the state for undo: see ``apply_alternative``."""
 
 
 class Panel(Protocol):
@@ -106,8 +109,8 @@ class Panel(Protocol):
     def follow_editor(self, changed: Callable[[], None]) -> None:
         """Call a function whenever ``editor_can`` may have changed."""
 
-    def take_alternative(self, index: int) -> None:
-        """Write an alternative of the current region into the segmentation. Raises ActiveSegError."""
+    def write(self, write: Write) -> None:
+        """Let a function write into the segmentation, as one step of the editor's undo. Raises ActiveSegError."""
 
     def engine_changed(self) -> None:
         """There is an engine now, or none any more, or another one."""

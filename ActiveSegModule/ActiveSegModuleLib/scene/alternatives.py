@@ -48,6 +48,27 @@ class LabelPatch:
                 f"The patch's box has {size} voxels, its labels {self.labels.shape}, its mask {self.changed.shape}."
             )
 
+    def parts(self) -> Iterator[LabelPart]:
+        """What is written, value by value, each no larger than it is: a patch may be as large as the CT."""
+        where = np.nonzero(self.changed)
+        written = self.labels[where]
+        first = np.array([start for start, _ in self.box_kji])
+        for value in np.unique(written).tolist():
+            places = np.array([axis[written == value] for axis in where])
+            low = places.min(axis=1)
+            mask = np.zeros(places.max(axis=1) - low + 1, bool)
+            mask[tuple(places - low[:, None])] = True
+            yield LabelPart(int(value), tuple((first + low).tolist()), mask)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelPart:
+    """The voxels of a patch that get one value: ``mask`` (k, j, i), whose first voxel is ``first_kji`` of the grid."""
+
+    value: int
+    first_kji: tuple[int, ...]
+    mask: npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class OfferedAlternative:
@@ -61,6 +82,7 @@ class OfferedAlternative:
     erases : whether it only takes voxels away
     votes : how many members would draw it so, of ``of``; ``of`` is 0 where that is not known
     members : their names
+    prompts : to how many prompts of the user it is the answer; 0 for what members would draw
     """
 
     summary: str
@@ -70,6 +92,7 @@ class OfferedAlternative:
     votes: int = 0
     of: int = 0
     members: tuple[str, ...] = ()
+    prompts: int = 0
 
 
 def offered_in(
@@ -146,21 +169,21 @@ def apply_alternative(
     (save_state or editor_logic.SaveStateForUndo)()
     node = segmentation.node
     with _writing_freely(editor_logic):
-        for value in values:
-            stroke = _stroke(editor_logic, patch, patch.changed & (patch.labels == value))
-            if value:
+        for part in patch.parts():
+            stroke = _stroke(editor_logic, patch.geometry, part)
+            if part.value:
                 mode, segment_id = (
                     editor_logic.ModificationModeAdd,
-                    segmentation.add_structure(schema.labels[value - 1]),
+                    segmentation.add_structure(schema.labels[part.value - 1]),
                 )
             else:
                 mode, segment_id = editor_logic.ModificationModeRemoveAll, node.GetSegmentation().GetNthSegmentID(0)
             editor_logic.ModifySegmentByLabelmap(node, segment_id, stroke, mode, False, False)
 
 
-def _stroke(editor_logic: VtkObject, patch: LabelPatch, mask: npt.NDArray[np.bool_]) -> VtkObject:
-    """The mask as the editor's brush would draw it: on the segmentation's own grid, which the user may have refined."""
-    stroke = image_of(mask, patch.geometry.ijk_to_ras, [start for start, _ in patch.box_kji[::-1]], np.uint8)
+def _stroke(editor_logic: VtkObject, geometry: Geometry, part: LabelPart) -> VtkObject:
+    """The part as the editor's brush would draw it: on the segmentation's own grid, which the user may have refined."""
+    stroke = image_of(part.mask, geometry.ijk_to_ras, part.first_kji[::-1], np.uint8)
     editor_logic.UpdateReferenceGeometryImage()
     grid = editor_logic.GetReferenceGeometryImage()
     if slicer.vtkOrientedImageDataResample.DoGeometriesMatch(stroke, grid):

@@ -28,14 +28,13 @@ class AlternativePreview:
         segmentation = node.GetSegmentation()
         segmentation.RemoveAllSegments()
         schema = case.schema
-        for value in np.unique(patch.labels[patch.changed]).tolist():
-            mask = patch.changed & (patch.labels == value)
-            first_ijk = [start for start, _ in patch.box_kji[::-1]]
+        for part in patch.parts():
             segment = slicer.vtkSegment()
-            color = schema.labels[value - 1].color if value else None
+            color = schema.labels[part.value - 1].color if part.value else None
             segment.SetColor(*((component / 255 for component in color) if color else _ERASED_COLOR))
-            segment.AddRepresentation(BINARY_LABELMAP, image_of(mask, patch.geometry.ijk_to_ras, first_ijk, np.uint8))
-            segmentation.AddSegment(segment, f"value{value}")
+            image = image_of(part.mask, patch.geometry.ijk_to_ras, part.first_kji[::-1], np.uint8)
+            segment.AddRepresentation(BINARY_LABELMAP, image)
+            segmentation.AddSegment(segment, f"value{part.value}")
         node.SetDisplayVisibility(True)
 
     def hide(self) -> None:

@@ -664,6 +664,14 @@
       <translation>Strukturen wählen und die zu prüfenden Bereiche nur in diesen neu suchen</translation>
     </message>
     <message>
+      <source>Rest of case...</source>
+      <translation>Rest des Falls...</translation>
+    </message>
+    <message>
+      <source>Apply to the rest of this case what you have corrected</source>
+      <translation>Ihre Korrekturen auf den Rest dieses Falls anwenden</translation>
+    </message>
+    <message>
       <source>Regions to review, worst first. Choose one to see it in the views; right-click the header for columns</source>
       <translation>Zu prüfende Bereiche, der unsicherste zuerst. Wählen Sie einen, um ihn in den Ansichten zu sehen; Rechtsklick auf die Kopfzeile: Spalten wählen</translation>
     </message>
@@ -772,6 +780,42 @@
       <translation>Die Liste der Bereiche lassen, wie sie ist</translation>
     </message>
     <message>
+      <source>The structure that the click is about; type to search</source>
+      <translation>Die Struktur, um die es beim Klick geht; zum Suchen tippen</translation>
+    </message>
+    <message>
+      <source>Beyond frame</source>
+      <translation>Über den Rahmen</translation>
+    </message>
+    <message>
+      <source>Let the answer reach outside of the region's frame, around the click</source>
+      <translation>Die Antwort darf um den Klick herum über den Rahmen des Bereichs hinausreichen</translation>
+    </message>
+    <message>
+      <source>Remove last</source>
+      <translation>Letzten entfernen</translation>
+    </message>
+    <message>
+      <source>Remove the last click, and answer without it</source>
+      <translation>Den letzten Klick entfernen und ohne ihn antworten</translation>
+    </message>
+    <message>
+      <source>Clear</source>
+      <translation>Leeren</translation>
+    </message>
+    <message>
+      <source>Remove all clicks and their answer; the segmentation stays as it is</source>
+      <translation>Alle Klicks und ihre Antwort entfernen; die Segmentierung bleibt, wie sie ist</translation>
+    </message>
+    <message>
+      <source>Cancel</source>
+      <translation>Abbrechen</translation>
+    </message>
+    <message>
+      <source>End the click, or what is being computed for it (Esc)</source>
+      <translation>Den Klick beenden, oder was für ihn berechnet wird (Esc)</translation>
+    </message>
+    <message>
       <source>Previous</source>
       <translation>Zurück</translation>
     </message>
@@ -816,8 +860,24 @@
       <translation>Ändern</translation>
     </message>
     <message>
-      <source>Correct the region with the Segment Editor, or return to the list (M)</source>
-      <translation>Den Bereich mit dem Segment Editor korrigieren oder zur Liste zurückkehren (M)</translation>
+      <source>Correct the region with the Segment Editor, or return to the list (Shift+D)</source>
+      <translation>Den Bereich mit dem Segment Editor korrigieren, oder zurück zur Liste (Shift+D)</translation>
+    </message>
+    <message>
+      <source>Click</source>
+      <translation>Klick</translation>
+    </message>
+    <message>
+      <source>The next click in a view says: this belongs to the structure (M)</source>
+      <translation>Der nächste Klick in einer Ansicht sagt: Das gehört zur Struktur (M)</translation>
+    </message>
+    <message>
+      <source>Not this</source>
+      <translation>Nicht dies</translation>
+    </message>
+    <message>
+      <source>The next click in a view says: this does not belong to it (Shift+M)</source>
+      <translation>Der nächste Klick in einer Ansicht sagt: Das gehört nicht dazu (Shift+M)</translation>
     </message>
     <message>
       <source>Undo</source>
@@ -1289,6 +1349,57 @@
     </message>
   </context>
   <context>
+    <name>SpreadFace</name>
+    <message>
+      <source>Untick what should stay as it is; a row leads to where its structure changes most</source>
+      <translation>Häkchen weg bei dem, was bleiben soll; eine Zeile führt dorthin, wo sich die Struktur am meisten ändert</translation>
+    </message>
+    <message>
+      <source>Structure</source>
+      <translation>Struktur</translation>
+    </message>
+    <message>
+      <source>+ mL</source>
+      <translation>+ mL</translation>
+    </message>
+    <message>
+      <source>- mL</source>
+      <translation>- mL</translation>
+    </message>
+    <message>
+      <source>Apply</source>
+      <translation>Anwenden</translation>
+    </message>
+    <message>
+      <source>Change the ticked structures in the rest of the case; Undo takes it back</source>
+      <translation>Die Strukturen mit Häkchen im Rest des Falls ändern; Rückgängig nimmt es zurück</translation>
+    </message>
+    <message>
+      <source>Tick all</source>
+      <translation>Alle</translation>
+    </message>
+    <message>
+      <source>Tick all structures</source>
+      <translation>Häkchen bei allen Strukturen setzen</translation>
+    </message>
+    <message>
+      <source>Untick all</source>
+      <translation>Alle abwählen</translation>
+    </message>
+    <message>
+      <source>Untick all structures</source>
+      <translation>Häkchen bei allen Strukturen wegnehmen</translation>
+    </message>
+    <message>
+      <source>Cancel</source>
+      <translation>Abbrechen</translation>
+    </message>
+    <message>
+      <source>Back to the list; nothing changes</source>
+      <translation>Zurück zur Liste; nichts ändert sich</translation>
+    </message>
+  </context>
+  <context>
     <name>panel.alternatives</name>
     <message>
       <source>{what}
@@ -1301,16 +1412,24 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
       <translation>Hier gibt es keine Alternativen.</translation>
     </message>
     <message>
-      <source>{structure} ({members})</source>
-      <translation>{structure} ({members})</translation>
-    </message>
-    <message>
       <source>nothing here</source>
       <translation>hier nichts</translation>
     </message>
     <message>
+      <source>{structure} ({members})</source>
+      <translation>{structure} ({members})</translation>
+    </message>
+    <message>
       <source>as it is now</source>
       <translation>wie jetzt</translation>
+    </message>
+    <message>
+      <source>Your click: {structure}</source>
+      <translation>Ihr Klick: {structure}</translation>
+    </message>
+    <message>
+      <source>Your {count} clicks: {structure}</source>
+      <translation>Ihre {count} Klicks: {structure}</translation>
     </message>
     <message>
       <source>{votes} of {all} members</source>
@@ -2189,6 +2308,18 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
       <translation>wieder öffnen: die Entscheidung zurücknehmen</translation>
     </message>
     <message>
+      <source>click: this belongs to the structure; the answer is the first alternative</source>
+      <translation>Klick: das gehört zur Struktur; die Antwort ist die erste Alternative</translation>
+    </message>
+    <message>
+      <source>click: this does not belong to it</source>
+      <translation>Klick: das gehört nicht dazu</translation>
+    </message>
+    <message>
+      <source>end the click, or what is being computed for it</source>
+      <translation>den Klick beenden, oder was für ihn berechnet wird</translation>
+    </message>
+    <message>
       <source>edit with the Segment Editor, and back to the list</source>
       <translation>mit dem Segment Editor bearbeiten, und zurück zur Liste</translation>
     </message>
@@ -2547,6 +2678,17 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     </message>
   </context>
   <context>
+    <name>panel.prompt_structure</name>
+    <message>
+      <source>automatic: {structure}</source>
+      <translation>automatisch: {structure}</translation>
+    </message>
+    <message>
+      <source>automatic: where you click</source>
+      <translation>automatisch: wo Sie klicken</translation>
+    </message>
+  </context>
+  <context>
     <name>panel.question</name>
     <message>
       <source>ActiveSeg</source>
@@ -2578,6 +2720,104 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     <message>
       <source>Ready, with the weights in {folder} ({licence}).</source>
       <translation>Bereit, mit den Gewichten in {folder} ({licence}).</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.refining</name>
+    <message>
+      <source>The next click in a view says: this belongs to the structure (M)</source>
+      <translation>Der nächste Klick in einer Ansicht sagt: Das gehört zur Struktur (M)</translation>
+    </message>
+    <message>
+      <source>The next click in a view says: this does not belong to it (Shift+M)</source>
+      <translation>Der nächste Klick in einer Ansicht sagt: Das gehört nicht dazu (Shift+M)</translation>
+    </message>
+    <message>
+      <source>That lies outside of the region's frame, and of all other regions.</source>
+      <translation>Das liegt außerhalb vom Rahmen des Bereichs und von allen anderen Bereichen.</translation>
+    </message>
+    <message>
+      <source>Answer there</source>
+      <translation>Dort antworten</translation>
+    </message>
+    <message>
+      <source>Computing...</source>
+      <translation>Wird berechnet...</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.refining_texts</name>
+    <message>
+      <source>Click</source>
+      <translation>Klick</translation>
+    </message>
+    <message>
+      <source>Scribble</source>
+      <translation>Strich</translation>
+    </message>
+    <message>
+      <source>Lasso</source>
+      <translation>Lasso</translation>
+    </message>
+    <message>
+      <source>Box</source>
+      <translation>Kasten</translation>
+    </message>
+    <message>
+      <source>Click in a view</source>
+      <translation>In Ansicht klicken</translation>
+    </message>
+    <message>
+      <source>Draw in a view</source>
+      <translation>In Ansicht zeichnen</translation>
+    </message>
+    <message>
+      <source>Draw around it</source>
+      <translation>Umfahren</translation>
+    </message>
+    <message>
+      <source>Drag over it</source>
+      <translation>Darüberziehen</translation>
+    </message>
+    <message>
+      <source>1 click: {structure}</source>
+      <translation>1 Klick: {structure}</translation>
+    </message>
+    <message>
+      <source>{count} clicks: {structure}</source>
+      <translation>{count} Klicks: {structure}</translation>
+    </message>
+    <message>
+      <source>Best answer for this model</source>
+      <translation>Beste Antwort für dieses Modell</translation>
+    </message>
+    <message>
+      <source>By the network's features</source>
+      <translation>Nach Merkmalen des Netzes</translation>
+    </message>
+    <message>
+      <source>By edges in the image</source>
+      <translation>Nach Kanten im Bild</translation>
+    </message>
+    <message>
+      <source>By nnInteractive</source>
+      <translation>Mit nnInteractive</translation>
+    </message>
+    <message>
+      <source>Not now: there is no segmentation that ActiveSeg made.</source>
+      <translation>Jetzt nicht: Es gibt keine Segmentierung, die ActiveSeg gemacht hat.</translation>
+    </message>
+    <message>
+      <source>Not now: its CT is no longer in the scene.</source>
+      <translation>Jetzt nicht: Ihr CT ist nicht mehr in der Szene.</translation>
+    </message>
+    <message>
+      <source>Not now: this is a quick preview.</source>
+      <translation>Jetzt nicht: Das ist eine schnelle Vorschau.</translation>
+    </message>
+    <message>
+      <source>Not here: it is not known which model has made it.</source>
+      <translation>Hier nicht: Es ist nicht bekannt, welches Modell sie gemacht hat.</translation>
     </message>
   </context>
   <context>
@@ -3039,6 +3279,65 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     <message>
       <source>There is no such folder of wheels.</source>
       <translation>Diesen Ordner mit Wheels gibt es nicht.</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.spreading</name>
+    <message>
+      <source>Apply to the rest of this case what you have corrected</source>
+      <translation>Ihre Korrekturen auf den Rest dieses Falls anwenden</translation>
+    </message>
+    <message>
+      <source>It needs {count} regions that you accepted or corrected, at least one of them corrected.</source>
+      <translation>Dafür braucht es {count} Bereiche, die Sie akzeptiert oder korrigiert haben, davon mindestens einen korrigierten.</translation>
+    </message>
+    <message>
+      <source>Apply to the rest...</source>
+      <translation>Auf den Rest anwenden...</translation>
+    </message>
+    <message>
+      <source>{count} regions are corrected. What you corrected can be applied to the rest of this case.</source>
+      <translation>{count} Bereiche sind korrigiert. Ihre Korrekturen können auf den Rest dieses Falls angewendet werden.</translation>
+    </message>
+    <message>
+      <source>Learning from the regions that you accepted and corrected...</source>
+      <translation>Lernen aus den Bereichen, die Sie akzeptiert und korrigiert haben...</translation>
+    </message>
+    <message>
+      <source>Nothing would improve in the rest of this case: it stays as it is.</source>
+      <translation>Im Rest dieses Falls würde nichts besser: Er bleibt, wie er ist.</translation>
+    </message>
+    <message>
+      <source>1 structure was changed in the rest of this case.</source>
+      <translation>1 Struktur wurde im Rest dieses Falls geändert.</translation>
+    </message>
+    <message>
+      <source>{count} structures were changed in the rest of this case.</source>
+      <translation>{count} Strukturen wurden im Rest dieses Falls geändert.</translation>
+    </message>
+    <message>
+      <source>Undo</source>
+      <translation>Rückgängig</translation>
+    </message>
+    <message>
+      <source>{count} new regions to review.</source>
+      <translation>{count} neue zu prüfende Bereiche.</translation>
+    </message>
+    <message>
+      <source>1 new region to review.</source>
+      <translation>1 neuer zu prüfender Bereich.</translation>
+    </message>
+    <message>
+      <source>Regions that you accepted or corrected stay as they are.</source>
+      <translation>Bereiche, die Sie akzeptiert oder korrigiert haben, bleiben, wie sie sind.</translation>
+    </message>
+    <message>
+      <source>This would change in the rest of the case:</source>
+      <translation>Das würde sich im Rest des Falls ändern:</translation>
+    </message>
+    <message>
+      <source>Expected where you have not corrected: Dice +{points} points.</source>
+      <translation>Erwartet, wo Sie nicht korrigiert haben: Dice +{points} Punkte.</translation>
     </message>
   </context>
   <context>
