@@ -263,7 +263,7 @@ def _patch_of(result: RefineResult, geometry: Geometry, box_kji: Box) -> LabelPa
         or arrays["changed"].dtype != bool
         or arrays["labels"].dtype.kind not in "iu"
     ):
-        raise EngineError("The engine's answer to the prompt is damaged.", "Click again.")
+        raise EngineError("The engine's answer to the prompt is damaged.", "Try again.")
     return LabelPatch(geometry, box_kji, arrays["labels"], arrays["changed"])
 
 
@@ -274,5 +274,5 @@ def _check(patch: LabelPatch, labels: npt.NDArray[Any], value: int, structures: 
     loses = (then == 0) & (now == value)
     if not (gains | loses).all():
         raise EngineError(
-            "The engine's answer changes other structures than the one that was asked about.", "Click again."
+            "The engine's answer changes other structures than the one that was asked about.", "Try again."
         )

@@ -183,7 +183,7 @@ def voxels_of(drawn: Drawn, kind: PromptKind, ct_node: Node) -> tuple[tuple[int,
     whole = np.rint(found)
     inside = ((whole >= 0) & (whole <= last)).all(axis=1)
     if not inside.any():
-        raise InputError("That place lies outside of the CT.", "Click where the CT is shown.")
+        raise InputError("That place lies outside of the CT.", "Point at a place within the CT.")
     if kind is PromptKind.POINT:
         whole = whole[:1]
     else:
