@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from called_command import activeseg
 
 from activeseg.io.images import read_label_map, read_volume, write_volume
 from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry
-
-
-def activeseg(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "activeseg.cli", *map(str, arguments)]
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **variables}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 @pytest.fixture(scope="module")

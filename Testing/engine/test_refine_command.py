@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli_segment import activeseg
+from called_command import activeseg
 
 from activeseg.core.geometry import slices_of
 from activeseg.core.volume import Volume

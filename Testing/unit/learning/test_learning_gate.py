@@ -11,7 +11,7 @@ from activeseg.learning.project.gate import (
     CASES_FOR_BOOTSTRAP,
     FORGETTING_MARGIN,
     MARGIN,
-    Kept,
+    OldSkill,
     Verdict,
     judge,
     kept_of,
@@ -74,7 +74,7 @@ def test_a_mean_that_does_not_rise_is_refused(after: float) -> None:
     assert not verdict.structures[0].falls
 
 
-def kept(fall: float, cases: int = 2) -> Kept:
+def kept(fall: float, cases: int = 2) -> OldSkill:
     """What a version keeps on replayed images of which the parent's own result is the reference."""
     parent = {f"CT_{number:04d}": {"liver": 1.0, "spleen": 1.0} for number in range(cases)}
     found = kept_of(parent, {case: {"liver": 1.0, "spleen": 1.0 - 2 * fall} for case in parent})

@@ -44,7 +44,7 @@ class StructureVerdict:
 
 
 @dataclass(frozen=True)
-class Kept:
+class OldSkill:
     """What a version kept of what its parent can do: mean Dice of both on held-out replayed images.
 
     See ``measuring/forgetting.py`` for what it is compared with. ``before`` is 1 where that is the parent's own result.
@@ -82,11 +82,11 @@ class Verdict:
     after: Annotated[float, ANY_NUMBER] | None
     structures: tuple[StructureVerdict, ...]
     unmeasured: tuple[str, ...]
-    kept: Kept | None = field(default=None, metadata=if_missing(None))
+    kept: OldSkill | None = field(default=None, metadata=if_missing(None))
 
 
 def judge(
-    parent: CaseDice, child: CaseDice, names: Sequence[str], margin: float = MARGIN, kept: Kept | None = None
+    parent: CaseDice, child: CaseDice, names: Sequence[str], margin: float = MARGIN, kept: OldSkill | None = None
 ) -> Verdict:
     """Compare two versions on the same held-out cases.
 
@@ -125,7 +125,7 @@ def judge(
     )
 
 
-def kept_of(parent: CaseDice, child: CaseDice, margin: float = FORGETTING_MARGIN) -> Kept | None:
+def kept_of(parent: CaseDice, child: CaseDice, margin: float = FORGETTING_MARGIN) -> OldSkill | None:
     """Means over the structures, each of them over the cases that show it; None when nothing was measured.
 
     Parameters
@@ -138,10 +138,10 @@ def kept_of(parent: CaseDice, child: CaseDice, margin: float = FORGETTING_MARGIN
     if not found:
         return None
     before, after = (float(np.mean([getattr(one, side) for one in found])) for side in ("before", "after"))
-    return Kept(before, after, len(parent), margin)
+    return OldSkill(before, after, len(parent), margin)
 
 
-def _told(kept: Kept | None) -> str:
+def _told(kept: OldSkill | None) -> str:
     if kept is None:
         return "What it forgot was not measured: no replayed image is held out."
     return f"On replayed images it goes from {kept.before:.3f} to {kept.after:.3f}, which is allowed."

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from activeseg.core.records import Within
-from activeseg.learning.project.gate import CaseDice, Kept, kept_of
+from activeseg.learning.project.gate import CaseDice, OldSkill, kept_of
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
 """Of what was learnt, tried in this order; 1 is the version as it was trained."""
@@ -34,7 +34,7 @@ class Chosen:
     child: CaseDice = field(default_factory=dict)
     tried: Mapping[str, float] = field(default_factory=dict)
 
-    def kept(self, margin: float) -> Kept | None:
+    def kept(self, margin: float) -> OldSkill | None:
         """For the gate."""
         return kept_of(self.parent, self.child, margin)
 
