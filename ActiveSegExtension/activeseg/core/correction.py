@@ -87,7 +87,7 @@ class Region(RegionReview):
     center_ras
         Where views should jump to, mm: the middle of the uncertain core; it lies in the box.
     score
-        Mean excess uncertainty over a box of the largest size, 0..1.
+        Mean doubt over a box of the largest size, 0..1.
     structures
         Names of the uncertain structures, most affected first; empty where only background is.
     size_voxels, size_mm3

@@ -12,7 +12,7 @@ from scipy.ndimage import uniform_filter
 
 from activeseg.core.geometry import Box, FloatArray, Geometry, index_map
 from activeseg.core.votes import GridVotes
-from activeseg.review.excess_uncertainty import Doubt
+from activeseg.review.doubt import Doubt
 
 _BLOCK_MM = 4.0  # doubt is summed over blocks of this size before it is averaged over a box
 _CORE = 0.25  # the core is what has more than this doubt
@@ -32,7 +32,6 @@ class Search:
     ----------
     body_share : all boxes together are at most this part of the body
     smallest_mm, largest_mm : sides of a box
-    shell : how much of the surfaces' normal uncertainty is taken off (1 = all, 0 = none)
     turn : a structure's doubt counts this much less for each region that it has already
     favour_small : a structure's doubt is divided by its volume to this power
     smooth : whether doubt is averaged over a box before the worst place is sought (off: the worst voxel)
@@ -41,7 +40,6 @@ class Search:
     body_share: float = 0.10
     smallest_mm: float = 20.0
     largest_mm: float = 60.0
-    shell: float = 1.0
     turn: float = 0.7
     favour_small: float = 0.3
     smooth: bool = True

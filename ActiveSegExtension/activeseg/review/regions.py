@@ -15,7 +15,7 @@ from activeseg.core.geometry import Geometry, box_on, slices_of
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes, Segmented
 from activeseg.review.alternatives import Alternative, find_alternatives
-from activeseg.review.excess_uncertainty import Doubt, doubt_of
+from activeseg.review.doubt import Doubt, doubt_of
 from activeseg.review.region_reason import doubt_share, reason_of
 from activeseg.review.region_search import DEFAULT_SEARCH, Place, Search, choose_places
 
@@ -66,7 +66,7 @@ def find_regions(
     wanted = [segmented.schema.named(name).value for name in focus] or range(len(segmented.schema) + 1)
     if body_mm3 is None:
         body_mm3 = float(np.count_nonzero(segmented.labels)) * ct_geometry.voxel_mm3
-    doubt = doubt_of(grid, uncertainty, search.shell)
+    doubt = doubt_of(grid, uncertainty)
     places = choose_places(doubt, grid, ct_geometry, wanted, count, body_mm3, search)
     used = measure or grid.default_measure
     return tuple(

@@ -23,9 +23,7 @@ from activeseg.core.correction import RegionReason, RegionState
 from activeseg.core.errors import InputError
 from activeseg.core.geometry import Geometry
 from activeseg.core.volume import Volume
-from activeseg.core.votes import Segmented
 from activeseg.predictions.region_files import read_regions, write_regions
-from activeseg.review.region_search import Search
 from activeseg.review.regions import FoundRegion, body_volume_mm3, find_regions
 from activeseg.review.uncertainty import measures_from_votes
 
@@ -75,35 +73,7 @@ def test_blobs_of_error_win_over_boundaries() -> None:
     assert np.mean(in_boxes) >= 5 * np.mean(volume)
 
 
-def shell_and_blob() -> tuple[Segmented, tuple[int, int, int]]:
-    """Two organs with evenly uncertain surfaces, and a certain one with a blob of that uncertainty inside."""
-    shape, center = (56, 56, 56), (12, 42, 42)
-    labels = np.zeros(shape, np.uint8)
-    uncertainty = np.zeros(shape, np.float32)
-    for value, middle, radius in ((LIVER, (34, 22, 26), 16), (SPLEEN, center, 9), (KIDNEY, (10, 12, 10), 7)):
-        labels[ball(shape, middle, radius)] = value
-        if value != SPLEEN:
-            uncertainty += surface_glow(labels == value, 0.6)
-    uncertainty[ball(shape, center, 3)] = 0.6
-    segmented = segmented_from([labels] * 4, geometry_of(shape, 2.0))
-    return replace(segmented, grid=replace(segmented.grid, variance=uncertainty)), center
-
-
-def test_an_evenly_uncertain_surface_is_not_worth_a_look_but_a_blob_is() -> None:
-    segmented, center = shell_and_blob()
-    found = find_regions(segmented, segmented.grid.geometry, body_mm3=3e6)
-    assert holds(found[0], center)
-    assert found[0].structures == ("spleen",)
-    assert all(region.score < 0.2 * found[0].score for region in found[1:])
-
-
-def test_without_the_shell_taken_off_the_surface_would_win() -> None:
-    segmented, center = shell_and_blob()
-    found = find_regions(segmented, segmented.grid.geometry, body_mm3=3e6, search=Search(shell=0))
-    assert not holds(found[0], center)
-
-
-def test_a_structure_that_is_doubtful_all_around_does_not_pass_for_normal() -> None:
+def test_a_structure_that_is_doubtful_all_around_comes_before_those_with_faint_surfaces() -> None:
     shape = (48, 48, 48)
     labels = np.zeros(shape, np.uint8)
     uncertainty = np.zeros(shape, np.float32)
