@@ -24,6 +24,7 @@ from .keys_card import KeysCard
 from .refining import Prompting
 from .region_table import Colors, RegionList, size_text, structures_text
 from .section import Panel, Section
+from .shape_warnings import ShapeWarnings
 from .spreading import SpreadFace
 from .steps import Mark, Step, StepState
 from .undoing import Undoing
@@ -45,6 +46,7 @@ class ReviewSection(Section):
         self.heat_map = HeatMap(panel)
         self.focus = FocusFace(panel, self._relisted)
         self.spread = SpreadFace(panel, self._relisted)
+        self.shapes = ShapeWarnings(panel, self._remember_views)
         self.view_3d = View3D(panel)
         self.undoing = Undoing(panel, self._decision_changed)
         self.prompting = Prompting(panel, self._answered, self._prompted_in)
@@ -83,6 +85,7 @@ class ReviewSection(Section):
         self._say_what_is_chosen(case, node.segmentation)
         self.focus.update()
         self.spread.update(case)
+        self.shapes.update(case)
         self.heat_map.update(case)
         self.update_regions()
         if is_new and any(button.hasFocus() for button in (self._ui.segmentStep, self._ui.reviewStep)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 import slicer
@@ -47,6 +49,13 @@ def geometry_of(volume_node: Node) -> Geometry:
 def put_under_transform_of(node: Node, other: Node) -> None:
     """Give ``node`` the same parent transform as ``other`` (or none)."""
     node.SetAndObserveTransformNodeID(other.GetTransformNodeID())
+
+
+def to_world(node: Node, point_ras: Iterable[float]) -> tuple[float, float, float]:
+    """A point in a node's own coordinates in those of the scene, through all its parent transforms."""
+    world = [0.0, 0.0, 0.0]
+    node.TransformPointToWorld(list(point_ras), world)
+    return world[0], world[1], world[2]
 
 
 def transform_between(node: Node, other: Node) -> FloatArray | VtkObject:

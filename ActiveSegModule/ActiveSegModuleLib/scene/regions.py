@@ -19,8 +19,8 @@ from activeseg.core.records import damaged, from_json
 
 from ..slicer_types import Node, Scene, VtkObject
 from .hierarchy import place_under
-from .placement import put_under_transform_of, vtk_matrix
-from .views import center_on, look_at, slice_nodes
+from .placement import put_under_transform_of, to_world, vtk_matrix
+from .views import put_crosshair, show_around
 
 COLUMNS = ("Region", "Structures", "Score", "Size (ml)", "State", "R (mm)", "A (mm)", "S (mm)")
 _CT_ROLE = "ActiveSeg.CT"
@@ -63,7 +63,7 @@ class RegionTable:
                 r.score,
                 r.size_mm3 / 1000,
                 str(r.state),
-                *_to_world(ct_node, r.center_ras),
+                *to_world(ct_node, r.center_ras),
             )
             for r in listed
         ]
@@ -134,7 +134,7 @@ class RegionTable:
 
     def center_world(self, number: int) -> tuple[float, float, float]:
         """The region's centre in RAS mm of the scene, after the CT's parent transforms as they are now."""
-        return _to_world(self.ct_node, self.region(number).center_ras)
+        return to_world(self.ct_node, self.region(number).center_ras)
 
     def update_centers(self) -> None:
         """Write the centres again, after the CT was moved by a transform."""
@@ -149,22 +149,17 @@ class RegionTable:
         views towards it; without, only the slices move. The crosshair, where it is shown, goes there in any case.
         """
         scene, center = self.node.GetScene(), self.center_world(number)
-        crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-        if crosshair is not None:
-            crosshair.SetCrosshairRAS(*center)
-        if not frame:
+        if frame:
+            show_around(scene, center, max(_SMALLEST_VIEW_MM, max(self._box_mm(number)) * _AROUND))
+        else:
+            put_crosshair(scene, center)
             slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *center, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
-            return
-        longest = max(self._box_mm(number))
-        for slice_node in slice_nodes(scene):
-            center_on(slice_node, center, max(_SMALLEST_VIEW_MM, longest * _AROUND))
-        look_at(scene, center)
 
     def corners_world(self, number: int) -> FloatArray:
         """The corners of the region's box, (8, 3), RAS mm of the scene."""
         spans = [(start - 0.5, stop - 0.5) for start, stop in self.region(number).box_kji]
         corners_ijk = np.array([[i, j, k] for k in spans[0] for j in spans[1] for i in spans[2]])
-        return np.array([_to_world(self.ct_node, ras) for ras in self.geometry.ras_of_ijk(corners_ijk)])
+        return np.array([to_world(self.ct_node, ras) for ras in self.geometry.ras_of_ijk(corners_ijk)])
 
     def _box_mm(self, number: int) -> tuple[float, ...]:
         """The lengths of the region's box."""
@@ -275,12 +270,6 @@ def _geometry_in(text: str) -> Geometry:
 def _region(entry: Mapping[str, Any]) -> Region:
     with damaged(InputError, "The region", "Choose the regions.json of a prediction."):
         return from_json(Region, entry)
-
-
-def _to_world(node: Node, point_ras: Iterable[float]) -> tuple[float, float, float]:
-    world = [0.0, 0.0, 0.0]
-    node.TransformPointToWorld(list(point_ras), world)
-    return world[0], world[1], world[2]
 
 
 def _column(name: str, values: list[Any]) -> VtkObject:

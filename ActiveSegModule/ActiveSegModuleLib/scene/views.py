@@ -61,6 +61,21 @@ def center_on(slice_node: Node, point_ras: Sequence[float], shorter_side_mm: flo
     slice_node.EndModify(was_modifying)
 
 
+def show_around(scene: Scene, point_ras: Sequence[float], shorter_side_mm: float) -> None:
+    """Show a point (RAS mm of the scene) in all views: slices at that zoom, 3D turned towards it, and the crosshair."""
+    put_crosshair(scene, point_ras)
+    for slice_node in slice_nodes(scene):
+        center_on(slice_node, point_ras, shorter_side_mm)
+    look_at(scene, point_ras)
+
+
+def put_crosshair(scene: Scene, point_ras: Sequence[float]) -> None:
+    """Where it is shown."""
+    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is not None:
+        crosshair.SetCrosshairRAS(*point_ras)
+
+
 def slice_nodes(scene: Scene) -> list[Node]:
     """The vtkMRMLSliceNodes of a scene."""
     nodes = scene.GetNodesByClass("vtkMRMLSliceNode")

@@ -644,6 +644,10 @@
       <translation>Die zu prüfende Segmentierung; eine, die ActiveSeg erzeugt hat</translation>
     </message>
     <message>
+      <source>Structures with an unusual shape, as they were predicted. Choose what is unusual to see it in the views</source>
+      <translation>Strukturen mit auffälliger Form, wie sie vorhergesagt wurden. Wählen Sie eine Auffälligkeit, um sie in den Ansichten zu sehen</translation>
+    </message>
+    <message>
       <source>Structure</source>
       <translation>Struktur</translation>
     </message>
@@ -3260,6 +3264,45 @@ Weiß: wie jetzt; gelb: die Alternative.</translation>
     <message>
       <source>set up</source>
       <translation>einrichten</translation>
+    </message>
+  </context>
+  <context>
+    <name>panel.shape_warnings</name>
+    <message>
+      <source>Unusual: {structure}</source>
+      <translation>Auffällig: {structure}</translation>
+    </message>
+    <message>
+      <source>Unusual: {count} structures</source>
+      <translation>Auffällig: {count} Strukturen</translation>
+    </message>
+    <message>
+      <source>{value} mL instead of {low} to {high} mL</source>
+      <translation>{value} mL statt {low} bis {high} mL</translation>
+    </message>
+    <message>
+      <source>solidity {value} instead of {low} to {high}</source>
+      <translation>Solidität {value} statt {low} bis {high}</translation>
+    </message>
+    <message>
+      <source>one piece</source>
+      <translation>ein Teil</translation>
+    </message>
+    <message>
+      <source>two pieces</source>
+      <translation>zwei Teile</translation>
+    </message>
+    <message>
+      <source>{count} pieces</source>
+      <translation>{count} Teile</translation>
+    </message>
+    <message>
+      <source>{low} to {high}</source>
+      <translation>{low} bis {high}</translation>
+    </message>
+    <message>
+      <source>{pieces} instead of {usual}</source>
+      <translation>{pieces} statt {usual}</translation>
     </message>
   </context>
   <context>
