@@ -230,6 +230,7 @@ VIEW_ONLY = {
     "slice_views": "where refining finds Slicer's views",
     "project_cases": "the cases of logic/project",
     "training_plan": "the plan of logic/training",
+    "shape_warnings": "a button for scene/shape_warnings",
     "tables": "fills tables, and writes reports as HTML",
 }
 """Files of the panel without logic of their own, and why."""
