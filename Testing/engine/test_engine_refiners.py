@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from nninteractive_standin import write_standin
-from running_engine import WatchedEngine
+from running_engine import WatchedEngine, array_message, noise_ct
 
 from activeseg.client.launch import engine_environment
 from activeseg.core.errors import ActiveSegError
@@ -23,6 +24,11 @@ def engine(tmp_path: Path) -> Iterator[WatchedEngine]:
     (tmp_path / "user").mkdir()
     with WatchedEngine(tmp_path / "home", environment={**engine_environment(), **own}) as made:
         yield made
+
+
+def saved(path: Path, array: np.ndarray) -> str:
+    np.save(path, array)
+    return str(path)
 
 
 def told(answer: Any) -> Any:
@@ -48,6 +54,37 @@ def test_weights_are_chosen_their_licence_confirmed_and_another_one_is_not(
         engine.do("refiners.confirm", {**given, "licence_sha256": "0" * 64})
     assert told(engine.do("refiners.list"))["state"] == "licence"
     assert told(engine.do("refiners.confirm", given))["state"] == "ready"
+
+
+def test_a_prompt_is_answered_and_nothing_that_the_package_prints_is_among_the_messages(
+    engine: WatchedEngine, tmp_path: Path
+) -> None:
+    folder = write_standin(tmp_path / "weights")
+    found = told(engine.do("refiners.add", {"name": "nninteractive", "folder": str(folder)}))
+    engine.do("refiners.confirm", {"name": "nninteractive", "licence_sha256": found["licence_sha256"]})
+    ct = noise_ct()
+    labels = np.zeros(ct.array.shape, np.uint8)
+    opened = engine.do(
+        "refine.open",
+        {
+            "image": array_message(tmp_path / "ct.npy", ct),
+            "model": "hounsfield",
+            "predicted": saved(tmp_path / "labels.npy", labels),
+        },
+    )
+    assert opened["refiners"] == ["walker", "nninteractive"]
+    asked = {
+        "session": opened["session"],
+        "labels": saved(tmp_path / "box.npy", labels[4:36, 8:40, 8:40]),
+        "box_kji": [[4, 36], [8, 40], [8, 40]],
+        "prompts": [{"kind": "point", "structure": "bone", "points_kji": [[20, 24, 24]]}],
+        "refiner": "nninteractive",
+    }
+    for _ in range(2):
+        answer = engine.do("refine", asked)
+        assert answer["refiner"] == "nninteractive"
+        assert list(answer["alternative"]["gains"]) == ["bone"]
+    assert not [line for line in engine.printed() if "interaction" in line or "session initialized" in line]
 
 
 @pytest.mark.parametrize(

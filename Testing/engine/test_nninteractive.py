@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,12 @@ from nninteractive_standin import write_standin
 from activeseg.core.errors import DeviceError, InputError, ModelError
 from activeseg.core.geometry import Box, Geometry, slices_of
 from activeseg.core.labels import LabelSchema
+from activeseg.core.progress import Progress
 from activeseg.core.prompt import Prompt, PromptKind
 from activeseg.core.segmenter import Settings
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes
+from activeseg.corrections.live_case import LiveCase
 from activeseg.refiners.base import RefinableCase
 from activeseg.refiners.choosing import available, refiner_named
 from activeseg.refiners.nninteractive import NnInteractiveRefiner
@@ -204,14 +207,29 @@ def test_large_images_have_compressed_prompts_and_the_same_answer(
     assert packed.memory_bytes < plain.memory_bytes
 
 
-def test_a_structure_is_refined_without_a_prompt(refiner: NnInteractiveRefiner, case: RefinableCase) -> None:
-    now = labels()
-    found = refiner.refine_without_prompt(case, now, BOX, "liver")
-    assert found.changed.any()
-    assert not found.changed[now == 2].any()
-    assert set(found.gains) | set(found.loses) == {"liver"}
+def test_without_a_prompt_the_outline_itself_is_refined(case: RefinableCase, weights: Path) -> None:
+    session, now = InteractiveSession.load(check_folder(weights), "cpu"), labels() == 1
+    found = session.answer(case.ct, now, BOX, ())
+    assert found.any()
+    assert (found != now).any()
     with pytest.raises(InputError, match="nothing to refine"):
-        refiner.refine_without_prompt(case, np.zeros_like(now), BOX, "liver")
+        session.answer(case.ct, np.zeros_like(now), BOX, ())
+
+
+def test_a_case_keeps_it_for_the_next_prompt(
+    refiner: NnInteractiveRefiner, case: RefinableCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, loaded = InteractiveSession.load, []
+
+    def load(*given: Any) -> InteractiveSession:
+        loaded.append(given[1:])
+        return genuine(*given)
+
+    monkeypatch.setattr(InteractiveSession, "load", load)
+    live = LiveCase({"CT": case.ct}, case.schema, np.zeros(SHAPE, np.uint8), None, Settings("cpu", threads=1))
+    for _ in range(2):
+        assert live.refine(*ASKED, Progress(), "nninteractive").members == ("nninteractive",)
+    assert loaded == [("cpu", 1)]
 
 
 @pytest.mark.parametrize(

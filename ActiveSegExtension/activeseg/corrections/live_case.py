@@ -24,7 +24,7 @@ from activeseg.core.segmenter import Segmenter, Settings
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes, Member, MemberKind, Segmented
 from activeseg.refiners.adapted_votes import adapted_votes
-from activeseg.refiners.base import RefinableCase
+from activeseg.refiners.base import RefinableCase, Refiner
 from activeseg.refiners.choosing import AUTO, available, refiner_named
 from activeseg.refiners.spreading import Spread, SpreadCase, spread
 from activeseg.review.alternatives import Alternative
@@ -57,6 +57,8 @@ class LiveCase:
     settings: Settings = field(default_factory=Settings)
     whole: GridVotes | None = None
     _near: tuple[Box, GridVotes] | None = field(default=None, repr=False)
+    _answering: dict[str, Refiner] = field(default_factory=dict, repr=False)
+    """By their names; one with a network of its own keeps it for the next prompt."""
 
     def __post_init__(self) -> None:
         if self.segmenter is not None and self.segmenter.schema.names != self.schema.names:
@@ -139,9 +141,10 @@ class LiveCase:
             votes = _undecided(labels, self.geometry.cropped(box_kji), meant)
         else:
             votes = self.votes_in(box_kji, progress)
-        case = RefinableCase(self.ct, self.schema, votes)
+        case = RefinableCase(self.ct, self.schema, votes, self.settings)
         progress("refine", 0.5)
-        return refiner_named(refiner, case).refine(case, labels, box_kji, prompts)
+        made = refiner_named(refiner, case)
+        return self._answering.setdefault(made.name, made).refine(case, labels, box_kji, prompts)
 
     def spread(self, labels: LabelMap, regions: Sequence[RegionReview], progress: Progress) -> Spread:
         """Learn from the reviewed regions, and propose labels for the rest; ``labels`` (k, j, i) are those of now.

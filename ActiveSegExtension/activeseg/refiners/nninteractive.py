@@ -7,11 +7,9 @@ people said about other structures with points and scribbles is told to it as *n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from activeseg.core.geometry import Box
@@ -19,7 +17,7 @@ from activeseg.core.prompt import Prompt, PromptKind
 from activeseg.core.segmenter import Settings
 from activeseg.refiners.base import RefinableCase
 from activeseg.refiners.question import answer, question_of
-from activeseg.review.alternatives import Alternative, alternative_of
+from activeseg.review.alternatives import Alternative
 from activeseg.segmenters.nninteractive.weights import standing
 
 if TYPE_CHECKING:
@@ -58,21 +56,6 @@ class NnInteractiveRefiner:
         found = session.answer(case.ct, labels == asked.value, box_kji, _told(prompts))
         part = tuple(slice(a - c, b - c) for (a, b), (c, _) in zip(asked.part_kji, box_kji, strict=True))
         return answer(case, labels, box_kji, asked, found[part], self.name)
-
-    def refine_without_prompt(
-        self, case: RefinableCase, labels: npt.NDArray[Any], box_kji: Box, structure: str
-    ) -> Alternative:
-        """What nnInteractive makes of a structure as it is now: what it gains is background, what it loses becomes it.
-
-        Raises as ``refine``, and InputError where the structure is not in the box.
-        """
-        value = case.schema.named(structure).value
-        own = labels == value
-        found = self._session(case.settings).answer(case.ct, own, box_kji, ())
-        gains, loses = found & (labels == 0), own & ~found
-        other = np.where(gains, value, np.where(loses, 0, labels)).astype(labels.dtype)
-        voxel_mm3 = case.ct.geometry.voxel_mm3
-        return replace(alternative_of([self.name], labels, other, gains | loses, case.schema, voxel_mm3), votes=0)
 
     def _session(self, settings: Settings) -> InteractiveSession:
         """The session on the weights as they are now. Raises ModelError, DeviceError."""
