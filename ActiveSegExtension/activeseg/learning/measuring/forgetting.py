@@ -28,8 +28,8 @@ from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import Prediction
 
 AT_A_COIN_TOSS = 0.3
-"""Where the parent is undecided between two structures and the child differs, the parent is right in two of three voxels
-(measured)."""
+"""Where the parent is undecided between two structures and the child differs, the parent is right in two of three
+voxels (measured)."""
 
 
 @dataclass(frozen=True)
