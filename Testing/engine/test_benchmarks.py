@@ -22,9 +22,13 @@ WRONG = {
     "forgetting.py": [["--json", NOWHERE], ["--seeds", "0"]],
     "learning_curve.py": [["--json", NOWHERE], ["--counts", "x"]],
     "memory.py": [["--image", NOWHERE], ["--image", str(FOLDER)], ["--image", __file__]],
+    "minutes.py": [["--json", NOWHERE], ["--cases", "0"]],
+    "refine.py": [["--json", NOWHERE], ["--draws", "0"]],
     "regions.py": [["--json", NOWHERE], ["--cases", "0"]],
     "scene_roundtrip.py": [["--json", NOWHERE]],
     "scene_saving.py": [["--json", NOWHERE]],
+    "shapes.py": [["--cases", "x"]],
+    "spread.py": [["--json", NOWHERE], ["--cases", "0"], ["--image", NOWHERE, "--truth", NOWHERE]],
     "warm.py": [["--image", NOWHERE], ["--image", __file__], ["--rounds", "0"]],
 }
 RUN = """

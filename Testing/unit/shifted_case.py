@@ -49,7 +49,7 @@ def true_labels() -> LabelMap:
 
 
 def shifted_case(
-    members: int = 2, parts: Sequence[Sequence[int]] = ((0, LIVER, SPLEEN, KIDNEY),), geometry: Geometry = NETWORK
+    members: int = 4, parts: Sequence[Sequence[int]] = ((0, LIVER, SPLEEN, KIDNEY),), geometry: Geometry = NETWORK
 ) -> tuple[SpreadCase, LabelMap]:
     """The case as the network sees it, with nothing corrected yet, and the truth, both on the CT's ``geometry``.
 

@@ -20,7 +20,8 @@ class Learning:
     Attributes
     ----------
     strength
-        How strongly the old answer holds: of the squared change of logits, against a cross entropy.
+        How strongly the old answer of a lone member holds: of the squared change of logits, against a cross entropy.
+        It is divided by the number of members: the features of several tell more, and are less noisy.
     voxels
         That are learned from at a time, drawn such that large structures do not drown small ones.
     looked_at
@@ -33,7 +34,7 @@ class Learning:
         Of the fit.
     """
 
-    strength: float = 0.03
+    strength: float = 0.12
     voxels: int = 3000
     looked_at: int = 12_000
     certain: float = 0.05
@@ -107,7 +108,8 @@ class Learner:
         weights = 1 / np.sqrt(np.maximum(np.bincount(taught, minlength=len(self.part.values)), 20))[taught]
         weights = (weights / weights.sum()).astype(np.float32)
         lesson = Lesson(self._along[at], self.logits[:, at].T, self._target[at], weights)
-        return fitted([lesson, self._held], rows, self._directions, self._settings.strength, self._settings.steps)
+        strength = self._settings.strength / len(self.part.kept.features)
+        return fitted([lesson, self._held], rows, self._directions, strength, self._settings.steps)
 
     def would_say(self, term: Term | None) -> Values:
         """(N,) what it says at the voxels of the evidence with a term; 0 where it does not reach."""

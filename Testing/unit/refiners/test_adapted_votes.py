@@ -17,7 +17,7 @@ from activeseg.review.regions import find_regions
 REGIONS = regions_on(NETWORK)
 
 
-def proposal(members: int = 2) -> Spread:
+def proposal(members: int = 4) -> Spread:
     case, truth = shifted_case(members)
     return spread(corrected(case, truth, REGIONS), REGIONS)
 
@@ -40,7 +40,7 @@ def test_a_lone_member_votes_for_the_label() -> None:
 
 
 def test_measures_are_those_of_the_members_who_all_learned_the_same() -> None:
-    found = proposal()
+    found = proposal(members=2)
     votes = adapted_votes(found, found.labels())
     (term,), (kept,) = found.terms, found.case.votes.features
     assert term is not None
