@@ -14,6 +14,7 @@ BENCHMARKS = sorted(path.name for path in FOLDER.glob("*.py") if path.name != "a
 IN_SLICER = {"confined_stroke.py", "day.py", "event_loop.py", "scene_roundtrip.py", "scene_saving.py"}
 NOWHERE = "/not/there/file"
 WRONG = {
+    "clicks.py": [["--json", NOWHERE], ["--cases", "0"], ["--seed", "6100"]],
     "confined_stroke.py": [["--json", NOWHERE]],
     "dataset_add.py": [["many"], ["0"]],
     "day.py": [["--json", NOWHERE]],

@@ -17,17 +17,15 @@ from activeseg.core.prompt import Prompt
 from activeseg.refiners.base import RefinableCase
 from activeseg.refiners.question import Mask, question_of
 from activeseg.refiners.seeds import Seeds
-from activeseg.refiners.walker import distance_in_depths, likeness, sided, walked
+from activeseg.refiners.walker import pointed, sided, walked
 from activeseg.refiners.window import Field, Window
 from activeseg.review.alternatives import Alternative
 
 PULL = 0.3
 MOST_ODDS = 6.0
 LOOKS = 2.0
-TRUST = 0.15
-LEANS = 1.0
-"""Towards what was clicked: it takes fewer clicks to stop a piece that is too large than to gather one in parts."""
-FADE_DEPTHS = 4.0
+TRUST = 0.3
+FADE_DEPTHS = 3.0
 SURE = 0.9
 """A voxel is an example of what it is labelled as where the model is as sure of it,"""
 APART_MM = 15.0
@@ -49,8 +47,8 @@ class FeaturesRefiner:
             raise InputError("This case has no decoder features.", "Use the refiner 'walker'.", setting="refiner")
         window = Window.of(case, asked)
         seeds = Seeds.of(window)
-        odds = np.clip(classified(window, seeds), -MOST_ODDS, MOST_ODDS) + likeness(window, seeds, LOOKS)
-        odds += sided(window, TRUST) + np.float32(LEANS) - distance_in_depths(window, seeds, odds) / FADE_DEPTHS
+        told = np.clip(classified(window, seeds), -MOST_ODDS, MOST_ODDS)
+        odds = told + sided(window, TRUST) + pointed(window, seeds, LOOKS, FADE_DEPTHS, told)
         return walked(case, labels, box_kji, window, seeds, odds, PULL, self.name)
 
 

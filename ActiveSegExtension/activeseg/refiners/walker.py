@@ -12,18 +12,18 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from activeseg.core.geometry import Box
 from activeseg.core.prompt import Prompt
 from activeseg.refiners.base import RefinableCase
-from activeseg.refiners.question import answer, question_of
+from activeseg.refiners.question import Mask, answer, question_of
 from activeseg.refiners.random_walk import random_walk
 from activeseg.refiners.seeds import Seeds
 from activeseg.refiners.window import SMOOTH_MM, Field, Window
 from activeseg.review.alternatives import Alternative
 
 PULL = 0.1
-TRUST = 0.25
+TRUST = 0.5
 """Of the ensemble's log-odds: where a prompt is needed, they are too sure."""
-LOOKS = 4.0
+LOOKS = 3.0
 """Log-odds that a voxel gains or loses by looking like what was clicked."""
-FADE_DEPTHS = 2.0
+FADE_DEPTHS = 1.5
 """One is lost with so many times the depth of the piece under the prompt: a click into something thin says less about
 what is far than one into something thick."""
 LEAST_DEPTH_MM = 4.5
@@ -42,8 +42,7 @@ class WalkerRefiner:
         asked = question_of(case, labels, box_kji, prompts)
         window = Window.of(case, asked)
         seeds = Seeds.of(window)
-        looks = likeness(window, seeds, LOOKS)
-        odds = sided(window, TRUST) + looks - distance_in_depths(window, seeds, looks) / FADE_DEPTHS
+        odds = sided(window, TRUST) + pointed(window, seeds, LOOKS, FADE_DEPTHS)
         return walked(case, labels, box_kji, window, seeds, odds, PULL, self.name)
 
 
@@ -71,19 +70,40 @@ def sided(window: Window, trust: float) -> Field:
     return np.asarray(trust * (odds if window.asked.include else -odds), np.float32)
 
 
-def likeness(window: Window, seeds: Seeds, most: float) -> Field:
+def pointed(window: Window, seeds: Seeds, looks: float, fade_depths: float, known: Field | None = None) -> Field:
+    """Log-odds that follow from where the prompts point: by how a voxel looks, and how far it is.
+
+    The last prompt's side speaks for what looks like its seeds, and the less the farther. The other side, where earlier
+    prompts spoke for it, does the same near its own seeds; so an answer does not undo the one before.
+
+    Parameters
+    ----------
+    known
+        What is known besides, for how deep a prompt lies in its piece.
+    """
+    other = np.zeros(window.labels.shape, np.float32)
+    if seeds.there.any():
+        like = likeness(window, seeds.there, looks)
+        fade = distance_in_depths(window, seeds.there, like, ~window.open) / fade_depths
+        other = np.maximum(like - fade, 0)
+    like = likeness(window, seeds.here, looks)
+    fade = distance_in_depths(window, seeds.here, like if known is None else like + known, window.open) / fade_depths
+    return np.asarray(like - fade - other, np.float32)
+
+
+def likeness(window: Window, seeds: Mask, most: float) -> Field:
     """Log-odds, up to ``most``, by how much a voxel looks like the seeds."""
-    typical = np.median(window.hu[seeds.here])
+    typical = np.median(window.hu[seeds])
     off = (window.hu - typical) / (2 * max(window.noise_hu, LEAST_SPREAD_HU))
     return np.asarray(most * (2 * np.exp(-0.5 * np.minimum(off**2, 16)) - 1), np.float32)
 
 
-def distance_in_depths(window: Window, seeds: Seeds, odds: Field) -> Field:
-    """Distance from the prompt, in units of how deep in its piece it lies.
+def distance_in_depths(window: Window, seeds: Mask, odds: Field, where: Mask) -> Field:
+    """Distance from the seeds, in units of how deep in their piece they lie.
 
-    The piece is what these odds hold for the last prompt's side, of what may change; a window's border is no border.
+    The piece is what these odds hold for, of what is looked at; a window's border is no border.
     """
     blurred = gaussian_filter(odds, SMOOTH_MM / window.spacing_kji)
-    piece = (window.open & (blurred > 0)) | seeds.here
+    piece = (where & (blurred > 0)) | seeds
     depth = distance_transform_edt(np.pad(piece, 1, mode="edge"), sampling=window.spacing_kji)[1:-1, 1:-1, 1:-1]
-    return np.asarray(seeds.distance_mm / max(float(depth[seeds.here].max()), LEAST_DEPTH_MM), np.float32)
+    return np.asarray(window.distance_mm(seeds) / max(float(depth[seeds].max()), LEAST_DEPTH_MM), np.float32)

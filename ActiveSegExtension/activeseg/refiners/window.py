@@ -25,6 +25,8 @@ MOST_VOXELS = 400_000
 """A box of more voxels is looked at on a coarser grid: every second voxel along the axis of the finest spacing, and so
 on. A second on two cores is enough for as many."""
 LEAST_PROBABILITY = 1e-3
+LEAST_SHARE = 0.05
+"""Where all members vote alike they may be wrong alike: how often, labels alone do not say."""
 VOTE_BLUR_MM = 2.25
 """Votes are labels without probabilities; their share is blurred by as much."""
 LEAST_NOISE_HU = 3.0
@@ -172,8 +174,9 @@ class Window:
         return np.asarray(np.clip(whole, 0, 1))
 
     def log_odds(self, value: int) -> Field:
-        """Of ``probability``; never beyond what ``LEAST_PROBABILITY`` gives."""
-        p = np.clip(self.probability(value), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+        """Of ``probability``; never beyond what ``LEAST_PROBABILITY`` gives, or ``LEAST_SHARE`` of votes."""
+        least = LEAST_PROBABILITY if self.parts else LEAST_SHARE
+        p = np.clip(self.probability(value), least, 1 - least)
         return np.asarray(np.log(p / (1 - p)), np.float32)
 
     @cached_property
