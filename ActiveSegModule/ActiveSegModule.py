@@ -189,6 +189,7 @@ class ActiveSegModuleTest(ScriptedLoadableModuleTest):
         self.day.look_at_pages()
         self.day.segment()
         self.day.keys()
+        self.day.click()
         self.day.review()
         self.day.edit()
         self.day.export()

@@ -25,6 +25,7 @@ from .panel.editor_parts import EFFECTS
 from .panel.exporting import LAST_DATASET
 from .panel.models import LAST_MODEL
 from .panel.region_table import RegionList
+from .panel.slice_views import interactors_of, slice_views
 from .panel.steps import Step
 from .scene.case import Case
 from .scene.labelmap import array_of
@@ -42,7 +43,9 @@ KEYS = {
     "acceptButton": "C",
     "reopenButton": "Shift+C",
     "skipButton": "K",
-    "editButton": "M",
+    "editButton": "Shift+D",
+    "promptButton": "M",
+    "promptNotButton": "Shift+M",
     "showAlternativeButton": "J",
     "takeAlternativeButton": "O",
     "undoButton": "U",
@@ -164,6 +167,39 @@ class SelfTest:
         self._assert.assertEqual(self.table.shown, [region.number for region in self.regions.regions])
         self._assert.assertIn("variance", self.case.uncertainty)
         self._picture("1_segmented")
+
+    def click(self) -> None:
+        """Click into the middle of a slice view, take the answer, undo it; without a window there is no view."""
+        self._wait(lambda: self.widget.logic.review.current == 1)
+        views = slice_views()
+        if not views:
+            return
+        before = self.case.read_back().labels
+        self.ui.promptButton.click()
+        self._assert.assertTrue(bool(self.ui.promptButton.checked))
+        self._picture("2_click")
+        interactor, node = interactors_of(views)[0]
+        width, height = node.GetDimensions()[:2]
+        for event in ("MouseMoveEvent", "LeftButtonPressEvent", "LeftButtonReleaseEvent"):
+            interactor.SetEventInformation(width // 2, height // 2, 0, 0)
+            interactor.InvokeEvent(event)
+        self._assert.assertFalse(bool(self.ui.promptButton.checked))
+        self._assert.assertEqual(len(self.widget.logic.refining.prompts), 1)
+        self._wait(lambda: not self.widget.logic.refining.is_asking)
+        answer = self.widget.logic.refining.answer
+        assert answer is not None
+        self._pump()
+        self._picture("2_click_answered")
+        if answer.patch.changed.any():
+            self.ui.takeAlternativeButton.click()
+            self._pump()
+            self._assert.assertTrue((self.case.read_back().labels != before).any())
+            self.ui.undoButton.click()
+            self._pump()
+        else:
+            self.ui.promptClearButton.click()
+        self._assert.assertTrue((self.case.read_back().labels == before).all())
+        self._assert.assertEqual(self.widget.logic.refining.prompts, ())
 
     def review(self) -> None:
         """Next, Previous, take an alternative, undo it, take it again, skip one, accept one."""

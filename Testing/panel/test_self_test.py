@@ -6,6 +6,9 @@ import unittest
 from pathlib import Path
 from typing import Any
 
+import slicer
+from stand_in_views import LayoutManager
+
 
 def run(module: Any) -> unittest.TestResult:
     result = unittest.TestResult()
@@ -13,8 +16,11 @@ def run(module: Any) -> unittest.TestResult:
     return result
 
 
-def test_a_users_day_passes_twice_and_leaves_nothing(panel: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_users_day_passes_twice_and_leaves_nothing(
+    panel: Any, slicer_core: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setenv("ACTIVESEG_TEST_OUTPUT", str(tmp_path / "pictures"))
+    slicer.app.layout = LayoutManager(slicer_core)
     for _ in range(2):
         result = run(panel.module)
         assert not result.errors, result.errors[0][1]

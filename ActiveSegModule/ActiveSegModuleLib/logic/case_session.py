@@ -117,6 +117,9 @@ class CaseSession:
         again: list[bool] = []
 
         def opened(session: OpenCaseResult) -> None:
+            when_ready(self._engine, lambda: send(session), failed)  # it may have ended since
+
+        def send(session: OpenCaseResult) -> None:
             if not question.is_left:
                 question.stop = exchange(
                     self._engine, lambda inbox: request_with(inbox, session), done, failed, on_progress

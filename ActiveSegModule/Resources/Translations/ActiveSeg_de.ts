@@ -669,7 +669,7 @@
     </message>
     <message>
       <source>Rest of case...</source>
-      <translation>Rest des Falls...</translation>
+      <translation>Rest...</translation>
     </message>
     <message>
       <source>Apply to the rest of this case what you have corrected</source>
