@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -252,3 +252,40 @@ def test_a_wish_that_makes_no_sense_is_refused_and_the_engine_lives_on(
     with pytest.raises(InputError, match=said):
         engine.do("refine", {**wish, **change})
     assert engine.do("refine", wish)["refiner"] == "features"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda labels: labels.astype(np.float32), "float32"),
+        (lambda labels: labels.astype(bool), "bool"),
+        (lambda labels: labels.astype(np.int16) - 5, "-5"),
+        (lambda labels: labels.astype(np.uint16) + 60_000, "no structure"),
+        (lambda labels: labels[1:], "voxels"),
+    ],
+)
+def test_a_label_map_that_cannot_be_this_case_s_is_refused_by_every_message(
+    engine: WatchedEngine, case: Case, change: Callable[[np.ndarray], np.ndarray], said: str
+) -> None:
+    image = array_message(case.folder / "again.npy", case.phantom.ct)
+    session = engine.do("refine.open", {"draft": str(case.draft)})["session"]
+    where, wrong = case.slices(1), change(case.labels)
+    box = [[s.start, s.stop] for s in where]
+    click = {"box_kji": box, "prompts": [case.wrong_click(1)]}
+    for method, wish in (
+        ("refine", {"session": session, "labels": case.file("box", change(case.labels[where])), **click}),
+        ("spread", spread_wish(case, session, wrong, (1, 2, 3))),
+        ("refine.open", {"image": image, "model": "demo", "predicted": case.file("predicted", wrong)}),
+    ):
+        with pytest.raises(InputError, match=said):
+            engine.do(method, wish)
+
+
+def test_regions_that_cannot_be_this_case_s_are_refused(engine: WatchedEngine, case: Case) -> None:
+    session = engine.do("refine.open", {"draft": str(case.draft)})["session"]
+    wish = spread_wish(case, session, case.labels, (1, 2, 3))
+    first = wish["regions"][0]
+    with pytest.raises(InputError, match="Region 1 is listed twice"):
+        engine.do("spread", {**wish, "regions": [first] * 10})
+    with pytest.raises(InputError, match="does not lie in the image"):
+        engine.do("spread", {**wish, "regions": [{**first, "box_kji": [[0, 10**30]] * 3}]})

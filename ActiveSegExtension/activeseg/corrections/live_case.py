@@ -66,11 +66,7 @@ class LiveCase:
                 f"The case has other structures than the model {self.segmenter.name} has now.",
                 "Segment the CT again with this model.",
             )
-        if self.predicted.shape != self.geometry.shape_kji:
-            raise InputError(
-                f"The label map has the shape {self.predicted.shape}, its image {self.geometry.shape_kji}.",
-                "Choose the CT of the case.",
-            )
+        check_label_map(self.predicted, self.schema, self.geometry.shape_kji, "The case's label map")
 
     @property
     def ct(self) -> Volume:
@@ -132,8 +128,7 @@ class LiveCase:
         """
         check_box(box_kji, self.geometry)
         shape = tuple(high - low for low, high in box_kji)
-        if labels.shape != shape:
-            raise InputError(f"The labels have the shape {labels.shape}, their box {shape}.")
+        check_label_map(labels, self.schema, shape, "The box's label map")
         for prompt in prompts:
             self.schema.named(prompt.structure)
         if self.segmenter is None:
@@ -155,9 +150,7 @@ class LiveCase:
             It cannot be done in this case, and why.
         ModelError, DeviceError, Cancelled
         """
-        for region in regions:
-            check_box(region.box_kji, self.geometry)
-        check_label_map(labels, self.schema, self.geometry.shape_kji, "The edited label map")
+        self._check_state(labels, regions)
         votes = self.whole
         if votes is None or not votes.features:
             if not self._has_network or self.segmenter is None:
@@ -190,7 +183,16 @@ class LiveCase:
         reviewed
             The regions that were there. Those that were reviewed hold no doubt any more; new ones are numbered after
             all of them.
+
+        Raises
+        ------
+        InputError
+            The label map, a region's box or a structure in ``focus`` is none of this case.
+        Cancelled
         """
+        self._check_state(labels, reviewed)
+        for name in focus:
+            self.schema.named(name)
         votes = adapted_votes(proposal, labels, progress.part(0.0, 0.7))
         progress("regions", 0.7)
         done = [region for region in reviewed if region.state.reviewed]
@@ -199,6 +201,15 @@ class LiveCase:
         first = max((region.number for region in reviewed), default=0)
         self.whole = votes
         return tuple(replace(region, number=first + region.number) for region in found)
+
+    def _check_state(self, labels: LabelMap, regions: Sequence[RegionReview]) -> None:
+        """Raise InputError for a label map or regions that cannot be those of this case now."""
+        check_label_map(labels, self.schema, self.geometry.shape_kji, "The edited label map")
+        numbers = [region.number for region in regions]
+        for number, region in zip(numbers, regions, strict=True):
+            check_box(region.box_kji, self.geometry)
+            if numbers.count(number) > 1:
+                raise InputError(f"Region {number} is listed twice.", "List each region once.")
 
 
 def box_around(prompts: Sequence[Prompt], geometry: Geometry, margin_mm: float = ANYWHERE_MM) -> Box:

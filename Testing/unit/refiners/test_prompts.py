@@ -187,6 +187,15 @@ class TestEveryRefiner:
         assert found.gains["liver"].mm3 == pytest.approx(expected, rel=0.2)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_box_around_two_voxels_of_other_density_is_answered(name: str) -> None:
+    """Half way between them there is no voxel at all."""
+    coarse = prompted(grid((6, 6, 6)), noise=0.0)
+    edge = (3, 15, 3), (3, 21, 3)
+    found = answered(coarse, name, coarse.prompt(*edge, kind=PromptKind.BOX))
+    assert {*np.unique(found.labels[found.changed])} <= {LIVER}
+
+
 def test_what_cannot_be_asked_is_refused_before_anything_large_is_made(patient: Prompted) -> None:
     walker = refiner_named("walker", patient.case)
     far = 900_000
