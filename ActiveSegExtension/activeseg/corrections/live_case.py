@@ -199,7 +199,7 @@ class LiveCase:
         segmented = Segmented(labels, self.schema, self.schema.names, without(votes, self.geometry, done))
         found = find_regions(segmented, self.geometry, focus, count, body_mm3=body_volume_mm3(self.ct))
         first = max((region.number for region in reviewed), default=0)
-        self.whole = votes
+        self.whole, self.predicted = votes, labels  # what follows is learned from here
         return tuple(replace(region, number=first + region.number) for region in found)
 
     def _check_state(self, labels: LabelMap, regions: Sequence[RegionReview]) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
 from activeseg.core.errors import InputError
-from activeseg.core.geometry import Box, Geometry, slices_of
+from activeseg.core.geometry import Box, grown, slices_of
 from activeseg.core.prompt import Prompt, PromptKind
 from activeseg.refiners.base import RefinableCase, free_voxels
 from activeseg.review.alternatives import Alternative, alternative_of
@@ -160,16 +160,6 @@ def hanging(mask: Mask, touched: Mask) -> Mask:
     pieces = cc3d.connected_components(mask, connectivity=26)
     numbers = np.unique(pieces[touched & mask])
     return np.asarray(np.isin(pieces, numbers) & mask)
-
-
-def grown(box_kji: Box, geometry: Geometry, margin_mm: float) -> Box:
-    """A box with a margin on all sides, as far as the grid reaches."""
-    steps = [int(np.ceil(margin_mm / spacing)) for spacing in geometry.spacing_xyz[::-1]]
-    k, j, i = (
-        (max(0, low - step), min(length, high + step))
-        for (low, high), step, length in zip(box_kji, steps, geometry.shape_kji, strict=True)
-    )
-    return k, j, i
 
 
 def _corner(prompt: Prompt) -> tuple[int, int, int]:

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import affine_transform, distance_transform_edt, gaussian_filter, uniform_filter
 
-from activeseg.core.geometry import Box, Geometry, index_map, slices_of
+from activeseg.core.geometry import Box, Geometry, grown, index_map, slices_of
 from activeseg.core.votes import DecoderFeatures
 from activeseg.refiners.base import RefinableCase
-from activeseg.refiners.question import Mask, Question, grown
+from activeseg.refiners.question import Mask, Question
 
 Field = npt.NDArray[np.float32]
 SMOOTH_MM = 1.5

@@ -199,7 +199,7 @@ def test_a_box_around_two_voxels_of_other_density_is_answered(name: str) -> None
 def test_what_cannot_be_asked_is_refused_before_anything_large_is_made(patient: Prompted) -> None:
     walker = refiner_named("walker", patient.case)
     far = 900_000
-    hostile = Prompt(PromptKind.BOX, "liver", ((-far, -far, -far), (far, far, far)))
+    hostile = Prompt(PromptKind.BOX, "liver", ((0, 0, 0), (far, far, far)))
     box = ((0, 10), (0, 10), (0, 10))
     labels = patient.labels[slices_of(box)]
     inside = Prompt(PromptKind.POINT, "liver", ((5, 5, 5),))
