@@ -39,6 +39,14 @@ def file_to_write(text: str) -> Path:
     return path
 
 
+def file_to_read(text: str) -> Path:
+    """For ``argparse``: a file that is there."""
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return path
+
+
 def at_least_one(text: str) -> int:
     """For ``argparse``: a number from 1."""
     if not text.isdecimal() or int(text) < 1:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from asked import ENGINE, at_least_one, file_to_write, started_in
+from asked import ENGINE, at_least_one, file_to_read, file_to_write, started_in
 
 started_in(ENGINE, __file__, __doc__)
 
@@ -195,8 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo", help="demo, hounsfield, or with --ct any model")
     parser.add_argument("--members", default="auto", help="how many members vote")
-    parser.add_argument("--ct", type=Path, help="this CT instead of phantoms")
-    parser.add_argument("--reference", type=Path, help="its label map, in the model's values")
+    parser.add_argument("--ct", type=file_to_read, help="this CT instead of phantoms")
+    parser.add_argument("--reference", type=file_to_read, help="its label map, in the model's values")
     parser.add_argument("--cases", type=at_least_one, default=24)
     parser.add_argument("--seed", type=int, default=5000, help="seed of the first phantom")
     parser.add_argument("--domain", type=Domain, choices=list(Domain), default=Domain.NATIVE)

@@ -26,7 +26,7 @@ from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_ed
 from activeseg.core.label_map import LabelMap
 from activeseg.core.progress import Progress
 from activeseg.core.segmenter import Settings
-from activeseg.core.shapes import ShapeReference
+from activeseg.core.shapes import FEWEST_LABELS, ShapeReference
 from activeseg.review.shapes import Shape, shape_warnings, shapes_of, usual_shapes
 from activeseg.samples.phantom import PHANTOM_SCHEMA, Domain, Phantom, make_phantom
 from activeseg.segmenters import open_segmenter
@@ -88,10 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cases", type=at_least_one, default=20, help="phantoms that are looked at")
     parser.add_argument("--domain", type=Domain, choices=list(Domain), default=Domain.CONTRAST)
     options = parser.parse_args(arguments)
+    if options.examples < FEWEST_LABELS:
+        parser.error(f"argument --examples: at least {FEWEST_LABELS} say what is usual, and not {options.examples}")
     first = options.seed + options.examples
     reference = examples(options.domain, range(options.seed, first))
-    if not reference:
-        parser.error("there are too few examples; give at least 8")
     found: dict[str, list[bool]] = {}
     segmenter, random = open_segmenter("demo"), np.random.default_rng(options.seed)
     for seed in range(first, first + options.cases):

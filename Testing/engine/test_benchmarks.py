@@ -25,10 +25,10 @@ WRONG = {
     "memory.py": [["--image", NOWHERE], ["--image", str(FOLDER)], ["--image", __file__]],
     "minutes.py": [["--json", NOWHERE], ["--cases", "0"]],
     "refine.py": [["--json", NOWHERE], ["--draws", "0"]],
-    "regions.py": [["--json", NOWHERE], ["--cases", "0"]],
+    "regions.py": [["--json", NOWHERE], ["--cases", "0"], ["--ct", NOWHERE]],
     "scene_roundtrip.py": [["--json", NOWHERE]],
     "scene_saving.py": [["--json", NOWHERE]],
-    "shapes.py": [["--cases", "x"]],
+    "shapes.py": [["--cases", "0"], ["--examples", "7"]],
     "spread.py": [["--json", NOWHERE], ["--cases", "0"], ["--image", NOWHERE, "--truth", NOWHERE]],
     "warm.py": [["--image", NOWHERE], ["--image", __file__], ["--rounds", "0"]],
 }
