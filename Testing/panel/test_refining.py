@@ -152,6 +152,20 @@ def test_m_and_shift_m_wait_for_a_click_and_escape_ends_it(
     assert not user.widget.panel.review.prompting.is_armed, "the second time it is put away"
 
 
+def test_m_waits_for_another_kind_of_prompt_once_that_was_chosen(
+    user: User, case: Any, views: LayoutManager
+) -> None:
+    active(user)
+    menu = user.ui.promptButton.menu()
+    menu.aboutToShow.emit()
+    next(entry for entry in menu.actions() if entry.text == "Scribble").trigger()
+    press(user, QtCore.Qt.Key.Key_Escape)
+    assert not user.widget.panel.review.prompting.is_armed
+    press(user, "m")
+    assert user.widget.panel.review.prompting.is_armed
+    assert user.ui.promptButton.text == "Scribble"
+
+
 def test_m_in_the_editor_leads_back_to_the_list_where_the_answer_will_be(
     user: User, case: Any, views: LayoutManager
 ) -> None:

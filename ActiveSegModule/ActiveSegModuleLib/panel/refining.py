@@ -242,7 +242,7 @@ class Prompting:
         """The buttons, and the line below the list: it is there while it says something."""
         ui, refining = self._ui, self._refining
         armed, asking, count = self.is_armed, refining.is_asking, len(refining.prompts)
-        ui.promptButton.setText(kind_text(self._kind))
+        self._name_button(kind_text(self._kind))
         ui.promptButton.setChecked(armed and self._include)
         ui.promptNotButton.setChecked(armed and not self._include)
         for widget, shown in (
@@ -264,6 +264,14 @@ class Prompting:
         else:
             text = ""
         self._line.show(text)
+
+    def _name_button(self, text: str) -> None:
+        """Qt takes a button's key away when its text is set."""
+        button = self._ui.promptButton
+        if button.text != text:
+            key = qt.QKeySequence(button.shortcut)
+            button.setText(text)
+            button.setShortcut(key)
 
     def _fill_menu(self) -> None:
         """The kinds of prompts; who answers them, where there is a choice."""
