@@ -35,6 +35,11 @@ class Segmented:
         ras = self.prediction.labels.geometry.ras_of_ijk(at[::-1])
         return self.prediction.schema.name_of(value), ",".join(f"{mm:.2f}" for mm in ras)
 
+    def corner(self) -> str:
+        """The place (R,A,S) of the first voxel, which lies in no region."""
+        assert all(max(low for low, _ in region.box_kji) > 0 for region in self.prediction.regions)
+        return ",".join(f"{mm:.2f}" for mm in self.prediction.labels.geometry.ras_of_ijk(np.zeros(3)))
+
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Segmented:
@@ -52,7 +57,7 @@ def test_a_click_repairs_a_region_and_the_result_is_a_prediction(case: Segmented
     done = activeseg("refine", case.folder, "--at", at, "--structure", structure, "-o", out, "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["refiner"] == "features"
+    assert (said["refiner"], said["region"]) == ("features", 1)
     refined = Prediction.load(out)
     moved = refined.labels.array != case.prediction.labels.array
     assert moved.sum() == said["voxels_changed"] > 0
@@ -63,6 +68,17 @@ def test_a_click_repairs_a_region_and_the_result_is_a_prediction(case: Segmented
     assert refined.details["corrected"][0]["voxels_changed"] == said["voxels_changed"]
     assert [region.number for region in refined.regions] == [region.number for region in case.prediction.regions]
     assert (out / "overview.png").is_file()
+
+
+def test_outside_of_the_regions_a_click_is_answered_only_when_that_is_said(case: Segmented, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = activeseg(
+        "refine", case.folder, "--at", case.corner(), "--structure", "liver", "--anywhere", "-o", out, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["region"] is None
+    assert [low for low, _ in said["box_kji"]] == [0, 0, 0]
 
 
 def test_corrected_regions_are_applied_to_the_rest(case: Segmented, tmp_path: Path) -> None:
@@ -103,6 +119,13 @@ def test_what_does_not_pay_is_not_offered_and_nothing_is_written(case: Segmented
     assert not out.exists()
 
 
+def test_too_few_reviewed_regions_are_told_before_anything_is_computed(case: Segmented, tmp_path: Path) -> None:
+    done = activeseg("spread", case.folder, "--labels", case.folder / "labels.nii.gz", "-o", tmp_path / "out")
+    assert done.returncode == 2
+    assert "from 3 reviewed regions on; this case has 0" in done.stderr
+    assert "network" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -111,14 +134,19 @@ def test_what_does_not_pay_is_not_offered_and_nothing_is_written(case: Segmented
         (("--structure", "liver", "--at", "0,0,9999"), "outside of the image"),
         (("--structure", "liver", "--lasso", "0,0,0 9,0,0"), "lasso"),
         (("--structure", "liver", "--at", "0,0,0", "--refiner", "magic"), "magic"),
+        (("--structure", "liver", "--at", "FAR"), "do not lie in one of the listed regions"),
+        (("--structure", "liver", "--at", "FAR", "--region", "1"), "do not all lie in region 1"),
+        (("--structure", "liver", "--at", "FAR", "--region", "1", "--anywhere"), "exclude each other"),
     ],
 )
 def test_a_wish_that_makes_no_sense_is_one_sentence_and_writes_nothing(
     case: Segmented, tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    done = activeseg("refine", case.folder, *arguments, "-o", tmp_path / "out")
+    far = case.corner()
+    done = activeseg("refine", case.folder, *(far if a == "FAR" else a for a in arguments), "-o", tmp_path / "out")
     assert done.returncode == 2
     assert said in done.stderr
+    assert "network" not in done.stderr, "it is found out before anything is computed"
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
 

@@ -63,7 +63,7 @@ def refine(
         typer.Option(min=1, help="Change only this region (default: that in which the prompts lie)."),
     ] = None,
     anywhere: Annotated[
-        bool, typer.Option("--anywhere", help="Also change what lies outside of the region, within 48 mm of a prompt.")
+        bool, typer.Option("--anywhere", help="Change what is within 48 mm of the prompts, in a region or not.")
     ] = False,
     refiner: Annotated[str, typer.Option(metavar="auto|NAME", help="What answers the prompts.")] = "auto",
     image: Moved = None,
@@ -77,6 +77,7 @@ def refine(
     with conversation(json, debug) as talk:
         from activeseg.core.geometry import slices_of
         from activeseg.predictions.prediction import Prediction, check_output
+        from activeseg.refiners.choosing import check_name
 
         check_output(output, overwrite)
         predicted = Prediction.load(case)
@@ -92,7 +93,8 @@ def refine(
         if not given:
             raise InputError("No prompt was given.", "Say where the structure is, such as --at R,A,S.")
         prompts = read_prompts(given, structure, predicted.labels.geometry)
-        where = _box_of(predicted, prompts, region, anywhere)
+        check_name(refiner)
+        number, where = _place_of(predicted, prompts, region, anywhere)
         with talk.progress() as progress:
             progress("read", 0.0)
             live, images = _live(talk, predicted, image, channel, series)
@@ -103,13 +105,14 @@ def refine(
             progress("save", 0.9)
             note = {
                 "refiner": answer.members[0],
+                "region": number,
                 "prompts": to_json(prompts),
                 "box_kji": to_json(where),
                 "voxels_changed": int(answer.changed.sum()),
             }
             predicted.corrected(after, note).save(output, images, overwrite)
         document = {"folder": str(output), **note, "alternative": to_json(answer)}
-        talk.result(document, *_answer_report(answer, output))
+        talk.result(document, *_answer_report(answer, number, output))
 
 
 def spread(
@@ -218,20 +221,29 @@ def _live(
     return LiveCase(images, predicted.schema, predicted.labels.array, segmenter, predicted.settings), images
 
 
-def _box_of(predicted: Prediction, prompts: Sequence[Prompt], number: int | None, anywhere: bool) -> Box:
-    """What may change. Raises InputError where the prompts do not lie in the region that was named."""
+def _place_of(
+    predicted: Prediction, prompts: Sequence[Prompt], number: int | None, anywhere: bool
+) -> tuple[int | None, Box]:
+    """The region in which the prompts lie, and what may change. Raises InputError where they do not lie in one."""
     from activeseg.corrections.live_case import box_around
 
-    if number is not None:
-        for region in predicted.regions:
-            if region.number == number:
-                return region.box_kji
+    if anywhere:
+        if number is not None:
+            raise InputError("--region and --anywhere exclude each other.", "Give one of them.")
+        return None, box_around(prompts, predicted.labels.geometry)
+    if number is not None and all(region.number != number for region in predicted.regions):
         raise InputError(f"There is no region {number}.", f"The prediction lists {len(predicted.regions)} regions.")
-    if not anywhere:
-        for region in predicted.regions:
-            if all(_holds(region.box_kji, prompt) for prompt in prompts):
-                return region.box_kji
-    return box_around(prompts, predicted.labels.geometry)
+    around = [region for region in predicted.regions if all(_holds(region.box_kji, prompt) for prompt in prompts)]
+    for region in around:
+        if number in (None, region.number):
+            return region.number, region.box_kji
+    if number is None:
+        raise InputError(
+            "The prompts do not lie in one of the listed regions.",
+            "Say --anywhere to change what is within 48 mm of them.",
+        )
+    others = f"They lie in region {around[0].number}." if around else "Say --anywhere to change what is near them."
+    raise InputError(f"The prompts do not all lie in region {number}.", others)
 
 
 def _holds(box: Box, prompt: Prompt) -> bool:
@@ -244,15 +256,17 @@ def _kept(predicted: Prediction, regions: Sequence[RegionReview]) -> list[FoundR
     return [replace(region, state=states[region.number]) for region in predicted.regions if region.number in states]
 
 
-def _answer_report(answer: Alternative, output: Path) -> list[Any]:
+def _answer_report(answer: Alternative, number: int | None, output: Path) -> list[Any]:
     rows = table("STRUCTURE", "ML +", "ML -", right=("ML +", "ML -"))
     for name in dict.fromkeys((*answer.gains, *answer.loses)):
         gain, loss = (
             f"{amounts[name].mm3 / 1000:.2f}" if name in amounts else "" for amounts in (answer.gains, answer.loses)
         )
         rows.add_row(name, gain, loss)
-    nothing = not answer.gains and not answer.loses
-    return ["Nothing was changed." if nothing else rows, "", f"Written to {output}"]
+    where = f"region {number}" if number is not None else "the surroundings of the prompts"
+    if not answer.gains and not answer.loses:
+        return [f"Nothing was changed in {where} ({answer.members[0]}).", "", f"Written to {output}"]
+    return [f"Changed in {where} ({answer.members[0]}):", "", rows, "", f"Written to {output}"]
 
 
 def _spread_report(found: Spread, changes: Sequence[Mapping[str, Any]], output: Path) -> list[Any]:

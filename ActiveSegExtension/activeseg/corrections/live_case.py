@@ -26,7 +26,7 @@ from activeseg.core.votes import GridVotes, Member, MemberKind, Segmented
 from activeseg.refiners.adapted_votes import adapted_votes
 from activeseg.refiners.base import RefinableCase, Refiner
 from activeseg.refiners.choosing import AUTO, available, refiner_named
-from activeseg.refiners.spreading import Spread, SpreadCase, spread
+from activeseg.refiners.spreading import Spread, SpreadCase, reviewed_of, spread
 from activeseg.review.alternatives import Alternative
 from activeseg.review.regions import FoundRegion, body_volume_mm3, find_regions, without
 
@@ -158,6 +158,7 @@ class LiveCase:
                     "Corrections can be spread only where a network predicted the case.",
                     "Correct the other regions one by one.",
                 )
+            reviewed_of(regions)  # before what takes long
             moved = labels != self.predicted
             changed = np.unique([*np.unique(labels[moved]), *np.unique(self.predicted[moved])])
             names = [self.schema.name_of(int(value)) for value in changed if 0 < value <= len(self.schema)]

@@ -25,6 +25,22 @@ def available(case: RefinableCase) -> tuple[str, ...]:
     return tuple(name for name in REFINERS if can.get(name, True))
 
 
+def check_name(name: str) -> None:
+    """Say early that a refiner cannot answer in any case.
+
+    Raises
+    ------
+    InputError
+        There is none of that name.
+    ModelError
+        nnInteractive's weights or package are missing, or their licence is not confirmed.
+    """
+    if name not in (AUTO, *REFINERS):
+        raise InputError(f"There is no refiner '{name}'.", f"There are {', '.join((AUTO, *REFINERS))}.")
+    if name == NNINTERACTIVE:
+        standing().required()
+
+
 def refiner_named(name: str, case: RefinableCase) -> Refiner:
     """The refiner of a name, or the best one for ``auto``.
 
@@ -35,14 +51,11 @@ def refiner_named(name: str, case: RefinableCase) -> Refiner:
     ModelError
         nnInteractive's weights or package are missing, or their licence is not confirmed.
     """
+    check_name(name)
     there = available(case)
     if name == AUTO:
         name = there[0]
-    if name not in REFINERS:
-        raise InputError(f"There is no refiner '{name}'.", f"There are {', '.join((AUTO, *REFINERS))}.")
-    if name == NNINTERACTIVE:
-        standing().required()
-    elif name not in there:
+    if name not in there:
         raise InputError(f"The refiner '{name}' cannot answer for this case.", f"Take {', '.join(there)}.")
     module, kind = REFINERS[name].split(":")
     refiner: Refiner = getattr(import_module(f"activeseg.refiners.{module}"), kind)()

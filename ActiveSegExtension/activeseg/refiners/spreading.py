@@ -190,6 +190,17 @@ def spread(
     )
 
 
+def reviewed_of(regions: Sequence[RegionReview]) -> list[RegionReview]:
+    """The reviewed regions. Raises InputError where these are too few to learn from."""
+    reviewed = [region for region in regions if region.state.reviewed]
+    if len(reviewed) < LEAST_REGIONS:
+        raise InputError(
+            f"Corrections can be spread from {LEAST_REGIONS} reviewed regions on; this case has {len(reviewed)}.",
+            "Review more regions first.",
+        )
+    return reviewed
+
+
 def _checked(case: SpreadCase, regions: Sequence[RegionReview]) -> list[RegionReview]:
     """The reviewed regions, where all is there that is needed. Raises InputError."""
     for what, labels in (("predicted", case.predicted), ("edited", case.labels)):
@@ -199,13 +210,7 @@ def _checked(case: SpreadCase, regions: Sequence[RegionReview]) -> list[RegionRe
             "Corrections cannot be spread in this case: what its model computed before its last layer was not kept.",
             "Correct the other regions one by one.",
         )
-    reviewed = [region for region in regions if region.state.reviewed]
-    if len(reviewed) < LEAST_REGIONS:
-        raise InputError(
-            f"Corrections can be spread from {LEAST_REGIONS} reviewed regions on; this case has {len(reviewed)}.",
-            "Review more regions first.",
-        )
-    return reviewed
+    return reviewed_of(regions)
 
 
 def _why_not(gain: float) -> str:

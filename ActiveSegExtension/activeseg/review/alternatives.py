@@ -49,7 +49,7 @@ class Alternative:
 
     @property
     def summary(self) -> str:
-        """One line for a button: ``3 members: + 1.2 ml kidney_left``."""
+        """One line for a button: ``3 members: + 1.2 mL kidney_left``."""
         who = f"{self.votes} member{'s' if self.votes != 1 else ''}" if self.votes else ", ".join(self.members)
         changes = [f"+ {volume_text(amount.mm3)} {name}" for name, amount in self.gains.items()]
         changes += [f"- {volume_text(amount.mm3)} {name}" for name, amount in self.loses.items()]
@@ -57,8 +57,8 @@ class Alternative:
 
 
 def volume_text(mm3: float) -> str:
-    """A volume as people say it: ``340 mm³`` or ``1.2 ml``."""
-    return f"{mm3:.0f} mm³" if mm3 < 500 else f"{mm3 / 1000:.3g} ml"
+    """A volume as people say it: ``340 mm³`` or ``1.2 mL``."""
+    return f"{mm3:.0f} mm³" if mm3 < 500 else f"{mm3 / 1000:.3g} mL"
 
 
 def find_alternatives(

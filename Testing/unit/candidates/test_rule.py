@@ -184,7 +184,7 @@ def test_differences_are_listed_largest_first_with_the_proposal_to_take():
         assert [(a.votes, a.members) for a in region.alternatives] == [(0, ("demo",))]
         taken = apply_alternative(taken, region)
     assert np.array_equal(taken, new)
-    assert found.regions[0].alternatives[0].summary == "demo: - 0.576 ml liver"
+    assert found.regions[0].alternatives[0].summary == "demo: - 0.576 mL liver"
     assert found.not_listed == 0
 
 

@@ -108,7 +108,7 @@ def test_what_it_gains_and_loses_is_what_taking_it_changes() -> None:
     assert gained.voxels == ((after == KIDNEY) & (before != KIDNEY)).sum()
     assert lost.voxels == ((before == LIVER) & (after != LIVER)).sum()
     assert to_json(taken)["gains"]["kidney"] == {"voxels": gained.voxels, "mm3": gained.voxels * 8.0}
-    assert taken.summary == f"1 member: + {gained.mm3 / 1000:.3g} ml kidney, - 2.94 ml liver"
+    assert taken.summary == f"1 member: + {gained.mm3 / 1000:.3g} mL kidney, - 2.94 mL liver"
 
 
 def test_a_smooth_label_map_keeps_its_own_surface_where_members_agree() -> None:
