@@ -152,9 +152,7 @@ def test_m_and_shift_m_wait_for_a_click_and_escape_ends_it(
     assert not user.widget.panel.review.prompting.is_armed, "the second time it is put away"
 
 
-def test_m_waits_for_another_kind_of_prompt_once_that_was_chosen(
-    user: User, case: Any, views: LayoutManager
-) -> None:
+def test_m_waits_for_another_kind_of_prompt_once_that_was_chosen(user: User, case: Any, views: LayoutManager) -> None:
     active(user)
     menu = user.ui.promptButton.menu()
     menu.aboutToShow.emit()
