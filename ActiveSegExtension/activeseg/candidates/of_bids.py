@@ -181,10 +181,13 @@ class _TreeRun:
     def check_made(self, cases: Sequence[BidsCase]) -> None:
         """Raise DatasetError unless all candidates that are there were made as this run would make them."""
         for case in cases:
-            record = {} if case.problem else self._record(case)
-            if not record:
+            if case.problem:
                 continue
+            self._path(case, ".json")  # nothing is made at all where a link leads elsewhere
             try:
+                record = self._record(case)
+                if not record:
+                    continue
                 wanted = self._made_with(self._proposer(values_of(self.labels, case.label)))
             except InputError:
                 continue  # told when its turn comes
@@ -275,13 +278,21 @@ class _TreeRun:
         return dict(json.loads(json.dumps(made)))
 
     def _record(self, case: BidsCase) -> dict[str, Any]:
-        """What the sidecar of a candidate says of its making; empty where there is none that can be read."""
+        """What the sidecar of a candidate says of its making; empty where there is none.
+
+        Raises InputError when it is damaged, or not ours: nobody can tell then whether a person has changed the
+        candidate.
+        """
         path = self._path(case, ".json")
-        try:
-            found = read_json(path).get(_KEY) if path.exists() else None
-        except InputError:
+        if not os.path.lexists(path):
             return {}
-        return found if isinstance(found, dict) else {}
+        found = read_json(path).get(_KEY)
+        if not isinstance(found, dict):
+            raise InputError(
+                f"'{path.name}' does not say how its label map was made, so the label map stays as it is.",
+                "Remove both to make the candidate again.",
+            )
+        return found
 
     def _path(self, case: BidsCase, ending: str) -> Path:
         """Raises InputError when it, or a folder above it, is a link."""

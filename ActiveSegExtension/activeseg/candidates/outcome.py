@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -73,8 +74,10 @@ class CaseByCase:
                 outcome = work(part)
             except Cancelled:
                 raise
-            except (ActiveSegError, OSError) as error:
+            except ActiveSegError as error:
                 outcome = CaseOutcome(name, CaseState.FAILED, str(error))
+            except OSError as error:
+                outcome = CaseOutcome(name, CaseState.FAILED, _in_words(error))
             self.outcomes.append(outcome)
             self.told(outcome)
         return tuple(self.outcomes)
@@ -84,3 +87,9 @@ class CaseByCase:
         return Progress(
             lambda stage, fraction, _: whole.report(stage, fraction, f"{name} ({number + 1} of {of})"), whole.cancelled
         )
+
+
+def _in_words(error: OSError) -> str:
+    """What the system refused, and for which file."""
+    why = error.strerror or type(error).__name__
+    return f"'{Path(os.fsdecode(error.filename)).name}' cannot be used: {why}." if error.filename else f"{why}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
+SECOND_LABEL = "sub-02/ses-1/anat/sub-02_ses-1_dseg"
 FIRST = "sub-01/ct/sub-01_seg-total_desc-candidate_dseg"
 SECOND = "sub-02/ses-1/anat/sub-02_ses-1_desc-candidate_dseg"
 
@@ -161,6 +163,31 @@ def test_a_candidate_that_somebody_changed_stays(tree):
     mine = path.read_bytes()
     assert states(refine(tree)) == ["reviewed", "kept"]
     assert path.read_bytes() == mine
+
+
+@pytest.mark.parametrize("text", ["[]", "no JSON", '{"ActiveSeg": 3}', "{}"])
+def test_a_candidate_whose_record_is_damaged_is_told_and_stays(tree, text):
+    done = refine(tree)
+    label, sidecar = done.folder / f"{FIRST}.nii.gz", done.folder / f"{FIRST}.json"
+    sidecar.write_text(text)
+    before = label.read_bytes()
+    again = refine(tree)
+    assert states(again) == ["failed", "kept"]
+    assert sidecar.name in again.cases[0].sentence
+    assert label.read_bytes() == before
+
+
+def test_a_name_too_long_for_a_candidate_fails_in_words_and_the_others_are_done(tree):
+    subject = f"sub-{'9' * 230}"
+    for kind, folder, old in (("ct", tree, "sub-01/ct/sub-01_ct"), ("dseg", tree / "derivatives/old", SECOND_LABEL)):
+        new = folder / subject / "anat" / f"{subject}_{kind}.nii.gz"
+        new.parent.mkdir(parents=True)
+        shutil.copy(folder / f"{old}.nii.gz", new)
+    for made in ("made", "kept"):
+        done = refine(tree)
+        assert states(done) == [made, made, "failed"]
+        assert "Errno" not in done.cases[2].sentence
+        assert "too long" in done.cases[2].sentence
 
 
 def test_candidates_of_other_settings_are_not_mixed(tree):
