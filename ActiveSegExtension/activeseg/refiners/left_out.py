@@ -25,7 +25,12 @@ Moves = npt.NDArray[np.bool_]
 
 def improves(gain: float, regions: int) -> bool:
     """Whether such a rise of the Dice in the left-out halves of so many regions is enough."""
-    return gain >= LEAST_GAIN * max(1.0, MANY_REGIONS / regions)
+    return gain >= least_gain(regions)
+
+
+def least_gain(regions: int) -> float:
+    """The rise of the Dice (0..1) that so many regions have to show: the fewer, the clearer."""
+    return LEAST_GAIN * max(1.0, MANY_REGIONS / regions)
 
 
 def moves_shown(evidence: Evidence, values: int, but_half: int | None = None) -> Moves:

@@ -25,7 +25,7 @@ from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes
 from activeseg.refiners.evidence import gathered, protected_voxels
 from activeseg.refiners.learning import Learner, Learning
-from activeseg.refiners.left_out import Moves, improves, left_out_gain, moves_shown
+from activeseg.refiners.left_out import Moves, improves, least_gain, left_out_gain, moves_shown
 from activeseg.refiners.part_model import PartModel, Term, Values, answers
 
 LEAST_REGIONS = 3
@@ -169,7 +169,7 @@ def spread(
     gain = left_out_gain(evidence, learners, values, progress.check)
     used = tuple(region.number for region in reviewed)
     if not improves(gain, len(reviewed)):
-        return Spread(case, False, _why_not(gain), gain, used)
+        return Spread(case, False, _why_not(gain, len(reviewed)), gain, used)
     progress("spread", 0.7)
     terms = tuple(learner.term(np.ones(len(evidence.taught), bool)) for learner in learners)
     allowed = moves_shown(evidence, values)
@@ -213,11 +213,14 @@ def _checked(case: SpreadCase, regions: Sequence[RegionReview]) -> list[RegionRe
     return reviewed_of(regions)
 
 
-def _why_not(gain: float) -> str:
-    way = "rose by only" if gain >= 0 else "fell by"
+def _why_not(gain: float, regions: int) -> str:
+    where = "In parts of the regions that were left out, the Dice"
+    if gain <= 0:
+        return f"{where} did not rise, so the rest of the case stays as it is."
     return (
-        f"In parts of the regions that were left out, the Dice {way} {abs(100 * gain):.0f} points, which is not enough "
-        "to change the rest of the case."
+        f"{where} rose by {int(100 * gain)} points. With {regions} reviewed regions at least "
+        f"{100 * least_gain(regions):.0f} are needed to change the rest of the case; more reviewed regions "
+        "need fewer."
     )
 
 

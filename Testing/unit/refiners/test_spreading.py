@@ -142,7 +142,8 @@ def test_corrections_that_the_image_does_not_explain_are_not_spread(person) -> N
     case = replace(case, predicted=right, labels=right.copy())
     found = spread(corrected(case, truth, REGIONS, person), REGIONS)
     assert not found.offered
-    assert "which is not enough" in found.why
+    assert "the rest of the case" in found.why
+    assert ("at least" in found.why) == (found.expected_gain > 0), "a rise is told with the one that is needed"
     assert found.changes == ()
     assert (found.labels() == found.case.labels).all()
 
