@@ -110,7 +110,7 @@ def refine(
                 "box_kji": to_json(where),
                 "voxels_changed": int(answer.changed.sum()),
             }
-            predicted.corrected(after, note).save(output, images, overwrite)
+            predicted.corrected(after, note, live.shapes).save(output, images, overwrite)
         document = {"folder": str(output), **note, "alternative": to_json(answer)}
         talk.result(document, *_answer_report(answer, number, output))
 
@@ -177,9 +177,9 @@ def spread(
                 assert votes is not None
                 note = {"spread_from": list(found.regions_used), "structures": list(wanted)}
                 progress("save", 0.95)
-                predicted.corrected(after, note).with_doubt(votes, (*_kept(predicted, regions), *new)).save(
-                    output, images, overwrite
-                )
+                predicted.corrected(after, note, live.shapes).with_doubt(
+                    votes, (*_kept(predicted, regions), *new)
+                ).save(output, images, overwrite)
         for sentence in edited.sentences:
             talk.notice(sentence)
         changes = [

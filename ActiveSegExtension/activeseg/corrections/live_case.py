@@ -21,6 +21,7 @@ from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
 from activeseg.core.prompt import Prompt
 from activeseg.core.segmenter import Segmenter, Settings
+from activeseg.core.shapes import ShapeReference
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes, Member, MemberKind, Segmented
 from activeseg.refiners.adapted_votes import adapted_votes
@@ -75,6 +76,11 @@ class LiveCase:
     @property
     def geometry(self) -> Geometry:
         return self.ct.geometry
+
+    @property
+    def shapes(self) -> ShapeReference | None:
+        """What the model knows of usual shapes."""
+        return None if self.segmenter is None else self.segmenter.shapes
 
     @property
     def keeps(self) -> bool:

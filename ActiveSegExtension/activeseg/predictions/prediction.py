@@ -24,7 +24,7 @@ from activeseg.core.records import (
     written_as,
 )
 from activeseg.core.segmenter import Settings
-from activeseg.core.shapes import ShapeWarning
+from activeseg.core.shapes import ShapeReference, ShapeWarning
 from activeseg.core.uncertainty_scale import ENTROPY_SCALE, OLD_ENTROPY_SCALE, shown_threshold
 from activeseg.core.volume import Volume
 from activeseg.core.votes import GridVotes, Member
@@ -32,6 +32,7 @@ from activeseg.io.images import read_label_map, read_volume, write_volume
 from activeseg.predictions.prediction_folder import FILES, RECORD, fingerprints, is_unchanged, making, restore
 from activeseg.predictions.region_files import read_regions, write_regions
 from activeseg.review.regions import FoundRegion
+from activeseg.review.shapes import shape_warnings
 from activeseg.system.regular_files import is_link, read_json
 
 FORMAT = 1
@@ -116,11 +117,20 @@ class Prediction:
         record = {**self.to_dict(), "files": fingerprints(folder)}
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
-    def corrected(self, labels: npt.NDArray[Any], note: Mapping[str, Any]) -> Prediction:
-        """With other labels (k, j, i), and a note in the record of how they came about, after earlier ones."""
+    def corrected(
+        self, labels: npt.NDArray[Any], note: Mapping[str, Any], shapes: ShapeReference | None = None
+    ) -> Prediction:
+        """With other labels (k, j, i), and a note in the record of how they came about, after earlier ones.
+
+        ``shapes``: what the model knows of usual shapes; what is unusual now follows from it.
+        """
         notes = [*self.details.get("corrected", ()), dict(note)]
         return replace(
-            self, labels=replace(self.labels, array=labels), details={**self.details, "corrected": notes}, grid=None
+            self,
+            labels=replace(self.labels, array=labels),
+            details={**self.details, "corrected": notes},
+            warnings=shape_warnings(labels, self.labels.geometry, self.schema, shapes) if shapes else (),
+            grid=None,
         )
 
     def with_doubt(self, votes: GridVotes, regions: tuple[FoundRegion, ...]) -> Prediction:

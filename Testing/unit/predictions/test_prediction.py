@@ -19,6 +19,7 @@ from activeseg.core.volume import Volume
 from activeseg.predictions import overview
 from activeseg.predictions.make_prediction import segment
 from activeseg.predictions.prediction import RECORD, Prediction, check_output
+from activeseg.review.shapes import shapes_of, usual_shapes
 from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry
 from activeseg.segmenters import open_segmenter
 
@@ -271,3 +272,23 @@ def test_focus_outside_of_the_chosen_structures_is_refused(ct: Volume) -> None:
     settings = Settings(structures=("bone",))
     with pytest.raises(InputError, match="'fat' is in focus but not among the structures"):
         segment({"CT": ct}, open_segmenter("hounsfield"), settings, focus=["fat"])
+
+
+def test_a_correction_is_noted_and_what_is_unusual_follows_the_new_labels(prediction: Prediction) -> None:
+    grid = prediction.labels.geometry
+    k, j, i = np.ogrid[tuple(slice(0, n) for n in grid.shape_kji)]
+
+    def ball(at: tuple[int, int, int], radius: float) -> np.ndarray:
+        return (k - at[0]) ** 2 + (j - at[1]) ** 2 + (i - at[2]) ** 2 <= radius**2
+
+    middle = tuple(n // 2 for n in grid.shape_kji)
+    examples = [shapes_of(ball(middle, 5 + 0.1 * n).astype(np.uint8), grid, prediction.schema) for n in range(9)]
+    name = prediction.schema.names[0]
+    reference = usual_shapes({name: [shapes[name] for shapes in examples]})
+    whole = prediction.corrected(ball(middle, 5.3).astype(np.uint8), {"by": "one"}, reference)
+    small = whole.corrected(ball(middle, 1.5).astype(np.uint8), {"by": "two"}, reference)
+    assert not whole.warnings
+    assert {warning.structure for warning in small.warnings} == {name}
+    assert not small.corrected(whole.labels.array, {"by": "three"}).warnings
+    assert [note["by"] for note in small.details["corrected"]] == ["one", "two"]
+    assert prediction.details.get("corrected") is None
