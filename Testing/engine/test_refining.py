@@ -53,8 +53,8 @@ class Case:
         return {"kind": "point", "structure": PHANTOM_SCHEMA.name_of(int(value)), "points_kji": [point]}
 
 
-def segmented(engine: WatchedEngine, folder: Path, model: str, **more: Any) -> Case:
-    phantom = make_phantom(Domain.NATIVE, 6, geometry=phantom_geometry((6.0, 6.0, 6.0)))
+def segmented(engine: WatchedEngine, folder: Path, model: str, patient: int = 6, **more: Any) -> Case:
+    phantom = make_phantom(Domain.NATIVE, patient, geometry=phantom_geometry((6.0, 6.0, 6.0)))
     folder.mkdir(parents=True, exist_ok=True)
     image = array_message(folder / "ct.npy", phantom.ct)
     result = engine.do("segment", {"model": model, "image": image, "draft": str(folder / "draft"), **more})
@@ -181,7 +181,8 @@ def spread_wish(case: Case, session: str, labels: np.ndarray, reviewed: tuple[in
     return {"session": session, "labels": case.file("edited", labels), "regions": regions}
 
 
-def test_ten_corrected_regions_repair_the_rest_and_new_regions_are_found(engine: WatchedEngine, case: Case) -> None:
+def test_ten_corrected_regions_repair_the_rest_and_new_regions_are_found(engine: WatchedEngine, tmp_path: Path) -> None:
+    case = segmented(engine, tmp_path / "case", "demo", patient=8)
     truth, edited = case.phantom.labels.array, case.labels.copy()
     numbers = tuple(region["number"] for region in case.regions)
     inside = np.zeros(edited.shape, bool)
