@@ -25,7 +25,7 @@ def main(image: str = "", folder: str = "segmented-phantom") -> None:
     print(f"{prediction.model}: {len(prediction.members)} ensemble members, agreement {prediction.agreement:.2f}")
     for label in prediction.schema.labels:
         voxels = np.count_nonzero(prediction.labels.array == label.value)
-        print(f"  {label.name:20} {voxels * ct.geometry.voxel_mm3 / 1000:8.1f} ml")
+        print(f"  {label.name:20} {voxels * ct.geometry.voxel_mm3 / 1000:8.1f} mL")
 
     # The uncertainty lies on the network's grid: 0 certain, 1 undecided, NaN where it was not computed.
     uncertain = np.nanmean(prediction.uncertainty.array > prediction.threshold)
