@@ -172,7 +172,7 @@ class Day(User):
         assert self.states().count("corrected") >= 2
         assert start == 1
         assert self.told.startswith(f"All {total} regions are decided: ")
-        assert self.offered == ["Export"]
+        assert self.offered == ["Export", "Apply to the rest..."]
         assert self.page == "reviewPage", "the last decision offers, and does not turn"
         assert self.state("review") == "done"
         self.check_look()
@@ -383,7 +383,7 @@ class Day(User):
         while self.states()[self.logic.review.current - 1] != "open" or not self._structures:
             self.hands.key("n")
         number = self.logic.review.current
-        self.hands.key("m")
+        self.hands.key("d", shift=True)
         assert self.panel.editing.is_open
         self.check_look()
         editor = self.panel.editing.editor
@@ -394,7 +394,7 @@ class Day(User):
         self.hands.ledger.now.clicks += 1
         until(lambda: self.states()[number - 1] == "corrected")
         until(lambda: self.ui.keptLabel.text.startswith("Kept "))
-        self.hands.key("m")
+        self.hands.key("d", shift=True)
         assert not self.panel.editing.is_open
         assert self.hands.focus == self.ui.regionTable
 
