@@ -11,7 +11,9 @@ from activeseg.refiners.question import Area, Mask
 from activeseg.refiners.window import Window
 
 BALL_MM = 3.0
-"""What is this near to a touched voxel, and has its label, is like it."""
+"""What is this near to a touched voxel, and has its label, is like it;"""
+BALL_VOXELS = 1.1
+"""on coarse grids these are its neighbours: the density of a voxel alone is noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +46,7 @@ class Seeds:
 def _balls(window: Window, touched: Mask) -> Mask:
     if not touched.any():
         return touched
-    near = window.distance_mm(touched) <= BALL_MM
+    near = window.distance_mm(touched) <= max(BALL_MM, BALL_VOXELS * float(np.cbrt(np.prod(window.spacing_kji))))
     under = np.unique(window.labels[touched])
     return np.asarray(touched | (near & np.isin(window.labels, under)))
 

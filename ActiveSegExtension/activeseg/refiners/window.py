@@ -18,7 +18,9 @@ from activeseg.refiners.question import Mask, Question
 
 Field = npt.NDArray[np.float32]
 SMOOTH_MM = 1.5
-"""Noise is smoothed away by as much."""
+"""Noise is smoothed away by as much,"""
+SMOOTH_VOXELS = 0.6
+"""and on coarse grids by at least this part of a voxel."""
 CONTEXT_MM = 15.0
 """How far around the box the model's answer is looked at, too; there it is not asked about and does not change."""
 MOST_VOXELS = 400_000
@@ -75,9 +77,10 @@ class Window:
         if steps != (1, 1, 1):
             raw = uniform_filter(raw, steps, mode="nearest")[every]
         spacing = np.array(geometry.spacing_xyz[::-1]) * steps
-        hu = gaussian_filter(raw, SMOOTH_MM / spacing, mode="nearest")
-        wide = gaussian_filter(raw, 3 * SMOOTH_MM / spacing, mode="nearest")
-        rough = hu - gaussian_filter(raw, 2 * SMOOTH_MM / spacing, mode="nearest")
+        sigma = max(SMOOTH_MM, SMOOTH_VOXELS * float(np.cbrt(np.prod(spacing)))) / spacing
+        hu = gaussian_filter(raw, sigma, mode="nearest")
+        wide = gaussian_filter(raw, 3 * sigma, mode="nearest")
+        rough = hu - gaussian_filter(raw, 2 * sigma, mode="nearest")
         noise = max(1.4826 * float(np.median(np.abs(rough))), LEAST_NOISE_HU)
         unknown = case.schema.ignore_value
         labels = _nearest(case.votes.labels, case.votes.geometry, geometry, span, steps, raw.shape, unknown)
