@@ -14,6 +14,7 @@ from activeseg.core.geometry import slices_of
 from activeseg.core.volume import Volume
 from activeseg.io.images import write_volume
 from activeseg.predictions.prediction import Prediction
+from activeseg.review.regions import FoundRegion
 from activeseg.samples.phantom import Domain, make_phantom, phantom_geometry
 
 
@@ -25,26 +26,25 @@ class Segmented:
     prediction: Prediction
     truth: np.ndarray
 
-    def missed(self, number: int) -> tuple[str, str]:
-        """A structure of a region that has too little, and the place (R,A,S) of a voxel that is missing."""
+    def missed(self) -> tuple[FoundRegion, str, str]:
+        """The region where most of a structure is missing, that structure, and a voxel (R,A,S) that it lacks."""
+        found = []
+        for region in self.prediction.regions:
+            truth, now = self.truth[region.slices], self.prediction.labels.array[region.slices]
+            found += [(np.count_nonzero((truth == v) & (now == 0)), region.number, v) for v in range(1, 12)]
+        _, number, value = max(found)
         region = self.prediction.regions[number - 1]
-        truth, now = self.truth[region.slices], self.prediction.labels.array[region.slices]
-        value = max(range(1, 12), key=lambda value: np.count_nonzero((truth == value) & (now == 0)))
-        places = np.argwhere((truth == value) & (now == 0))
+        missing = (self.truth[region.slices] == value) & (self.prediction.labels.array[region.slices] == 0)
+        places = np.argwhere(missing)
         at = places[len(places) // 2] + [low for low, _ in region.box_kji]
         ras = self.prediction.labels.geometry.ras_of_ijk(at[::-1])
-        return self.prediction.schema.name_of(value), ",".join(f"{mm:.2f}" for mm in ras)
-
-    def corner(self) -> str:
-        """The place (R,A,S) of the first voxel, which lies in no region."""
-        assert all(max(low for low, _ in region.box_kji) > 0 for region in self.prediction.regions)
-        return ",".join(f"{mm:.2f}" for mm in self.prediction.labels.geometry.ras_of_ijk(np.zeros(3)))
+        return region, self.prediction.schema.name_of(value), ",".join(f"{mm:.2f}" for mm in ras)
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Segmented:
     folder = tmp_path_factory.mktemp("case")
-    phantom = make_phantom(Domain.NATIVE, 6, geometry=phantom_geometry((6.0, 6.0, 6.0)))
+    phantom = make_phantom(Domain.NATIVE, 8, geometry=phantom_geometry((6.0, 6.0, 6.0)))
     write_volume(phantom.ct, folder / "ct.nii.gz")
     done = activeseg("segment", folder / "ct.nii.gz", "-m", "demo", "-o", folder / "case", "--device", "cpu")
     assert done.returncode == 0, done.stderr
@@ -52,18 +52,18 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Segmented:
 
 
 def test_a_click_repairs_a_region_and_the_result_is_a_prediction(case: Segmented, tmp_path: Path) -> None:
-    structure, at = case.missed(1)
+    region, structure, at = case.missed()
     out = tmp_path / "out"
     done = activeseg("refine", case.folder, "--at", at, "--structure", structure, "-o", out, "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert (said["refiner"], said["region"]) == ("features", 1)
+    assert (said["refiner"], said["region"]) == ("features", region.number)
     refined = Prediction.load(out)
     moved = refined.labels.array != case.prediction.labels.array
     assert moved.sum() == said["voxels_changed"] > 0
     assert set(np.unique(refined.labels.array[moved])) == {case.prediction.schema.named(structure).value}
     outside = np.ones(moved.shape, bool)
-    outside[case.prediction.regions[0].slices] = False
+    outside[region.slices] = False
     assert not moved[outside].any()
     assert refined.details["corrected"][0]["voxels_changed"] == said["voxels_changed"]
     assert [region.number for region in refined.regions] == [region.number for region in case.prediction.regions]
@@ -155,7 +155,7 @@ def test_an_image_that_was_moved_is_named_and_can_be_given(case: Segmented, tmp_
     ct = case.folder.parent / "ct.nii.gz"
     moved = ct.rename(tmp_path / "elsewhere.nii.gz")
     try:
-        structure, at = case.missed(1)
+        _, structure, at = case.missed()
         wish = ("refine", case.folder, "--at", at, "-s", structure, "-o", tmp_path / "out")
         refused = activeseg(*wish)
         assert refused.returncode == 2
