@@ -78,21 +78,13 @@ def send(
     ``request_with`` puts into an inbox what the request names; what it raises goes to ``on_error``. The engine is
     ready, see ``when_ready``.
     """
-    inbox = Inbox(engine)
-
-    def done(result: R) -> None:
-        inbox.remove()
-        on_result(result)
-
-    def failed(error: ActiveSegError) -> None:
-        inbox.remove()
-        on_error(error)
-
-    def fill() -> None:
-        request = request_with(inbox)
-        inbox.fill(lambda: tried(lambda: ask(engine, request, done, failed, on_progress), failed), failed)
-
-    tried(fill, failed)
+    _with_files(
+        engine,
+        request_with,
+        on_result,
+        on_error,
+        lambda request, done, failed: ask(engine, request, done, failed, on_progress),
+    )
 
 
 def exchange(
@@ -106,7 +98,33 @@ def exchange(
 
     What it returns ends it: ``on_error`` then gets a Cancelled.
     """
-    inbox, jobs = Inbox(engine), list[str]()
+    jobs: list[str] = []
+    failed = _with_files(
+        engine,
+        request_with,
+        on_result,
+        on_error,
+        lambda request, done, failed: jobs.append(fetch(engine, request, done, failed, on_progress)),
+    )
+
+    def end() -> None:
+        if jobs:
+            engine.cancel(jobs[0])
+        else:
+            failed(Cancelled())
+
+    return end
+
+
+def _with_files(
+    engine: Engine,
+    request_with: Callable[[Inbox], TypedRequest[R]],
+    on_result: Callable[[R], None],
+    on_error: OnError,
+    start: Callable[[TypedRequest[R], Callable[[R], None], OnError], object],
+) -> OnError:
+    """Write the files of a request, ``start`` it, and remove them at its end; gives what ends it with an error."""
+    inbox = Inbox(engine)
 
     def done(result: R) -> None:
         inbox.remove()
@@ -118,20 +136,10 @@ def exchange(
 
     def fill() -> None:
         request = request_with(inbox)
-
-        def sent() -> None:
-            jobs.append(fetch(engine, request, done, failed, on_progress))
-
-        inbox.fill(lambda: tried(sent, failed), failed)
-
-    def end() -> None:
-        if jobs:
-            engine.cancel(jobs[0])
-        else:
-            failed(Cancelled())
+        inbox.fill(lambda: tried(lambda: start(request, done, failed), failed), failed)
 
     tried(fill, failed)
-    return end
+    return failed
 
 
 def when_ready(engine: Engine, go_on: Callable[[], None], on_error: OnError) -> None:
