@@ -54,18 +54,22 @@ def trained_only(network: Network, settings: Settings) -> Settings:
 
 def around(image: OrientedImage, ct: Geometry, box_kji: Box, network: Network) -> OrientedImage:
     """The part of an image that a network looks at for a box of the CT: one patch, unless the box is larger."""
-    predictor = network.predictor
-    forward = predictor.plans_manager.transpose_forward
-    spacing = [float(s) for s in predictor.configuration_manager.spacing]
-    patch = [1] * (3 - len(network.patch)) + list(network.patch)
-    if len(spacing) < 3:
-        spacing = [image.spacing_kji[forward[0]], *spacing]
-    wanted_mm = [0.0, 0.0, 0.0]
-    for axis, size, step in zip(forward, patch, spacing, strict=True):
-        wanted_mm[axis] = size * step
-    there = patch_around(box_on(box_kji, ct, image.geometry), image.geometry, wanted_mm)
+    there = patch_around(box_on(box_kji, ct, image.geometry), image.geometry, patch_mm(network, image.spacing_kji))
     array = image.array[slices_of(there)]
     return OrientedImage(array, image.spacing_kji, image.geometry.cropped(there), lambda labels: labels)
+
+
+def patch_mm(network: Network, spacing_kji: Sequence[float]) -> list[float]:
+    """Size (k, j, i) of a network's patch in mm, in an image of this spacing; a flat one is a slice thick."""
+    forward = network.predictor.plans_manager.transpose_forward
+    spacing = [float(s) for s in network.predictor.configuration_manager.spacing]
+    patch = [1] * (3 - len(network.patch)) + list(network.patch)
+    if len(spacing) < 3:
+        spacing = [spacing_kji[forward[0]], *spacing]
+    wanted = [0.0, 0.0, 0.0]
+    for axis, size, step in zip(forward, patch, spacing, strict=True):
+        wanted[axis] = size * step
+    return wanted
 
 
 def patch_around(box_kji: Box, geometry: Geometry, wanted_kji_mm: Sequence[float]) -> Box:

@@ -20,7 +20,7 @@ from activeseg.core.votes import GridVotes
 from activeseg.segmenters.nnunet import ensemble
 from activeseg.segmenters.nnunet.case import OrientedImage, PreprocessedCase, preprocessed
 from activeseg.segmenters.nnunet.device import cpu_threads
-from activeseg.segmenters.nnunet.features import patch_around, trained_only
+from activeseg.segmenters.nnunet.features import patch_around, patch_mm, trained_only
 from activeseg.segmenters.nnunet.network import Network
 from activeseg.segmenters.totalsegmentator.predict import final_values, kept_values
 from activeseg.segmenters.totalsegmentator.tasks import FAMILY, Task, TaskModel
@@ -57,11 +57,7 @@ def _resampled(ct: Volume, box_kji: Box | None, model: TaskModel, network: Netwo
     whole = ct.canonical()
     spacing = model.spacing_xyz or whole.geometry.spacing_xyz
     if box_kji is not None:
-        size = network.predictor.configuration_manager.spacing
-        forward = network.predictor.plans_manager.transpose_forward
-        wanted = [0.0, 0.0, 0.0]
-        for axis, voxels, step in zip(forward, network.patch, size, strict=True):
-            wanted[axis] = float(voxels * step)
+        wanted = patch_mm(network, whole.geometry.spacing_xyz[::-1])
         whole = whole.cropped(patch_around(box_on(box_kji, ct.geometry, whole.geometry), whole.geometry, wanted))
     if model.spacing_xyz is None:
         return whole
