@@ -225,6 +225,7 @@ def _place_of(
     predicted: Prediction, prompts: Sequence[Prompt], number: int | None, anywhere: bool
 ) -> tuple[int | None, Box]:
     """The region in which the prompts lie, and what may change. Raises InputError where they do not lie in one."""
+    from activeseg.core.geometry import holds
     from activeseg.corrections.live_case import box_around
 
     if anywhere:
@@ -233,7 +234,9 @@ def _place_of(
         return None, box_around(prompts, predicted.labels.geometry)
     if number is not None and all(region.number != number for region in predicted.regions):
         raise InputError(f"There is no region {number}.", f"The prediction lists {len(predicted.regions)} regions.")
-    around = [region for region in predicted.regions if all(_holds(region.box_kji, prompt) for prompt in prompts)]
+    around = [
+        region for region in predicted.regions if all(holds(region.box_kji, prompt.box_kji) for prompt in prompts)
+    ]
     for region in around:
         if number in (None, region.number):
             return region.number, region.box_kji
@@ -244,10 +247,6 @@ def _place_of(
         )
     others = f"They lie in region {around[0].number}." if around else "Say --anywhere to change what is near them."
     raise InputError(f"The prompts do not all lie in region {number}.", others)
-
-
-def _holds(box: Box, prompt: Prompt) -> bool:
-    return all(a <= c and d <= b for (a, b), (c, d) in zip(box, prompt.box_kji, strict=True))
 
 
 def _kept(predicted: Prediction, regions: Sequence[RegionReview]) -> list[FoundRegion]:

@@ -294,6 +294,11 @@ def slices_of(box_kji: Box) -> tuple[slice, slice, slice]:
     return slice(*k), slice(*j), slice(*i)
 
 
+def holds(box_kji: Box, other: Box) -> bool:
+    """Whether all of another box lies in this one."""
+    return all(a <= c and d <= b for (a, b), (c, d) in zip(box_kji, other, strict=True))
+
+
 def grown(box_kji: Box, geometry: Geometry, margin_mm: float) -> Box:
     """A box with a margin on all sides, as far as the grid reaches."""
     steps = [int(np.ceil(margin_mm / spacing)) for spacing in geometry.spacing_xyz[::-1]]

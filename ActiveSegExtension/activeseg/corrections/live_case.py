@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from activeseg.core.correction import RegionReview
 from activeseg.core.errors import InputError
-from activeseg.core.geometry import Box, Geometry
+from activeseg.core.geometry import Box, Geometry, grown, holds, slices_of
 from activeseg.core.label_map import LabelMap, check_label_map
 from activeseg.core.labels import LabelSchema
 from activeseg.core.progress import Progress
@@ -101,15 +101,14 @@ class LiveCase:
         check_box(box_kji, self.geometry)
         if self.whole is not None and self.keeps:
             return self.whole
-        if self._near is not None and _holds(self._near[0], box_kji):
+        if self._near is not None and holds(self._near[0], box_kji):
             return self._near[1]
         if self.segmenter is None:
-            return _undecided(self.predicted, self.geometry, 1)
+            return _undecided(self.predicted[slices_of(box_kji)], self.geometry.cropped(box_kji), 1)
         votes = self.segmenter.evidence(self.images, box_kji, self.settings, progress)
         if not votes.features and self.whole is not None:
             votes = self.whole  # a model of regions has none, and the run's own votes are better than a patch's
-        everywhere: Box = (*((0, length) for length in self.geometry.shape_kji),)  # type: ignore[assignment]
-        self._near = (everywhere if votes is self.whole or not self._has_network else box_kji, votes)
+        self._near = (_all_of(self.geometry) if votes is self.whole or not self._has_network else box_kji, votes)
         return votes
 
     def refiners(self, box_kji: Box, progress: Progress) -> tuple[str, ...]:
@@ -221,16 +220,13 @@ class LiveCase:
 
 def box_around(prompts: Sequence[Prompt], geometry: Geometry, margin_mm: float = ANYWHERE_MM) -> Box:
     """A box around prompts that lie in no region, as far as the image reaches. Raises InputError outside of it."""
-    boxes = [prompt.box_kji for prompt in prompts]
-    found = []
-    for axis, (length, spacing) in enumerate(zip(geometry.shape_kji, geometry.spacing_xyz[::-1], strict=True)):
-        step = int(np.ceil(margin_mm / spacing))
-        low, high = min(box[axis][0] for box in boxes), max(box[axis][1] for box in boxes)
-        if low < 0 or high > length:
-            raise InputError("A prompt lies outside of the image.", "Point at a voxel of the image.")
-        found.append((max(0, low - step), min(length, high + step)))
-    k, j, i = found
-    return k, j, i
+    k, j, i = (
+        (min(low for low, _ in spans), max(high for _, high in spans))
+        for spans in zip(*(prompt.box_kji for prompt in prompts), strict=True)
+    )
+    if not holds(_all_of(geometry), (k, j, i)):
+        raise InputError("A prompt lies outside of the image.", "Point at a voxel of the image.")
+    return grown((k, j, i), geometry, margin_mm)
 
 
 def check_box(box_kji: Box, geometry: Geometry) -> None:
@@ -242,8 +238,9 @@ def check_box(box_kji: Box, geometry: Geometry) -> None:
             )
 
 
-def _holds(box: Box, other: Box) -> bool:
-    return all(a <= c and d <= b for (a, b), (c, d) in zip(box, other, strict=True))
+def _all_of(geometry: Geometry) -> Box:
+    k, j, i = geometry.shape_kji
+    return (0, k), (0, j), (0, i)
 
 
 def _undecided(labels: LabelMap, geometry: Geometry, value: int) -> GridVotes:
