@@ -38,7 +38,7 @@ class StructureVerdict:
 
     @property
     def falls(self) -> bool:
-        return self.before - self.after > self.allowed_fall + 1e-9
+        return _falls(self.before, self.after, self.allowed_fall)
 
     ALSO_WRITTEN: ClassVar = ("falls",)
 
@@ -57,7 +57,7 @@ class OldSkill:
 
     @property
     def falls(self) -> bool:
-        return self.before - self.after > self.allowed_fall + 1e-9
+        return _falls(self.before, self.after, self.allowed_fall)
 
     ALSO_WRITTEN: ClassVar = ("falls",)
 
@@ -139,6 +139,10 @@ def kept_of(parent: CaseDice, child: CaseDice, margin: float = FORGETTING_MARGIN
         return None
     before, after = (float(np.mean([getattr(one, side) for one in found])) for side in ("before", "after"))
     return OldSkill(before, after, len(parent), margin)
+
+
+def _falls(before: float, after: float, allowed: float) -> bool:
+    return before - after > allowed + 1e-9
 
 
 def _told(kept: OldSkill | None) -> str:
